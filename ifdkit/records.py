@@ -1,0 +1,198 @@
+"""The nouns that travel between rooms: frozen, typed, and known to every floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["system", "user", "assistant", "tool"]
+NLL = NDArray[np.float32]
+"""Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
+
+
+class Status(StrEnum):
+    """What became of an example. Undefined numbers are null, and the status says why."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    EMPTY_RESPONSE = "empty_response"
+    EMPTY_INSTRUCTION = "empty_instruction"
+    NOTHING_TO_SCORE = "nothing_to_score"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Role
+    text: str
+    input: str = ""
+    """Alpaca's second field: data that the instruction of a user turn works on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One instruction-response pair; in a conversation, one assistant turn."""
+
+    id: str
+    row: int
+    """0-based position of the row in the input."""
+    turn: int
+    """0-based position among the row's assistant turns."""
+    context: tuple[Turn, ...]
+    """All that precedes the response, oldest first, the instruction included."""
+    response: str
+    tools: str = ""
+    """Description of the tools that the assistant may call, as text."""
+
+    @property
+    def instruction(self) -> str:
+        """What the response answers: the last user turn, its `input` on a line of its own."""
+        user = self.last_user_turn
+        if user is None:
+            return ""
+        return f"{user.text}\n{user.input}" if user.input else user.text
+
+    @property
+    def last_user_turn(self) -> Turn | None:
+        """The turn that holds the instruction, or None where nobody asked anything."""
+        return next((turn for turn in reversed(self.context) if turn.role == "user"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be read. Rows in = scored + rejected."""
+
+    row: int
+    line: int | None
+    """1-based line on which the row begins, where the format has lines."""
+    byte_offset: int | None
+    """0-based offset of the row in the decompressed input, where the format has one."""
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Token ids and the half-open span [start, stop) of them to be scored.
+
+    Everything meets in this noun: above it nobody knows what a tensor is, below it nobody knows
+    what an instruction is.  The tokens before `start` are context; a causal model needs at least
+    one, so 0 < start < stop <= len(ids).
+    """
+
+    ids: NDArray[np.int32]
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start < self.stop <= len(self.ids):
+            raise ValueError(f"span [{self.start}, {self.stop}) of {len(self.ids)} ids is empty")
+
+    @property
+    def n_scored(self) -> int:
+        """Number of tokens in the span."""
+        return self.stop - self.start
+
+    @cached_property
+    def content(self) -> bytes:
+        """Ids and span as bytes: equal exactly where the scores must be equal."""
+        # Tokens after the span cannot change a causal model's scores of it.
+        span = np.array([self.start, self.stop], dtype="<i8")
+        return span.tobytes() + self.ids[: self.stop].astype("<i4").tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One Request made from an example, and where its span lies in the target text."""
+
+    request: Request
+    skipped: int = 0
+    """Target tokens before the first scored one: 1 where the first token serves as context."""
+
+
+PASSES = (
+    "instruction_direct",
+    "response_direct",
+    "response_conditional",
+    "instruction_conditional",
+)
+"""The four passes: of the instruction or the response, direct or given the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """All Requests of one example, with what tokenising it has shown.
+
+    A pass is None where it was not asked for or has nothing to score; `status` and `reason` tell
+    these apart.
+    """
+
+    instruction_tokens: int
+    response_tokens: int
+    instruction_direct: Pass | None = None
+    response_direct: Pass | None = None
+    response_conditional: Pass | None = None
+    instruction_conditional: Pass | None = None
+    truncated_tokens: int = 0
+    """Response tokens that lie beyond the maximum length and are not scored."""
+    scored_bytes: int = 0
+    """UTF-8 bytes of the response that the direct pass covers."""
+    status: Status = Status.OK
+    reason: str | None = None
+
+    def present(self) -> list[tuple[str, Pass]]:
+        """The passes that exist, named, in the order of PASSES."""
+        named = ((name, getattr(self, name)) for name in PASSES)
+        return [(name, one) for name, one in named if one is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """The numbers of one example, as they stand in a scores file (fields of the contract).
+
+    NLLs are mean nats per scored token; perplexities their exponentials; ratios are > 0.  None
+    is an undefined or unrequested number.
+    """
+
+    id: str
+    row: int
+    turn: int
+    status: str
+    reason: str | None
+    instruction_tokens: int
+    response_tokens: int
+    instruction_words: int
+    response_words: int
+    truncated_tokens: int
+    nll_instruction_direct: float | None = None
+    nll_response_direct: float | None = None
+    nll_response_conditional: float | None = None
+    nll_instruction_conditional: float | None = None
+    ppl_instruction_direct: float | None = None
+    ppl_response_direct: float | None = None
+    ppl_response_conditional: float | None = None
+    ppl_instruction_conditional: float | None = None
+    ifd: float | None = None
+    ifd_loss: float | None = None
+    rifd: float | None = None
+    rifd_loss: float | None = None
+    ifd_window: float | None = None
+    bits_per_byte_response: float | None = None
+    coherence: float | None = None
+    token_nll_response_direct: list[float] | None = field(default=None, repr=False)
+    token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
+
+
+TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
+"""Columns present only when per-token NLLs are asked for."""
+FIELDS = tuple(f.name for f in fields(ScoreRow))
+"""Every column of a scores file, in order."""
+METRIC_FIELDS = FIELDS[FIELDS.index("nll_instruction_direct") : FIELDS.index(TOKEN_FIELDS[0])]
+"""The columns that hold one real number an example."""
