@@ -1,0 +1,39 @@
+"""ifdkit: what is in your instruction-tuning data, before you spend GPU hours on it.
+
+    import ifdkit
+    scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
+
+Nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ifdkit.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.scorer import Progress as Progress
+    from ifdkit.scorer import Settings as Settings
+    from ifdkit.scoring import score as score
+
+_HOMES = {
+    "score": "ifdkit.scoring",
+    "Settings": "ifdkit.scorer",
+    "Progress": "ifdkit.scorer",
+    "IfdkitError": "ifdkit.errors",
+}
+
+__all__ = ["IfdkitError", "Progress", "Settings", "__version__", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ifdkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

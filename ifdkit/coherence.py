@@ -1,0 +1,55 @@
+"""Coherence: the cosine between the sentence embeddings of instruction and response.
+
+Reflection-Tuning (2402.10110, section 6.2) reports it with a Sentence-BERT model.  An embedder
+reads only the first tokens of a long text (`max_tokens`); the manifest says how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.errors import ModelError
+
+Vectors = NDArray[np.float32]
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
+    """Cosine of two vectors, −1…1; None where one of them has no direction."""
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    norm = float(np.linalg.norm(a64) * np.linalg.norm(b64))
+    if not norm or not np.isfinite(norm):
+        return None
+    return float(np.clip(a64 @ b64 / norm, -1.0, 1.0))
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model."""
+
+    texts_a_batch = 32
+
+    def __init__(self, name: str, folder: Path, *, device: str) -> None:
+        """Load it. Raises ModelError where the folder does not hold one."""
+        from sentence_transformers import SentenceTransformer
+
+        from ifdkit.engine.quiet import quiet_libraries
+
+        try:
+            with quiet_libraries():
+                self._model: Any = SentenceTransformer(
+                    str(folder), device=device, local_files_only=True
+                )
+        except Exception as error:  # each architecture fails to load in its own way
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            raise ModelError(f"embedder {name} does not load: {reason}") from error
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embeddings, float32 of shape (texts, dimensions)."""
+        vectors = self._model.encode(
+            list(texts), batch_size=self.texts_a_batch, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)

@@ -1,0 +1,163 @@
+"""The backend on one device: any causal language model of transformers.  torch lives here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ifdkit.engine.models import Weights
+from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.errors import ModelError, UsageError
+from ifdkit.planning import Budget
+from ifdkit.records import NLL, Request
+
+log = logging.getLogger(__name__)
+
+_TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# How far the selected rows may lie from full logits at load, in nats, before we distrust them:
+# far above rounding (1e-5 in float32, 0.05 in bfloat16), far below any real mistake.
+_SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
+
+
+def resolve_device(device: str) -> str:
+    """`auto` → the fastest device there is. Raises UsageError for one that is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(kind):
+        raise UsageError(f"--device {device} is not there; this machine has {resolve_device('auto')}")
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """`auto` → float32, or bfloat16 on CUDA, where weights of this century are made for it."""
+    if dtype == "auto":
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    return dtype
+
+
+class HuggingFaceBackend:
+    """Scores batches, padded on the right, with one forward pass each.
+
+    Under a causal mask padding on the right cannot reach a token before it, so no attention mask
+    is needed; the LM head runs on the scored positions alone.  At load both shortcuts are checked
+    against plain logits, and given up with a note where a model does not allow them.
+    """
+
+    def __init__(
+        self, weights: Weights, *, device: str, dtype: str, trust_remote_code: bool = False
+    ) -> None:
+        """Load the weights. Raises ModelError where they do not load as a causal LM."""
+        self.device = torch.device(device)
+        self.dtype = _DTYPES[dtype]
+        self._name = weights.name
+        self._model = self._load(weights, trust_remote_code)
+        self._vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
+        self._selective = True
+        self._selective = self._agrees_with_plain_logits()
+        if not self._selective:
+            log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
+
+    def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        pickled = not any(weights.folder.glob("*.safetensors"))
+        try:
+            with quiet_libraries():
+                model = AutoModelForCausalLM.from_pretrained(
+                    weights.folder,
+                    dtype=self.dtype,
+                    use_safetensors=not pickled,
+                    trust_remote_code=trust_remote_code,
+                )
+                return model.to(self.device).eval()
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"model {weights.name} does not fit on {self.device}: try --dtype bfloat16,"
+                " --device cpu or a smaller model"
+            ) from error
+        except Exception as error:  # each architecture fails to load in its own way
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            raise ModelError(f"model {weights.name} does not load: {reason}") from error
+
+    @property
+    def budget(self) -> Budget:
+        """Tokens a batch, by device: on a CPU larger batches only add padding."""
+        return Budget(tokens=_TOKENS_A_BATCH[self.device.type])
+
+    def nll(self, requests: Sequence[Request]) -> list[NLL]:
+        """NLL of each token in each span, float32 nats."""
+        if not requests:
+            return []
+        self._check_ids(requests)
+        longest = max(request.stop for request in requests)
+        ids = torch.zeros(len(requests), longest, dtype=torch.long)  # (batch, tokens)
+        predicting = torch.zeros(len(requests), longest, dtype=torch.bool)  # (batch, tokens)
+        for row, request in enumerate(requests):
+            ids[row, : request.stop] = torch.from_numpy(request.ids[: request.stop].astype(int))
+            # The logits at a position predict the token after it.
+            predicting[row, request.start - 1 : request.stop - 1] = True
+        targets = ids[:, 1:][predicting[:, :-1]]  # (scored,)
+        with torch.inference_mode():
+            logits = self._logits(ids.to(self.device), predicting.to(self.device))
+            nats = F.cross_entropy(
+                logits.float(), targets.to(self.device), reduction="none"
+            ).cpu()  # (scored,)
+        sizes = [request.n_scored for request in requests]
+        return [part.numpy().astype(np.float32) for part in nats.split(sizes)]
+
+    def _logits(self, ids: torch.Tensor, predicting: torch.Tensor) -> torch.Tensor:
+        """Logits at the predicting positions, (scored, vocabulary)."""
+        if self._selective:
+            output = self._model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
+            logits: torch.Tensor = output.logits
+            return logits.reshape(-1, logits.shape[-1])
+        rows = []
+        for row in range(len(ids)):
+            # One sequence at a time: the slowest way, and right for every architecture.
+            length = int(predicting[row].nonzero().max()) + 1
+            full = self._model(input_ids=ids[row : row + 1, :length], use_cache=False).logits
+            rows.append(full[0][predicting[row, :length]])
+        return torch.cat(rows)
+
+    def _agrees_with_plain_logits(self) -> bool:
+        """Whether padded, selected logits give what one sequence at a time gives."""
+        generator = np.random.default_rng(0)
+        requests = [
+            Request(generator.integers(self._vocabulary, size=n).astype(np.int32), start, n)
+            for n, start in ((24, 9), (17, 1), (5, 4))
+        ]
+        try:
+            fast = np.concatenate(self.nll(requests))
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            log.debug("%s: selecting rows failed: %s", self._name, error)
+            return False
+        self._selective = False
+        plain = np.concatenate(self.nll(requests))
+        difference = np.abs(fast - plain)
+        return bool((difference <= _SELF_CHECK_NATS[self.dtype]).all())
+
+    def _check_ids(self, requests: Sequence[Request]) -> None:
+        largest = max(int(request.ids.max()) for request in requests)
+        if largest >= self._vocabulary:
+            raise ModelError(
+                f"model {self._name} has {self._vocabulary} embeddings, but its tokenizer gave the"
+                f" token {largest}: weights and tokenizer do not belong together"
+            )

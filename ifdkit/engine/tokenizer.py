@@ -1,0 +1,110 @@
+"""A model's own tokenizer, as alignment needs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import jinja2
+
+from ifdkit.engine.models import Weights
+from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.errors import ModelError, UsageError
+from ifdkit.records import Turn
+
+
+class HuggingFaceTokenizer:
+    """The fast tokenizer that was saved with the weights."""
+
+    def __init__(self, weights: Weights, *, trust_remote_code: bool = False) -> None:
+        """Load it. Raises ModelError where there is none, or it cannot tell offsets."""
+        from transformers import AutoTokenizer
+
+        self._name = weights.name
+        try:
+            with quiet_libraries():
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                    weights.folder, trust_remote_code=trust_remote_code
+                )
+        except Exception as error:  # every tokenizer class has its own ways to fail
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            raise ModelError(f"model {weights.name}: its tokenizer does not load: {reason}") from (
+                error
+            )
+        if not self._tokenizer.is_fast:
+            raise ModelError(f"model {weights.name}: its tokenizer cannot tell character offsets")
+
+    @property
+    def anchor_id(self) -> int | None:
+        """BOS, else EOS, else None."""
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        return cast("int | None", eos if bos is None else bos)
+
+    def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of each text, of any length."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(
+            list(texts),
+            add_special_tokens=special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return cast(list[list[int]], encoded["input_ids"])
+
+    def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
+        """Characters [start, stop) behind each token."""
+        encoded = self._tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
+        )
+        return cast(list[tuple[int, int]], encoded["offset_mapping"])
+
+    @property
+    def chat_source(self) -> str:
+        """The chat template. Raises UsageError where the tokenizer has none."""
+        source = self._tokenizer.chat_template
+        if not isinstance(source, str):
+            raise UsageError(f"model {self._name} has no chat template: choose another --template")
+        return source
+
+    def render_chat(self, turns: Sequence[Turn], tools: str) -> str:
+        """The conversation up to where the assistant speaks, in the model's own wording."""
+        messages = [
+            {
+                "role": turn.role,
+                "content": f"{turn.text}\n{turn.input}" if turn.input else turn.text,
+            }
+            for turn in turns
+        ]
+        try:
+            return cast(
+                str,
+                self._tokenizer.apply_chat_template(
+                    messages,
+                    tools=_tool_list(tools),
+                    tokenize=False,
+                    add_generation_prompt=True,
+                ),
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise jinja2.TemplateError(str(error)) from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of everything that decides which ids a text becomes."""
+        whole = hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode())
+        special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
+        whole.update(json.dumps(special).encode())
+        return whole.hexdigest()
+
+
+def _tool_list(tools: str) -> list[Any] | None:
+    """Tools as the list that chat templates take; text that is none goes without."""
+    try:
+        parsed = json.loads(tools) if tools else None
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, list) and parsed else None

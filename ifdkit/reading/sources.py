@@ -1,0 +1,81 @@
+"""Where bytes come from: files, compressed files, standard input."""
+
+from __future__ import annotations
+
+import atexit
+import gzip
+import hashlib
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from ifdkit.errors import InputError
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+COMPRESSED = {".gz", ".zst"}
+
+
+def spool_stdin() -> Path:
+    """Copy standard input to a temporary file, so that it can be read twice.
+
+    The file goes when the process ends.  Raises InputError where standard input is a terminal.
+    """
+    if sys.stdin.isatty():
+        raise InputError("'-' reads standard input, but it is a terminal: pipe a dataset into it")
+    with tempfile.NamedTemporaryFile(prefix="ifdkit-", delete=False) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    path = Path(file.name)
+    atexit.register(path.unlink, missing_ok=True)
+    return path
+
+
+def suffix(path: Path) -> str:
+    """The ending that tells the format: `.json` of `x.json.gz`."""
+    endings = [ending.lower() for ending in path.suffixes]
+    while endings and endings[-1] in COMPRESSED:
+        endings.pop()
+    return endings[-1] if endings else ""
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a file; gzip and zstd are told by their first bytes.
+
+    Raises InputError, also later while reading, where the file cannot be opened or decompressed.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            if magic.startswith(_GZIP):
+                with gzip.open(file) as unzipped:
+                    yield cast(BinaryIO, unzipped)
+            elif magic == _ZSTD:
+                with zstandard.ZstdDecompressor().stream_reader(
+                    file, read_across_frames=True
+                ) as unzipped:
+                    yield cast(BinaryIO, unzipped)
+            else:
+                yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"{path}: cannot be decompressed: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of the file as it lies on disk; of a folder, of its files' names and digests."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,326 @@
+"""A model under a protocol, behind a store: examples in, rows of numbers out.
+
+    block of examples ─ Aligner ─▶ Requests ─ store: known? ─▶ plan ─▶ backend ─ store ─▶ rows
+
+The plan is made from everything in a block; of each planned batch, what the store lacks is
+computed and kept in one transaction.  An interrupted run therefore goes on with the very batches
+it would have made, and ends with the very same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.coherence import cosine
+from ifdkit.engine import Backend
+from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL, Weights, cache_folder, resolve
+from ifdkit.errors import UsageError
+from ifdkit.metrics import score_row
+from ifdkit.planning import plan
+from ifdkit.records import NLL, Example, Passes, Request, ScoreRow, Status
+from ifdkit.store import Store, Vector, request_key, text_key
+from ifdkit.templates import CHAT, ChatTemplate, Template, load_template
+from ifdkit.tokens import PROTOCOLS, Aligner, choose_template
+
+if TYPE_CHECKING:
+    from ifdkit.coherence import SentenceEmbedder
+
+METRICS = ("ppl", "ifd", "rifd", "coherence")
+DEFAULT_METRICS = ("ppl", "ifd", "coherence")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_PASSES_OF = {
+    "ppl": ("instruction_direct", "response_direct", "response_conditional"),
+    "ifd": ("response_direct", "response_conditional"),
+    "rifd": ("instruction_direct", "instruction_conditional"),
+    "coherence": (),
+}
+TEXTS_A_BATCH = 32
+"""Texts embedded and kept together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides the numbers, and where they are kept."""
+
+    model: str = DEFAULT_MODEL
+    embedder: str = DEFAULT_EMBEDDER
+    protocol: str = "aligned"
+    template: str | None = None
+    """None: the protocol's own."""
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    dtype: str = "auto"
+    device: str = "auto"
+    max_length: int | None = None
+    """Tokens of the longest pass; None: the protocol's, or the model's context if shorter."""
+    window: int = 64
+    """Response tokens that `ifd_window` looks at."""
+    token_nll: bool = False
+    store: str | None = None
+    """Path of the score store; None: in the user's cache; `off`: a temporary one."""
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values that cannot be meant."""
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"no protocol {self.protocol!r}: choose {', '.join(PROTOCOLS)}")
+        unknown = [name for name in self.metrics if name not in METRICS]
+        if unknown or not self.metrics:
+            raise UsageError(f"no metric {unknown or ''}: choose from {', '.join(METRICS)}, or all")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"no dtype {self.dtype!r}: choose {', '.join(DTYPES)}")
+        if self.window < 1:
+            raise UsageError(f"--window {self.window}: at least one token")
+        if self.max_length is not None and self.max_length < 2:
+            raise UsageError(f"--max-length {self.max_length}: at least two tokens")
+        choose_template(PROTOCOLS[self.protocol], self.template)
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """The passes that the metrics need."""
+        return frozenset(name for metric in self.metrics for name in _PASSES_OF[metric])
+
+
+@dataclass(slots=True)
+class Work:
+    """What has been done so far, for progress and for the manifest."""
+
+    requests: int = 0
+    """Distinct Requests met."""
+    requests_from_store: int = 0
+    requests_scored: int = 0
+    tokens_scored: int = 0
+    """Tokens sent through the model, context included, padding not."""
+    texts_embedded: int = 0
+    model_load_s: float = 0.0
+    scoring_s: float = 0.0
+
+
+class Progress:
+    """Told of work as it is done; this one stays silent."""
+
+    def start(self, rows: int) -> None:
+        """`rows` are to be read."""
+
+    def block(self, tokens: int) -> None:
+        """A block of examples was planned in which so many tokens are missing from the store."""
+
+    def tokens(self, n: int) -> None:
+        """So many of them were scored and kept."""
+
+    def rows(self, n: int) -> None:
+        """So many rows of the input are finished."""
+
+    def note(self, text: str) -> None:
+        """Something a person may want to know while waiting."""
+
+
+class Scorer:
+    """A model under a protocol, behind a store. Loads the weights when first needed."""
+
+    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+        """Resolve names and open the store, without loading any weights.
+
+        Raises ModelError, StoreError or UsageError.
+        """
+        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        self.settings = settings
+        self.work = Work()
+        self._progress = progress or Progress()
+        self.device = resolve_device(settings.device)
+        self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.store = _open_store(settings.store)
+        self.weights = self._resolve(settings.model)
+        self.weights_hash = self.weights.fingerprint(self.store.file_digest)
+        self.tokenizer = HuggingFaceTokenizer(
+            self.weights, trust_remote_code=settings.trust_remote_code
+        )
+        self.protocol = PROTOCOLS[settings.protocol]
+        self.template = self._template()
+        self.max_length = self._max_length()
+        self._aligner = Aligner(
+            self.tokenizer, self.protocol, self.template, self.max_length, settings.passes
+        )
+        self.embedder_weights: Weights | None = None
+        self.embedder_hash: str | None = None
+        if "coherence" in settings.metrics:
+            self.embedder_weights = self._resolve(settings.embedder)
+            self.embedder_hash = self.embedder_weights.fingerprint(
+                self.store.file_digest, everything=True
+            )
+        self._backend: Backend | None = None
+        self._embedder: SentenceEmbedder | None = None
+
+    def _resolve(self, name: str) -> Weights:
+        return resolve(
+            name,
+            allow_pickle=self.settings.allow_pickle,
+            trust_remote_code=self.settings.trust_remote_code,
+        )
+
+    def _template(self) -> Template:
+        name = choose_template(self.protocol, self.settings.template)
+        if name == CHAT:
+            return ChatTemplate(self.tokenizer.chat_source, self.tokenizer.render_chat)
+        return load_template(name)
+
+    def _max_length(self) -> int:
+        context, asked = self.weights.context_length, self.settings.max_length
+        if asked is not None and context is not None and asked > context:
+            raise UsageError(
+                f"--max-length {asked} is more than the {context} tokens that"
+                f" {self.weights.name} was made for"
+            )
+        return asked or min(self.protocol.max_length, context or self.protocol.max_length)
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    @property
+    def backend(self) -> Backend:
+        """The model, loaded at the first use."""
+        if self._backend is None:
+            from ifdkit.engine.huggingface import HuggingFaceBackend
+
+            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
+            begin = time.perf_counter()
+            self._backend = HuggingFaceBackend(
+                self.weights,
+                device=self.device,
+                dtype=self.dtype,
+                trust_remote_code=self.settings.trust_remote_code,
+            )
+            self.work.model_load_s += time.perf_counter() - begin
+        return self._backend
+
+    @property
+    def embedder(self) -> SentenceEmbedder:
+        """The embedder, loaded at the first use."""
+        if self._embedder is None:
+            from ifdkit.coherence import SentenceEmbedder
+
+            assert self.embedder_weights is not None, "coherence is not among the metrics"
+            begin = time.perf_counter()
+            self._embedder = SentenceEmbedder(
+                self.embedder_weights.name, self.embedder_weights.folder, device=self.device
+            )
+            self.work.model_load_s += time.perf_counter() - begin
+        return self._embedder
+
+    def score(self, examples: Sequence[Example]) -> list[ScoreRow]:
+        """Rows of one block of examples, in order."""
+        begin, load_s = time.perf_counter(), self.work.model_load_s
+        passes = self._aligner.align(examples)
+        nlls = self._nlls([one.request for each in passes for _, one in each.present()])
+        coherences = self._coherences(examples, passes)
+        rows = [
+            score_row(
+                example,
+                each,
+                {name: nlls[one.request.content] for name, one in each.present()},
+                coherence=coherence,
+                window=self.settings.window,
+                token_nll=self.settings.token_nll,
+            )
+            for example, each, coherence in zip(examples, passes, coherences, strict=True)
+        ]
+        loading_s = self.work.model_load_s - load_s
+        self.work.scoring_s += time.perf_counter() - begin - loading_s
+        return rows
+
+    def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
+        """The passes of one example and the per-token NLLs of each."""
+        (passes,) = self._aligner.align([example])
+        nlls = self._nlls([one.request for _, one in passes.present()])
+        return passes, {name: nlls[one.request.content] for name, one in passes.present()}
+
+    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+        """NLLs by the Request's content."""
+        distinct = list({request.content: request for request in requests}.values())
+        scope = f"{self.weights_hash}/{self.dtype}"
+        keys = [request_key(scope, request) for request in distinct]
+        found = self.store.get_nlls(keys)
+        known = {
+            key: found[key]
+            for key, request in zip(keys, distinct, strict=True)
+            if key in found and len(found[key]) == request.n_scored
+        }
+        self.work.requests += len(keys)
+        self.work.requests_from_store += len(known)
+        lengths = [request.stop for request in distinct]
+        self._progress.block(sum(n for n, key in zip(lengths, keys, strict=True) if key not in known))
+
+        def compute(batch: list[int]) -> list[NLL]:
+            nlls = self.backend.nll([distinct[i] for i in batch])
+            self.work.requests_scored += len(batch)
+            self.work.tokens_scored += sum(lengths[i] for i in batch)
+            return nlls
+
+        if len(known) < len(keys):
+            for batch in plan(lengths, self.backend.budget):
+                lacking = [i for i in batch if keys[i] not in known]
+                _complete(known, keys, lacking, compute, self.store.put_nlls)
+                self._progress.tokens(sum(lengths[i] for i in lacking))
+        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+
+    def _coherences(
+        self, examples: Sequence[Example], passes: Sequence[Passes]
+    ) -> list[float | None]:
+        """Cosines, None where a half is empty."""
+        if self.embedder_hash is None:
+            return [None] * len(examples)
+        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+        pairs = [
+            None if each.status in undefined else (example.instruction, example.response)
+            for example, each in zip(examples, passes, strict=True)
+        ]
+        vectors = self._embeddings(text for pair in pairs if pair for text in pair)
+        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+    def _embeddings(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Embeddings by text."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(f"{self.embedder_hash}", text) for text in distinct]
+        known = self.store.get_embeddings(keys)
+        order = sorted(range(len(distinct)), key=lambda i: (-len(distinct[i]), i))
+
+        def compute(batch: list[int]) -> list[Vector]:
+            self.work.texts_embedded += len(batch)
+            return list(self.embedder.embed([distinct[i] for i in batch]))
+
+        for begin in range(0, len(order), TEXTS_A_BATCH):
+            batch = order[begin : begin + TEXTS_A_BATCH]
+            lacking = [i for i in batch if keys[i] not in known]
+            _complete(known, keys, lacking, compute, self.store.put_embeddings)
+        return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+
+def _complete(
+    known: dict[bytes, NDArray[np.float32]],
+    keys: Sequence[bytes],
+    lacking: list[int],
+    compute: Callable[[list[int]], list[NDArray[np.float32]]],
+    put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
+) -> None:
+    """Compute what one batch lacks and keep it, whole: the batch is the unit of resuming."""
+    if lacking:
+        made = dict(zip((keys[i] for i in lacking), compute(lacking), strict=True))
+        put(made)
+        known.update(made)
+
+
+def _open_store(path: str | None) -> Store:
+    if path == "off":
+        return Store(None)
+    return Store(path or cache_folder() / "scores.sqlite")

@@ -1,0 +1,314 @@
+"""The verb *score*: a dataset in, one row of numbers per example out.
+
+Rows go through in blocks, so memory does not grow with the dataset, and straight into a file that
+appears when it is complete.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ifdkit.errors import OutputError, UsageError
+from ifdkit.reading import Dataset, Turns, open_dataset
+from ifdkit.reading.sources import sha256
+from ifdkit.records import METRIC_FIELDS, Example, Reject, ScoreRow
+from ifdkit.scorer import Progress, Scorer, Settings
+from ifdkit.stats import Description, describe
+from ifdkit.version import VERSION
+from ifdkit.writing import check_output, row_writer, score_columns, write_json, write_rejects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Data = str | PathLike[str] | Iterable[Mapping[str, Any]]
+
+EXAMPLES_A_BLOCK = 2048
+"""Examples planned together: enough for tight batches, few enough to hold."""
+_SUMMARY_FIELDS = (
+    "instruction_tokens",
+    "response_tokens",
+    *(name for name in METRIC_FIELDS if not name.startswith("nll_")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which rows of a dataset to take, and how to read them."""
+
+    columns: Mapping[str, str] | None = None
+    turns: Turns = "all"
+    limit: int | None = None
+    """The first so many rows."""
+    sample: int | None = None
+    """So many rows at random, after the limit, in the order of the file."""
+    seed: int = 0
+
+    def open(self, data: Data) -> Dataset:
+        """The dataset, with these rows. Raises InputError or UsageError."""
+        for name, value in (("limit", self.limit), ("sample", self.sample)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: at least one row")
+        dataset = open_dataset(data, columns=self.columns, turns=self.turns)
+        rows = range(min(dataset.n_rows, self.limit or dataset.n_rows))
+        if self.sample is not None and self.sample < len(rows):
+            generator = np.random.default_rng(self.seed)
+            return dataset.choose(generator.choice(len(rows), self.sample, replace=False).tolist())
+        return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What made a scores file: enough to make it again, and to tell whether two compare."""
+
+    schema: str
+    version: str
+    created: str
+    command: str
+    input: str
+    input_sha256: str | None
+    columns: dict[str, str]
+    turns: str
+    limit: int | None
+    sample: int | None
+    seed: int | None
+    model: str
+    model_source: str
+    weights_hash: str
+    tokenizer_hash: str
+    embedder: str | None
+    embedder_source: str | None
+    embedder_hash: str | None
+    protocol: str
+    template: str
+    template_text: str
+    metrics: list[str]
+    dtype: str
+    device: str
+    window: int
+    max_length: int
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    examples: int
+    status_counts: dict[str, int]
+    requests: int
+    requests_from_store: int
+    requests_scored: int
+    tokens_scored: int
+    elapsed_s: float
+    model_load_s: float
+    scoring_s: float
+    tokens_per_s: float | None
+    output: str | None = None
+    output_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The numbers at the end of a run."""
+
+    metrics: dict[str, Description]
+    """Field → its description over the rows where it is defined."""
+    status_counts: dict[str, int]
+    manifest: Manifest
+    output: Path | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {
+            "metrics": {name: asdict(one) for name, one in self.metrics.items()},
+            "status_counts": self.status_counts,
+            "output": str(self.output) if self.output else None,
+            "manifest": asdict(self.manifest),
+        }
+
+
+class Run:
+    """One dataset going through a Scorer, block by block, and the account of it."""
+
+    def __init__(self, dataset: Dataset, selection: Selection, scorer: Scorer) -> None:
+        self._dataset, self._selection, self._scorer = dataset, selection, scorer
+        self.rejects: list[Reject] = []
+        self._rows_in = 0
+        self._statuses: Counter[str] = Counter()
+        self._values = {name: array("d") for name in _SUMMARY_FIELDS}
+
+    def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
+        """Rows of scores, in the order of the dataset."""
+        progress.start(self._dataset.n_rows)
+        block: list[Example] = []
+        pending = 0
+        for found in self._dataset:
+            self._rows_in += 1
+            pending += 1
+            if isinstance(found, Reject):
+                self.rejects.append(found)
+            else:
+                block += found
+            if len(block) >= EXAMPLES_A_BLOCK:
+                yield self._score(block)
+                progress.rows(pending)
+                block, pending = [], 0
+        if block:
+            yield self._score(block)
+        progress.rows(pending)
+
+    def _score(self, block: Sequence[Example]) -> list[ScoreRow]:
+        rows = self._scorer.score(block)
+        for row in rows:
+            self._statuses[row.status] += 1
+            for name, values in self._values.items():
+                if (value := getattr(row, name)) is not None:
+                    values.append(value)
+        return rows
+
+    def summary(self, *, elapsed_s: float, output: Path | None = None) -> Summary:
+        """The account so far."""
+        return Summary(
+            metrics={
+                name: describe(values) for name, values in self._values.items() if len(values)
+            },
+            status_counts=dict(sorted(self._statuses.items())),
+            manifest=self._manifest(elapsed_s, output),
+            output=output,
+        )
+
+    def _manifest(self, elapsed_s: float, output: Path | None) -> Manifest:
+        scorer, settings, work = self._scorer, self._scorer.settings, self._scorer.work
+        selection, embedder = self._selection, self._scorer.embedder_weights
+        return Manifest(
+            schema="ifdkit.scores/1",
+            version=VERSION,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=shlex.join(["ifdkit", *sys.argv[1:]]) if _is_command() else "ifdkit.score(…)",
+            input=self._dataset.name,
+            input_sha256=self._dataset.sha256,
+            columns={k: v for k, v in asdict(self._dataset.columns).items() if v},
+            turns=selection.turns,
+            limit=selection.limit,
+            sample=selection.sample,
+            seed=None if selection.sample is None else selection.seed,
+            model=scorer.weights.name,
+            model_source=scorer.weights.source,
+            weights_hash=scorer.weights_hash,
+            tokenizer_hash=scorer.tokenizer.fingerprint,
+            embedder=embedder.name if embedder else None,
+            embedder_source=embedder.source if embedder else None,
+            embedder_hash=scorer.embedder_hash,
+            protocol=scorer.protocol.name,
+            template=scorer.template.name,
+            template_text=scorer.template.source,
+            metrics=list(settings.metrics),
+            dtype=scorer.dtype,
+            device=scorer.device,
+            window=settings.window,
+            max_length=scorer.max_length,
+            rows_in=self._rows_in,
+            rows_scored=self._rows_in - len(self.rejects),
+            rows_rejected=len(self.rejects),
+            examples=sum(self._statuses.values()),
+            status_counts=dict(sorted(self._statuses.items())),
+            requests=work.requests,
+            requests_from_store=work.requests_from_store,
+            requests_scored=work.requests_scored,
+            tokens_scored=work.tokens_scored,
+            elapsed_s=round(elapsed_s, 3),
+            model_load_s=round(work.model_load_s, 3),
+            scoring_s=round(work.scoring_s, 3),
+            tokens_per_s=round(work.tokens_scored / work.scoring_s, 1) if work.scoring_s else None,
+            output=str(output) if output else None,
+            output_sha256=sha256(output) if output else None,
+        )
+
+
+def _is_command() -> bool:
+    return Path(sys.argv[0]).stem in {"ifdkit", "__main__"}
+
+
+def default_output(data: Data) -> Path:
+    """`data.scores.jsonl` in the working folder for `anywhere/data.json.gz`."""
+    name = "stdin" if data == "-" else Path(str(data)).name
+    stem = name.split(".")[0] if not name.startswith(".") else name
+    return Path(f"{stem}.scores.jsonl")
+
+
+def score_to_file(
+    data: Data,
+    output: Path,
+    settings: Settings,
+    selection: Selection,
+    progress: Progress | None = None,
+) -> Summary:
+    """Score a dataset into a file, with its manifest and its rejects beside it.
+
+    The file appears last and whole, so that where it stands its manifest stands too.  Raises
+    IfdkitError; what was scored before stays in the store.
+    """
+    begin = time.perf_counter()
+    progress = progress or Progress()
+    check_output(output)
+    dataset = selection.open(data)
+    if dataset.path is not None and output.exists() and output.samefile(dataset.path):
+        raise OutputError(f"-o {output} is the dataset itself: choose another name")
+    progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
+    with Scorer(settings, progress) as scorer:
+        run = Run(dataset, selection, scorer)
+        with row_writer(output, token_nll=settings.token_nll) as writer:
+            for rows in run.blocks(progress):
+                writer.write(rows)
+        write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
+        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
+        write_json(Path(f"{output}.manifest.json"), asdict(summary.manifest))
+    return summary
+
+
+def score(
+    data: Data,
+    *,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "all",
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
+
+    `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
+    :class:`ifdkit.Settings` (`model`, `protocol`, `metrics`, …).  `frame.attrs` holds the
+    `manifest` and the `rejects`.  Raises IfdkitError.
+    """
+    import pandas as pd
+
+    unknown = settings.keys() - {f.name for f in fields(Settings)}
+    if unknown:
+        raise UsageError(f"score() has no setting {sorted(unknown)[0]!r}")
+    begin = time.perf_counter()
+    progress = progress or Progress()
+    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    chosen = Settings(**settings)
+    dataset = selection.open(data)
+    with Scorer(chosen, progress) as scorer:
+        run = Run(dataset, selection, scorer)
+        rows = [row for block in run.blocks(progress) for row in block]
+        summary = run.summary(elapsed_s=time.perf_counter() - begin)
+    names = score_columns(token_nll=chosen.token_nll)
+    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
+    numeric = {name: "float64" for name in METRIC_FIELDS}
+    frame = frame.astype(numeric)
+    frame.attrs["manifest"] = asdict(summary.manifest)
+    frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
+    return frame

@@ -1,0 +1,151 @@
+"""Scores kept under the content of what was scored: a SQLite file in the user's cache.
+
+One mechanism gives four features: an interrupted run goes on where it stopped, a changed dataset
+costs only its changes, equal texts are scored once, and a *before* shares its work with an *after*.
+Keys are digests of (model fingerprint, dtype, ids, span), so one model's numbers are never served
+as another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.errors import StoreError
+from ifdkit.records import NLL, Request
+
+Vector = NDArray[np.float32]
+
+_SCHEMA = 1
+_KEYS_A_QUERY = 500
+_BUSY_TIMEOUT_S = 60
+_TABLES = """
+CREATE TABLE IF NOT EXISTS nll (key BLOB PRIMARY KEY, nats BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digest (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def request_key(scope: str, request: Request) -> bytes:
+    """Key of a Request under a scope such as `<model fingerprint>/float32`."""
+    return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + request.content).digest()
+
+
+def text_key(scope: str, text: str) -> bytes:
+    """Key of an embedded text."""
+    return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + text.encode()).digest()
+
+
+class Store:
+    """Per-token NLLs, sentence embeddings and file digests that survive the process.
+
+    Every `put` is one transaction: after a kill it is there whole or not at all.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        """Open or create the store at `path`; None keeps it in a private temporary file.
+
+        Raises StoreError where the file is not a store or cannot be written.
+        """
+        self.path = None if path is None else Path(path)
+        with self._errors("opened"):
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(
+                self.path or "",
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            # WAL with NORMAL: a killed process loses nothing it committed; a power cut may lose
+            # the last batches, never the file.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
+        """The NLLs of those keys that are known."""
+        return dict(self._get("SELECT key, nats FROM nll WHERE key IN", keys))
+
+    def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
+        """Keep the NLLs of one batch, whole."""
+        self._put("INSERT OR REPLACE INTO nll VALUES (?, ?)", nlls)
+
+    def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
+        """The embeddings of those keys that are known."""
+        return dict(self._get("SELECT key, vector FROM embedding WHERE key IN", keys))
+
+    def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
+        """Keep the embeddings of one batch, whole."""
+        self._put("INSERT OR REPLACE INTO embedding VALUES (?, ?)", vectors)
+
+    def file_digest(self, path: Path) -> str:
+        """SHA-256 of a file, computed once for as long as the file is not touched.
+
+        Hashing gigabytes of weights takes seconds; a file counts as untouched while its inode,
+        size, modification and change times stay, and the last of these cannot be set by hand.
+        """
+        stat = path.stat()
+        name = (
+            f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        )
+        with self._errors("read"):
+            row = self._database.execute(
+                "SELECT sha256 FROM digest WHERE file = ?", (name,)
+            ).fetchone()
+        if row is not None:
+            return str(row[0])
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        with self._errors("written"):
+            self._database.execute("INSERT OR REPLACE INTO digest VALUES (?, ?)", (name, digest))
+        return digest
+
+    def _get(self, query: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
+        with self._errors("read"):
+            for begin in range(0, len(keys), _KEYS_A_QUERY):
+                part = keys[begin : begin + _KEYS_A_QUERY]
+                marks = ",".join("?" * len(part))
+                for key, blob in self._database.execute(f"{query} ({marks})", part):
+                    yield key, np.frombuffer(blob, dtype="<f4")
+
+    def _put(self, statement: str, values: Mapping[bytes, Vector]) -> None:
+        rows: Iterable[tuple[bytes, bytes]] = (
+            (key, value.astype("<f4").tobytes()) for key, value in values.items()
+        )
+        with self._errors("written"):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany(statement, rows)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            where = self.path or "in a temporary file"
+            raise StoreError(
+                f"the score store {where} cannot be {done}: {error}; name another with --store"
+                " PATH, or none with --store off"
+            ) from error
