@@ -103,22 +103,25 @@ class Work:
 
 
 class Progress:
-    """Told of work as it is done; this one stays silent."""
-
-    def start(self, rows: int) -> None:
-        """`rows` are to be read."""
-
-    def block(self, tokens: int) -> None:
-        """A block of examples was planned in which so many tokens are missing from the store."""
-
-    def tokens(self, n: int) -> None:
-        """So many of them were scored and kept."""
-
-    def rows(self, n: int) -> None:
-        """So many rows of the input are finished."""
+    """Told of work as it is done; this one stays silent, others draw."""
 
     def note(self, text: str) -> None:
         """Something a person may want to know while waiting."""
+
+    def start(self, rows: int) -> None:
+        """`rows` of input are to come."""
+
+    def begin_block(self, rows: int, examples: int) -> None:
+        """A block of examples is next, made from so many rows."""
+
+    def missing(self, tokens: int) -> None:
+        """Of the block so many tokens are not in the store."""
+
+    def scored(self, tokens: int) -> None:
+        """So many of them are scored and kept."""
+
+    def end_block(self) -> None:
+        """The block is finished."""
 
 
 class Scorer:
@@ -245,6 +248,10 @@ class Scorer:
         nlls = self._nlls([one.request for _, one in passes.present()])
         return passes, {name: nlls[one.request.content] for name, one in passes.present()}
 
+    def coherence(self, example: Example, passes: Passes) -> float | None:
+        """Cosine of one example's halves."""
+        return self._coherences([example], [passes])[0]
+
     def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
@@ -259,7 +266,7 @@ class Scorer:
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         lengths = [request.stop for request in distinct]
-        self._progress.block(sum(n for n, key in zip(lengths, keys, strict=True) if key not in known))
+        self._progress.missing(sum(n for n, key in zip(lengths, keys, strict=True) if key not in known))
 
         def compute(batch: list[int]) -> list[NLL]:
             nlls = self.backend.nll([distinct[i] for i in batch])
@@ -271,7 +278,7 @@ class Scorer:
             for batch in plan(lengths, self.backend.budget):
                 lacking = [i for i in batch if keys[i] not in known]
                 _complete(known, keys, lacking, compute, self.store.put_nlls)
-                self._progress.tokens(sum(lengths[i] for i in lacking))
+                self._progress.scored(sum(lengths[i] for i in lacking))
         return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
 
     def _coherences(

@@ -25,7 +25,7 @@ from ifdkit.reading import Dataset, Turns, open_dataset
 from ifdkit.reading.sources import sha256
 from ifdkit.records import METRIC_FIELDS, Example, Reject, ScoreRow
 from ifdkit.scorer import Progress, Scorer, Settings
-from ifdkit.stats import Description, describe
+from ifdkit.stats import Description, describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.writing import check_output, row_writer, score_columns, write_json, write_rejects
 
@@ -121,6 +121,8 @@ class Summary:
 
     metrics: dict[str, Description]
     """Field → its description over the rows where it is defined."""
+    ifd_length_spearman: float | None
+    """Rank correlation of IFD with response tokens: how much of a ranking by IFD is length."""
     status_counts: dict[str, int]
     manifest: Manifest
     output: Path | None
@@ -129,6 +131,7 @@ class Summary:
         """Plain data for `--json`."""
         return {
             "metrics": {name: asdict(one) for name, one in self.metrics.items()},
+            "ifd_length_spearman": self.ifd_length_spearman,
             "status_counts": self.status_counts,
             "output": str(self.output) if self.output else None,
             "manifest": asdict(self.manifest),
@@ -144,35 +147,42 @@ class Run:
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
         self._values = {name: array("d") for name in _SUMMARY_FIELDS}
+        self._ifd_lengths = array("d")
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
         """Rows of scores, in the order of the dataset."""
         progress.start(self._dataset.n_rows)
+        for n_rows, block in self._examples():
+            progress.begin_block(n_rows, len(block))
+            rows = self._scorer.score(block)
+            self._account(rows)
+            yield rows
+            progress.end_block()
+
+    def _examples(self) -> Iterator[tuple[int, list[Example]]]:
+        """Blocks of examples, and how many rows each was made from."""
         block: list[Example] = []
-        pending = 0
+        begin = 0
         for found in self._dataset:
             self._rows_in += 1
-            pending += 1
             if isinstance(found, Reject):
                 self.rejects.append(found)
             else:
                 block += found
             if len(block) >= EXAMPLES_A_BLOCK:
-                yield self._score(block)
-                progress.rows(pending)
-                block, pending = [], 0
+                yield self._rows_in - begin, block
+                block, begin = [], self._rows_in
         if block:
-            yield self._score(block)
-        progress.rows(pending)
+            yield self._rows_in - begin, block
 
-    def _score(self, block: Sequence[Example]) -> list[ScoreRow]:
-        rows = self._scorer.score(block)
+    def _account(self, rows: Sequence[ScoreRow]) -> None:
         for row in rows:
             self._statuses[row.status] += 1
             for name, values in self._values.items():
                 if (value := getattr(row, name)) is not None:
                     values.append(value)
-        return rows
+            if row.ifd is not None:
+                self._ifd_lengths.append(row.response_tokens)
 
     def summary(self, *, elapsed_s: float, output: Path | None = None) -> Summary:
         """The account so far."""
@@ -180,6 +190,7 @@ class Run:
             metrics={
                 name: describe(values) for name, values in self._values.items() if len(values)
             },
+            ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
             status_counts=dict(sorted(self._statuses.items())),
             manifest=self._manifest(elapsed_s, output),
             output=output,
@@ -227,7 +238,9 @@ class Run:
             elapsed_s=round(elapsed_s, 3),
             model_load_s=round(work.model_load_s, 3),
             scoring_s=round(work.scoring_s, 3),
-            tokens_per_s=round(work.tokens_scored / work.scoring_s, 1) if work.scoring_s else None,
+            tokens_per_s=(
+                round(work.tokens_scored / work.scoring_s, 1) if work.tokens_scored else None
+            ),
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
         )

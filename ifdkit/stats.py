@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_FEWEST_PAIRS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -35,3 +37,12 @@ def describe(values: Sequence[float]) -> Description:
         p5=float(p5),
         p95=float(p95),
     )
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Rank correlation, −1…1; None for fewer than ten pairs or a column that does not vary."""
+    if len(a) < _FEWEST_PAIRS or min(a) == max(a) or min(b) == max(b):
+        return None
+    from scipy import stats
+
+    return float(stats.spearmanr(a, b).statistic)

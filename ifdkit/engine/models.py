@@ -11,9 +11,11 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 
 import platformdirs
@@ -224,7 +226,8 @@ def _dequantise(gguf: Path, folder: Path) -> None:
 
     from ifdkit.engine.quiet import quiet_libraries
 
-    with quiet_libraries():
+    # This loader draws its bar without asking the library's own switch.
+    with quiet_libraries(), redirect_stderr(StringIO()):
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
@@ -249,3 +252,44 @@ def _sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A name that resolves without a network."""
+
+    name: str
+    source: str
+    path: Path
+    size_bytes: int
+    is_default: bool
+
+
+def available() -> Iterator[Available]:
+    """What resolves here: embedded packages first, then the hub's cache."""
+    for name in EMBEDDED:
+        if (found := locate_embedded(name)) is not None:
+            file, version = found
+            path = file if file.suffix == ".gguf" else file.parent
+            size = _size([file] if file.suffix == ".gguf" else path.glob("*.safetensors"))
+            source = f"package {EMBEDDED[name].package} {version}"
+            yield Available(name, source, path, size, is_default=True)
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = sorted(scan_cache_dir().repos, key=lambda repo: repo.repo_id)
+    except CacheNotFound:
+        return
+    for repo in repositories:
+        for revision in repo.revisions:
+            weights = list(revision.snapshot_path.glob("*.safetensors"))
+            if repo.repo_type == "model" and weights:
+                source = f"hub's cache, revision {revision.commit_hash[:12]}"
+                size = _size(weights)
+                default = repo.repo_id in EMBEDDED
+                yield Available(repo.repo_id, source, revision.snapshot_path, size, default)
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,276 @@
+"""The command line: flags → one call → echo. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ifdkit.config import load_config
+from ifdkit.errors import IfdkitError
+from ifdkit.version import VERSION
+
+if TYPE_CHECKING:
+    from ifdkit.scorer import Progress, Settings
+    from ifdkit.scoring import Selection
+
+EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
+    """An option that `IFDKIT_<NAME>` sets too."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, **attributes)
+
+
+_COMMON = (
+    _option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
+    _option("--embedder", help="Folder or hub id of a sentence-embedding model."),
+    _option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
+    _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
+    _option("--metrics", help="Of ppl,ifd,rifd,coherence, or all.  [default: ppl,ifd,coherence]"),
+    _option("--dtype", help="auto, float32, bfloat16 or float16."),
+    _option("--device", help="auto, cpu, cuda, cuda:N or mps."),
+    _option("--max-length", type=int, help="Tokens of the longest pass."),
+    _option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
+    _option("--columns", help="What is where: instruction=q,response=a,…"),
+    _option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to score."),
+    _option("--store", help="Path of the score store, or off."),
+    _option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
+    _option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),
+    _option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
+    _option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
+    _option("--verbose", "-v", is_flag=True, help="Say what was resolved; show tracebacks."),
+)
+
+
+def common_options(command: Command) -> Command:
+    """The flags that every command which scores takes."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="ifdkit", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Tell what is in instruction-tuning data before you spend GPU hours on it.
+
+    \b
+    ifdkit score data.json              one row of numbers per example
+    ifdkit show data.json 12            one example, its tokens coloured by surprise
+
+    Flags beat IFDKIT_… variables, which beat ifdkit.toml or [tool.ifdkit] in pyproject.toml.
+    """
+    names = {p.name: c for c in cli.commands.values() for p in c.params if p.name != "data"}
+    path, settings = load_config(Path.cwd(), (name for name in names if name))
+    context.obj = path
+    context.default_map = {
+        name: {k: v for k, v in settings.items() if k in {p.name for p in command.params}}
+        for name, command in cli.commands.items()
+    }
+
+
+@cli.command("score")
+@click.argument("data")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File of scores, by ending"
+              " .jsonl, .parquet or .csv.  [default: DATA.scores.jsonl here]")  # fmt: skip
+@_option("--limit", type=int, help="Only the first N rows.")
+@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@_option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
+@_option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
+@common_options
+@click.pass_context
+def score_command(context: click.Context, data: str, output: Path | None, **flags: Any) -> None:
+    """Score every example of DATA: one row of numbers per example.
+
+    DATA is a .json, .jsonl, .parquet or .csv file (also .gz, .zst), a folder saved by `datasets`,
+    a hub id, or - for standard input.
+
+    \b
+    Example:
+      ifdkit score data.json -o scores.parquet --model gpt2
+    """
+    from ifdkit.scoring import default_output, score_to_file
+
+    _explain(context, flags)
+    output = output or default_output(data)
+    with _progress(flags) as progress:
+        summary = score_to_file(data, output, _settings(flags), _selection(flags), progress)
+    if flags["as_json"]:
+        _echo_json(summary.as_json())
+    else:
+        from ifdkit.report.terminal import print_summary
+
+        print_summary(summary)
+
+
+@cli.command("show")
+@click.argument("data")
+@click.argument("row")
+@click.option("--turn", type=int, help="Assistant turn of a conversation.  [default: the last]")
+@common_options
+@click.pass_context
+def show_command(
+    context: click.Context, data: str, row: str, turn: int | None, **flags: Any
+) -> None:
+    """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
+
+    ROW is a position from 0 or an id.
+
+    \b
+    Example:
+      ifdkit show data.json 12
+    """
+    from dataclasses import asdict
+
+    from ifdkit.inspection import find_example, inspect
+    from ifdkit.scorer import Scorer
+
+    _explain(context, flags)
+    with _progress(flags) as progress:
+        example = find_example(_selection(flags).open(data), row, turn)
+        with Scorer(_settings(flags), progress) as scorer:
+            inspection = inspect(example, scorer)
+    if flags["as_json"]:
+        _echo_json(asdict(inspection))
+    else:
+        from ifdkit.report.terminal import print_inspection
+
+        print_inspection(inspection)
+
+
+@cli.command("models")
+@_option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def models_command(as_json: bool) -> None:
+    """List the models that resolve here without a network, and to which weights.
+
+    \b
+    Example:
+      ifdkit models --json
+    """
+    from ifdkit.engine.models import available
+    from ifdkit.report.terminal import models_as_json, print_models
+
+    models = list(available())
+    if as_json:
+        _echo_json(models_as_json(models))
+    else:
+        print_models(models)
+
+
+def _echo_json(value: Any) -> None:
+    from ifdkit.writing import dumps
+
+    click.echo(dumps(value, indent=2))
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    """Flags → Settings; what was not given keeps its default."""
+    from dataclasses import fields
+
+    from ifdkit.scorer import METRICS, Settings
+
+    given = {f.name: flags[f.name] for f in fields(Settings) if flags.get(f.name) is not None}
+    if isinstance(metrics := given.get("metrics"), str):
+        names = METRICS if metrics == "all" else tuple(m.strip() for m in metrics.split(","))
+        given["metrics"] = names
+    return Settings(**given)
+
+
+def _selection(flags: dict[str, Any]) -> Selection:
+    from dataclasses import fields
+
+    from ifdkit.reading.layouts import parse_columns
+    from ifdkit.scoring import Selection
+
+    given = {f.name: flags[f.name] for f in fields(Selection) if flags.get(f.name) is not None}
+    if "columns" in given:
+        given["columns"] = parse_columns(given["columns"])
+    return Selection(**given)
+
+
+def _explain(context: click.Context, flags: dict[str, Any]) -> None:
+    """With --verbose, say what every option is and where it came from."""
+    level = logging.INFO if flags["verbose"] else logging.WARNING
+    if not flags["quiet"]:
+        logging.getLogger("ifdkit").setLevel(level)
+    if not flags["verbose"]:
+        return
+    for name, value in sorted(flags.items()):
+        source = context.get_parameter_source(name)
+        if value is not None and source is not None:
+            where = {"DEFAULT_MAP": str(context.obj)}.get(source.name, source.name.lower())
+            click.echo(f"{name.replace('_', '-')} = {value}  ({where})", err=True)
+
+
+@contextmanager
+def _progress(flags: dict[str, Any]) -> Iterator[Progress | None]:
+    """A bar on a terminal, lines elsewhere, nothing with --quiet."""
+    if flags["quiet"]:
+        yield None
+        return
+    from ifdkit.report.progress import BarProgress, LineProgress
+
+    if not sys.stderr.isatty():
+        yield LineProgress()
+        return
+    bar = BarProgress()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 2 error, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verbose = "--verbose" in arguments or "-v" in arguments
+    logging.basicConfig(format="ifdkit: %(message)s", level=logging.ERROR)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli.main(args=arguments, prog_name="ifdkit", standalone_mode=False)
+        sys.stdout.flush()
+        return EXIT_DONE
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_ERROR
+    except IfdkitError as error:
+        return _fail(str(error), verbose)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("ifdkit: interrupted; what is scored is kept: run the same command to go on",
+                   err=True)  # fmt: skip
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the work itself is done.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(f"internal error: {what} (--verbose shows where; please report it)", verbose)
+
+
+def _fail(message: str, verbose: bool) -> int:
+    if verbose:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"ifdkit: {' '.join(message.split())}", err=True)
+    return EXIT_ERROR
+
+
+def _interrupt(signal_number: int, frame: object) -> None:
+    """Treat a polite kill like Ctrl-C: leave no half-written file behind."""
+    raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""Drawing what was computed: on a terminal now, on paper later. Computes nothing."""
