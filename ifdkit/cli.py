@@ -91,7 +91,7 @@ def cli(context: click.Context) -> None:
 @_option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @common_options
 @click.pass_context
-def score_command(context: click.Context, data: str, output: Path | None, **flags: Any) -> None:
+def score_command(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
     """Score every example of DATA: one row of numbers per example.
 
     DATA is a .json, .jsonl, .parquet or .csv file (also .gz, .zst), a folder saved by `datasets`,
@@ -122,7 +122,7 @@ def score_command(context: click.Context, data: str, output: Path | None, **flag
 @common_options
 @click.pass_context
 def show_command(
-    context: click.Context, data: str, row: str, turn: int | None, **flags: Any
+    context: click.Context, /, data: str, row: str, turn: int | None, **flags: Any
 ) -> None:
     """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
 
@@ -271,6 +271,6 @@ def _fail(message: str, verbose: bool) -> int:
     return EXIT_ERROR
 
 
-def _interrupt(signal_number: int, frame: object) -> None:
+def _interrupt(*_: object) -> None:
     """Treat a polite kill like Ctrl-C: leave no half-written file behind."""
     raise KeyboardInterrupt

@@ -1,12 +1,12 @@
 """Every error a user can meet, in one tree.
 
-    IfdkitError                 exit code 2; one line that says what, where and what to do
-    ├── UsageError              flags or arguments that cannot be meant
-    ├── InputError              data that cannot be read
-    │   └── AmbiguousFormat     data that can be read in two ways; names the flag that decides
-    ├── ModelError              a name that resolves to nothing, weights refused or broken
-    ├── StoreError              the score store cannot be opened, read or written
-    └── OutputError             a result that cannot be written
+IfdkitError                 exit code 2; one line that says what, where and what to do
+├── UsageError              flags or arguments that cannot be meant
+├── InputError              data that cannot be read
+│   └── AmbiguousFormatError  data that can be read in two ways; names the flag that decides
+├── ModelError              a name that resolves to nothing, weights refused or broken
+├── StoreError              the score store cannot be opened, read or written
+└── OutputError             a result that cannot be written
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class InputError(IfdkitError):
     """A dataset that does not exist, cannot be decoded or holds no rows."""
 
 
-class AmbiguousFormat(InputError):
+class AmbiguousFormatError(InputError):
     """A dataset whose columns allow two readings; the message holds the flag to type."""
 
 

@@ -266,7 +266,11 @@ class Scorer:
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         lengths = [request.stop for request in distinct]
-        self._progress.missing(sum(n for n, key in zip(lengths, keys, strict=True) if key not in known))
+        if len(known) == len(keys):
+            return {r.content: known[key] for r, key in zip(distinct, keys, strict=True)}
+        batches = plan(lengths, self.backend.budget)
+        missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(missing)
 
         def compute(batch: list[int]) -> list[NLL]:
             nlls = self.backend.nll([distinct[i] for i in batch])
@@ -274,11 +278,10 @@ class Scorer:
             self.work.tokens_scored += sum(lengths[i] for i in batch)
             return nlls
 
-        if len(known) < len(keys):
-            for batch in plan(lengths, self.backend.budget):
-                lacking = [i for i in batch if keys[i] not in known]
-                _complete(known, keys, lacking, compute, self.store.put_nlls)
-                self._progress.scored(sum(lengths[i] for i in lacking))
+        for batch in batches:
+            lacking = [i for i in batch if keys[i] not in known]
+            _complete(known, keys, lacking, compute, self.store.put_nlls)
+            self._progress.scored(sum(lengths[i] for i in lacking))
         return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
 
     def _coherences(

@@ -320,7 +320,7 @@ def score(
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
     names = score_columns(token_nll=chosen.token_nll)
     frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
-    numeric = {name: "float64" for name in METRIC_FIELDS}
+    numeric = dict.fromkeys(METRIC_FIELDS, "float64")
     frame = frame.astype(numeric)
     frame.attrs["manifest"] = asdict(summary.manifest)
     frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]

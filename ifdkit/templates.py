@@ -104,7 +104,9 @@ class Template(Protocol):
     """Anything that turns a context into the text before the response."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the manifest calls it."""
+        ...
 
     @property
     def source(self) -> str:
@@ -167,7 +169,9 @@ def load_template(name: str) -> JinjaTemplate:
     path = Path(name)
     if not path.is_file():
         known = ", ".join([*BUILT_IN, CHAT])
-        raise UsageError(f"no template {name!r}: choose one of {known}, or the path of a Jinja file")
+        raise UsageError(
+            f"no template {name!r}: choose one of {known}, or the path of a Jinja file"
+        )
     try:
         template = JinjaTemplate(path.name, path.read_text(encoding="utf-8"))
         template._compiled  # noqa: B018  compile now: a broken file is a usage error, not a row's

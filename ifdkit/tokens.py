@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from typing import Protocol as TypingProtocol
 
 import jinja2
@@ -163,6 +162,7 @@ class _Apart:
     ids: _Lookup
 
     def prime(self, examples: Sequence[Example], prompts: Sequence[str | None]) -> None:
+        del examples  # their bare texts are tokenised already
         self.ids.prime((prompt for prompt in prompts if prompt is not None), special=False)
 
     def response(self, example: Example, prompt: str) -> _Pair:
@@ -251,9 +251,7 @@ class _Joined:
             conditional=_pass(kept, context_tokens, 0),
             context_tokens=context_tokens,
             truncated_tokens=min(len(whole) - len(kept), max(0, len(whole) - context_tokens)),
-            scored_bytes=_covered_bytes(
-                self.tokenizer, direct_text, direct_ids, first, stop, True
-            ),
+            scored_bytes=_covered_bytes(self.tokenizer, direct_text, direct_ids, first, stop, True),
         )
 
 
@@ -303,38 +301,40 @@ class Aligner:
     def _align_one(
         self, example: Example, prompt: str | None, convention: _Convention, ids: _Lookup
     ) -> Passes:
-        found = Passes(
+        counts = Passes(
             instruction_tokens=len(ids(example.instruction, special=False)),
             response_tokens=len(ids(example.response, special=False)),
         )
         if prompt is None:
-            reason = f"template {self.template.name!r} cannot express this conversation"
-            return replace(found, status=Status.INVALID, reason=reason)
+            problem = f"template {self.template.name!r} cannot express this conversation"
+            return replace(counts, status=Status.INVALID, reason=problem)
+        has_instruction = bool(example.instruction.strip())
+        has_response = bool(example.response.strip())
         instruction = response = None
-        if example.instruction.strip() and self.wanted & _OVER_INSTRUCTION:
+        if has_instruction and self.wanted & _OVER_INSTRUCTION:
             instruction = convention.instruction(example, self._reverse)
-        if example.response.strip() and self.wanted & _OVER_RESPONSE:
+        if has_response and self.wanted & _OVER_RESPONSE:
             response = convention.response(example, prompt)
-        found = replace(found, **self._chosen(example, instruction, response))
+
+        def wanted(name: str, pair: _Pair | None) -> Pass | None:
+            """The pass, unless it was not asked for or is conditional on an empty half."""
+            if pair is None or name not in self.wanted:
+                return None
+            if name.endswith("_direct"):
+                return pair.direct
+            return pair.conditional if has_instruction and has_response else None
+
+        found = replace(
+            counts,
+            instruction_direct=wanted("instruction_direct", instruction),
+            instruction_conditional=wanted("instruction_conditional", instruction),
+            response_direct=wanted("response_direct", response),
+            response_conditional=wanted("response_conditional", response),
+            truncated_tokens=response.truncated_tokens if response else 0,
+            scored_bytes=response.scored_bytes if response else 0,
+        )
         status, reason = self._judge(example, found, instruction, response)
         return replace(found, status=status, reason=reason)
-
-    def _chosen(
-        self, example: Example, instruction: _Pair | None, response: _Pair | None
-    ) -> dict[str, Any]:
-        """The wanted and meaningful passes: nothing is conditional on an empty half."""
-        both = bool(example.instruction.strip() and example.response.strip())
-        passes = {
-            "instruction_direct": instruction.direct if instruction else None,
-            "instruction_conditional": instruction.conditional if instruction and both else None,
-            "response_direct": response.direct if response else None,
-            "response_conditional": response.conditional if response and both else None,
-        }
-        chosen: dict[str, Any] = {k: v for k, v in passes.items() if k in self.wanted}
-        if response:
-            chosen["truncated_tokens"] = response.truncated_tokens
-            chosen["scored_bytes"] = response.scored_bytes
-        return chosen
 
     def _judge(
         self,

@@ -7,10 +7,10 @@ the old file or the new one.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import tempfile
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -92,11 +92,13 @@ def score_columns(*, token_nll: bool) -> tuple[str, ...]:
 class RowWriter(Protocol):
     """Writes rows of scores into an open file."""
 
-    @abstractmethod
-    def write(self, rows: Sequence[ScoreRow]) -> None: ...
+    def write(self, rows: Sequence[ScoreRow]) -> None:
+        """Append rows."""
+        ...
 
-    @abstractmethod
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """Complete the content; the file itself is closed by whoever opened it."""
+        ...
 
 
 class _JsonLines:
@@ -114,8 +116,6 @@ class _JsonLines:
 
 class _Csv:
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
-        import io
-
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         self._names = names
         self._writer = csv.writer(self._text, lineterminator="\n")

@@ -1,8 +1,8 @@
 """Backends: token ids in, nats out.
 
-    models        a name → files of weights, and their fingerprint
-    tokenizer     text → ids, through a model's own tokenizer
-    huggingface   the backend on one device; torch lives here
+models        a name → files of weights, and their fingerprint
+tokenizer     text → ids, through a model's own tokenizer
+huggingface   the backend on one device; torch lives here
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def resolve_device(device: str) -> str:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(kind):
-        raise UsageError(f"--device {device} is not there; this machine has {resolve_device('auto')}")
+        raise UsageError(
+            f"--device {device} is not there; this machine has {resolve_device('auto')}"
+        )
     return device
 
 
@@ -70,8 +72,10 @@ class HuggingFaceBackend:
         self._name = weights.name
         self._model = self._load(weights, trust_remote_code)
         self._vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
-        self._selective = True
-        self._selective = self._agrees_with_plain_logits()
+        self._selective = False
+        if not self._is_causal():
+            raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
+        self._selective = self._can_select()
         if not self._selective:
             log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
 
@@ -81,13 +85,14 @@ class HuggingFaceBackend:
         pickled = not any(weights.folder.glob("*.safetensors"))
         try:
             with quiet_libraries():
-                model = AutoModelForCausalLM.from_pretrained(
+                model, found = AutoModelForCausalLM.from_pretrained(
                     weights.folder,
                     dtype=self.dtype,
                     use_safetensors=not pickled,
                     trust_remote_code=trust_remote_code,
+                    output_loading_info=True,
                 )
-                return model.to(self.device).eval()
+                model = model.to(self.device).eval()
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"model {weights.name} does not fit on {self.device}: try --dtype bfloat16,"
@@ -96,6 +101,13 @@ class HuggingFaceBackend:
         except Exception as error:  # each architecture fails to load in its own way
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
             raise ModelError(f"model {weights.name} does not load: {reason}") from error
+        if found["missing_keys"]:
+            # transformers would go on with random numbers in their place.
+            raise ModelError(
+                f"model {weights.name} is no causal language model: its files lack"
+                f" {len(found['missing_keys'])} weights, {min(found['missing_keys'])} among them"
+            )
+        return model
 
     @property
     def budget(self) -> Budget:
@@ -120,8 +132,8 @@ class HuggingFaceBackend:
             nats = F.cross_entropy(
                 logits.float(), targets.to(self.device), reduction="none"
             ).cpu()  # (scored,)
-        sizes = [request.n_scored for request in requests]
-        return [part.numpy().astype(np.float32) for part in nats.split(sizes)]
+        ends = np.cumsum([request.n_scored for request in requests])
+        return [part.copy() for part in np.split(nats.numpy().astype(np.float32), ends[:-1])]
 
     def _logits(self, ids: torch.Tensor, predicting: torch.Tensor) -> torch.Tensor:
         """Logits at the predicting positions, (scored, vocabulary)."""
@@ -137,22 +149,33 @@ class HuggingFaceBackend:
             rows.append(full[0][predicting[row, :length]])
         return torch.cat(rows)
 
-    def _agrees_with_plain_logits(self) -> bool:
-        """Whether padded, selected logits give what one sequence at a time gives."""
-        generator = np.random.default_rng(0)
-        requests = [
-            Request(generator.integers(self._vocabulary, size=n).astype(np.int32), start, n)
-            for n, start in ((24, 9), (17, 1), (5, 4))
-        ]
+    def _is_causal(self) -> bool:
+        """Whether what follows a token leaves its probability alone."""
+        short, long = self._probes((12, 4), (24, 4))
+        first, second = self.nll([short])[0], self.nll([long])[0][: short.n_scored]
+        return self._close(first, second)
+
+    def _can_select(self) -> bool:
+        """Whether padded batches with selected logits give what single sequences give."""
+        requests = self._probes((24, 9), (17, 1), (5, 4))
+        plain = np.concatenate(self.nll(requests))
+        self._selective = True
         try:
             fast = np.concatenate(self.nll(requests))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
             log.debug("%s: selecting rows failed: %s", self._name, error)
             return False
-        self._selective = False
-        plain = np.concatenate(self.nll(requests))
-        difference = np.abs(fast - plain)
-        return bool((difference <= _SELF_CHECK_NATS[self.dtype]).all())
+        return self._close(fast, plain)
+
+    def _close(self, a: NLL, b: NLL) -> bool:
+        """Equal up to rounding; numbers that overflow are for each row's status to tell."""
+        return not (np.abs(a - b) > _SELF_CHECK_NATS[self.dtype]).any()
+
+    def _probes(self, *spans: tuple[int, int]) -> list[Request]:
+        """Requests of (length, start) over one random sequence."""
+        longest = max(length for length, _ in spans)
+        ids = np.random.default_rng(0).integers(self._vocabulary, size=longest).astype(np.int32)
+        return [Request(ids[:length], start, length) for length, start in spans]
 
     def _check_ids(self, requests: Sequence[Request]) -> None:
         largest = max(int(request.ids.max()) for request in requests)

@@ -113,9 +113,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("ifdkit"))
 
 
-def resolve(
-    name: str, *, allow_pickle: bool = False, trust_remote_code: bool = False
-) -> Weights:
+def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Weights:
     """Find the files behind a name, fetching or unpacking them where needed.
 
     Raises ModelError where the name resolves to nothing, or to pickled weights alone.

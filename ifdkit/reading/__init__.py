@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from ifdkit.errors import InputError
 from ifdkit.reading import json_rows, table_rows
-from ifdkit.reading.layouts import BadContent, Columns, detect, examples_of
+from ifdkit.reading.layouts import BadContentError, Columns, detect, examples_of
 from ifdkit.reading.raw import Raw
 from ifdkit.reading.sources import open_bytes, sha256, spool_stdin, suffix
 from ifdkit.records import Example, Reject
@@ -69,7 +69,7 @@ class Dataset:
                     examples = examples_of(
                         raw.row, raw.value, self.columns, last_turn_only=self._turns == "last"
                     )
-                except BadContent as error:
+                except BadContentError as error:
                     yield raw.reject(str(error))
                     continue
                 yield [occurrences.identify(example) for example in examples]
@@ -121,7 +121,7 @@ def open_dataset(
 
     `data` is a path, `-` for standard input, a folder saved by `datasets`, a hub id (extra `hf`)
     or any iterable of dictionaries.  Raises InputError where it cannot be read at all or holds no
-    rows, AmbiguousFormat where its columns can be read in two ways.
+    rows, AmbiguousFormatError where its columns can be read in two ways.
     """
     if isinstance(data, (str, os.PathLike)):
         name = os.fspath(data)
@@ -238,6 +238,6 @@ def _is_lines(head: bytes) -> bool:
     first, newline, rest = head.partition(b"\n")
     try:
         json_rows.parse(first.strip())
-    except json_rows.BadRow:
+    except json_rows.BadRowError:
         return bool(newline) and first.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{"
     return True

@@ -30,7 +30,7 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-class BadRow(ValueError):
+class BadRowError(ValueError):
     """A row that is not a JSON value; `resume` is the character from which to look for the next."""
 
     def __init__(self, reason: str, resume: int | None = None) -> None:
@@ -39,22 +39,22 @@ class BadRow(ValueError):
 
 
 def parse(data: bytes) -> Any:
-    """One JSON value. Raises BadRow with a reason a person can act on."""
+    """One JSON value. Raises BadRowError with a reason a person can act on."""
     try:
         value = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BadRow(f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from error
+        raise BadRowError(f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from error
     except json.JSONDecodeError as error:
         # A raw control character is a slip inside one string; anything else may hide a boundary.
         resume = None if "control character" in error.msg else error.pos
-        raise BadRow(f"not JSON: {error.msg} (character {error.pos})", resume) from error
+        raise BadRowError(f"not JSON: {error.msg} (character {error.pos})", resume) from error
     except RecursionError as error:
-        raise BadRow(f"nested deeper than {MAX_DEPTH} levels") from error
+        raise BadRowError(f"nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
         reason = str(error) if "JSON number" in str(error) else "a number has too many digits"
-        raise BadRow(f"not JSON: {reason}") from error
+        raise BadRowError(f"not JSON: {reason}") from error
     if _is_deep(value):
-        raise BadRow(f"nested deeper than {MAX_DEPTH} levels")
+        raise BadRowError(f"nested deeper than {MAX_DEPTH} levels")
     return value
 
 
@@ -89,7 +89,7 @@ def _raw(row: int, data: bytes, line: int, offset: int, length: int) -> Raw:
         return Raw(row, error=error, line=line, byte_offset=offset)
     try:
         return Raw(row, parse(data.strip()), line=line, byte_offset=offset)
-    except BadRow as bad:
+    except BadRowError as bad:
         return Raw(row, error=str(bad), line=line, byte_offset=offset)
 
 
@@ -250,14 +250,16 @@ def json_values(stream: BinaryIO, *, in_array: bool) -> Iterator[Raw]:
             in_array = False
             if scanner.next_byte():
                 line, offset = scanner.place
-                yield Raw(row, error="text after the end of the array", line=line, byte_offset=offset)
+                yield Raw(
+                    row, error="text after the end of the array", line=line, byte_offset=offset
+                )
             return
         data, error = scanner.value()
         value = None
         if error is None or error.startswith("the file ends"):
             try:
                 value = parse(data)
-            except BadRow as bad:
+            except BadRowError as bad:
                 error = error or str(bad)
                 resume = None if bad.resume is None else len(_prefix(data, bad.resume))
                 found = None if resume is None else _boundary_after(data, resume)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ifdkit.errors import AmbiguousFormat, InputError, UsageError
+from ifdkit.errors import AmbiguousFormatError, InputError, UsageError
 from ifdkit.records import Example, Role, Turn
 
 _CANDIDATES: dict[str, tuple[str, ...]] = {
@@ -85,12 +85,10 @@ def parse_columns(text: str) -> dict[str, str]:
     return chosen
 
 
-def detect(
-    keys: Collection[str], where: str, given: Mapping[str, str] | None = None
-) -> Columns:
+def detect(keys: Collection[str], where: str, given: Mapping[str, str] | None = None) -> Columns:
     """Find the columns from the keys that rows have, `given` ones first.
 
-    Raises AmbiguousFormat where two readings are possible, with the flag to type, and InputError
+    Raises AmbiguousFormatError where two readings are possible, with the flag to type, and InputError
     where none is.
     """
     given = given or {}
@@ -142,9 +140,9 @@ def _settle(
     return columns
 
 
-def _ambiguous(where: str, readings: list[str]) -> AmbiguousFormat:
+def _ambiguous(where: str, readings: list[str]) -> AmbiguousFormatError:
     choices = " or ".join(f"--columns {reading}" for reading in readings)
-    return AmbiguousFormat(f"{where} can be read in {len(readings)} ways: choose {choices}")
+    return AmbiguousFormatError(f"{where} can be read in {len(readings)} ways: choose {choices}")
 
 
 def _listed(keys: Iterable[str]) -> str:
@@ -152,7 +150,7 @@ def _listed(keys: Iterable[str]) -> str:
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "none"
 
 
-class BadContent(ValueError):
+class BadContentError(ValueError):
     """A row whose content cannot be used; the message is the reason for its rejection."""
 
 
@@ -168,10 +166,10 @@ def examples_of(
 ) -> list[Example]:
     """The examples of one row, one per assistant turn, without ids but the row's own.
 
-    Raises BadContent with a reason where the row cannot be used.
+    Raises BadContentError with a reason where the row cannot be used.
     """
     if not isinstance(value, Mapping):
-        raise BadContent(f"a row must be an object with named fields, not {_kind(value)}")
+        raise BadContentError(f"a row must be an object with named fields, not {_kind(value)}")
     conversation = _from_messages(value, columns) if columns.messages else _pair(value, columns)
     turns = conversation.turns
     system = _text(value, columns.system, optional=True)
@@ -181,7 +179,7 @@ def examples_of(
     first = len(turns) - len(conversation.turns) + conversation.first_target
     targets = [i for i, turn in enumerate(turns) if turn.role == "assistant" and i >= first]
     if not targets:
-        raise BadContent("the conversation has no assistant turn")
+        raise BadContentError("the conversation has no assistant turn")
     numbered = list(enumerate(targets))[-1:] if last_turn_only else list(enumerate(targets))
     for turn in turns:
         _check(turn.text)
@@ -203,7 +201,8 @@ def _own_id(value: Any) -> str:
 
 def _pair(value: Mapping[str, Any], columns: Columns) -> _Conversation:
     """A row with an instruction and a response of its own, either of them perhaps messages."""
-    assert columns.instruction and columns.response
+    assert columns.instruction is not None
+    assert columns.response is not None
     before, after = value.get(columns.instruction), value.get(columns.response)
     turns = _history(value, columns)
     if isinstance(after, list):
@@ -229,10 +228,10 @@ def _history(value: Mapping[str, Any], columns: Columns) -> list[Turn]:
     turns: list[Turn] = []
     for one in rounds or ():
         if not (isinstance(one, (list, tuple)) and len(one) == 2):
-            raise BadContent(f"{columns.history!r} must be a list of [question, answer] pairs")
+            raise BadContentError(f"{columns.history!r} must be a list of [question, answer] pairs")
         question, answer = one
         if not (isinstance(question, str) and isinstance(answer, str)):
-            raise BadContent(f"{columns.history!r} holds something other than text")
+            raise BadContentError(f"{columns.history!r} holds something other than text")
         turns += [Turn("user", question), Turn("assistant", answer)]
     return turns
 
@@ -244,19 +243,21 @@ def _from_messages(value: Mapping[str, Any], columns: Columns) -> _Conversation:
         try:
             messages = json.loads(messages)  # how CSV files carry conversations
         except ValueError as error:
-            raise BadContent(f"{columns.messages!r} is text that is not JSON: {error}") from error
+            raise BadContentError(
+                f"{columns.messages!r} is text that is not JSON: {error}"
+            ) from error
     return _Conversation(_messages(messages, columns.messages))
 
 
 def _messages(messages: Any, name: str = "messages") -> list[Turn]:
     if not isinstance(messages, list):
-        raise BadContent(f"{name!r} must be a list of messages, not {_kind(messages)}")
+        raise BadContentError(f"{name!r} must be a list of messages, not {_kind(messages)}")
     if not messages:
-        raise BadContent(f"{name!r} is an empty conversation")
+        raise BadContentError(f"{name!r} is an empty conversation")
     turns: list[Turn] = []
     for number, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise BadContent(f"message {number} is {_kind(message)}, not an object")
+            raise BadContentError(f"message {number} is {_kind(message)}, not an object")
         turns += _round(message) or [_message(message, number)]
     return turns
 
@@ -272,17 +273,17 @@ def _round(message: Mapping[str, Any]) -> list[Turn]:
 def _message(message: Mapping[str, Any], number: int) -> Turn:
     role = message.get("role", message.get("from"))
     if role is None:
-        raise BadContent(f"message {number} has neither 'role' nor 'from'")
+        raise BadContentError(f"message {number} has neither 'role' nor 'from'")
     known = _ROLES.get(role.lower()) if isinstance(role, str) else None
     if known is None:
-        raise BadContent(f"message {number} has the unknown role {str(role)[:40]!r}")
+        raise BadContentError(f"message {number} has the unknown role {str(role)[:40]!r}")
     content = message.get("content", message.get("value"))
     text = _content(content, number)
     calls = message.get("tool_calls")
     if calls:
         text = f"{text}\n{_as_text(calls)}" if text else _as_text(calls)
     elif content is None and known != "assistant":
-        raise BadContent(f"message {number} has neither 'content' nor 'value'")
+        raise BadContentError(f"message {number} has neither 'content' nor 'value'")
     return Turn(known, text)
 
 
@@ -292,14 +293,14 @@ def _content(content: Any, number: int) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise BadContent(f"message {number} holds {_kind(content)} where text belongs")
+        raise BadContentError(f"message {number} holds {_kind(content)} where text belongs")
     parts = []
     for part in content:
         text = part if isinstance(part, str) else None
         if isinstance(part, Mapping) and part.get("type", "text") == "text":
             text = part.get("text")
         if not isinstance(text, str):
-            raise BadContent(f"message {number} holds a part that is not text")
+            raise BadContentError(f"message {number} holds a part that is not text")
         parts.append(text)
     return "".join(parts)
 
@@ -308,12 +309,12 @@ def _text(value: Mapping[str, Any], key: str | None, *, optional: bool = False) 
     if key is None or (optional and value.get(key) is None):
         return ""
     if key not in value:
-        raise BadContent(f"has no field {key!r}")
+        raise BadContentError(f"has no field {key!r}")
     text = value[key]
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise BadContent(f"{key!r} is {_kind(text)}, not text")
+        raise BadContentError(f"{key!r} is {_kind(text)}, not text")
     return text
 
 
@@ -327,12 +328,12 @@ def _as_text(value: Any) -> str:
 def _check(text: str) -> None:
     """Refuse what no tokenizer and no output file can hold."""
     if "\0" in text:
-        raise BadContent(f"holds a NUL character at {text.index(chr(0))}")
+        raise BadContentError(f"holds a NUL character at {text.index(chr(0))}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
-        raise BadContent(
+        raise BadContentError(
             f"is not valid Unicode: lone surrogate or broken byte U+{code:04X} at {error.start}"
         ) from error
 
@@ -348,4 +349,3 @@ def _kind(value: Any) -> str:
         dict: "an object",
     }
     return names.get(type(value), f"a {type(value).__name__}")
-

@@ -1,0 +1,70 @@
+"""Fixtures that many tests share: a private cache, tiny models, the real data where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's cache and settings stay out of the tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    for name in [name for name in os.environ if name.startswith("IFDKIT_")]:
+        del os.environ[name]
+    os.environ["IFDKIT_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers whose tokenizer adds no BOS."""
+    return tiny.save_model(tmp_path_factory.mktemp("tiny") / "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer."""
+    return tiny.save_embedder(tmp_path_factory.mktemp("tiny") / "embedder")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows or text to a file in a fresh folder."""
+
+    def write_file(name: str, content: Any) -> Path:
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def shared(*parts: str) -> Path:
+    """A real file; skips the test where it is absent."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {'/'.join(('shared', *parts))}, which lies beside the repository")
+    return path
+
+
+@pytest.fixture
+def shared_file() -> Callable[..., Path]:
+    """`shared_file("data", "alpaca_1k.json")`, skipping where there is none."""
+    return shared

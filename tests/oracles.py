@@ -1,0 +1,46 @@
+"""The slow, separate way to the same numbers: one sequence at a time, full logits, textbook maths.
+
+Nothing here is shared with the package: neither its planning, nor its padding, nor its alignment.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Oracle:
+    """A causal language model, asked one sequence at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+
+    def token_nll(self, ids: list[int], start: int) -> NDArray[np.float64]:
+        """−log p(ids[t] | ids[:t]) for t ≥ start, through a softmax in float64."""
+        import torch
+
+        with torch.no_grad():
+            logits = self._model(input_ids=torch.tensor([ids])).logits[0].double().numpy()
+        nlls = []
+        for t in range(start, len(ids)):
+            row = logits[t - 1]
+            log_sum = row.max() + math.log(np.exp(row - row.max()).sum())
+            nlls.append(log_sum - row[ids[t]])
+        return np.array(nlls)
+
+    def aligned_ifd(self, instruction: str, response: str) -> float:
+        """exp(mean NLL of the response behind the prompt − behind BOS alone), plain template."""
+        bos = [self.tokenizer.bos_token_id]
+        prompt = bos + self.tokenizer(instruction + "\n", add_special_tokens=False)["input_ids"]
+        target = self.tokenizer(response, add_special_tokens=False)["input_ids"]
+        conditional = self.token_nll(prompt + target, len(prompt)).mean()
+        direct = self.token_nll(bos + target, 1).mean()
+        return float(np.exp(conditional - direct))

