@@ -239,7 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="ifdkit: %(message)s", level=logging.ERROR)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli.main(args=arguments, prog_name="ifdkit", standalone_mode=False)
+        # Not cli.main(), which ends a closed pipe with exit code 1: that means a failed gate here.
+        with cli.make_context("ifdkit", arguments) as context:
+            cli.invoke(context)
         sys.stdout.flush()
         return EXIT_DONE
     except click.exceptions.Exit as stop:

@@ -23,10 +23,11 @@ from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL, Weights, cache
 from ifdkit.errors import UsageError
 from ifdkit.metrics import score_row
 from ifdkit.planning import plan
+from ifdkit.protocols import PROTOCOLS, choose_template
 from ifdkit.records import NLL, Example, Passes, Request, ScoreRow, Status
 from ifdkit.store import Store, Vector, request_key, text_key
 from ifdkit.templates import CHAT, ChatTemplate, Template, load_template
-from ifdkit.tokens import PROTOCOLS, Aligner, choose_template
+from ifdkit.tokens import Aligner
 
 if TYPE_CHECKING:
     from ifdkit.coherence import SentenceEmbedder

@@ -32,7 +32,7 @@ from ifdkit.writing import check_output, row_writer, score_columns, write_json, 
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = str | PathLike[str] | Iterable[Mapping[str, Any]]
+    Data = str | PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame
 
 EXAMPLES_A_BLOCK = 2048
 """Examples planned together: enough for tight batches, few enough to hold."""
@@ -191,7 +191,7 @@ class Run:
                 name: describe(values) for name, values in self._values.items() if len(values)
             },
             ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
-            status_counts=dict(sorted(self._statuses.items())),
+            status_counts=dict(self._statuses.most_common()),
             manifest=self._manifest(elapsed_s, output),
             output=output,
         )
@@ -230,7 +230,7 @@ class Run:
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),
             examples=sum(self._statuses.values()),
-            status_counts=dict(sorted(self._statuses.items())),
+            status_counts=dict(self._statuses.most_common()),
             requests=work.requests,
             requests_from_store=work.requests_from_store,
             requests_scored=work.requests_scored,

@@ -24,7 +24,7 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> metadata.Distribution:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(models.metadata, "distribution", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
 
 
 def test_a_folder_resolves_to_itself(tiny_model: Path) -> None:

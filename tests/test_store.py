@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ifdkit.errors import StoreError
 from ifdkit.records import Request
@@ -57,7 +58,7 @@ def test_keys_tell_apart_all_that_changes_a_score() -> None:
 
 def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
     class Bomb:
-        def astype(self, _: str) -> np.ndarray:  # type: ignore[type-arg]
+        def astype(self, _: str) -> NDArray[np.float32]:
             raise KeyboardInterrupt
 
     with Store(tmp_path / "s.sqlite") as store:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.errors import UsageError
+from ifdkit.protocols import PROTOCOLS, choose_template
 from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
 from ifdkit.templates import JinjaTemplate, load_template
-from ifdkit.tokens import PROTOCOLS, Aligner, choose_template
+from ifdkit.tokens import Aligner
 
 BOS = 0
 ALL = frozenset(PASSES)
@@ -64,12 +65,12 @@ def ids(text: str) -> list[int]:
 
 def span(one: Pass | None) -> list[int]:
     assert one is not None
-    return one.request.ids[one.request.start : one.request.stop].tolist()
+    return [int(i) for i in one.request.ids[one.request.start : one.request.stop]]
 
 
 def context(one: Pass | None) -> list[int]:
     assert one is not None
-    return one.request.ids[: one.request.start].tolist()
+    return [int(i) for i in one.request.ids[: one.request.start]]
 
 
 def test_aligned_scores_the_same_ids_in_both_passes() -> None:
@@ -203,10 +204,10 @@ def test_a_one_token_response_has_nothing_to_score_where_the_first_is_context() 
 
 def test_joined_instruction_is_sought_from_the_right() -> None:
     """The published script looks for the last place of the instruction; the input repeats it."""
-    passes = align(pair("Copy", "Yes sir", "this: Copy"), "reflection", max_length=200)
-    assert span(passes.instruction_conditional) == ids(" Copy")
+    passes = align(pair("Copy", "Yes sir", "this:Copy"), "reflection", max_length=200)
+    assert span(passes.instruction_conditional) == ids("Copy")
     assert passes.instruction_direct is not None
-    assert len(span(passes.instruction_direct)) == len(ids("Copythis: Copy")) - 1
+    assert len(span(passes.instruction_direct)) == len(ids("Copythis:Copy")) - 1
 
 
 def test_conversations_put_every_earlier_turn_before_the_response() -> None:

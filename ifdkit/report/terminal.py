@@ -94,7 +94,7 @@ def print_inspection(inspection: Inspection) -> None:
     for name in ("instruction_tokens", "response_tokens", *METRIC_FIELDS):
         value = getattr(row, name)
         if value is not None:
-            table.add_row(name, number(value, 4))
+            table.add_row(name, str(value) if isinstance(value, int) else number(value, 4))
     console.print(table)
     if not inspection.pieces:
         return
