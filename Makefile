@@ -14,7 +14,7 @@ test: check
 # The inner loop: no real model, under a minute.
 quick: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/pytest -q -x -m "not slow and not real_model"
+	$(BIN)/pytest -q -x -m "not slow and not real_model and not long"
 
 # The four real files through the embedded model, a large file's memory, many kills: an hour.
 test-slow: .venv/ready

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +65,27 @@ class Store:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            # WAL with NORMAL: a killed process loses nothing it committed; a power cut may lose
-            # the last batches, never the file.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.executescript(_TABLES)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the file a store, unless it is one.
+
+        WAL with NORMAL: a killed process loses nothing it committed; a power cut may lose the last
+        batches, never the file.
+        """
+        deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")
+                self._database.executescript(_TABLES)
+                return
+            except sqlite3.OperationalError as error:
+                # SQLite's own timeout does not cover the switch to WAL, so that two processes that
+                # open a new store at once would get in each other's way.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Close the file."""

@@ -28,6 +28,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models run several times faster on one thread, and do not fight over two cores."""
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes that tests start
+    is_real = request.node.get_closest_marker("real_model") or request.node.get_closest_marker(
+        "slow"
+    )
+    torch.set_num_threads((os.cpu_count() or 1) if is_real else 1)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers whose tokenizer adds no BOS."""

@@ -128,6 +128,7 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_when_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     write: Make, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -155,12 +156,14 @@ def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     assert left == {"data.json"}
 
 
+@pytest.mark.long
 def test_standard_input_serves_as_a_dataset(small: list[str]) -> None:
     done = process("score", "-", *small, "-q", input="\n".join(json.dumps(row) for row in ROWS))
     assert done.returncode == 0, done.stderr
     assert Path("stdin.scores.jsonl").exists()
 
 
+@pytest.mark.long
 def test_a_closed_pipe_is_no_error(write: Make, small: list[str]) -> None:
     write("data.json", ROWS)
     command = [sys.executable, "-m", "ifdkit", "score", "data.json", *small, "--json"]
@@ -274,6 +277,7 @@ def test_every_option_has_help_and_a_variable() -> None:
                 assert parameter.envvar or parameter.name in {"output", "turn"}, parameter.name
 
 
+@pytest.mark.long
 def test_a_narrow_terminal_and_no_colour_are_served(write: Make, small: list[str]) -> None:
     write("data.json", ROWS)
     narrow = os.environ | {"COLUMNS": "30", "NO_COLOR": "1", "TERM": "dumb"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.huggingface import HuggingFaceBackend, resolve_device, resolve_dtype
 from ifdkit.engine.models import Weights, resolve
+from ifdkit.engine.precision import fast_float32, onednn_stays_float32
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.records import Request
 from tests import tiny
@@ -21,7 +24,13 @@ from tests.oracles import Oracle
 TOLERANCE_NATS = 1e-5
 
 
-@pytest.fixture(scope="module", params=[*tiny.FAMILIES])
+QUICK = {"gpt2", "gemma3"}  # one without rotary embeddings, one with windows and soft caps
+PARAMETERS = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.long) for name in tiny.FAMILIES
+]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_model(tmp_path_factory.mktemp("family") / request.param, request.param)
 
@@ -81,7 +90,66 @@ def test_a_shift_by_one_token_would_show(backend: HuggingFaceBackend, oracle: Or
 
 
 def test_the_fast_path_is_taken(backend: HuggingFaceBackend) -> None:
-    assert backend._selective
+    assert way_of(backend) == "_chunked"
+
+
+def way_of(backend: HuggingFaceBackend) -> str:
+    return backend._forward.__qualname__.split(".")[1]
+
+
+def test_all_ways_agree(backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = some_requests()
+    fast = in_batches(backend, requests, 5)
+    for way in (backend._selected, backend._plain):
+        monkeypatch.setattr(backend, "_forward", way)
+        np.testing.assert_allclose(in_batches(backend, requests, 5), fast, atol=TOLERANCE_NATS)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_the_heads_chunks_change_nothing(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    requests = some_requests()
+    whole = in_batches(backend, requests, 5)
+    head = ChunkedHead(backend._model, rows_a_chunk=rows)
+    monkeypatch.setattr(backend, "_forward", backend._chunked(head))
+    np.testing.assert_allclose(in_batches(backend, requests, 5), whole, atol=TOLERANCE_NATS)
+
+
+@pytest.mark.parametrize("fits", [1, 3])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, fits: int
+) -> None:
+    import torch
+
+    requests = some_requests()
+    whole = in_batches(backend, requests, len(requests))
+    batch = backend._batch
+    sizes = []
+
+    def small_memory(some: Sequence[Request]) -> list[Any]:
+        if len(some) > fits:
+            raise torch.OutOfMemoryError
+        sizes.append(len(some))
+        return batch(some)
+
+    monkeypatch.setattr(backend, "_batch", small_memory)
+    np.testing.assert_allclose(np.concatenate(backend.nll(requests)), whole, atol=TOLERANCE_NATS)
+    assert max(sizes) == fits or fits == 3
+    monkeypatch.setattr(backend, "_batch", lambda _: small_memory(requests))
+    with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
+        backend.nll(requests[:1])
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(backend, "_batch", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        backend.nll(some_requests(2))
 
 
 def test_order_and_duplicates_change_nothing(backend: HuggingFaceBackend) -> None:
@@ -113,25 +181,78 @@ def test_values_are_float32_nats_of_the_span(backend: HuggingFaceBackend) -> Non
     assert backend.nll([]) == []
 
 
-def test_a_head_that_cannot_select_rows_falls_back_and_says_so(
+def test_a_model_with_an_unusual_body_falls_back_and_says_so(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from transformers import LlamaForCausalLM
-
-    whole = LlamaForCausalLM.forward
-
-    def ignores_the_mask(self: Any, *args: Any, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
-        if not isinstance(logits_to_keep, int):
-            kwargs["input_ids"] = kwargs["input_ids"].roll(1, dims=1)  # plausible, and wrong
-        return whole(self, *args, logits_to_keep=logits_to_keep, **kwargs)
+    """Plausible and wrong: batches of several sequences come out shifted by a token."""
+    from transformers import LlamaModel
 
     right = in_batches(load(tiny_model), some_requests(), 4)
-    monkeypatch.setattr(LlamaForCausalLM, "forward", ignores_the_mask)
+    whole = LlamaModel.forward
+
+    def shifted(self: Any, *args: Any, input_ids: Any = None, **kwargs: Any) -> Any:
+        if len(input_ids) > 1:
+            input_ids = input_ids.roll(1, dims=1)
+        return whole(self, *args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(LlamaModel, "forward", shifted)
     with caplog.at_level(logging.WARNING):
         fallen = load(tiny_model)
-    assert not fallen._selective
+    assert way_of(fallen) == "_plain"
     assert "full logits" in caplog.text
     np.testing.assert_allclose(in_batches(fallen, some_requests(), 4), right, atol=TOLERANCE_NATS)
+
+
+def test_a_head_that_cannot_be_chunked_still_selects(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object, **__: object) -> None:
+        raise AttributeError("no body under a name")
+
+    monkeypatch.setattr(ChunkedHead, "__init__", cannot)
+    assert way_of(load(tiny_model)) == "_selected"
+
+
+def products() -> Any:
+    import torch
+
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # untyped in torch
+
+
+def test_float32_products_are_float32_accurate_and_the_setting_is_restored() -> None:
+    import torch
+
+    x, weight = (torch.randn(n, 576, generator=torch.Generator().manual_seed(n)) for n in (99, 200))
+    exact = x.double() @ weight.double().T
+    setting = products().fp32_precision
+    with fast_float32(torch.device("cpu"), torch.float32):
+        error = (torch.nn.functional.linear(x, weight) - exact).abs().max()
+    assert error < 1e-3
+    assert products().fp32_precision == setting
+    rounded = torch.nn.functional.linear(x.bfloat16(), weight.bfloat16()).float()
+    assert (rounded - exact).abs().max() > 1e-2, "negative control: bf16 would show"
+
+
+def test_a_processor_that_rounds_to_bfloat16_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    linear = torch.nn.functional.linear
+
+    def like_amx(x: Any, weight: Any) -> Any:
+        if products().fp32_precision == "bf16":
+            x, weight = x.bfloat16().float(), weight.bfloat16().float()
+        return linear(x, weight)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", like_amx)
+    onednn_stays_float32.cache_clear()
+    try:
+        assert not onednn_stays_float32()
+        with fast_float32(torch.device("cpu"), torch.float32):
+            assert products().fp32_precision != "bf16"
+    finally:
+        onednn_stays_float32.cache_clear()
 
 
 def test_bfloat16_is_close_and_not_the_same(tiny_model: Path) -> None:
@@ -183,7 +304,7 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     for is_decoder in (True, False):
         config.is_decoder = is_decoder
         BertLMHeadModel(config).save_pretrained(tmp_path / f"{is_decoder}")
-    assert load(tmp_path / "True")._selective
+    assert way_of(load(tmp_path / "True")) != "_plain"
     with pytest.raises(ModelError, match="looks ahead"):
         load(tmp_path / "False")
 

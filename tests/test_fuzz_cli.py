@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from ifdkit.cli import main
 
+pytestmark = pytest.mark.long
+
 TEXT = st.text(max_size=30) | st.sampled_from(["<s>", "</s>", "{{ 1 }}", "\u202e", "a\u0301", "🎉"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,

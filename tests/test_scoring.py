@@ -381,6 +381,7 @@ def test_score_in_python_takes_dicts_and_frames(tiny_model: Path) -> None:
 # --- the four real files, through a tiny model ------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rows", "examples"),
     [
@@ -412,6 +413,7 @@ def _command(data: Path, output: Path, settings: Settings) -> list[str]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [0.2, 0.6])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     write: Make, settings: Settings, tmp_path: Path, at: float

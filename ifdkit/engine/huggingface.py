@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.models import Weights
+from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.planning import Budget
@@ -19,6 +21,8 @@ from ifdkit.records import NLL, Request
 log = logging.getLogger(__name__)
 
 _TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
+# Rows of logits at once: on a CPU as many as stay in its cache, elsewhere what fills the device.
+_ROWS_A_CHUNK = {"cpu": 128, "mps": 1024, "cuda": 4096}
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -55,11 +59,20 @@ def resolve_dtype(dtype: str, device: str) -> str:
     return dtype
 
 
+_Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(ids, predicting, targets) → nats."""
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """torch has a type for this on accelerators only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 class HuggingFaceBackend:
     """Scores batches, padded on the right, with one forward pass each.
 
     Under a causal mask padding on the right cannot reach a token before it, so no attention mask
-    is needed; the LM head runs on the scored positions alone.  At load both shortcuts are checked
+    is needed; the LM head runs on the scored positions alone.  At load these shortcuts are checked
     against plain logits, and given up with a note where a model does not allow them.
     """
 
@@ -72,12 +85,10 @@ class HuggingFaceBackend:
         self._name = weights.name
         self._model = self._load(weights, trust_remote_code)
         self._vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
-        self._selective = False
+        self._forward: _Forward = self._plain
         if not self._is_causal():
             raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
-        self._selective = self._can_select()
-        if not self._selective:
-            log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
+        self._forward = self._fastest()
 
     def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
         from transformers import AutoModelForCausalLM
@@ -115,10 +126,33 @@ class HuggingFaceBackend:
         return Budget(tokens=_TOKENS_A_BATCH[self.device.type])
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
-        """NLL of each token in each span, float32 nats."""
+        """NLL of each token in each span, float32 nats.
+
+        A batch that does not fit into memory is halved until it does.  Raises ModelError where a
+        single sequence does not fit.
+        """
         if not requests:
             return []
         self._check_ids(requests)
+        try:
+            return self._batch(requests)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            longest = max(request.stop for request in requests)
+        # Outside the handler, whose traceback would keep the failed batch's tensors alive.
+        if len(requests) == 1:
+            raise ModelError(
+                f"a sequence of {longest:,} tokens does not fit into the memory of {self.device}:"
+                " lower --max-length"
+            )
+        log.info("out of memory with %d sequences: halving the batch", len(requests))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        middle = len(requests) // 2
+        return self.nll(requests[:middle]) + self.nll(requests[middle:])
+
+    def _batch(self, requests: Sequence[Request]) -> list[NLL]:
         longest = max(request.stop for request in requests)
         ids = torch.zeros(len(requests), longest, dtype=torch.long)  # (batch, tokens)
         predicting = torch.zeros(len(requests), longest, dtype=torch.bool)  # (batch, tokens)
@@ -127,45 +161,66 @@ class HuggingFaceBackend:
             # The logits at a position predict the token after it.
             predicting[row, request.start - 1 : request.stop - 1] = True
         targets = ids[:, 1:][predicting[:, :-1]]  # (scored,)
-        with torch.inference_mode():
-            logits = self._logits(ids.to(self.device), predicting.to(self.device))
-            nats = F.cross_entropy(
-                logits.float(), targets.to(self.device), reduction="none"
-            ).cpu()  # (scored,)
+        with torch.inference_mode(), fast_float32(self.device, self.dtype):
+            nats = self._forward(*(t.to(self.device) for t in (ids, predicting, targets))).cpu()
         ends = np.cumsum([request.n_scored for request in requests])
         return [part.copy() for part in np.split(nats.numpy().astype(np.float32), ends[:-1])]
 
-    def _logits(self, ids: torch.Tensor, predicting: torch.Tensor) -> torch.Tensor:
-        """Logits at the predicting positions, (scored, vocabulary)."""
-        if self._selective:
-            output = self._model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
-            logits: torch.Tensor = output.logits
-            return logits.reshape(-1, logits.shape[-1])
-        rows = []
-        for row in range(len(ids)):
-            # One sequence at a time: the slowest way, and right for every architecture.
-            length = int(predicting[row].nonzero().max()) + 1
-            full = self._model(input_ids=ids[row : row + 1, :length], use_cache=False).logits
-            rows.append(full[0][predicting[row, :length]])
-        return torch.cat(rows)
+    # --- three ways to the same nats, (scored,): fastest first ------------------------------
+
+    def _chunked(self, head: ChunkedHead) -> _Forward:
+        """The body once, then the head on chunks of the predicting rows."""
+
+        def forward(
+            ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
+        ) -> torch.Tensor:
+            return head.nll(head.hidden(ids)[predicting], targets)
+
+        return forward
+
+    def _selected(
+        self, ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """The model's own selection of rows for its head."""
+        output = self._model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
+        logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
+        return F.cross_entropy(logits.float(), targets, reduction="none")
+
+    def _plain(
+        self, ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """One sequence at a time, all logits: the slowest, and right for every architecture."""
+        logits = []
+        for sequence, wanted in zip(ids, predicting, strict=True):
+            length = int(wanted.nonzero().max()) + 1
+            whole = self._model(input_ids=sequence[None, :length], use_cache=False).logits[0]
+            logits.append(whole[wanted[:length]])
+        return F.cross_entropy(torch.cat(logits).float(), targets, reduction="none")
+
+    def _fastest(self) -> _Forward:
+        """The fastest way that gives what plain logits give."""
+        requests = self._probes((24, 9), (17, 1), (5, 4))
+        plain = np.concatenate(self.nll(requests))
+        rows = _ROWS_A_CHUNK[self.device.type]
+        for is_chunked in (True, False):
+            try:
+                self._forward = (
+                    self._chunked(ChunkedHead(self._model, rows_a_chunk=rows))
+                    if is_chunked
+                    else self._selected
+                )
+                if self._close(np.concatenate(self.nll(requests)), plain):
+                    return self._forward
+            except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
+                log.debug("%s: a fast path failed: %s", self._name, error)
+        log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
+        return self._plain
 
     def _is_causal(self) -> bool:
         """Whether what follows a token leaves its probability alone."""
         short, long = self._probes((12, 4), (24, 4))
         first, second = self.nll([short])[0], self.nll([long])[0][: short.n_scored]
         return self._close(first, second)
-
-    def _can_select(self) -> bool:
-        """Whether padded batches with selected logits give what single sequences give."""
-        requests = self._probes((24, 9), (17, 1), (5, 4))
-        plain = np.concatenate(self.nll(requests))
-        self._selective = True
-        try:
-            fast = np.concatenate(self.nll(requests))
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            log.debug("%s: selecting rows failed: %s", self._name, error)
-            return False
-        return self._close(fast, plain)
 
     def _close(self, a: NLL, b: NLL) -> bool:
         """Equal up to rounding; numbers that overflow are for each row's status to tell."""

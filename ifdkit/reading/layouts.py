@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ifdkit.errors import AmbiguousFormatError, InputError, UsageError
+from ifdkit.reading.json_rows import BadRowError, parse
+from ifdkit.reading.raw import MAX_TURNS
 from ifdkit.records import Example, Role, Turn
 
 _CANDIDATES: dict[str, tuple[str, ...]] = {
@@ -27,6 +29,7 @@ _FORMATS = {
     ("question", "answer"): "question and answer",
     ("prompt", "chosen"): "preference pairs, the chosen side",
 }
+_SIDES = (["chosen"], ["rejected"])
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("system", "developer", "context"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -88,8 +91,8 @@ def parse_columns(text: str) -> dict[str, str]:
 def detect(keys: Collection[str], where: str, given: Mapping[str, str] | None = None) -> Columns:
     """Find the columns from the keys that rows have, `given` ones first.
 
-    Raises AmbiguousFormatError where two readings are possible, with the flag to type, and InputError
-    where none is.
+    Raises AmbiguousFormatError where two readings are possible, with the flag to type, and
+    InputError where none is.
     """
     given = given or {}
     unknown = [key for key in given.values() if key and key not in keys]
@@ -113,6 +116,11 @@ def _settle(
     found: dict[str, list[str]], given: Mapping[str, str], keys: Iterable[str], where: str
 ) -> Columns:
     """One column for each purpose, or an error that names the flag."""
+    if not found["instruction"] and found["response"] in _SIDES:
+        if found["messages"]:  # as LLaMA-Factory has it: a conversation and its possible ends
+            found["instruction"] = found["messages"][:1]
+        else:  # each side holds the whole conversation
+            found["messages"], found["response"] = found["response"], []
     if "messages" in given or not {"instruction", "response"} & given.keys():
         paired = bool(found["instruction"] and found["response"])
         if found["messages"] and paired and "messages" not in given:
@@ -126,7 +134,7 @@ def _settle(
         if found["messages"]:
             for slot in ("instruction", "response", "input", "history"):
                 found[slot] = []
-    else:
+    elif found["instruction"] or found["response"]:
         found["messages"] = []
     for slot, candidates in found.items():
         if len(candidates) > 1:
@@ -172,6 +180,8 @@ def examples_of(
         raise BadContentError(f"a row must be an object with named fields, not {_kind(value)}")
     conversation = _from_messages(value, columns) if columns.messages else _pair(value, columns)
     turns = conversation.turns
+    if len(turns) > MAX_TURNS:
+        raise BadContentError(f"a conversation of {len(turns):,} turns, more than {MAX_TURNS:,}")
     system = _text(value, columns.system, optional=True)
     if system and not (turns and turns[0].role == "system"):
         turns = [Turn("system", system), *turns]
@@ -205,13 +215,17 @@ def _pair(value: Mapping[str, Any], columns: Columns) -> _Conversation:
     assert columns.response is not None
     before, after = value.get(columns.instruction), value.get(columns.response)
     turns = _history(value, columns)
-    if isinstance(after, list):
-        answer = _messages(after)
-        if any(turn.role == "user" for turn in answer):
-            return _Conversation(answer)  # a preference pair whose side repeats the prompt
-        turns += _messages(before) if isinstance(before, list) else [_user(value, columns)]
+    if isinstance(after, Mapping):
+        after = [after]
+    answer = _messages(after, columns.response) if isinstance(after, list) else []
+    if any(turn.role == "user" for turn in answer):
+        return _Conversation(answer)  # a preference pair whose side repeats the prompt
+    if isinstance(before, list):
+        turns += _messages(before, columns.instruction)
+    else:
+        turns.append(_user(value, columns))
+    if answer:
         return _Conversation([*turns, *answer], first_target=len(turns))
-    turns += _messages(before) if isinstance(before, list) else [_user(value, columns)]
     response = Turn("assistant", _text(value, columns.response))
     first = len(turns) if isinstance(before, list) else 0
     return _Conversation([*turns, response], first_target=first)
@@ -224,8 +238,10 @@ def _user(value: Mapping[str, Any], columns: Columns) -> Turn:
 
 def _history(value: Mapping[str, Any], columns: Columns) -> list[Turn]:
     """LLaMA-Factory's earlier rounds: a list of [question, answer]."""
-    rounds = value.get(columns.history) if columns.history else None
+    rounds = _unpacked(value.get(columns.history), columns.history) if columns.history else None
     turns: list[Turn] = []
+    if not isinstance(rounds or [], (list, tuple)):
+        raise BadContentError(f"{columns.history!r} must be a list, not {_kind(rounds)}")
     for one in rounds or ():
         if not (isinstance(one, (list, tuple)) and len(one) == 2):
             raise BadContentError(f"{columns.history!r} must be a list of [question, answer] pairs")
@@ -238,19 +254,22 @@ def _history(value: Mapping[str, Any], columns: Columns) -> list[Turn]:
 
 def _from_messages(value: Mapping[str, Any], columns: Columns) -> _Conversation:
     assert columns.messages
-    messages = value.get(columns.messages)
-    if isinstance(messages, str) and messages.lstrip().startswith("["):
-        try:
-            messages = json.loads(messages)  # how CSV files carry conversations
-        except ValueError as error:
-            raise BadContentError(
-                f"{columns.messages!r} is text that is not JSON: {error}"
-            ) from error
+    messages = _unpacked(value.get(columns.messages), columns.messages)
     return _Conversation(_messages(messages, columns.messages))
 
 
-def _messages(messages: Any, name: str = "messages") -> list[Turn]:
-    if not isinstance(messages, list):
+def _unpacked(value: Any, name: str) -> Any:
+    """A list that may have come as its JSON text, which is how CSV files carry conversations."""
+    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+        return value
+    try:
+        return parse(value.encode("utf-8", "surrogatepass"))
+    except BadRowError as error:
+        raise BadContentError(f"{name!r} is text that cannot be read: {error}") from error
+
+
+def _messages(messages: Any, name: str) -> list[Turn]:
+    if not isinstance(messages, (list, tuple)):
         raise BadContentError(f"{name!r} must be a list of messages, not {_kind(messages)}")
     if not messages:
         raise BadContentError(f"{name!r} is an empty conversation")
@@ -271,20 +290,25 @@ def _round(message: Mapping[str, Any]) -> list[Turn]:
 
 
 def _message(message: Mapping[str, Any], number: int) -> Turn:
-    role = message.get("role", message.get("from"))
+    role = _first(message, "role", "from")
     if role is None:
         raise BadContentError(f"message {number} has neither 'role' nor 'from'")
     known = _ROLES.get(role.lower()) if isinstance(role, str) else None
     if known is None:
         raise BadContentError(f"message {number} has the unknown role {str(role)[:40]!r}")
-    content = message.get("content", message.get("value"))
+    content = _first(message, "content", "value")
     text = _content(content, number)
-    calls = message.get("tool_calls")
+    calls = _first(message, "tool_calls", "function_call")
     if calls:
         text = f"{text}\n{_as_text(calls)}" if text else _as_text(calls)
     elif content is None and known != "assistant":
         raise BadContentError(f"message {number} has neither 'content' nor 'value'")
     return Turn(known, text)
+
+
+def _first(message: Mapping[str, Any], *keys: str) -> Any:
+    """The first of these fields that holds something: in Arrow every message has every field."""
+    return next((message[key] for key in keys if message.get(key) is not None), None)
 
 
 def _content(content: Any, number: int) -> str:
@@ -319,10 +343,15 @@ def _text(value: Mapping[str, Any], key: str | None, *, optional: bool = False) 
 
 
 def _as_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
-    if value is None:
+    """Text as it is, nothing as none, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, (list, dict)) and not value):
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadContentError(f"holds {_kind(value)} that JSON cannot: {error}") from error
 
 
 def _check(text: str) -> None:

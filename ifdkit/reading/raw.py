@@ -11,6 +11,8 @@ MAX_ROW_BYTES = 32 * 2**20
 """Longest row that is read; a longer one is rejected, so memory stays bounded."""
 MAX_DEPTH = 100
 """Deepest nesting of lists and objects that is read."""
+MAX_TURNS = 2000
+"""Longest conversation that is read: every turn's example repeats all that came before it."""
 
 
 @dataclass(frozen=True, slots=True)

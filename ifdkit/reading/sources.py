@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gzip
 import hashlib
+import io
 import shutil
 import sys
 import tempfile
@@ -12,13 +13,18 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
 from ifdkit.errors import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ZSTD_CHUNK = 2**10
+"""Compressed bytes a step: zstd can make 30,000 bytes of one, and memory must stay bounded."""
 COMPRESSED = {".gz", ".zst"}
 
 
@@ -58,16 +64,45 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
                 with gzip.open(file) as unzipped:
                     yield cast(BinaryIO, unzipped)
             elif magic == _ZSTD:
-                with zstandard.ZstdDecompressor().stream_reader(
-                    file, read_across_frames=True
-                ) as unzipped:
-                    yield cast(BinaryIO, unzipped)
+                with io.BufferedReader(_Zstd(file)) as unzipped:
+                    yield unzipped
             else:
                 yield file
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path}: cannot be decompressed: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+class _Zstd(io.RawIOBase):
+    """Decompressed bytes of zstd frames.
+
+    zstandard's own reader has no `readline` and takes a file that is cut short for a whole one.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        while not self._ready:
+            data = self._frame.unused_data or self._file.read(_ZSTD_CHUNK)
+            if not data and not self._frame.eof:
+                raise EOFError("the file ends inside a zstd frame")
+            if not data:
+                return 0
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = memoryview(self._frame.decompress(data))
+        count = min(len(view), len(self._ready))
+        view[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
 
 
 def sha256(path: Path) -> str:
