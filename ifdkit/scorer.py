@@ -249,6 +249,10 @@ class Scorer:
         nlls = self._nlls([one.request for _, one in passes.present()])
         return passes, {name: nlls[one.request.content] for name, one in passes.present()}
 
+    def requests(self, examples: Sequence[Example]) -> list[Request]:
+        """All Requests that these examples make, repeated ones too."""
+        return [one.request for each in self._aligner.align(examples) for _, one in each.present()]
+
     def coherence(self, example: Example, passes: Passes) -> float | None:
         """Cosine of one example's halves."""
         return self._coherences([example], [passes])[0]

@@ -111,7 +111,7 @@ def test_the_heads_chunks_change_nothing(
 ) -> None:
     requests = some_requests()
     whole = in_batches(backend, requests, 5)
-    head = ChunkedHead(backend._model, rows_a_chunk=rows)
+    head = ChunkedHead(backend.model, rows_a_chunk=rows)
     monkeypatch.setattr(backend, "_forward", backend._chunked(head))
     np.testing.assert_allclose(in_batches(backend, requests, 5), whole, atol=TOLERANCE_NATS)
 
@@ -274,7 +274,7 @@ def test_pickled_weights_are_refused_unless_asked_for(tmp_path: Path) -> None:
 
     folder = tiny.save_model(tmp_path / "pickled")
     safe = load(folder)
-    torch.save(safe._model.state_dict(), folder / "pytorch_model.bin")
+    torch.save(safe.model.state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"pickled weights.*--allow-pickle"):
         resolve(str(folder))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ifdkit.cli import main
+from tests.limits import time_limit
 
 pytestmark = pytest.mark.long
 
@@ -36,20 +34,6 @@ ROW = (
     | st.fixed_dictionaries({"messages": st.lists(MESSAGE, max_size=4) | JSON})
     | JSON
 )  # fmt: skip
-
-
-@contextmanager
-def time_limit(seconds: int) -> Iterator[None]:
-    def expire(*_: object) -> None:
-        raise TimeoutError(f"more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def check(

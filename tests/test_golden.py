@@ -132,3 +132,19 @@ def test_the_embedded_model_is_unpacked_and_scored_by_default(
     assert (unpacked / "model.safetensors").stat().st_size > 500_000_000
     assert 0 < frame["ifd"][0] < 10
     assert 0 < frame["coherence"][0] < 1
+
+
+def test_bfloat16_drifts_little_on_real_rows(shared_file: Callable[..., Path]) -> None:
+    """And its self-check does not take rounding for a mistake."""
+    examples = [
+        example
+        for found in Selection(limit=8).open(shared_file("golden", "rows48.json"))
+        if isinstance(found, list)
+        for example in found
+    ]
+    ifds = []
+    for dtype in ("float32", "bfloat16"):
+        with Scorer(Settings(metrics=("ifd",), dtype=dtype, store="off")) as scorer:
+            ifds.append([row.ifd for row in scorer.score(examples)])
+    differences = sorted(abs((a or 0) - (b or 0)) for a, b in zip(*ifds, strict=True))
+    assert 0 < differences[len(differences) // 2] < 0.05

@@ -28,9 +28,10 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# How far the selected rows may lie from full logits at load, in nats, before we distrust them:
-# far above rounding (1e-5 in float32, 0.05 in bfloat16), far below any real mistake.
-_SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
+# Mean difference, in nats, at which two ways to the same numbers count as different.  Rounding on
+# random tokens of a real model, where NLLs are about 15: 1e-5, 0.09 and 0.02.  A wrong way differs
+# like two unrelated tokens do, by 1 and more.
+_SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.3, torch.float16: 0.1}
 
 
 def resolve_device(device: str) -> str:
@@ -83,8 +84,8 @@ class HuggingFaceBackend:
         self.device = torch.device(device)
         self.dtype = _DTYPES[dtype]
         self._name = weights.name
-        self._model = self._load(weights, trust_remote_code)
-        self._vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
+        self.model = self._load(weights, trust_remote_code)
+        self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         self._forward: _Forward = self._plain
         if not self._is_causal():
             raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
@@ -182,7 +183,7 @@ class HuggingFaceBackend:
         self, ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
         """The model's own selection of rows for its head."""
-        output = self._model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
+        output = self.model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
         logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -193,19 +194,19 @@ class HuggingFaceBackend:
         logits = []
         for sequence, wanted in zip(ids, predicting, strict=True):
             length = int(wanted.nonzero().max()) + 1
-            whole = self._model(input_ids=sequence[None, :length], use_cache=False).logits[0]
+            whole = self.model(input_ids=sequence[None, :length], use_cache=False).logits[0]
             logits.append(whole[wanted[:length]])
         return F.cross_entropy(torch.cat(logits).float(), targets, reduction="none")
 
     def _fastest(self) -> _Forward:
         """The fastest way that gives what plain logits give."""
-        requests = self._probes((24, 9), (17, 1), (5, 4))
+        requests = self._probes((48, 9), (37, 1), (5, 4))
         plain = np.concatenate(self.nll(requests))
         rows = _ROWS_A_CHUNK[self.device.type]
         for is_chunked in (True, False):
             try:
                 self._forward = (
-                    self._chunked(ChunkedHead(self._model, rows_a_chunk=rows))
+                    self._chunked(ChunkedHead(self.model, rows_a_chunk=rows))
                     if is_chunked
                     else self._selected
                 )
@@ -218,13 +219,15 @@ class HuggingFaceBackend:
 
     def _is_causal(self) -> bool:
         """Whether what follows a token leaves its probability alone."""
-        short, long = self._probes((12, 4), (24, 4))
+        short, long = self._probes((48, 4), (64, 4))
         first, second = self.nll([short])[0], self.nll([long])[0][: short.n_scored]
         return self._close(first, second)
 
     def _close(self, a: NLL, b: NLL) -> bool:
         """Equal up to rounding; numbers that overflow are for each row's status to tell."""
-        return not (np.abs(a - b) > _SELF_CHECK_NATS[self.dtype]).any()
+        difference = np.abs(a - b)
+        finite = difference[np.isfinite(difference)]
+        return not len(finite) or float(finite.mean()) <= _SELF_CHECK_NATS[self.dtype]
 
     def _probes(self, *spans: tuple[int, int]) -> list[Request]:
         """Requests of (length, start) over one random sequence."""
