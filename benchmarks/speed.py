@@ -24,10 +24,10 @@ import torch
 from benchmarks.recipe import Recipe
 from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.engine.models import DEFAULT_MODEL, resolve
+from ifdkit.inputs import Selection
 from ifdkit.planning import padding_share, plan
 from ifdkit.records import Request
 from ifdkit.scorer import Scorer, Settings
-from ifdkit.scoring import Selection
 
 PROTOCOLS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
 """Protocol → metrics: two passes an example, and all four."""

@@ -18,8 +18,8 @@ from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
+    from ifdkit.inputs import Selection
     from ifdkit.scorer import Progress, Settings
-    from ifdkit.scoring import Selection
 
 EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -191,8 +191,8 @@ def _settings(flags: dict[str, Any]) -> Settings:
 def _selection(flags: dict[str, Any]) -> Selection:
     from dataclasses import fields
 
+    from ifdkit.inputs import Selection
     from ifdkit.reading.layouts import parse_columns
-    from ifdkit.scoring import Selection
 
     given = {f.name: flags[f.name] for f in fields(Selection) if flags.get(f.name) is not None}
     if "columns" in given:

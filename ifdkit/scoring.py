@@ -11,17 +11,15 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ifdkit.errors import OutputError, UsageError
-from ifdkit.reading import Dataset, Turns, open_dataset
+from ifdkit.inputs import SCORES_SCHEMA, Selection
+from ifdkit.reading import Dataset, Turns
 from ifdkit.reading.sources import sha256
 from ifdkit.records import METRIC_FIELDS, Example, Reject, ScoreRow
 from ifdkit.scorer import Progress, Scorer, Settings
@@ -32,7 +30,7 @@ from ifdkit.writing import check_output, row_writer, score_columns, write_json, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    Data = str | PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame
+    from ifdkit.inputs import Data
 
 EXAMPLES_A_BLOCK = 2048
 """Examples planned together: enough for tight batches, few enough to hold."""
@@ -41,31 +39,6 @@ _SUMMARY_FIELDS = (
     "response_tokens",
     *(name for name in METRIC_FIELDS if not name.startswith("nll_")),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which rows of a dataset to take, and how to read them."""
-
-    columns: Mapping[str, str] | None = None
-    turns: Turns = "all"
-    limit: int | None = None
-    """The first so many rows."""
-    sample: int | None = None
-    """So many rows at random, after the limit, in the order of the file."""
-    seed: int = 0
-
-    def open(self, data: Data) -> Dataset:
-        """The dataset, with these rows. Raises InputError or UsageError."""
-        for name, value in (("limit", self.limit), ("sample", self.sample)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value}: at least one row")
-        dataset = open_dataset(data, columns=self.columns, turns=self.turns)
-        rows = range(min(dataset.n_rows, self.limit or dataset.n_rows))
-        if self.sample is not None and self.sample < len(rows):
-            generator = np.random.default_rng(self.seed)
-            return dataset.choose(generator.choice(len(rows), self.sample, replace=False).tolist())
-        return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +173,7 @@ class Run:
         scorer, settings, work = self._scorer, self._scorer.settings, self._scorer.work
         selection, embedder = self._selection, self._scorer.embedder_weights
         return Manifest(
-            schema="ifdkit.scores/1",
+            schema=SCORES_SCHEMA,
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=shlex.join(["ifdkit", *sys.argv[1:]]) if _is_command() else "ifdkit.score(…)",

@@ -44,7 +44,7 @@ FLOORS = [
         "engine.huggingface",
         "coherence",
     ],
-    ["scorer", "scoring", "inspection"],
+    ["inputs", "scorer", "scoring", "inspection"],
     ["report", "report.numbers", "report.progress", "report.terminal"],
     ["cli"],
 ]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ifdkit.inputs import Selection
 from ifdkit.records import Status
 from ifdkit.scorer import Settings
-from ifdkit.scoring import Selection, score_to_file
+from ifdkit.scoring import score_to_file
 
 pytestmark = pytest.mark.slow
 

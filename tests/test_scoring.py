@@ -21,10 +21,11 @@ import pytest
 import ifdkit
 from ifdkit import scorer as scorer_module
 from ifdkit import scoring
-from ifdkit.errors import OutputError, UsageError
+from ifdkit.errors import InputError, OutputError, UsageError
+from ifdkit.inputs import Selection
 from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
 from ifdkit.scorer import Scorer, Settings
-from ifdkit.scoring import Selection, Summary, score_to_file
+from ifdkit.scoring import Summary, score_to_file
 from tests import tiny
 from tests.oracles import Oracle
 
@@ -376,6 +377,24 @@ def test_score_in_python_takes_dicts_and_frames(tiny_model: Path) -> None:
     pd.testing.assert_frame_equal(frame, ifdkit.score(pd.DataFrame(rows), **options))
     with pytest.raises(UsageError, match="no setting 'modell'"):
         ifdkit.score(rows, modell="gpt2")
+
+
+def test_a_scores_file_stands_for_the_dataset_it_was_made_from(
+    write: Make, settings: Settings, tmp_path: Path
+) -> None:
+    data, scores = write("data.json", ROWS), tmp_path / "scores.jsonl"
+    run(data, scores, settings, sample=4, seed=3)
+    run(scores, tmp_path / "again.jsonl", settings)
+    assert (tmp_path / "again.jsonl").read_bytes() == scores.read_bytes()
+    data.write_text(json.dumps(ROWS[:1]))
+    with pytest.raises(InputError, match="has changed since"):
+        run(scores, tmp_path / "again.jsonl", settings)
+    data.unlink()
+    with pytest.raises(InputError, match="holds scores without texts"):
+        run(scores, tmp_path / "again.jsonl", settings)
+    Path(f"{scores}.manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="is a scores file, without the texts"):
+        run(scores, tmp_path / "again.jsonl", settings)
 
 
 # --- the four real files, through a tiny model ------------------------------------------------
