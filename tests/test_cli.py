@@ -128,6 +128,14 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_when_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
+_set_signal = signal.signal  # the fixture above replaces it
+
+
+def _listen_to_ctrl_c() -> None:
+    """A shell that runs the tests in its background has told them to ignore Ctrl-C."""
+    _set_signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.long
 def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     write: Make, tiny_model: Path, tmp_path: Path
@@ -138,7 +146,7 @@ def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     running = subprocess.Popen(
         [sys.executable, "-m", "ifdkit", "score", "data.json", "--model", str(tiny_model),
          "--metrics", "ifd", "--store", str(store)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_ctrl_c,
     )  # fmt: skip
     wal = store.with_name("store.sqlite-wal")
     end = time.monotonic() + 120
