@@ -164,7 +164,7 @@ def models_command(as_json: bool) -> None:
 
     models = list(available())
     if as_json:
-        _echo_json(models_as_json(models))
+        _echo_json({"models": models_as_json(models)})
     else:
         print_models(models)
 
@@ -179,12 +179,11 @@ def _settings(flags: dict[str, Any]) -> Settings:
     """Flags → Settings; what was not given keeps its default."""
     from dataclasses import fields
 
-    from ifdkit.scorer import METRICS, Settings
+    from ifdkit.scorer import Settings, parse_metrics
 
     given = {f.name: flags[f.name] for f in fields(Settings) if flags.get(f.name) is not None}
-    if isinstance(metrics := given.get("metrics"), str):
-        names = METRICS if metrics == "all" else tuple(m.strip() for m in metrics.split(","))
-        given["metrics"] = names
+    if "metrics" in given:
+        given["metrics"] = parse_metrics(given["metrics"])
     return Settings(**given)
 
 
@@ -235,7 +234,12 @@ def _progress(flags: dict[str, Any]) -> Iterator[Progress | None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 error, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verbose = "--verbose" in arguments or "-v" in arguments
+    short = [a[1:] for a in arguments if a.startswith("-") and not a.startswith("--")]
+    verbose = (
+        "--verbose" in arguments
+        or any("v" in letters for letters in short)
+        or bool(os.environ.get("IFDKIT_VERBOSE"))
+    )
     logging.basicConfig(format="ifdkit: %(message)s", level=logging.ERROR)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -1,7 +1,7 @@
 """Coherence: the cosine between the sentence embeddings of instruction and response.
 
 Reflection-Tuning (2402.10110, section 6.2) reports it with a Sentence-BERT model.  An embedder
-reads only the first tokens of a long text (`max_tokens`); the manifest says how many.
+reads only the first tokens of a long text: 256 word pieces for the default one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.errors import ModelError
+from ifdkit.errors import ModelError, brief
 
 Vectors = NDArray[np.float32]
 
@@ -30,9 +30,9 @@ def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
 class SentenceEmbedder:
     """A sentence-transformers model."""
 
-    texts_a_batch = 32
-
-    def __init__(self, name: str, folder: Path, *, device: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, *, device: str, trust_remote_code: bool = False
+    ) -> None:
         """Load it. Raises ModelError where the folder does not hold one."""
         from sentence_transformers import SentenceTransformer
 
@@ -41,15 +41,15 @@ class SentenceEmbedder:
         try:
             with quiet_libraries():
                 self._model: Any = SentenceTransformer(
-                    str(folder), device=device, local_files_only=True
+                    str(folder),
+                    device=device,
+                    local_files_only=True,
+                    trust_remote_code=trust_remote_code,
                 )
         except Exception as error:  # each architecture fails to load in its own way
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
-            raise ModelError(f"embedder {name} does not load: {reason}") from error
+            raise ModelError(f"embedder {name} does not load: {brief(error)}") from error
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embeddings, float32 of shape (texts, dimensions)."""
-        vectors = self._model.encode(
-            list(texts), batch_size=self.texts_a_batch, show_progress_bar=False
-        )
+        vectors = self._model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)

@@ -23,7 +23,10 @@ def load_config(folder: Path, known: Iterable[str]) -> tuple[Path | None, dict[s
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise UsageError(f"{path.name}: {error}") from error
         if table is not None:
-            content = content.get("tool", {}).get(table, {})
+            tool = content.get("tool", {})
+            content = tool.get(table, {}) if isinstance(tool, dict) else {}
+        if not isinstance(content, dict):
+            raise UsageError(f"{path.name}: [tool.{table}] must be a table")
         if not content:
             continue
         settings = {key.replace("-", "_"): value for key, value in content.items()}

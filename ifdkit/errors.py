@@ -41,3 +41,9 @@ class StoreError(IfdkitError):
 
 class OutputError(IfdkitError):
     """A file that cannot be written."""
+
+
+def brief(error: BaseException) -> str:
+    """The first line of a foreign error, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

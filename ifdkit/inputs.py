@@ -13,6 +13,7 @@ import numpy as np
 
 from ifdkit.errors import InputError, UsageError
 from ifdkit.reading import Dataset, Turns, open_dataset
+from ifdkit.reading.layouts import SLOTS
 from ifdkit.reading.sources import sha256
 
 if TYPE_CHECKING:
@@ -40,24 +41,28 @@ class Selection:
         for name, value in (("limit", self.limit), ("sample", self.sample)):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: at least one row")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: not negative")
         if (scores := _manifest_of(data)) is not None:
-            return self._behind(scores).open(scores.input)
-        dataset = open_dataset(data, columns=self.columns, turns=self.turns)
-        rows = range(min(dataset.n_rows, self.limit or dataset.n_rows))
+            dataset = self._behind(scores.manifest).open(scores.input)
+        else:
+            dataset = open_dataset(data, columns=self.columns, turns=self.turns)
+        rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
             generator = np.random.default_rng(self.seed)
-            return dataset.choose(generator.choice(len(rows), self.sample, replace=False).tolist())
+            chosen = generator.choice(len(rows), self.sample, replace=False)
+            return dataset.choose(rows[i] for i in chosen)
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
 
-    def _behind(self, scores: _Scores) -> Selection:
+    def _behind(self, made: Mapping[str, Any]) -> Selection:
         """The rows that a scores file was made from, read as they were read then."""
-        made = scores.manifest
+        then = made.get("columns") or {}
         return Selection(
-            columns=self.columns or made.get("columns"),
-            turns=made.get("turns", self.turns),
-            limit=self.limit or made.get("limit"),
-            sample=self.sample or made.get("sample"),
-            seed=self.seed if self.sample else made.get("seed") or 0,
+            columns=self.columns or {slot: then.get(slot, "") for slot in SLOTS},
+            turns="last" if self.turns == "last" else made.get("turns", "all"),
+            limit=made.get("limit"),
+            sample=made.get("sample"),
+            seed=made.get("seed") or 0,
         )
 
 
@@ -78,15 +83,15 @@ def _manifest_of(data: Data) -> _Scores | None:
         return None
     try:
         manifest = json.loads(Path(f"{data}.manifest.json").read_bytes())
-        if manifest["schema"] != SCORES_SCHEMA:
+        if manifest["schema"] != SCORES_SCHEMA or manifest["output_sha256"] != sha256(Path(data)):
             return None
-        name, digest = manifest["input"], manifest["input_sha256"]
+        name, digest = Path(manifest["input"]), manifest["input_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no scores file of ours, or one whose manifest is lost: the reader will tell
     # The path is as it was typed: from the folder of that day, perhaps that of the scores.
-    for path in (Path(name), Path(data).parent / name):
-        if digest and path.exists():
-            if sha256(path) != digest:
-                raise InputError(f"{data} was made from {name}, which has changed since")
+    there = [path for path in (name, Path(data).parent / name) if digest and path.exists()]
+    for path in there:
+        if sha256(path) == digest:
             return _Scores(manifest, path)
-    raise InputError(f"{data} holds scores without texts, and {name}, their source, is not here")
+    what = "has changed since" if there else "is not here"
+    raise InputError(f"{data} holds scores without texts, and {name}, their source, {what}")

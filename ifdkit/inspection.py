@@ -12,12 +12,11 @@ from ifdkit.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One response token and its NLL in nats, None where a pass does not score it."""
+class Token:
+    """One response token of a pass and its NLL in nats, None where it only serves as context."""
 
     text: str
-    direct: float | None
-    conditional: float | None
+    nats: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +25,35 @@ class Inspection:
 
     example: Example
     row: ScoreRow
-    pieces: list[Piece]
+    direct: list[Token]
+    conditional: list[Token]
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether both passes cut the response into the same tokens."""
+        return [t.text for t in self.direct] == [t.text for t in self.conditional]
 
 
 def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Example:
-    """The example at a 0-based row, or with an id; the last turn unless one is named.
+    """The example at a 0-based row, else with an id; the last turn unless one is named.
 
-    Raises InputError where there is none, or its row cannot be read.
+    A number that is a position is a position, whatever the ids.  Raises InputError where there is
+    no such example or its row cannot be read, UsageError where it has no such turn.
     """
+    position = int(which) if which.isdecimal() and int(which) in dataset.rows else None
     for number, found in zip((raw.row for raw in dataset.raw_rows()), dataset, strict=True):
         if isinstance(found, Reject):
-            if which == str(number):
+            if number == position:
                 raise InputError(f"row {number} of {dataset.name} is rejected: {found.reason}")
             continue
-        if which not in (str(number), found[-1].id):
+        here = found if number == position else []
+        if position is None:
+            here = [example for example in found if example.id == which]
+        if not here:
             continue
-        chosen = [e for e in found if turn is None or e.turn == turn]
+        chosen = [example for example in here if turn in (None, example.turn)]
         if not chosen:
-            raise UsageError(f"--turn {turn}: row {number} has assistant turns 0…{found[-1].turn}")
+            raise UsageError(f"--turn {turn}: there are assistant turns 0…{found[-1].turn}")
         return chosen[-1]
     raise InputError(
         f"{dataset.name} has {dataset.n_rows:,} rows, none with the number or id {which!r}"
@@ -51,7 +61,7 @@ def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Examp
 
 
 def inspect(example: Example, scorer: Scorer) -> Inspection:
-    """Score one example and lay its tokens side by side."""
+    """Score one example and name its tokens."""
     passes, nlls = scorer.token_nlls(example)
     row = score_row(
         example,
@@ -60,19 +70,29 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
         coherence=scorer.coherence(example, passes),
         window=scorer.settings.window,
     )
-    direct = _by_token(passes.response_direct, nlls.get("response_direct"))
-    conditional = _by_token(passes.response_conditional, nlls.get("response_conditional"))
-    pieces = [
-        Piece(text, direct.get(i), conditional.get(i))
-        for i, text in enumerate(_texts(example.response, scorer))
-    ]
-    return Inspection(example, row, pieces)
+    bare = scorer.tokenizer.encode([example.response], special=False)[0]
+    texts = _texts(example.response, scorer)
 
+    def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
+        """Texts from the response where the pass cut it like that, else from the ids."""
+        if one is None or nll is None:
+            return []
+        request, skipped = one.request, one.skipped
+        ids = request.ids[request.start : request.stop].tolist()
+        if ids == bare[skipped : skipped + len(ids)]:
+            context = [Token(text, None) for text in texts[:skipped]]
+            named = texts[skipped : skipped + len(ids)]
+        else:
+            context, named = [], scorer.tokenizer.decode(ids)
+        scored = zip(named, nll.tolist(), strict=True)
+        return context + [Token(text, float(nats)) for text, nats in scored]
 
-def _by_token(one: Pass | None, nll: NLL | None) -> dict[int, float]:
-    if one is None or nll is None:
-        return {}
-    return {one.skipped + i: float(value) for i, value in enumerate(nll)}
+    return Inspection(
+        example,
+        row,
+        direct=tokens(passes.response_direct, nlls.get("response_direct")),
+        conditional=tokens(passes.response_conditional, nlls.get("response_conditional")),
+    )
 
 
 def _texts(response: str, scorer: Scorer) -> list[str]:

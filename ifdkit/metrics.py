@@ -44,8 +44,11 @@ def perplexity_ratio(conditional: float | None, direct: float | None) -> float |
 
 
 def loss_ratio(conditional: float | None, direct: float | None) -> float | None:
-    """conditional / direct of two mean NLLs: >= 0, None where direct is 0."""
-    if conditional is None or not direct:
+    """conditional / direct of two mean NLLs: > 0, None where either is 0.
+
+    A conditional 0 would be the best loss ratio there is, for one token that the model copied.
+    """
+    if not conditional or not direct:
         return None
     return conditional / direct
 
@@ -82,10 +85,12 @@ def score_row(
         reason = f"the model gave no finite probability in the {broken[0].replace('_', ' ')} pass"
     direct, conditional = nlls.get("response_direct"), nlls.get("response_conditional")
     mean = {name: mean_nll(nlls.get(name)) for name in PASSES}
+    flaw = _flaw(mean)
+    if flaw and status in (Status.OK, Status.TRUNCATED):
+        status, reason = str(Status.INVALID), flaw
+    has_ratio = status != Status.INVALID
     pair = (mean["response_conditional"], mean["response_direct"])
     reverse_pair = (mean["instruction_conditional"], mean["instruction_direct"])
-    if status == Status.OK and 0.0 in (mean["response_direct"], mean["instruction_direct"]):
-        status, reason = str(Status.INVALID), "a direct NLL is exactly 0: no loss ratio is defined"
     return ScoreRow(
         id=example.id,
         row=example.row,
@@ -105,16 +110,26 @@ def score_row(
         ppl_response_direct=perplexity(mean["response_direct"]),
         ppl_response_conditional=perplexity(mean["response_conditional"]),
         ppl_instruction_conditional=perplexity(mean["instruction_conditional"]),
-        ifd=perplexity_ratio(*pair),
-        ifd_loss=loss_ratio(*pair),
-        rifd=perplexity_ratio(*reverse_pair),
-        rifd_loss=loss_ratio(*reverse_pair),
-        ifd_window=windowed_ifd(passes, direct, conditional, window),
+        ifd=perplexity_ratio(*pair) if has_ratio else None,
+        ifd_loss=loss_ratio(*pair) if has_ratio else None,
+        rifd=perplexity_ratio(*reverse_pair) if has_ratio else None,
+        rifd_loss=loss_ratio(*reverse_pair) if has_ratio else None,
+        ifd_window=windowed_ifd(passes, direct, conditional, window) if has_ratio else None,
         bits_per_byte_response=bits_per_byte(direct, passes.scored_bytes),
         coherence=coherence,
         token_nll_response_direct=_as_list(direct) if token_nll else None,
         token_nll_response_conditional=_as_list(conditional) if token_nll else None,
     )
+
+
+def _flaw(mean: Mapping[str, float | None]) -> str | None:
+    """Why no ratio of these means can be trusted, or None."""
+    for name, value in mean.items():
+        if value == 0.0:
+            return f"the {name.replace('_', ' ')} NLL is exactly 0: no ratio is defined"
+        if value is not None and perplexity(value) is None:
+            return f"the {name.replace('_', ' ')} perplexity is too large for a number"
+    return None
 
 
 def windowed_ifd(

@@ -9,6 +9,7 @@ it would have made, and ends with the very same bits.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from ifdkit.tokens import Aligner
 if TYPE_CHECKING:
     from ifdkit.coherence import SentenceEmbedder
 
+log = logging.getLogger(__name__)
+
 METRICS = ("ppl", "ifd", "rifd", "coherence")
 DEFAULT_METRICS = ("ppl", "ifd", "coherence")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -43,6 +46,11 @@ _PASSES_OF = {
 }
 TEXTS_A_BATCH = 32
 """Texts embedded and kept together."""
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """`ifd,rifd` or `all`, as names."""
+    return METRICS if text == "all" else tuple(name.strip() for name in text.split(","))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +168,10 @@ class Scorer:
             self.embedder_hash = self.embedder_weights.fingerprint(
                 self.store.file_digest, everything=True
             )
+        log.info("model %s: %s, weights %s", self.weights.name, self.weights.source,
+                 self.weights_hash[:16])  # fmt: skip
+        log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
+        log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._embedder: SentenceEmbedder | None = None
 
@@ -217,7 +229,10 @@ class Scorer:
             assert self.embedder_weights is not None, "coherence is not among the metrics"
             begin = time.perf_counter()
             self._embedder = SentenceEmbedder(
-                self.embedder_weights.name, self.embedder_weights.folder, device=self.device
+                self.embedder_weights.name,
+                self.embedder_weights.folder,
+                device=self.device,
+                trust_remote_code=self.settings.trust_remote_code,
             )
             self.work.model_load_s += time.perf_counter() - begin
         return self._embedder

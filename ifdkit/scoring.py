@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.inputs import SCORES_SCHEMA, Selection
-from ifdkit.reading import Dataset, Turns
+from ifdkit.reading import DATA_ENDINGS, Dataset, Turns
 from ifdkit.reading.sources import sha256
 from ifdkit.records import METRIC_FIELDS, Example, Reject, ScoreRow
-from ifdkit.scorer import Progress, Scorer, Settings
+from ifdkit.scorer import Progress, Scorer, Settings, parse_metrics
 from ifdkit.stats import Description, describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.writing import check_output, row_writer, score_columns, write_json, write_rejects
@@ -79,6 +79,7 @@ class Manifest:
     requests: int
     requests_from_store: int
     requests_scored: int
+    texts_embedded: int
     tokens_scored: int
     elapsed_s: float
     model_load_s: float
@@ -207,6 +208,7 @@ class Run:
             requests=work.requests,
             requests_from_store=work.requests_from_store,
             requests_scored=work.requests_scored,
+            texts_embedded=work.texts_embedded,
             tokens_scored=work.tokens_scored,
             elapsed_s=round(elapsed_s, 3),
             model_load_s=round(work.model_load_s, 3),
@@ -220,14 +222,16 @@ class Run:
 
 
 def _is_command() -> bool:
-    return Path(sys.argv[0]).stem in {"ifdkit", "__main__"}
+    program = Path(sys.argv[0])
+    return program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
 
 
 def default_output(data: Data) -> Path:
     """`data.scores.jsonl` in the working folder for `anywhere/data.json.gz`."""
-    name = "stdin" if data == "-" else Path(str(data)).name
-    stem = name.split(".")[0] if not name.startswith(".") else name
-    return Path(f"{stem}.scores.jsonl")
+    path = Path("stdin" if data == "-" else str(data).rstrip("/"))
+    while path.suffix.lower() in DATA_ENDINGS:
+        path = path.with_suffix("")
+    return Path(f"{path.name}.scores.jsonl")
 
 
 def score_to_file(
@@ -239,12 +243,14 @@ def score_to_file(
 ) -> Summary:
     """Score a dataset into a file, with its manifest and its rejects beside it.
 
-    The file appears last and whole, so that where it stands its manifest stands too.  Raises
-    IfdkitError; what was scored before stays in the store.
+    Every file appears whole or not at all.  A manifest of an earlier run goes before the scores
+    appear, so that it can never describe these.  Raises IfdkitError; what was scored before stays
+    in the store.
     """
     begin = time.perf_counter()
     progress = progress or Progress()
     check_output(output)
+    manifest = Path(f"{output}.manifest.json")
     dataset = selection.open(data)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
@@ -254,9 +260,10 @@ def score_to_file(
         with row_writer(output, token_nll=settings.token_nll) as writer:
             for rows in run.blocks(progress):
                 writer.write(rows)
-        write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
+            manifest.unlink(missing_ok=True)
+            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
         summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-        write_json(Path(f"{output}.manifest.json"), asdict(summary.manifest))
+        write_json(manifest, asdict(summary.manifest))
     return summary
 
 
@@ -274,8 +281,8 @@ def score(
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
     `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
-    :class:`ifdkit.Settings` (`model`, `protocol`, `metrics`, …).  `frame.attrs` holds the
-    `manifest` and the `rejects`.  Raises IfdkitError.
+    :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
+    `frame.attrs` holds the `manifest` and the `rejects`.  Raises IfdkitError.
     """
     import pandas as pd
 
@@ -285,6 +292,8 @@ def score(
     begin = time.perf_counter()
     progress = progress or Progress()
     selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    if isinstance(settings.get("metrics"), str):
+        settings["metrics"] = parse_metrics(settings["metrics"])
     chosen = Settings(**settings)
     dataset = selection.open(data)
     with Scorer(chosen, progress) as scorer:

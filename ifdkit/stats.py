@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _FEWEST_PAIRS = 10
 
@@ -26,17 +28,27 @@ class Description:
 def describe(values: Sequence[float]) -> Description:
     """Describe the defined values of a column."""
     array = np.asarray(values, dtype=np.float64)
+    # Far-off values can overflow a sum or a square; then that number stays undefined.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _described(array)
+
+
+def _described(array: NDArray[np.float64]) -> Description:
     if not len(array):
         return Description(0)
     p5, median, p95 = np.percentile(array, [5, 50, 95])
     return Description(
         n=len(array),
-        mean=float(array.mean()),
-        median=float(median),
-        sd=float(array.std(ddof=1)) if len(array) > 1 else None,
-        p5=float(p5),
-        p95=float(p95),
+        mean=_finite(array.mean()),
+        median=_finite(median),
+        sd=_finite(array.std(ddof=1)) if len(array) > 1 else None,
+        p5=_finite(p5),
+        p95=_finite(p95),
     )
+
+
+def _finite(value: np.floating[Any]) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:

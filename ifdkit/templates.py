@@ -136,13 +136,18 @@ class JinjaTemplate:
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
         """Fill the wording with the turns."""
         user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
-        return self._compiled.render(
-            turns=turns,
-            tools=tools,
-            instruction=user.text if user else "",
-            input=user.input if user else "",
-            system="\n".join(turn.text for turn in turns if turn.role == "system"),
-        )
+        try:
+            return self._compiled.render(
+                turns=turns,
+                tools=tools,
+                instruction=user.text if user else "",
+                input=user.input if user else "",
+                system="\n".join(turn.text for turn in turns if turn.role == "system"),
+            )
+        except jinja2.TemplateError:
+            raise
+        except Exception as error:  # a user's wording can divide by zero like any program
+            raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 
 
 class ChatTemplate:
@@ -167,7 +172,7 @@ def load_template(name: str) -> JinjaTemplate:
     if name in BUILT_IN:
         return JinjaTemplate(name, BUILT_IN[name])
     path = Path(name)
-    if not path.is_file():
+    if not _is_file(path):
         known = ", ".join([*BUILT_IN, CHAT])
         raise UsageError(
             f"no template {name!r}: choose one of {known}, or the path of a Jinja file"
@@ -178,3 +183,10 @@ def load_template(name: str) -> JinjaTemplate:
     except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
         raise UsageError(f"template {name}: {error}; see the README for its variables") from error
     return template
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long to be one
+        return False

@@ -79,6 +79,9 @@ class _Pair:
     """Characters of the context given up so that the target fits."""
 
 
+_Reverse = Callable[[str], str]
+
+
 class _Convention(TypingProtocol):
     """How a protocol turns texts into the two passes over each half."""
 
@@ -88,8 +91,11 @@ class _Convention(TypingProtocol):
 
     def response(self, example: Example, prompt: str) -> _Pair: ...
 
-    def instruction(self, example: Example, reverse: Callable[[str], str]) -> _Pair:
-        """`reverse` renders the prompt that asks for the instruction of a response."""
+    def instruction(self, example: Example, reverse: _Reverse | None) -> _Pair:
+        """`reverse` renders the prompt that asks for the instruction of a response.
+
+        None where only the direct pass is wanted, which then has all the room there is.
+        """
         ...
 
 
@@ -108,8 +114,10 @@ class _Apart:
     def response(self, example: Example, prompt: str) -> _Pair:
         return self._pair(self._anchored(prompt), example.response)
 
-    def instruction(self, example: Example, reverse: Callable[[str], str]) -> _Pair:
+    def instruction(self, example: Example, reverse: _Reverse | None) -> _Pair:
         """The response is context here; its tail goes so that the instruction is scored whole."""
+        if reverse is None:
+            return self._pair(self._anchored(""), example.instruction)
         room = self.max_length - len(self.ids(example.instruction, special=False))
         response = example.response
         while len(prompt_ids := self._anchored(reverse(response))) > room and response:
@@ -161,7 +169,7 @@ class _Joined:
     def response(self, example: Example, prompt: str) -> _Pair:
         return self._pair(prompt, example.response, self.direct_prefix)
 
-    def instruction(self, example: Example, reverse: Callable[[str], str]) -> _Pair:
+    def instruction(self, example: Example, reverse: _Reverse | None) -> _Pair:
         """The published script joins instruction and input with nothing between them.
 
         It looks for the last place of the instruction, which an input that repeats it moves.
@@ -169,6 +177,8 @@ class _Joined:
         user = example.last_user_turn
         assert user is not None, "only called where there is an instruction"
         target = user.text + user.input
+        if reverse is None:
+            return self._pair("", target, "")
         whole = reverse(example.response) + target
         split = whole.rfind(user.text)
         return self._pair(whole[:split], whole[split:], "", direct_text=target)
@@ -188,7 +198,7 @@ class _Joined:
         has_bos = direct_ids[:1] != self.ids(direct_text, special=False)[:1]
         return _Pair(
             direct=_pass(direct_ids[:stop], first, 0 if prefix or has_bos else 1),
-            conditional=_pass(kept, context_tokens, 0),
+            conditional=_pass(kept, max(context_tokens, 1), 0 if context_tokens else 1),
             context_tokens=context_tokens,
             truncated_tokens=min(len(whole) - len(kept), max(0, len(whole) - context_tokens)),
             scored_bytes=_covered_bytes(self.tokenizer, direct_text, direct_ids, first, stop, True),
@@ -235,8 +245,10 @@ class Aligner:
             return None
 
     def _reverse(self, response: str) -> str:
-        """The prompt that asks for the instruction of a response."""
-        return self.template.render([Turn("user", REVERSE.format(response=response))])
+        """The prompt that asks for the instruction of a response. Raises jinja2.TemplateError."""
+        # Not str.format, which would stumble over braces if the wording ever held any.
+        text = REVERSE.replace("{response}", response)
+        return self.template.render([Turn("user", text)])
 
     def _align_one(
         self, example: Example, prompt: str | None, convention: _Convention, ids: _Lookup
@@ -251,8 +263,13 @@ class Aligner:
         has_instruction = bool(example.instruction.strip())
         has_response = bool(example.response.strip())
         instruction = response = None
+        reverse = self._reverse if "instruction_conditional" in self.wanted else None
         if has_instruction and self.wanted & _OVER_INSTRUCTION:
-            instruction = convention.instruction(example, self._reverse)
+            try:
+                instruction = convention.instruction(example, reverse)
+            except jinja2.TemplateError as error:
+                problem = f"template {self.template.name!r} cannot ask for an instruction: {error}"
+                return replace(counts, status=Status.INVALID, reason=_one_line(problem))
         if has_response and self.wanted & _OVER_RESPONSE:
             response = convention.response(example, prompt)
 
@@ -319,6 +336,10 @@ class Aligner:
 
 _OVER_INSTRUCTION = frozenset({"instruction_direct", "instruction_conditional"})
 _OVER_RESPONSE = frozenset({"response_direct", "response_conditional"})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _pass(ids: list[int], first: int, skipped: int) -> Pass | None:

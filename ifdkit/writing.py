@@ -81,7 +81,8 @@ def dumps(value: Any, **options: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """One JSON object, indented, whole or not at all."""
     with atomic(path) as file:
-        file.write(dumps(value, indent=2).encode() + b"\n")
+        # A path may hold bytes that are no text; they are shown, not lost.
+        file.write(dumps(value, indent=2).encode(errors="backslashreplace") + b"\n")
 
 
 def score_columns(*, token_nll: bool) -> tuple[str, ...]:
@@ -193,8 +194,11 @@ def row_writer(path: Path, *, token_nll: bool) -> Iterator[RowWriter]:
     """A scores file in the format of its ending, which appears when the block ends."""
     with atomic(path) as file:
         writer: RowWriter = WRITERS[path.suffix.lower()](file, score_columns(token_nll=token_nll))
-        yield writer
-        writer.finish()
+        try:
+            yield writer
+        finally:
+            # After an error too, while the file is open: Parquet's writer insists on a footer.
+            writer.finish()
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:

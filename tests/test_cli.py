@@ -88,6 +88,13 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--device", "cuda:9"], "--device cuda:9 is not there"),
         (["score", "data.json", "--template", "nope"], "no template 'nope'"),
         (["score", "empty.json"], "empty.json holds no rows"),
+        (["score", "data.json", "--sample", "1", "--seed", "-1"], "--seed -1: not negative"),
+        (["score", "data.json", "--device", "cpu:x"], "--device cpu:x is not there"),
+        (["score", "data.json", "--device", "cuda:-1"], "--device cuda:-1 is not there"),
+        (["score", "x" * 300], "File name too long"),
+        (["score", "data.json", "--template", "x" * 300], "no template"),
+        (["score", "data.json", "--model", "x" * 300], "too long for a path"),
+        (["score", "data.json", "--model", "~nobody-here/x"], "neither a folder nor a name"),
         (["show", "data.json", "7"], "none with the number or id '7'"),
     ],
 )
@@ -210,7 +217,10 @@ def test_flag_beats_variable_beats_file(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("windw = 3", "no option is called 'windw'"), ("window =", "ifdkit.toml")],
+    [
+        ("windw = 3", "no option is called 'windw'"),
+        ("window =", "ifdkit.toml"),
+    ],
 )
 def test_a_broken_settings_file_is_an_error(
     write: Make, capsys: pytest.CaptureFixture[str], content: str, message: str
@@ -243,25 +253,50 @@ def _without_escapes(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+@pytest.mark.parametrize("protocol", ["aligned", "superfiltering", "reflection", "cherry"])
 def test_shown_tokens_add_up_to_the_scores(
-    write: Make, small: list[str], capsys: pytest.CaptureFixture[str]
+    write: Make, small: list[str], capsys: pytest.CaptureFixture[str], protocol: str
 ) -> None:
-    write("data.json", [*ROWS, {"id": "umlaut", "instruction": "Say", "output": "Äh 你好 🎉!"}])
+    rows = [*ROWS, {"id": "umlaut", "instruction": "Say", "output": "Äh 你好 🎉!"}]
+    write("data.json", rows)
     for row, text in (("0", ROWS[0]["output"]), ("umlaut", "Äh 你好 🎉!")):
-        assert main(["show", "data.json", row, *small, "--json"]) == 0
+        flags = ["--json", "--protocol", protocol]
+        assert main(["show", "data.json", row, *small, *flags]) == 0
         shown = json.loads(capsys.readouterr().out)
-        assert "".join(piece["text"] for piece in shown["pieces"]) == text
         for which in ("direct", "conditional"):
-            nats = [piece[which] for piece in shown["pieces"]]
+            tokens = shown[which]
+            nats = [token["nats"] for token in tokens if token["nats"] is not None]
             mean = sum(nats) / len(nats)
             assert mean == pytest.approx(shown["row"][f"nll_response_{which}"], rel=1e-6)
+            if protocol == "aligned":
+                assert "".join(token["text"] for token in tokens) == text
+
+
+def test_show_takes_positions_before_ids_and_ids_of_any_turn(
+    write: Make, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("data.json", [{"id": i + 1, **row} for i, row in enumerate(ROWS)])
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "So long")]
+    write("talk.json", [{"messages": [{"role": r, "content": c} for r, c in turns]}])
+
+    def shown(*arguments: str) -> dict[str, Any]:
+        assert main(["show", *arguments, *small, "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)["row"]
+        return found
+
+    assert [shown("data.json", which)["row"] for which in ("0", "1", "2")] == [0, 1, 1]
+    first = shown("talk.json", "0", "--turn", "0")
+    assert (first["turn"], shown("talk.json", "0")["turn"]) == (0, 1)
+    assert shown("talk.json", first["id"])["turn"] == 0
+    assert main(["show", "talk.json", "0", "--turn", "5", *small]) == 2
+    assert "assistant turns 0…1" in capsys.readouterr().err
 
 
 def test_models_lists_the_embedded_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     assert "HuggingFaceTB/SmolLM2-135M-Instruct  (default)" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
-    names = [model["name"] for model in json.loads(capsys.readouterr().out)]
+    names = [model["name"] for model in json.loads(capsys.readouterr().out)["models"]]
     assert names[:2] == [
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         "sentence-transformers/all-MiniLM-L6-v2",

@@ -135,7 +135,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
 
     monkeypatch.setattr(backend, "_batch", small_memory)
     np.testing.assert_allclose(np.concatenate(backend.nll(requests)), whole, atol=TOLERANCE_NATS)
-    assert max(sizes) == fits or fits == 3
+    assert 1 <= max(sizes) <= fits
     monkeypatch.setattr(backend, "_batch", lambda _: small_memory(requests))
     with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
         backend.nll(requests[:1])

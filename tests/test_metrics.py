@@ -94,6 +94,7 @@ def test_undefined_is_none_and_never_a_good_score() -> None:
     assert all(getattr(row, name) is None for name in METRIC_FIELDS)
     assert mean_nll(nll()) is None
     assert loss_ratio(1.0, 0.0) is None
+    assert loss_ratio(0.0, 1.0) is None
     assert loss_ratio(None, 1.0) is None
     assert perplexity_ratio(1.0, None) is None
     assert perplexity(1000.0) is None
@@ -109,10 +110,20 @@ def test_a_model_that_overflows_leaves_no_number_behind(broken: float) -> None:
     assert all(getattr(row, name) is None for name in METRIC_FIELDS)
 
 
-def test_a_direct_nll_of_zero_is_not_an_ok_row() -> None:
-    row = row_of({"response_direct": nll(0.0), "response_conditional": nll(0.0)})
+@pytest.mark.parametrize(("direct", "conditional"), [(0.0, 0.0), (0.0, 2.0), (2.0, 0.0)])
+def test_a_zero_never_wins(direct: float, conditional: float) -> None:
+    row = row_of({"response_direct": nll(direct), "response_conditional": nll(conditional)})
+    assert row.ifd is None
     assert row.ifd_loss is None
     assert row.status == Status.INVALID
+    assert "exactly 0" in row.reason
+
+
+def test_a_perplexity_too_large_is_told() -> None:
+    row = row_of({"response_direct": nll(800.0), "response_conditional": nll(2.0)})
+    assert (row.ppl_response_direct, row.ifd) == (None, None)
+    assert row.nll_response_direct == 800.0
+    assert "too large" in row.reason
 
 
 def test_token_nlls_read_back_as_the_same_float32() -> None:

@@ -147,6 +147,21 @@ def test_every_output_format_holds_the_same(
     assert np.mean(tokens) == pytest.approx(frame["nll_response_direct"][0], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("a/data.json", "data.scores.jsonl"),
+        ("alpaca.v2.jsonl.gz", "alpaca.v2.scores.jsonl"),
+        ("Qwen2.5-mix.parquet", "Qwen2.5-mix.scores.jsonl"),
+        ("someone/dataset", "dataset.scores.jsonl"),
+        ("folder/", "folder.scores.jsonl"),
+        ("-", "stdin.scores.jsonl"),
+    ],
+)
+def test_the_default_output_is_named_after_the_data(data: str, name: str) -> None:
+    assert scoring.default_output(data) == Path(name)
+
+
 def test_a_csv_cell_is_no_formula(write: Make, settings: Settings, tmp_path: Path) -> None:
     rows = [{"id": "=cmd()", "instruction": "Say", "output": "yes or no"}]
     run(write("data.json", rows), tmp_path / "out.csv", settings)
@@ -243,12 +258,13 @@ def test_limit_and_sample(write: Make, settings: Settings, tmp_path: Path) -> No
         return [row["row"] for row in read_rows(tmp_path / "out.jsonl")]
 
     assert chosen_rows(limit=2) == [0, 1]
-    sampled = chosen_rows(sample=3, seed=1)
-    assert len(sampled) <= 3
-    assert sampled == sorted(sampled) == chosen_rows(sample=3, seed=1)
+    # Row 7 is rejected, so a sample that draws it has one row of scores less.
+    drawn = sorted(np.random.default_rng(1).choice(9, 3, replace=False).tolist())
+    assert chosen_rows(sample=3, seed=1) == [row for row in drawn if row != 7]
+    assert len({tuple(chosen_rows(sample=3, seed=seed)) for seed in range(5)}) > 2
     assert chosen_rows(limit=4, sample=99) == [0, 1, 2, 3]
-    for bad in ({"limit": 0}, {"sample": 0}):
-        with pytest.raises(UsageError, match="at least one row"):
+    for bad in ({"limit": 0}, {"sample": 0}, {"seed": -1}):
+        with pytest.raises(UsageError, match=r"at least one row|not negative"):
             chosen_rows(**bad)
 
 
@@ -320,10 +336,15 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
     assert not (tmp_path / "store.sqlite").exists()
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_an_interrupted_run_leaves_no_half_written_file(
-    write: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Make,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
 ) -> None:
-    data, output = write("data.json", ROWS), tmp_path / "out.jsonl"
+    data, output = write("data.json", ROWS), tmp_path / f"out{ending}"
     run(write("old.json", ROWS[:1]), output, settings)
     before = output.read_bytes()
 
@@ -386,11 +407,13 @@ def test_a_scores_file_stands_for_the_dataset_it_was_made_from(
     run(data, scores, settings, sample=4, seed=3)
     run(scores, tmp_path / "again.jsonl", settings)
     assert (tmp_path / "again.jsonl").read_bytes() == scores.read_bytes()
+    run(scores, tmp_path / "fewer.jsonl", settings, limit=2)
+    assert read_rows(tmp_path / "fewer.jsonl") == read_rows(scores)[:2]
     data.write_text(json.dumps(ROWS[:1]))
-    with pytest.raises(InputError, match="has changed since"):
+    with pytest.raises(InputError, match="their source, has changed since"):
         run(scores, tmp_path / "again.jsonl", settings)
     data.unlink()
-    with pytest.raises(InputError, match="holds scores without texts"):
+    with pytest.raises(InputError, match="their source, is not here"):
         run(scores, tmp_path / "again.jsonl", settings)
     Path(f"{scores}.manifest.json").write_text("{}")
     with pytest.raises(InputError, match="is a scores file, without the texts"):

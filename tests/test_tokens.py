@@ -266,3 +266,25 @@ def test_batches_of_examples_align_like_single_ones() -> None:
                 [one.request.content for _, one in passes.present()] for passes in (alone, together)
             ]
             assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("protocol", ["superfiltering", "reflection", "cherry"])
+def test_a_long_response_leaves_the_direct_instruction_whole(protocol: str) -> None:
+    """Only the instruction-given-response pass has to share its room with the response."""
+    instruction = " ".join(f"word{i}" for i in range(12))
+    response = " ".join(f"long{i}" for i in range(300))
+    wanted = ALL - {"instruction_conditional"}
+    passes = align(pair(instruction, response), protocol, max_length=400, wanted=wanted)
+    assert span(passes.instruction_direct) == ids(instruction)[1:]
+    assert passes.status is Status.OK, passes.reason
+    crowded = align(pair(instruction, response), protocol, max_length=320, wanted=ALL)
+    assert crowded.status is Status.PROMPT_TOO_LONG
+
+
+def test_a_template_that_cannot_ask_for_an_instruction_makes_the_row_invalid() -> None:
+    template = JinjaTemplate("second", "{{ turns[1].text }}")
+    context = (Turn("system", "Be kind"), Turn("user", "Hi"))
+    for wanted, status in ((ALL, Status.INVALID), (ALL - {"instruction_conditional"}, Status.OK)):
+        aligner = Aligner(Words(), PROTOCOLS["aligned"], template, 50, wanted)
+        (passes,) = aligner.align([Example("x", 0, 0, context, "Hello")])
+        assert passes.status is status, passes.reason

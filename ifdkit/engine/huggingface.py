@@ -14,7 +14,7 @@ from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
-from ifdkit.errors import ModelError, UsageError
+from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.planning import Budget
 from ifdkit.records import NLL, Request
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
 # Rows of logits at once: on a CPU as many as stay in its cache, elsewhere what fills the device.
 _ROWS_A_CHUNK = {"cpu": 128, "mps": 1024, "cuda": 4096}
+_PROBE_TOKENS = 64
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -40,11 +41,14 @@ def resolve_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = device.partition(":")
+    kind, colon, index = device.partition(":")
+    number = int(index) if index.isdecimal() else 0
     present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
+        "cpu": not colon,
+        "cuda": torch.cuda.is_available()
+        and number < torch.cuda.device_count()
+        and (not colon or index.isdecimal()),
+        "mps": torch.backends.mps.is_available() and not colon,
     }
     if not present.get(kind):
         raise UsageError(
@@ -86,6 +90,7 @@ class HuggingFaceBackend:
         self._name = weights.name
         self.model = self._load(weights, trust_remote_code)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
+        self._probe_tokens = max(12, min(_PROBE_TOKENS, weights.context_length or _PROBE_TOKENS))
         self._forward: _Forward = self._plain
         if not self._is_causal():
             raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
@@ -111,8 +116,7 @@ class HuggingFaceBackend:
                 " --device cpu or a smaller model"
             ) from error
         except Exception as error:  # each architecture fails to load in its own way
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
-            raise ModelError(f"model {weights.name} does not load: {reason}") from error
+            raise ModelError(f"model {weights.name} does not load: {brief(error)}") from error
         if found["missing_keys"]:
             # transformers would go on with random numbers in their place.
             raise ModelError(
@@ -200,7 +204,8 @@ class HuggingFaceBackend:
 
     def _fastest(self) -> _Forward:
         """The fastest way that gives what plain logits give."""
-        requests = self._probes((48, 9), (37, 1), (5, 4))
+        n = self._probe_tokens
+        requests = self._probes((n, 9), (n // 2, 1), (5, 4))
         plain = np.concatenate(self.nll(requests))
         rows = _ROWS_A_CHUNK[self.device.type]
         for is_chunked in (True, False):
@@ -219,7 +224,8 @@ class HuggingFaceBackend:
 
     def _is_causal(self) -> bool:
         """Whether what follows a token leaves its probability alone."""
-        short, long = self._probes((48, 4), (64, 4))
+        n = self._probe_tokens
+        short, long = self._probes((n // 4 * 3, 4), (n, 4))
         first, second = self.nll([short])[0], self.nll([long])[0][: short.n_scored]
         return self._close(first, second)
 

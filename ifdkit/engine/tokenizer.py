@@ -11,7 +11,7 @@ import jinja2
 
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
-from ifdkit.errors import ModelError, UsageError
+from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import Turn
 
 
@@ -29,10 +29,9 @@ class HuggingFaceTokenizer:
                     weights.folder, trust_remote_code=trust_remote_code
                 )
         except Exception as error:  # every tokenizer class has its own ways to fail
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
-            raise ModelError(f"model {weights.name}: its tokenizer does not load: {reason}") from (
-                error
-            )
+            raise ModelError(
+                f"model {weights.name}: its tokenizer does not load: {brief(error)}"
+            ) from error
         if not self._tokenizer.is_fast:
             raise ModelError(f"model {weights.name}: its tokenizer cannot tell character offsets")
 
@@ -61,6 +60,10 @@ class HuggingFaceTokenizer:
             text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
         return cast(list[tuple[int, int]], encoded["offset_mapping"])
+
+    def decode(self, ids: Sequence[int]) -> list[str]:
+        """The text of each id by itself; part of a character shows as a replacement sign."""
+        return [cast(str, self._tokenizer.decode([token])) for token in ids]
 
     @property
     def chat_source(self) -> str:

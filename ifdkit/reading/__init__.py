@@ -30,13 +30,13 @@ from ifdkit.reading.raw import Raw
 from ifdkit.reading.sources import COMPRESSED, open_bytes, sha256, spool_stdin, suffix
 from ifdkit.records import Example, Reject
 
-__all__ = ["Columns", "Dataset", "open_dataset"]
+__all__ = ["DATA_ENDINGS", "Columns", "Dataset", "open_dataset"]
 
 _SAMPLE_ROWS = 1000
 _HEAD_BYTES = 2**16
 _JSON_LINES = {".jsonl", ".ndjson"}
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_ENDINGS = {".json", ".parquet", ".arrow", ".txt", *COMPRESSED, *_JSON_LINES, *_DELIMITERS}
+DATA_ENDINGS = {".json", ".parquet", ".arrow", ".txt", *COMPRESSED, *_JSON_LINES, *_DELIMITERS}
 
 Turns = Literal["all", "last"]
 
@@ -89,6 +89,11 @@ class Dataset:
         except BadContentError as error:
             return raw.reject(str(error))
         return [occurrences.identify(example) for example in examples]
+
+    @property
+    def rows(self) -> list[int]:
+        """Positions of the rows, ascending."""
+        return sorted(range(self.n_rows) if self._chosen is None else self._chosen)
 
     def choose(self, rows: Iterable[int]) -> Dataset:
         """The same dataset with some of its rows, by position; positions it lacks are ignored."""
@@ -224,7 +229,7 @@ def _by_name(name: str) -> tuple[Path | None, str | None, Callable[[], Iterator[
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error
     is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if is_path or path.suffix.lower() in _ENDINGS:
+    if is_path or path.suffix.lower() in DATA_ENDINGS:
         raise InputError(f"no such file: {name}")
     from ifdkit.reading.hub import hub_rows
 

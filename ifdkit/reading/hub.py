@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, brief
 from ifdkit.reading.raw import Raw
 
 
@@ -24,6 +24,7 @@ def hub_rows(name: str) -> Callable[[], Iterator[Raw]]:
     try:
         dataset = datasets.load_dataset(identifier, split=split or "train")
     except Exception as error:  # the library raises dozens of types, one per kind of repository
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{name} is neither a file nor a dataset on the hub: {reason}") from error
+        raise InputError(
+            f"{name} is neither a file nor a dataset on the hub: {brief(error)}"
+        ) from error
     return lambda: (Raw(number, value) for number, value in enumerate(dataset))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, brief
 from ifdkit.reading.raw import MAX_ROW_BYTES, Raw
 from ifdkit.reading.sources import open_bytes
 
@@ -146,7 +146,7 @@ def parquet_rows(path: Path) -> Iterator[Raw]:
             with pq.ParquetFile(source) as file:
                 yield from _from_batches(file.iter_batches(batch_size=_ROWS_A_BATCH))
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file: {_first(error)}") from error
+            raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
 
 def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
@@ -172,7 +172,7 @@ def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
                     yield raw
                     start = raw.row + 1
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file}: not a readable Arrow file: {_first(error)}") from error
+            raise InputError(f"{file}: not a readable Arrow file: {brief(error)}") from error
 
 
 def _from_batches(batches: Iterator[pa.RecordBatch], start: int = 0) -> Iterator[Raw]:
@@ -190,9 +190,5 @@ def _values(batch: pa.RecordBatch) -> list[tuple[Any, str | None]]:
         return [(value, None) for value in batch.to_pylist()]
     except (ValueError, OverflowError) as error:
         if batch.num_rows == 1:
-            return [(None, f"cannot be read: {_first(error)}")]
+            return [(None, f"cannot be read: {brief(error)}")]
     return [pair for row in range(batch.num_rows) for pair in _values(batch.slice(row, 1))]
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

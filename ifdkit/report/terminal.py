@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ifdkit.engine.models import Available
-from ifdkit.inspection import Inspection, Piece
+from ifdkit.inspection import Inspection, Token
 from ifdkit.records import METRIC_FIELDS
 from ifdkit.report.numbers import duration, number, plural, size
 from ifdkit.scoring import Summary
@@ -96,30 +96,36 @@ def print_inspection(inspection: Inspection) -> None:
         if value is not None:
             table.add_row(name, str(value) if isinstance(value, int) else number(value, 4))
     console.print(table)
-    if not inspection.pieces:
+    if not inspection.direct and not inspection.conditional:
         return
     if console.is_terminal and not console.no_color:
-        _print_coloured(console, inspection.pieces)
+        _print_coloured(console, inspection)
+    elif inspection.is_parallel:
+        _print_side_by_side(console, inspection)
     else:
-        _print_listed(console, inspection.pieces)
+        _print_each(console, inspection)
 
 
-def _print_coloured(console: Console, pieces: Sequence[Piece]) -> None:
+def _passes(inspection: Inspection) -> tuple[tuple[str, list[Token]], ...]:
+    return (
+        ("response, given the instruction", inspection.conditional),
+        ("response, direct", inspection.direct),
+    )
+
+
+def _print_coloured(console: Console, inspection: Inspection) -> None:
     legend = Text("nats a token  ")
     for low, (high, style) in zip((0.0, 1.0, 2.0, 4.0, 6.0, 8.0), _STEPS, strict=True):
         legend.append(f" {low:g}–{high:g} " if high < 100 else f" {low:g}+ ", _style(low, style))
     legend.append("  ")
     legend.append("not scored", _NO_PASS)
     console.print(legend)
-    for title, values in (
-        ("response, given the instruction", [piece.conditional for piece in pieces]),
-        ("response, direct", [piece.direct for piece in pieces]),
-    ):
+    for title, tokens in _passes(inspection):
         console.print()
         console.print(title, style="bold")
         text = Text()
-        for piece, nats in zip(pieces, values, strict=True):
-            text.append(piece.text, _surprise(nats))
+        for token in tokens:
+            text.append(token.text, _surprise(token.nats))
         console.print(text, soft_wrap=True)
 
 
@@ -135,14 +141,27 @@ def _style(nats: float, background: str | None) -> str:
     return f"{'#ffffff' if nats >= _LIGHT_TEXT_FROM else '#1a1a1a'} {background}"
 
 
-def _print_listed(console: Console, pieces: Sequence[Piece]) -> None:
+def _print_side_by_side(console: Console, inspection: Inspection) -> None:
     """Without colours, numbers."""
     table = _table("direct", "conditional", "saved", first="token")
-    for piece in pieces:
-        both = piece.direct is not None and piece.conditional is not None
-        saved = f"{(piece.direct or 0) - (piece.conditional or 0):+.2f}" if both else "–"
-        table.add_row(repr(piece.text)[1:-1], _nats(piece.direct), _nats(piece.conditional), saved)
+    for direct, conditional in zip(inspection.direct, inspection.conditional, strict=True):
+        both = direct.nats is not None and conditional.nats is not None
+        saved = f"{(direct.nats or 0) - (conditional.nats or 0):+.2f}" if both else "–"
+        table.add_row(_visible(direct.text), _nats(direct.nats), _nats(conditional.nats), saved)
     console.print(table)
+
+
+def _print_each(console: Console, inspection: Inspection) -> None:
+    """The passes cut the response differently, so that no token stands beside another."""
+    for title, tokens in _passes(inspection):
+        table = _table("nats", first=title)
+        for token in tokens:
+            table.add_row(_visible(token.text), _nats(token.nats))
+        console.print(table)
+
+
+def _visible(text: str) -> str:
+    return repr(text)[1:-1]
 
 
 def _nats(value: float | None) -> str:
