@@ -89,7 +89,8 @@ def print_inspection(inspection: Inspection) -> None:
         console.print(row.reason, soft_wrap=True)
     console.print()
     console.print("instruction", style="bold")
-    console.print(example.instruction or "(none)", soft_wrap=True)
+    # Words stay whole on a terminal; in a pipe lines stay as they are.
+    console.print(example.instruction or "(none)", soft_wrap=not console.is_terminal)
     table = _table("value")
     for name in ("instruction_tokens", "response_tokens", *METRIC_FIELDS):
         value = getattr(row, name)
@@ -126,7 +127,7 @@ def _print_coloured(console: Console, inspection: Inspection) -> None:
         text = Text()
         for token in tokens:
             text.append(token.text, _surprise(token.nats))
-        console.print(text, soft_wrap=True)
+        console.print(text)
 
 
 def _surprise(nats: float | None) -> str:
