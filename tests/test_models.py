@@ -160,3 +160,26 @@ def test_a_broken_gguf_is_one_line(
     monkeypatch.setenv("IFDKIT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match="cannot be dequantised"):
         resolve(str(write("broken.gguf", b"not a gguf file at all")))
+
+
+def test_a_pickle_in_a_subfolder_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save_model(tmp_path / "model")
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin there are only pickled weights"):
+        resolve(str(folder))
+    assert resolve(str(folder), allow_pickle=True).folder == folder
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"safe")
+    assert resolve(str(folder)).folder == folder
+
+
+def test_the_fingerprint_covers_code_and_every_layer_of_an_embedder(tmp_path: Path) -> None:
+    folder = tiny.save_model(tmp_path / "model")
+    weights = resolve(str(folder))
+    seen = {weights.fingerprint(digest), weights.fingerprint(digest, everything=True)}
+    (folder / "modeling_mine.py").write_text("scale = 1")
+    seen |= {weights.fingerprint(digest), weights.fingerprint(digest, everything=True)}
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"layer")
+    seen.add(weights.fingerprint(digest, everything=True))
+    assert len(seen) == 5
