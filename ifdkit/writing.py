@@ -7,6 +7,7 @@ the old file or the new one.
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from typing import IO, Any, Protocol
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.records import FIELDS, TOKEN_FIELDS, Reject, ScoreRow
 
+_UNFINISHED = ".inprogress"
 _TEXT_FIELDS = {"id", "status", "reason"}
 _ROWS_A_GROUP = 4096
 
@@ -31,8 +33,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     Raises OutputError where the place cannot be written.
     """
     try:
+        _sweep(path)
         file = tempfile.NamedTemporaryFile(  # noqa: SIM115  renamed, not deleted, at the end
-            dir=path.parent, prefix=f".{path.name}.", suffix=".inprogress", delete=False
+            dir=path.parent,
+            prefix=f".{path.name}.{os.getpid()}.",
+            suffix=_UNFINISHED,
+            delete=False,
         )
     except OSError as error:
         raise _cannot(path, error) from error
@@ -51,6 +57,26 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed runs have left of this file; those of running ones stay."""
+    if os.name != "posix":
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
+        owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if owner.isdecimal() and not _is_running(int(owner)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks, does not kill
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _cannot(path: Path, error: OSError) -> OutputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import signal
 import sqlite3
 import subprocess
@@ -362,6 +363,18 @@ def test_an_interrupted_run_leaves_no_half_written_file(
     assert run(data, output, settings).manifest.requests_scored == 0, "NLLs were kept"
 
 
+def test_another_runs_unfinished_file_is_left_alone(
+    write: Make, settings: Settings, tmp_path: Path
+) -> None:
+    mine = tmp_path / f".out.jsonl.{os.getpid()}.x.inprogress"
+    foreign = tmp_path / ".out.jsonl.notes.inprogress"
+    dead = tmp_path / f".out.jsonl.{2**22 + 1}.x.inprogress"  # above Linux's largest process id
+    for path in (mine, foreign, dead):
+        path.touch()
+    run(write("data.json", ROWS[:1]), tmp_path / "out.jsonl", settings)
+    assert [path.exists() for path in (mine, foreign, dead)] == [True, True, False]
+
+
 def test_stale_rejects_do_not_outlive_their_run(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
@@ -480,6 +493,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert not (tmp_path / "killed.jsonl").exists()
 
     subprocess.run(command, check=True)
+    assert not list(tmp_path.glob(".*inprogress")), "the killed run's litter is swept up"
     manifest = json.loads((tmp_path / "killed.jsonl.manifest.json").read_text())
     assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert manifest["requests_from_store"] == kept
