@@ -41,14 +41,12 @@ def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Examp
     no such example or its row cannot be read, UsageError where it has no such turn.
     """
     position = int(which) if which.isdecimal() and int(which) in dataset.rows else None
-    for number, found in zip((raw.row for raw in dataset.raw_rows()), dataset, strict=True):
+    for found in dataset:
         if isinstance(found, Reject):
-            if number == position:
-                raise InputError(f"row {number} of {dataset.name} is rejected: {found.reason}")
+            if found.row == position:
+                raise InputError(f"row {position} of {dataset.name} is rejected: {found.reason}")
             continue
-        here = found if number == position else []
-        if position is None:
-            here = [example for example in found if example.id == which]
+        here = [e for e in found if (e.id == which if position is None else e.row == position)]
         if not here:
             continue
         chosen = [example for example in here if turn in (None, example.turn)]

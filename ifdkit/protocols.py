@@ -27,6 +27,7 @@ class Protocol:
     direct_slack: int = 0
     """Tokens that the direct pass may be longer than the conditional one, without its prompt."""
     source: str = ""
+    """The paper it comes from (arXiv)."""
 
 
 PROTOCOLS = {
