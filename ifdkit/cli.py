@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ifdkit.inputs import Selection
     from ifdkit.scorer import Progress, Settings
 
-EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -39,6 +39,12 @@ _COMMON = (
     _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
     _option("--metrics", help="Of ppl,ifd,rifd,coherence, or all.  [default: ppl,ifd,coherence]"),
     _option("--dtype", help="auto, float32, bfloat16 or float16."),
+    _option(
+        "--drift",
+        type=int,
+        help="Examples scored again in float32 where --dtype is less, to"
+        " tell what that costs; 0: none.  [default: 2 %, 12 to 64]",
+    ),
     _option("--device", help="auto, cpu, cuda, cuda:N or mps."),
     _option("--max-length", type=int, help="Tokens of the longest pass."),
     _option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
@@ -68,11 +74,13 @@ def cli(context: click.Context) -> None:
 
     \b
     ifdkit score data.json              one row of numbers per example
+    ifdkit compare old.json new.json    what changed, and whether it is real
     ifdkit show data.json 12            one example, its tokens coloured by surprise
 
     Flags beat IFDKIT_… variables, which beat ifdkit.toml or [tool.ifdkit] in pyproject.toml.
     """
-    names = {p.name: c for c in cli.commands.values() for p in c.params if p.name != "data"}
+    options = (p for c in cli.commands.values() for p in c.params if isinstance(p, click.Option))
+    names = dict.fromkeys(option.name for option in options)
     path, settings = load_config(Path.cwd(), (name for name in names if name))
     context.obj = path
     context.default_map = {
@@ -113,6 +121,70 @@ def score_command(context: click.Context, /, data: str, output: Path | None, **f
         from ifdkit.report.terminal import print_summary
 
         print_summary(summary)
+
+
+@cli.command("compare")
+@click.argument("before")
+@click.argument("after")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder of the report."
+              "  [default: reports/BEFORE-vs-AFTER]")  # fmt: skip
+@_option("--pair-by", type=click.Choice(["id", "row", "instruction"]), help="What tells which row"
+         " stands against which.  [default: the best there is]")  # fmt: skip
+@_option("--force", is_flag=True, help="Compare even what was not scored alike.")
+@_option("--no-text", is_flag=True, help="No word of the datasets in the report.")
+@click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION", help="Exit with 1 where"
+              " it holds, as in 'ifd.median_change < 0'; may be repeated.")  # fmt: skip
+@_option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]")
+@_option("--min-tokens", type=int, help="Shortest response where length is held fixed."
+         "  [default: 8]")  # fmt: skip
+@common_options
+@click.pass_context
+def compare_command(
+    context: click.Context, /, before: str, after: str, output: Path | None, **flags: Any
+) -> None:
+    """Compare two datasets: what changed, whether it is real, and whether it is more than length.
+
+    BEFORE and AFTER are datasets, which are scored first (all metrics unless --metrics says
+    which), or scores files, which are taken as they are.
+
+    \b
+    Example:
+      ifdkit compare before.json after.json --fail-if 'ifd.median_change < 0'
+    """
+    from ifdkit.gate import parse_condition
+    from ifdkit.report.result import check_folder, compare, default_folder
+
+    _explain(context, flags)
+    conditions = [parse_condition(text) for text in flags["fail_if"]]
+    folder = output or default_folder(before, after)
+    check_folder(folder)
+    own = {n: flags[n] for n in ("pair_by", "min_tokens") if flags[n] is not None}
+    selection = _selection({n: flags[n] for n in ("columns", "turns")})
+    with _progress(flags) as progress:
+        result = compare(
+            before,
+            after,
+            force=flags["force"],
+            seed=flags["seed"],
+            columns=selection.columns,
+            turns=selection.turns,
+            progress=progress,
+            **own,
+            **_given(flags),
+        )
+    has_text = not flags["no_text"]
+    result.save(folder, text=has_text)
+    if flags["as_json"]:
+        _echo_json(result.as_json(text=has_text))
+    else:
+        from ifdkit.report.terminal_comparison import print_comparison
+
+        print_comparison(result.summary if has_text else result.without_text(), folder)
+    failures = [why for why in (one.check(result.summary) for one in conditions) if why]
+    for why in failures:
+        click.echo(f"ifdkit: gate failed: {why}", err=True)
+    if failures:
+        context.exit(EXIT_GATE)
 
 
 @cli.command("show")
@@ -175,8 +247,8 @@ def _echo_json(value: Any) -> None:
     click.echo(dumps(value, indent=2))
 
 
-def _settings(flags: dict[str, Any]) -> Settings:
-    """Flags → Settings; what was not given keeps its default."""
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the Settings that were asked for."""
     from dataclasses import fields
 
     from ifdkit.scorer import Settings, parse_metrics
@@ -184,10 +256,17 @@ def _settings(flags: dict[str, Any]) -> Settings:
     given = {f.name: flags[f.name] for f in fields(Settings) if flags.get(f.name) is not None}
     if "metrics" in given:
         given["metrics"] = parse_metrics(given["metrics"])
-    return Settings(**given)
+    return given
 
 
-def _selection(flags: dict[str, Any]) -> Selection:
+def _settings(flags: Mapping[str, Any]) -> Settings:
+    """Flags → Settings; what was not given keeps its default."""
+    from ifdkit.scorer import Settings
+
+    return Settings(**_given(flags))
+
+
+def _selection(flags: Mapping[str, Any]) -> Selection:
     from dataclasses import fields
 
     from ifdkit.inputs import Selection
@@ -232,7 +311,7 @@ def _progress(flags: dict[str, Any]) -> Iterator[Progress | None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 2 error, 130 interrupted."""
+    """Run a command and return its exit code: 0 done, 1 gate failed, 2 error, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     short = [a[1:] for a in arguments if a.startswith("-") and not a.startswith("--")]
     verbose = (

@@ -43,8 +43,8 @@ class Selection:
                 raise UsageError(f"--{name} {value}: at least one row")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: not negative")
-        if (scores := _manifest_of(data)) is not None:
-            dataset = self._behind(scores.manifest).open(scores.input)
+        if (made := manifest_of(data)) is not None:
+            dataset = self.behind(made).open(source_of(data, made))
         else:
             dataset = open_dataset(data, columns=self.columns, turns=self.turns)
         rows = dataset.rows[: self.limit]
@@ -54,7 +54,7 @@ class Selection:
             return dataset.choose(rows[i] for i in chosen)
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
 
-    def _behind(self, made: Mapping[str, Any]) -> Selection:
+    def behind(self, made: Mapping[str, Any]) -> Selection:
         """The rows that a scores file was made from, read as they were read then."""
         then = made.get("columns") or {}
         return Selection(
@@ -66,18 +66,10 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """A scores file's manifest, and the dataset behind it."""
+def manifest_of(data: Data) -> dict[str, Any] | None:
+    """The manifest beside a scores file; None for anything else.
 
-    manifest: dict[str, Any]
-    input: Path
-
-
-def _manifest_of(data: Data) -> _Scores | None:
-    """What stands beside a scores file; None for anything else.
-
-    Raises InputError where the dataset behind it is gone or has changed.
+    None too where it describes another file than this one, because the scores were changed since.
     """
     if not isinstance(data, (str, PathLike)):
         return None
@@ -85,13 +77,23 @@ def _manifest_of(data: Data) -> _Scores | None:
         manifest = json.loads(Path(f"{data}.manifest.json").read_bytes())
         if manifest["schema"] != SCORES_SCHEMA or manifest["output_sha256"] != sha256(Path(data)):
             return None
-        name, digest = Path(manifest["input"]), manifest["input_sha256"]
+        has_source = isinstance(manifest["input"], str) and "input_sha256" in manifest
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no scores file of ours, or one whose manifest is lost: the reader will tell
+    return manifest if has_source else None
+
+
+def source_of(data: Data, manifest: Mapping[str, Any]) -> Path:
+    """The dataset that a scores file was made from, as it was then.
+
+    Raises InputError where it is gone or has changed.
+    """
+    name, digest = Path(manifest["input"]), manifest["input_sha256"]
     # The path is as it was typed: from the folder of that day, perhaps that of the scores.
-    there = [path for path in (name, Path(data).parent / name) if digest and path.exists()]
+    places = [name, Path(data).parent / name] if isinstance(data, (str, PathLike)) else [name]
+    there = [path for path in places if digest and path.exists()]
     for path in there:
         if sha256(path) == digest:
-            return _Scores(manifest, path)
+            return path
     what = "has changed since" if there else "is not here"
     raise InputError(f"{data} holds scores without texts, and {name}, their source, {what}")

@@ -9,6 +9,7 @@ from ifdkit.metrics import score_row
 from ifdkit.reading import Dataset
 from ifdkit.records import NLL, Example, Pass, Reject, ScoreRow
 from ifdkit.scorer import Scorer
+from ifdkit.tokens import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
         window=scorer.settings.window,
     )
     bare = scorer.tokenizer.encode([example.response], special=False)[0]
-    texts = _texts(example.response, scorer)
+    texts = token_texts(example.response, scorer.tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
         """Texts from the response where the pass cut it like that, else from the ids."""
@@ -93,9 +94,9 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
     )
 
 
-def _texts(response: str, scorer: Scorer) -> list[str]:
+def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
     """The response cut at its tokens; a character split over several tokens stays with the last."""
-    offsets = scorer.tokenizer.offsets(response, special=False)
+    offsets = tokenizer.offsets(response, special=False)
     texts, begin = [], 0
     for i, (_, end) in enumerate(offsets):
         is_split = i + 1 < len(offsets) and offsets[i + 1][0] < end

@@ -3,8 +3,8 @@
     block of examples ─ Aligner ─▶ Requests ─ store: known? ─▶ plan ─▶ backend ─ store ─▶ rows
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
-computed and kept in one transaction.  An interrupted run therefore goes on with the very batches
-it would have made, and ends with the very same bits.
+computed and kept in one transaction, while the next is under way.  An interrupted run therefore
+goes on with the very batches it would have made, and ends with the very same bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ from ifdkit.engine import Backend
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL, Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
 from ifdkit.metrics import score_row
-from ifdkit.planning import plan
+from ifdkit.planning import computed_tokens, plan
 from ifdkit.protocols import PROTOCOLS, choose_template
 from ifdkit.records import NLL, Example, Passes, Request, ScoreRow, Status
 from ifdkit.store import Store, Vector, request_key, text_key
@@ -44,6 +45,7 @@ _PASSES_OF = {
     "rifd": ("instruction_direct", "instruction_conditional"),
     "coherence": (),
 }
+RESPONSE_PASSES = ("response_direct", "response_conditional")
 TEXTS_A_BATCH = 32
 """Texts embedded and kept together."""
 
@@ -70,6 +72,8 @@ class Settings:
     window: int = 64
     """Response tokens that `ifd_window` looks at."""
     token_nll: bool = False
+    drift: int | None = None
+    """Examples scored again in float32 where `dtype` is less; None: 2 %, from 12 to 64."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
@@ -88,6 +92,8 @@ class Settings:
             raise UsageError(f"--window {self.window}: at least one token")
         if self.max_length is not None and self.max_length < 2:
             raise UsageError(f"--max-length {self.max_length}: at least two tokens")
+        if self.drift is not None and self.drift < 0:
+            raise UsageError(f"--drift {self.drift}: not negative")
         choose_template(PROTOCOLS[self.protocol], self.template)
 
     @property
@@ -105,7 +111,7 @@ class Work:
     requests_from_store: int = 0
     requests_scored: int = 0
     tokens_scored: int = 0
-    """Tokens sent through the model, context included, padding not."""
+    """Tokens sent through the model, context and padding included, what is shared once."""
     texts_embedded: int = 0
     model_load_s: float = 0.0
     scoring_s: float = 0.0
@@ -136,10 +142,17 @@ class Progress:
 class Scorer:
     """A model under a protocol, behind a store. Loads the weights when first needed."""
 
-    def __init__(self, settings: Settings, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress | None = None,
+        *,
+        store: Store | None = None,
+    ) -> None:
         """Resolve names and open the store, without loading any weights.
 
-        Raises ModelError, StoreError or UsageError.
+        `store` is one that is open already and stays so.  Raises ModelError, StoreError or
+        UsageError.
         """
         from ifdkit.engine.huggingface import resolve_device, resolve_dtype
         from ifdkit.engine.tokenizer import HuggingFaceTokenizer
@@ -149,7 +162,8 @@ class Scorer:
         self._progress = progress or Progress()
         self.device = resolve_device(settings.device)
         self.dtype = resolve_dtype(settings.dtype, self.device)
-        self.store = _open_store(settings.store)
+        self._owns_store = store is None
+        self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
         self.tokenizer = HuggingFaceTokenizer(
@@ -174,6 +188,8 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._embedder: SentenceEmbedder | None = None
+        self._storing = ThreadPoolExecutor(1, "store")
+        self._stored: Future[None] | None = None
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -201,7 +217,9 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.store.close()
+        self._storing.shutdown()
+        if self._owns_store:
+            self.store.close()
 
     @property
     def backend(self) -> Backend:
@@ -237,10 +255,24 @@ class Scorer:
             self.work.model_load_s += time.perf_counter() - begin
         return self._embedder
 
-    def score(self, examples: Sequence[Example]) -> list[ScoreRow]:
-        """Rows of one block of examples, in order."""
+    def unload(self) -> None:
+        """Give the memory of the models back; they load again when needed."""
+        self._backend = self._embedder = None
+
+    def float32_problem(self) -> str | None:
+        """Why a float32 copy of the loaded model would not fit; None where it would."""
+        return self._backend.float32_problem() if self._backend else None
+
+    def align(self, examples: Sequence[Example]) -> list[Passes]:
+        """The passes of each example, in order: tokenises, scores nothing."""
+        return self._aligner.align(examples)
+
+    def score(
+        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+    ) -> list[ScoreRow]:
+        """Rows of one block of examples, in order; `passes` where `align` has made them already."""
         begin, load_s = time.perf_counter(), self.work.model_load_s
-        passes = self._aligner.align(examples)
+        passes = self.align(examples) if passes is None else passes
         nlls = self._nlls([one.request for each in passes for _, one in each.present()])
         coherences = self._coherences(examples, passes)
         rows = [
@@ -264,6 +296,30 @@ class Scorer:
         nlls = self._nlls([one.request for _, one in passes.present()])
         return passes, {name: nlls[one.request.content] for name, one in passes.present()}
 
+    def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
+        """Per-token NLLs of both response passes, as far as the store has them, by pass.
+
+        Loads no weights: the tokenizer alone makes the Requests again.
+        """
+        passes = replace(self._aligner, wanted=frozenset(RESPONSE_PASSES)).align(examples)
+        requests = {r.content: r for each in passes for r in (p.request for _, p in each.present())}
+        keys = {content: self._key(request) for content, request in requests.items()}
+        found = self.store.get_nlls(list(keys.values()))
+        known = {
+            content: found[key]
+            for content, key in keys.items()
+            if key in found and len(found[key]) == requests[content].n_scored
+        }
+        return [
+            {name: known[p.request.content]
+             for name, p in each.present() if p.request.content in known}
+            for each in passes
+        ]  # fmt: skip
+
+    def _key(self, request: Request) -> bytes:
+        """Where the store keeps a Request's NLLs."""
+        return request_key(f"{self.weights_hash}/{self.dtype}", request)
+
     def requests(self, examples: Sequence[Example]) -> list[Request]:
         """All Requests that these examples make, repeated ones too."""
         return [one.request for each in self._aligner.align(examples) for _, one in each.present()]
@@ -275,8 +331,7 @@ class Scorer:
     def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        scope = f"{self.weights_hash}/{self.dtype}"
-        keys = [request_key(scope, request) for request in distinct]
+        keys = [self._key(request) for request in distinct]
         found = self.store.get_nlls(keys)
         known = {
             key: found[key]
@@ -288,20 +343,21 @@ class Scorer:
         lengths = [request.stop for request in distinct]
         if len(known) == len(keys):
             return {r.content: known[key] for r, key in zip(distinct, keys, strict=True)}
-        batches = plan(lengths, self.backend.budget)
+        budget = self.backend.budget
         missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         self._progress.missing(missing)
 
         def compute(batch: list[int]) -> list[NLL]:
             nlls = self.backend.nll([distinct[i] for i in batch])
             self.work.requests_scored += len(batch)
-            self.work.tokens_scored += sum(lengths[i] for i in batch)
+            self.work.tokens_scored += computed_tokens(distinct, batch, budget)
             return nlls
 
-        for batch in batches:
+        for batch in plan(distinct, budget):
             lacking = [i for i in batch if keys[i] not in known]
-            _complete(known, keys, lacking, compute, self.store.put_nlls)
+            self._complete(known, keys, lacking, compute, self.store.put_nlls)
             self._progress.scored(sum(lengths[i] for i in lacking))
+        self._await_store()
         return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
 
     def _coherences(
@@ -332,22 +388,34 @@ class Scorer:
         for begin in range(0, len(order), TEXTS_A_BATCH):
             batch = order[begin : begin + TEXTS_A_BATCH]
             lacking = [i for i in batch if keys[i] not in known]
-            _complete(known, keys, lacking, compute, self.store.put_embeddings)
+            self._complete(known, keys, lacking, compute, self.store.put_embeddings)
+        self._await_store()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
 
+    def _complete(
+        self,
+        known: dict[bytes, NDArray[np.float32]],
+        keys: Sequence[bytes],
+        lacking: list[int],
+        compute: Callable[[list[int]], list[NDArray[np.float32]]],
+        put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
+    ) -> None:
+        """Compute what one batch lacks and keep it, whole: the batch is the unit of resuming.
 
-def _complete(
-    known: dict[bytes, NDArray[np.float32]],
-    keys: Sequence[bytes],
-    lacking: list[int],
-    compute: Callable[[list[int]], list[NDArray[np.float32]]],
-    put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
-) -> None:
-    """Compute what one batch lacks and keep it, whole: the batch is the unit of resuming."""
-    if lacking:
+        It is kept while the next is computed.
+        """
+        if not lacking:
+            return
         made = dict(zip((keys[i] for i in lacking), compute(lacking), strict=True))
-        put(made)
         known.update(made)
+        self._await_store()
+        self._stored = self._storing.submit(put, made)
+
+    def _await_store(self) -> None:
+        """Wait until what was computed is kept. Raises StoreError."""
+        if self._stored is not None:
+            stored, self._stored = self._stored, None
+            stored.result()
 
 
 def _open_store(path: str | None) -> Store:

@@ -12,16 +12,18 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ifdkit.drift import Drift, DriftSample, measure_drift
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.inputs import SCORES_SCHEMA, Selection
 from ifdkit.reading import DATA_ENDINGS, Dataset, Turns
 from ifdkit.reading.sources import sha256
-from ifdkit.records import METRIC_FIELDS, Example, Reject, ScoreRow
+from ifdkit.records import METRIC_FIELDS, Example, Passes, Reject, ScoreRow
 from ifdkit.scorer import Progress, Scorer, Settings, parse_metrics
 from ifdkit.stats import Description, describe, spearman
 from ifdkit.version import VERSION
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from ifdkit.inputs import Data
 
+_Item = TypeVar("_Item")
 EXAMPLES_A_BLOCK = 2048
 """Examples planned together: enough for tight batches, few enough to hold."""
 _SUMMARY_FIELDS = (
@@ -68,6 +71,10 @@ class Manifest:
     template_text: str
     metrics: list[str]
     dtype: str
+    dtype_asked: str
+    """`auto`, or the same."""
+    drift: Drift | None
+    """Distance from float32, where `dtype` is less."""
     device: str
     window: int
     max_length: int
@@ -122,16 +129,28 @@ class Run:
         self._statuses: Counter[str] = Counter()
         self._values = {name: array("d") for name in _SUMMARY_FIELDS}
         self._ifd_lengths = array("d")
+        self._drift_sample = DriftSample(scorer.settings.drift)
+        self._drift: Drift | None = None
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
         """Rows of scores, in the order of the dataset."""
+        return (rows for _, rows in self.scored(progress))
+
+    def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
+        """Examples with their rows of scores, in the order of the dataset."""
         progress.start(self._dataset.n_rows)
-        for n_rows, block in self._examples():
-            progress.begin_block(n_rows, len(block))
-            rows = self._scorer.score(block)
-            self._account(rows)
-            yield rows
+        for n_rows, examples, passes in _ahead(self._aligned()):
+            progress.begin_block(n_rows, len(examples))
+            rows = self._scorer.score(examples, passes)
+            self._account(examples, rows)
+            yield examples, rows
             progress.end_block()
+        self._drift = measure_drift(self._scorer, self._drift_sample, progress)
+
+    def _aligned(self) -> Iterator[tuple[int, list[Example], list[Passes]]]:
+        """Blocks of examples with their passes, and how many rows each was made from."""
+        for n_rows, examples in self._examples():
+            yield n_rows, examples, self._scorer.align(examples)
 
     def _examples(self) -> Iterator[tuple[int, list[Example]]]:
         """Blocks of examples, and how many rows each was made from."""
@@ -149,8 +168,9 @@ class Run:
         if block:
             yield self._rows_in - begin, block
 
-    def _account(self, rows: Sequence[ScoreRow]) -> None:
-        for row in rows:
+    def _account(self, examples: Sequence[Example], rows: Sequence[ScoreRow]) -> None:
+        for example, row in zip(examples, rows, strict=True):
+            self._drift_sample.add(example, row)
             self._statuses[row.status] += 1
             for name, values in self._values.items():
                 if (value := getattr(row, name)) is not None:
@@ -177,7 +197,7 @@ class Run:
             schema=SCORES_SCHEMA,
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=shlex.join(["ifdkit", *sys.argv[1:]]) if _is_command() else "ifdkit.score(…)",
+            command=command_line("score"),
             input=self._dataset.name,
             input_sha256=self._dataset.sha256,
             columns={k: v for k, v in asdict(self._dataset.columns).items() if v},
@@ -197,6 +217,8 @@ class Run:
             template_text=scorer.template.source,
             metrics=list(settings.metrics),
             dtype=scorer.dtype,
+            dtype_asked=settings.dtype,
+            drift=self._drift,
             device=scorer.device,
             window=settings.window,
             max_length=scorer.max_length,
@@ -221,9 +243,20 @@ class Run:
         )
 
 
-def _is_command() -> bool:
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items, each made in the background while the one before it is worked on."""
+    with ThreadPoolExecutor(1, "ahead") as background:
+        coming = background.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = background.submit(next, items, None)
+            yield item
+
+
+def command_line(verb: str) -> str:
+    """What the user typed, or `ifdkit.score(…)` where that was Python."""
     program = Path(sys.argv[0])
-    return program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
+    is_command = program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
+    return shlex.join(["ifdkit", *sys.argv[1:]]) if is_command else f"ifdkit.{verb}(…)"
 
 
 def default_output(data: Data) -> Path:

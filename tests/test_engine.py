@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ifdkit.engine import attention
+from ifdkit.engine.attention import CannotPackError
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.huggingface import HuggingFaceBackend, resolve_device, resolve_dtype
+from ifdkit.engine.layout import Packed, Segment, Segments
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.precision import fast_float32, onednn_stays_float32
+from ifdkit.engine.ways import PackedWay, PaddedWay, PlainWay, SelectedWay
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.records import Request
 from tests import tiny
 from tests.oracles import Oracle
 
-# Padding changes the order of float32 sums, no more: 400-way logits of size 10 round at 1e-6.
-TOLERANCE_NATS = 1e-5
+# Every way sums in its own order, no more: logits of size 10 round at 1e-6 a layer and head.
+TOLERANCE_NATS = 3e-5
 
 
 QUICK = {"gpt2", "gemma3"}  # one without rotary embeddings, one with windows and soft caps
@@ -90,19 +95,179 @@ def test_a_shift_by_one_token_would_show(backend: HuggingFaceBackend, oracle: Or
 
 
 def test_the_fast_path_is_taken(backend: HuggingFaceBackend) -> None:
-    assert way_of(backend) == "_chunked"
+    assert backend.way == "packed"
+    assert backend.budget.packs
 
 
-def way_of(backend: HuggingFaceBackend) -> str:
-    return backend._forward.__qualname__.split(".")[1]
+@contextmanager
+def padding(backend: HuggingFaceBackend) -> Iterator[None]:
+    """The model with its own attention, until the end of the block."""
+    packed = backend._way
+    assert isinstance(packed, PackedWay)
+    packed.close()
+    try:
+        yield
+    finally:
+        backend.model.set_attn_implementation(attention.NAME)
+        backend._way = packed
 
 
-def test_all_ways_agree(backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def related_requests() -> list[Request]:
+    """Some that ride along with others, and families that begin alike, longer than a window."""
+    generator = np.random.default_rng(5)
+    head, other = (generator.integers(tiny.VOCABULARY, size=40).astype(np.int32) for _ in range(2))
+    tails = [generator.integers(tiny.VOCABULARY, size=n).astype(np.int32) for n in (3, 25, 12)]
+    joined = [np.concatenate([h, tail]) for h in (head, other) for tail in tails]
+    spans = [Request(ids, 41, len(ids)) for ids in joined]
+    riders = [
+        Request(joined[1][:50], 45, 50),
+        Request(joined[1], 44, 47),
+        Request(joined[4], 60, 61),
+    ]
+    return [*some_requests(4), *spans, *riders]
+
+
+@pytest.mark.parametrize("requests", [some_requests(), related_requests()], ids=["any", "related"])
+def test_all_ways_agree(backend: HuggingFaceBackend, requests: list[Request]) -> None:
+    fast = in_batches(backend, requests, len(requests))
+    with padding(backend):
+        for way in (
+            PaddedWay(backend.model, rows_a_chunk=7),
+            SelectedWay(backend.model),
+            PlainWay(backend.model),
+        ):
+            backend._way = way
+            slow = in_batches(backend, requests, len(requests))
+            np.testing.assert_allclose(fast, slow, atol=TOLERANCE_NATS)
+
+
+def test_sequences_that_leak_into_each_other_would_show(backend: HuggingFaceBackend) -> None:
+    """Negative control: one segment over all, as if boundaries were lost."""
     requests = some_requests()
-    fast = in_batches(backend, requests, 5)
-    for way in (backend._selected, backend._plain):
-        monkeypatch.setattr(backend, "_forward", way)
-        np.testing.assert_allclose(in_batches(backend, requests, 5), fast, atol=TOLERANCE_NATS)
+    right = in_batches(backend, requests, 13)
+    whole = Packed.of
+
+    def one_segment(found: Any) -> Packed:
+        pack = whole(found)
+        segments = Segments((Segment(0, len(pack.ids)),))
+        return Packed(pack.ids, pack.positions, pack.predicting, segments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Packed, "of", one_segment)
+        assert np.abs(in_batches(backend, requests, 13) - right).max() > 0.1
+
+
+@pytest.mark.parametrize("most_keys", [1, 20, 10_000])
+def test_both_forms_of_attention_agree(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, most_keys: int
+) -> None:
+    requests = related_requests()
+    usual = in_batches(backend, requests, len(requests))
+    monkeypatch.setattr(attention, "_MOST_KEYS_AT_ONCE", most_keys)
+    again = in_batches(backend, requests, len(requests))
+    np.testing.assert_allclose(again, usual, atol=TOLERANCE_NATS)
+
+
+def varlen_reference(
+    query: Any, key: Any, value: Any, ends_q: Any, ends_k: Any, max_q: int, max_k: int, *,
+    scale: float, window_size: tuple[int, int], enable_gqa: bool, num_splits: int,
+) -> Any:  # fmt: skip
+    """What torch's documentation says of its kernel, in plain loops: causal from the end."""
+    import torch
+
+    out = torch.zeros_like(query)  # (queries, heads, head)
+    group = query.shape[1] // key.shape[1]
+    assert enable_gqa == (group > 1)
+    assert max_q == int(ends_q.diff().max())
+    assert max_k == int(ends_k.diff().max())
+    assert ends_q.dtype == ends_k.dtype == torch.int32
+    for q0, q1, k0, k1 in zip(ends_q, ends_q[1:], ends_k, ends_k[1:], strict=False):
+        for i in range(int(q0), int(q1)):
+            last = int(k1 - (q1 - i) + 1)  # one past the key at this query's own position
+            first = int(k0) if window_size[0] < 0 else max(int(k0), last - 1 - window_size[0])
+            for head in range(query.shape[1]):
+                scores = key[first:last, head // group] @ query[i, head] * scale
+                out[i, head] = scores.softmax(0) @ value[first:last, head // group]
+    return out
+
+
+def test_the_kernel_for_cuda_gets_what_it_documents(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code path of CUDA on a CPU, with a slow reference in the place of the kernel."""
+    requests = related_requests()
+    usual = in_batches(backend, requests, len(requests))
+    monkeypatch.setattr(attention, "_varlen", lambda: varlen_reference)
+    monkeypatch.setattr(attention, "_one_by_one", attention._in_one_kernel)
+    again = in_batches(backend, requests, len(requests))
+    np.testing.assert_allclose(again, usual, atol=TOLERANCE_NATS)
+
+
+def test_cuda_packs_in_16_bits_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(attention, "_varlen", lambda: varlen_reference)
+    assert attention.has_kernel(cuda, torch.bfloat16)
+    assert not attention.has_kernel(cuda, torch.float32)
+    monkeypatch.setattr(attention, "_varlen", lambda: None)
+    assert not attention.has_kernel(cuda, torch.bfloat16)
+    assert attention.has_kernel(torch.device("cpu"), torch.float32)
+    assert not attention.has_kernel(torch.device("mps"), torch.float16)
+
+
+@pytest.mark.parametrize("more", [{"softcap": 3.0}, {"s_aux": 1}, {"dropout": 0.1}])
+def test_attention_refuses_what_it_does_not_do(more: dict[str, Any]) -> None:
+    import torch
+
+    q = torch.zeros(1, 2, 3, 4)
+    with (
+        attention.packed(Segments((Segment(0, 3),))),
+        pytest.raises(CannotPackError, match="Linear wants"),
+    ):
+        attention.segment_attention(torch.nn.Linear(1, 1), q, q, q, None, **more)
+
+
+def test_models_that_cap_attention_scores_are_padded(tmp_path: Path) -> None:
+    """Gemma 2 caps the scores themselves, which packed attention refuses."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(**tiny._sizes(head_dim=8, sliding_window=16))
+    assert config.attn_logit_softcapping
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    tiny.save_tokenizer(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.way == "padded"
+    requests = some_requests()
+    oracle = Oracle(tmp_path)
+    slow = [oracle.token_nll(r.ids[: r.stop].tolist(), r.start) for r in requests]
+    fast = in_batches(loaded, requests, 5)
+    np.testing.assert_allclose(fast, np.concatenate(slow), atol=TOLERANCE_NATS)
+
+
+def test_models_that_mix_tokens_otherwise_are_padded(tmp_path: Path) -> None:
+    """A state space model carries its state across the boundaries of a pack."""
+    from transformers import MambaConfig, MambaForCausalLM
+
+    sizes = {"vocab_size": tiny.VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}
+    MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.4)).save_pretrained(tmp_path)
+    assert load(tmp_path).way == "padded"
+
+
+def test_a_window_that_attention_is_not_told_of_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shorter probes than the window would not show it; the declaration does."""
+    folder = tiny.save_model(tmp_path / "gemma3", "gemma3")
+    assert load(folder).way == "packed"
+    whole = attention.segment_attention
+
+    def deaf(*args: Any, sliding_window: int | None = None, **more: Any) -> Any:
+        return whole(*args, **more)
+
+    monkeypatch.setattr(attention, "segment_attention", deaf)
+    monkeypatch.setattr(HuggingFaceBackend, "_close", lambda *_: True)
+    assert load(folder).way == "padded"
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
@@ -111,8 +276,7 @@ def test_the_heads_chunks_change_nothing(
 ) -> None:
     requests = some_requests()
     whole = in_batches(backend, requests, 5)
-    head = ChunkedHead(backend.model, rows_a_chunk=rows)
-    monkeypatch.setattr(backend, "_forward", backend._chunked(head))
+    monkeypatch.setattr(backend._way, "_head", ChunkedHead(backend.model, rows_a_chunk=rows))
     np.testing.assert_allclose(in_batches(backend, requests, 5), whole, atol=TOLERANCE_NATS)
 
 
@@ -184,21 +348,21 @@ def test_values_are_float32_nats_of_the_span(backend: HuggingFaceBackend) -> Non
 def test_a_model_with_an_unusual_body_falls_back_and_says_so(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Plausible and wrong: batches of several sequences come out shifted by a token."""
+    """Plausible and wrong: several sequences at once come out shifted by a token."""
     from transformers import LlamaModel
 
     right = in_batches(load(tiny_model), some_requests(), 4)
     whole = LlamaModel.forward
 
     def shifted(self: Any, *args: Any, input_ids: Any = None, **kwargs: Any) -> Any:
-        if len(input_ids) > 1:
+        if len(input_ids) > 1 or kwargs.get("position_ids") is not None:
             input_ids = input_ids.roll(1, dims=1)
         return whole(self, *args, input_ids=input_ids, **kwargs)
 
     monkeypatch.setattr(LlamaModel, "forward", shifted)
     with caplog.at_level(logging.WARNING):
         fallen = load(tiny_model)
-    assert way_of(fallen) == "_plain"
+    assert fallen.way == "plain"
     assert "full logits" in caplog.text
     np.testing.assert_allclose(in_batches(fallen, some_requests(), 4), right, atol=TOLERANCE_NATS)
 
@@ -210,7 +374,9 @@ def test_a_head_that_cannot_be_chunked_still_selects(
         raise AttributeError("no body under a name")
 
     monkeypatch.setattr(ChunkedHead, "__init__", cannot)
-    assert way_of(load(tiny_model)) == "_selected"
+    loaded = load(tiny_model)
+    assert loaded.way == "selected"
+    assert loaded.budget.scored is not None, "logits of a whole batch are held: bounded"
 
 
 def products() -> Any:
@@ -304,15 +470,24 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     for is_decoder in (True, False):
         config.is_decoder = is_decoder
         BertLMHeadModel(config).save_pretrained(tmp_path / f"{is_decoder}")
-    assert way_of(load(tmp_path / "True")) != "_plain"
+    assert load(tmp_path / "True").way != "plain"
     with pytest.raises(ModelError, match="looks ahead"):
         load(tmp_path / "False")
+
+
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, "bfloat16"), (False, "float16")])
+def test_auto_takes_16_bits_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
+    assert resolve_dtype("auto", "cuda:1") == dtype
 
 
 def test_devices_and_dtypes_resolve() -> None:
     assert resolve_device("cpu") == "cpu"
     assert resolve_dtype("auto", "cpu") == "float32"
-    assert resolve_dtype("auto", "cuda:1") == "bfloat16"
     assert resolve_dtype("float16", "cpu") == "float16"
     for missing in ("cuda:7", "abacus"):
         with pytest.raises(UsageError, match="is not there"):

@@ -2,48 +2,147 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.planning import Budget, padding_share, plan
+from ifdkit.planning import (
+    SHORTEST_SHARED,
+    Budget,
+    computed_tokens,
+    families,
+    plan,
+    sequences,
+)
+from ifdkit.records import Request
 
-LENGTHS = st.lists(st.integers(1, 3000), max_size=200)
-BUDGETS = st.builds(Budget, tokens=st.integers(1, 4096), max_padding=st.floats(0, 0.5))
+
+def request(ids: Sequence[int], start: int = 1, stop: int | None = None) -> Request:
+    return Request(np.array(ids, np.int32), start, len(ids) if stop is None else stop)
 
 
-@given(LENGTHS, BUDGETS)
-def test_every_position_once_within_the_budget(lengths: list[int], budget: Budget) -> None:
-    batches = plan(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+def of_length(length: int, seed: int) -> Request:
+    """Distinct from all others at its first token."""
+    return request([seed, *([7] * (length - 1))], start=length - 1)
+
+
+@st.composite
+def some_requests(draw: st.DrawFn) -> list[Request]:
+    """Few ids and some long common beginnings, so that prefixes and families occur often."""
+    heads = [[], [1] * 20, [1] * 20 + [2] * 20]
+    requests = []
+    for _ in range(draw(st.integers(0, 25))):
+        tail = draw(st.lists(st.integers(0, 2), min_size=2, max_size=30))
+        ids = draw(st.sampled_from(heads)) + tail
+        start = draw(st.integers(1, len(ids) - 1))
+        requests.append(request(ids, start, draw(st.integers(start + 1, len(ids)))))
+    return requests
+
+
+BUDGETS = st.builds(
+    Budget,
+    tokens=st.integers(1, 200),
+    scored=st.none() | st.integers(1, 100),
+    max_padding=st.floats(0, 0.5),
+    packs=st.booleans(),
+)
+
+
+@given(some_requests(), BUDGETS)
+def test_every_request_once_within_the_budget(requests: list[Request], budget: Budget) -> None:
+    batches = plan(requests, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(requests)))
     for batch in batches:
-        padded = len(batch) * max(lengths[i] for i in batch)
-        assert padded <= budget.tokens or len(batch) == 1
+        found = sequences([requests[i] for i in batch])
+        if len(found) > 1:
+            assert computed_tokens(requests, batch, budget) <= budget.tokens
+            assert budget.scored is None or sum(len(s.scored) for s in found) <= budget.scored
 
 
-@given(LENGTHS, BUDGETS)
-def test_padding_stays_below_its_share(lengths: list[int], budget: Budget) -> None:
-    assert padding_share(lengths, plan(lengths, budget)) <= budget.max_padding + 1e-12
+@given(some_requests(), st.floats(0, 0.5))
+def test_padding_stays_below_its_share(requests: list[Request], most: float) -> None:
+    for batch in plan(requests, Budget(200, max_padding=most)):
+        found = sequences([requests[i] for i in batch])
+        padded = len(found) * max(map(len, found))
+        assert padded - sum(map(len, found)) <= most * padded + 1e-9
 
 
-@given(LENGTHS, st.randoms())
-def test_the_plan_depends_on_lengths_not_on_order(lengths: list[int], random: object) -> None:
-    shuffled = lengths.copy()
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    budget = Budget(512)
+@given(some_requests(), BUDGETS, st.randoms())
+def test_the_plan_depends_on_the_requests_not_on_their_order(
+    requests: list[Request], budget: Budget, order: random.Random
+) -> None:
+    shuffled = requests.copy()
+    order.shuffle(shuffled)
 
-    def shape(of: list[int]) -> list[list[int]]:
-        return [[of[i] for i in batch] for batch in plan(of, budget)]
+    def shape(of: list[Request]) -> list[list[int]]:
+        """Tokens of the sequences of each batch."""
+        return [sorted(len(s) for s in sequences([of[i] for i in b])) for b in plan(of, budget)]
 
-    assert shape(lengths) == shape(shuffled)
+    if not budget.packs:  # equal lengths may fall on either side of a cut between families
+        assert shape(requests) == shape(shuffled)
+    assert sum(map(len, plan(requests, budget))) == sum(map(len, plan(shuffled, budget)))
 
 
 def test_longest_first() -> None:
-    assert plan([5, 9, 5, 9], Budget(18)) == [[1, 3], [0, 2]]
+    requests = [of_length(n, seed) for seed, n in enumerate([5, 9, 5, 9])]
+    assert plan(requests, Budget(18)) == [[1, 3], [0, 2]]
+    assert plan(requests, Budget(28, packs=True)) == [[1, 3, 0, 2]]
 
 
 def test_an_unsorted_plan_would_pad_more() -> None:
     """Negative control: the share that sorting saves is measurable."""
-    lengths = [10, 500] * 50
-    naive = [[i, i + 1] for i in range(0, 100, 2)]
-    assert padding_share(lengths, naive) > 0.4
-    assert padding_share(lengths, plan(lengths, Budget(1000))) == 0
+    requests = [of_length(n, seed) for seed, n in enumerate([10, 500] * 50)]
+    budget = Budget(1000)
+    naive = sum(computed_tokens(requests, [i, i + 1], budget) for i in range(0, 100, 2))
+    planned = sum(computed_tokens(requests, batch, budget) for batch in plan(requests, budget))
+    assert planned == sum(r.stop for r in requests) < 0.6 * naive
+
+
+@given(some_requests())
+def test_a_rider_is_a_prefix_of_its_sequence(requests: list[Request]) -> None:
+    found = sequences(requests)
+    assert sorted(i for s in found for i in s.riders) == list(range(len(requests)))
+    for sequence in found:
+        for i in sequence.riders:
+            rider = requests[i]
+            assert sequence.ids[: rider.stop].tolist() == rider.ids[: rider.stop].tolist()
+            assert set(range(rider.start, rider.stop)) <= set(sequence.scored.tolist())
+    # And the slow way: no sequence could ride along with another.
+    texts = [tuple(s.ids.tolist()) for s in found]
+    assert not any(b[: len(a)] == a for a in texts for b in texts if a is not b)
+
+
+@given(some_requests())
+def test_a_family_shares_what_it_says_and_nothing_of_it_is_scored(requests: list[Request]) -> None:
+    found = sequences(requests)
+    grouped = families(found)
+    assert sorted(i for f in grouped for i in f.members) == list(range(len(found)))
+    for family in grouped:
+        assert family.shared == 0 or family.shared >= SHORTEST_SHARED
+        assert len(family.members) > 1 or family.shared == 0
+        heads = {tuple(found[i].ids[: family.shared].tolist()) for i in family.members}
+        assert len(heads) == 1
+        assert all(found[i].scored[0] > family.shared for i in family.members if family.shared)
+
+
+def test_what_is_shared_is_computed_once() -> None:
+    head = list(range(30))
+    requests = [request([*head, 50 + i, 60, 70], start=31) for i in range(4)]
+    assert [f.shared for f in families(sequences(requests))] == [30]
+    every = [0, 1, 2, 3]
+    assert computed_tokens(requests, every, Budget(512, packs=True)) == 30 + 4 * 3
+    assert computed_tokens(requests, every, Budget(512)) == 4 * 33, "padding shares nothing"
+    scored_early = [*requests, request([*head, 99], start=3)]
+    assert [f.shared for f in families(sequences(scored_early))] == [0] * 5
+
+
+def test_the_instruction_rides_along_with_its_response() -> None:
+    instruction = [1, 5, 6, 7]
+    response = [8, 9, 9]
+    requests = [request(instruction), request([*instruction, *response], start=4), request([1, 8])]
+    first, second = sequences(requests)
+    assert (first.riders, second.riders) == ((1, 0), (2,))
+    assert first.scored.tolist() == [1, 2, 3, 4, 5, 6]

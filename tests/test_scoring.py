@@ -10,10 +10,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import pytest
 import ifdkit
 from ifdkit import scorer as scorer_module
 from ifdkit import scoring
-from ifdkit.errors import InputError, OutputError, UsageError
+from ifdkit.errors import InputError, OutputError, StoreError, UsageError
 from ifdkit.inputs import Selection
 from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
 from ifdkit.scorer import Scorer, Settings
@@ -516,3 +518,53 @@ def _wait_until_stored(path: Path, n: int, process: subprocess.Popen[bytes]) -> 
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < end, "nothing was stored"
         time.sleep(0.005)
+
+
+def test_an_instruction_rides_along_with_its_response(
+    write: Make, settings: Settings, tmp_path: Path
+) -> None:
+    """Under `aligned` the instruction's direct pass is the beginning of the conditional one."""
+    data = write("data.json", [{"instruction": "Write a poem", "output": "The sea is wide."}])
+    settings = replace(settings, metrics=("ppl", "ifd"))
+    with Scorer(replace(settings, store="off")) as scorer:
+        requests = scorer.requests(list(chain.from_iterable(Selection().open(data))))  # type: ignore[arg-type]
+        lengths = sorted(request.stop for request in requests)
+    made = run(data, tmp_path / "out.jsonl", settings).manifest
+    assert made.requests_scored == 3
+    assert made.tokens_scored == sum(lengths) - lengths[0]
+
+
+def test_what_cannot_be_stored_is_an_error(
+    write: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storing goes on beside computing, and still nothing is lost in silence."""
+
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(scorer_module.Store, "put_nlls", full)
+    with pytest.raises(StoreError, match="full"):
+        run(write("data.json", ROWS), tmp_path / "out.jsonl", settings)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_the_next_block_is_made_while_one_is_worked_on() -> None:
+    made = []
+    started = threading.Event()
+
+    def items() -> Iterator[int]:
+        for i in range(1, 4):
+            made.append(i)
+            if i == 2:
+                started.set()
+            yield i
+        raise ValueError("broken row")
+
+    ahead = scoring._ahead(items())
+    assert next(ahead) == 1
+    assert started.wait(10), "the second is made before it is asked for"
+    assert next(ahead) == 2
+    assert next(ahead) == 3
+    with pytest.raises(ValueError, match="broken row"):
+        next(ahead)
+    assert made == [1, 2, 3]

@@ -2,7 +2,12 @@
 
 models        a name → files of weights, and their fingerprint
 tokenizer     text → ids, through a model's own tokenizer
-huggingface   the backend on one device; torch lives here
+layout        how the sequences of a batch lie in memory: padded or packed
+attention     variable-length attention over packed sequences
+head          a model's own LM head on chosen rows
+ways          four ways to the same nats
+precision     float32 products at their fastest
+huggingface   the backend on one device: loads, checks, chooses the way
 """
 
 from __future__ import annotations
@@ -27,4 +32,8 @@ class Backend(Protocol):
 
         What one request gets does not depend on the others beyond rounding.
         """
+        ...
+
+    def float32_problem(self) -> str | None:
+        """Why a float32 copy of the model would not fit into memory; None where it would."""
         ...

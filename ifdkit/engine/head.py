@@ -40,9 +40,9 @@ class ChunkedHead:
         self._rows_a_chunk = rows_a_chunk
         self._stub = _Handed()
 
-    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+    def hidden(self, ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         """Last hidden states, (batch, tokens, hidden)."""
-        output = self._body(input_ids=ids, use_cache=False)
+        output = self._body(input_ids=ids, use_cache=False, **inputs)
         self._stub.output = type(output)
         states: torch.Tensor = output.last_hidden_state
         return states

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 
-from ifdkit.engine.head import ChunkedHead
+from ifdkit.engine import attention
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.engine.ways import PackedWay, PaddedWay, PlainWay, SelectedWay, Way
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.planning import Budget
 from ifdkit.records import NLL, Request
@@ -21,9 +22,12 @@ from ifdkit.records import NLL, Request
 log = logging.getLogger(__name__)
 
 _TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
-# Rows of logits at once: on a CPU as many as stay in its cache, elsewhere what fills the device.
-_ROWS_A_CHUNK = {"cpu": 128, "mps": 1024, "cuda": 4096}
+# Logits at once, rows × vocabulary: on a CPU what stays in its cache, elsewhere what fills the
+# device without crowding it (float32: 25 MB, 256 MB and 1 GiB).
+_LOGITS = {"cpu": 128 * 49_152, "mps": 1 << 26, "cuda": 1 << 28}
+_FEWEST_ROWS_A_CHUNK = 16
 _PROBE_TOKENS = 64
+_ROOM_TO_WORK = 1.2
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -58,14 +62,16 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """`auto` → float32, or bfloat16 on CUDA, where weights of this century are made for it."""
-    if dtype == "auto":
-        return "bfloat16" if device.startswith("cuda") else "float32"
-    return dtype
+    """`auto` → float32, or 16 bits on CUDA, where they are several times faster.
 
-
-_Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(ids, predicting, targets) → nats."""
+    On a CPU they are at most twice as fast, and float32 needs no word about its error.  On CUDA
+    bfloat16, whose range is that of float32, or float16 on devices that only imitate it.
+    """
+    if dtype != "auto":
+        return dtype
+    if not device.startswith("cuda"):
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -74,11 +80,11 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 class HuggingFaceBackend:
-    """Scores batches, padded on the right, with one forward pass each.
+    """Scores batches with one forward pass each, in the fastest way that the model allows.
 
-    Under a causal mask padding on the right cannot reach a token before it, so no attention mask
-    is needed; the LM head runs on the scored positions alone.  At load these shortcuts are checked
-    against plain logits, and given up with a note where a model does not allow them.
+    The ways (see `ways`) take shortcuts: sequences end to end, no attention mask, the LM head on
+    the scored positions alone.  At load each is checked against plain logits, and given up with a
+    note where a model does not allow it.
     """
 
     def __init__(
@@ -91,10 +97,10 @@ class HuggingFaceBackend:
         self.model = self._load(weights, trust_remote_code)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         self._probe_tokens = max(12, min(_PROBE_TOKENS, weights.context_length or _PROBE_TOKENS))
-        self._forward: _Forward = self._plain
+        self._way: Way = PlainWay(self.model)
         if not self._is_causal():
             raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
-        self._forward = self._fastest()
+        self._way = self._fastest()
 
     def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
         from transformers import AutoModelForCausalLM
@@ -127,8 +133,40 @@ class HuggingFaceBackend:
 
     @property
     def budget(self) -> Budget:
-        """Tokens a batch, by device: on a CPU larger batches only add padding."""
-        return Budget(tokens=_TOKENS_A_BATCH[self.device.type])
+        """Tokens and rows of logits a batch, by device, vocabulary and way."""
+        return Budget(
+            tokens=_TOKENS_A_BATCH[self.device.type],
+            scored=None if self._way.bounds_logits else self._rows_of_logits,
+            packs=self._way.packs,
+        )
+
+    @property
+    def way(self) -> str:
+        """The way that was chosen at load: packed, padded, selected or plain."""
+        return self._way.name
+
+    @property
+    def _rows_of_logits(self) -> int:
+        return max(_FEWEST_ROWS_A_CHUNK, _LOGITS[self.device.type] // self._vocabulary)
+
+    def float32_problem(self) -> str | None:
+        """Why a float32 copy of the model would not fit into memory; None where it would.
+
+        It is loaded into main memory first, and once this one is gone takes its place.
+        """
+        import psutil
+
+        needed = 4 * sum(p.numel() for p in self.model.parameters())
+        held = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        free = {"main memory": psutil.virtual_memory().available}
+        if self.device.type == "cuda":
+            free[f"the memory of {self.device}"] = torch.cuda.mem_get_info(self.device)[0] + held
+        else:
+            free["main memory"] += held
+        for where, room in free.items():
+            if needed * _ROOM_TO_WORK > room:
+                return f"a float32 copy ({needed / 2**30:.0f} GiB) does not fit into {where}"
+        return None
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span, float32 nats.
@@ -158,76 +196,58 @@ class HuggingFaceBackend:
         return self.nll(requests[:middle]) + self.nll(requests[middle:])
 
     def _batch(self, requests: Sequence[Request]) -> list[NLL]:
-        longest = max(request.stop for request in requests)
-        ids = torch.zeros(len(requests), longest, dtype=torch.long)  # (batch, tokens)
-        predicting = torch.zeros(len(requests), longest, dtype=torch.bool)  # (batch, tokens)
-        for row, request in enumerate(requests):
-            ids[row, : request.stop] = torch.from_numpy(request.ids[: request.stop].astype(int))
-            # The logits at a position predict the token after it.
-            predicting[row, request.start - 1 : request.stop - 1] = True
-        targets = ids[:, 1:][predicting[:, :-1]]  # (scored,)
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            nats = self._forward(*(t.to(self.device) for t in (ids, predicting, targets))).cpu()
-        ends = np.cumsum([request.n_scored for request in requests])
-        return [part.copy() for part in np.split(nats.numpy().astype(np.float32), ends[:-1])]
+            return self._way.nll(requests)
 
-    # --- three ways to the same nats, (scored,): fastest first ------------------------------
-
-    def _chunked(self, head: ChunkedHead) -> _Forward:
-        """The body once, then the head on chunks of the predicting rows."""
-
-        def forward(
-            ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
-        ) -> torch.Tensor:
-            return head.nll(head.hidden(ids)[predicting], targets)
-
-        return forward
-
-    def _selected(
-        self, ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
-        """The model's own selection of rows for its head."""
-        output = self.model(input_ids=ids, logits_to_keep=predicting, use_cache=False)
-        logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
-        return F.cross_entropy(logits.float(), targets, reduction="none")
-
-    def _plain(
-        self, ids: torch.Tensor, predicting: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
-        """One sequence at a time, all logits: the slowest, and right for every architecture."""
-        logits = []
-        for sequence, wanted in zip(ids, predicting, strict=True):
-            length = int(wanted.nonzero().max()) + 1
-            whole = self.model(input_ids=sequence[None, :length], use_cache=False).logits[0]
-            logits.append(whole[wanted[:length]])
-        return F.cross_entropy(torch.cat(logits).float(), targets, reduction="none")
-
-    def _fastest(self) -> _Forward:
+    def _fastest(self) -> Way:
         """The fastest way that gives what plain logits give."""
-        n = self._probe_tokens
-        requests = self._probes((n, 9), (n // 2, 1), (5, 4))
-        plain = np.concatenate(self.nll(requests))
-        rows = _ROWS_A_CHUNK[self.device.type]
-        for is_chunked in (True, False):
+        plain = self._way
+        requests = self._probes()
+        right = np.concatenate(self.nll(requests))
+        for kind in (PackedWay, PaddedWay, SelectedWay):
+            if kind is PackedWay and not attention.has_kernel(self.device, self.dtype):
+                continue
             try:
-                self._forward = (
-                    self._chunked(ChunkedHead(self.model, rows_a_chunk=rows))
-                    if is_chunked
-                    else self._selected
-                )
-                if self._close(np.concatenate(self.nll(requests)), plain):
-                    return self._forward
-            except (AttributeError, TypeError, ValueError, RuntimeError, IndexError) as error:
-                log.debug("%s: a fast path failed: %s", self._name, error)
+                self._way = self._open(kind)
+                with attention.windows_seen() as windows:
+                    nats = np.concatenate(self.nll(requests))
+                if self._close(nats, right) and (kind is not PackedWay or self._honours(windows)):
+                    log.info("%s: scoring with %s sequences", self._name, kind.name)
+                    return self._way
+                log.info("%s: not %s, which gives other numbers", self._name, kind.name)
+            except Exception as error:  # foreign models fail in their own ways
+                log.info("%s: not %s: %s", self._name, kind.name, brief(error))
+            if isinstance(self._way, PackedWay):
+                self._way.close()
+            self._way = plain
         log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
-        return self._plain
+        return plain
+
+    def _open(self, kind: type[PackedWay] | type[PaddedWay] | type[SelectedWay]) -> Way:
+        if issubclass(kind, SelectedWay):
+            return kind(self.model)
+        return kind(self.model, rows_a_chunk=self._rows_of_logits)
+
+    def _honours(self, windows: set[int]) -> bool:
+        """Whether the layers tell our attention of the windows that the model declares.
+
+        The probes may be shorter than a window, and would not show its absence.
+        """
+        config = self.model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if "chunked_attention" in kinds:
+            return False
+        declared = getattr(config, "sliding_window", None)
+        is_used = declared is not None and (not kinds or "sliding_attention" in kinds)
+        return not is_used or declared in windows
 
     def _is_causal(self) -> bool:
         """Whether what follows a token leaves its probability alone."""
-        n = self._probe_tokens
-        short, long = self._probes((n // 4 * 3, 4), (n, 4))
-        first, second = self.nll([short])[0], self.nll([long])[0][: short.n_scored]
-        return self._close(first, second)
+        ids = self._random_ids()
+        n = len(ids)
+        short, long = Request(ids[: n // 4 * 3], 4, n // 4 * 3), Request(ids, 4, n)
+        first = self.nll([short])[0]
+        return self._close(first, self.nll([long])[0][: short.n_scored])
 
     def _close(self, a: NLL, b: NLL) -> bool:
         """Equal up to rounding; numbers that overflow are for each row's status to tell."""
@@ -235,11 +255,22 @@ class HuggingFaceBackend:
         finite = difference[np.isfinite(difference)]
         return not len(finite) or float(finite.mean()) <= _SELF_CHECK_NATS[self.dtype]
 
-    def _probes(self, *spans: tuple[int, int]) -> list[Request]:
-        """Requests of (length, start) over one random sequence."""
-        longest = max(length for length, _ in spans)
-        ids = np.random.default_rng(0).integers(self._vocabulary, size=longest).astype(np.int32)
-        return [Request(ids[:length], start, length) for length, start in spans]
+    def _probes(self) -> list[Request]:
+        """Short Requests of every kind: on their own, riding along, beginning like another."""
+        ids = self._random_ids()
+        n = len(ids)
+        like = np.concatenate([ids[: n // 2], ids[: n // 4][::-1]])  # begins like the first
+        return [
+            Request(ids, n // 2 + 1, n),
+            Request(ids, n // 2 + 3, n - 2),
+            Request(like, n // 2 + 1, len(like)),
+            Request(ids[::-1].copy(), 1, n // 2),
+            Request(ids[3:8], 4, 5),
+        ]
+
+    def _random_ids(self) -> NDArray[np.int32]:
+        generator = np.random.default_rng(0)
+        return generator.integers(self._vocabulary, size=self._probe_tokens).astype(np.int32)
 
     def _check_ids(self, requests: Sequence[Request]) -> None:
         largest = max(int(request.ids.max()) for request in requests)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ifdkit.drift import Drift
 from ifdkit.engine.models import Available
 from ifdkit.inspection import Inspection, Token
 from ifdkit.records import METRIC_FIELDS
@@ -77,6 +78,18 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     yield (
         f"{made.model} · {made.protocol} protocol, {made.template} template · {made.dtype} on"
         f" {made.device} · at most {made.max_length:,} tokens"
+    )
+    if made.drift is not None:
+        yield _drift_line(made.dtype, made.drift)
+
+
+def _drift_line(dtype: str, drift: Drift) -> str:
+    if drift.reason:
+        return f"{dtype} against float32: not measured, {drift.reason}"
+    rank = "" if drift.spearman is None else f", Spearman {drift.spearman:.3f}"
+    return (
+        f"{dtype} against float32, IFD of {plural(drift.n, 'example')}: median |Δ|"
+        f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}"
     )
 
 

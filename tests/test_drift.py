@@ -1,0 +1,129 @@
+"""What 16 bits cost, as a run tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ifdkit.drift import DriftSample
+from ifdkit.engine.huggingface import HuggingFaceBackend
+from ifdkit.inputs import Selection
+from ifdkit.records import Example, ScoreRow
+from ifdkit.report.terminal import _drift_line
+from ifdkit.scorer import Settings
+from ifdkit.scoring import Summary, score_to_file
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def settings(tiny_model: Path, tmp_path: Path) -> Settings:
+    store = str(tmp_path / "store.sqlite")
+    return Settings(model=str(tiny_model), dtype="bfloat16", metrics=("ifd",), store=store)
+
+
+@pytest.fixture
+def data(write: Make) -> Path:
+    words = ["the", "sea", "is", "wide", "and", "sky", "blue", "so", "a", "poem", "about", "cats"]
+    generator = np.random.default_rng(0)
+
+    def text(n: int) -> str:
+        return " ".join(generator.choice(words, n))
+
+    return write("data.json", [{"instruction": text(6), "output": text(9 + i)} for i in range(20)])
+
+
+def run(data: Path, settings: Settings) -> Summary:
+    return score_to_file(data, data.with_suffix(".jsonl"), settings, Selection())
+
+
+def ifds(data: Path, settings: Settings) -> list[float]:
+    import ifdkit
+
+    given = {"model": settings.model, "store": settings.store, "metrics": "ifd", "drift": 0}
+    return list(ifdkit.score(data, dtype=settings.dtype, **given)["ifd"])
+
+
+def test_a_run_in_16_bits_tells_its_distance_from_float32(data: Path, settings: Settings) -> None:
+    drift = run(data, replace(settings, drift=20)).manifest.drift
+    assert drift is not None
+    coarse, exact = (np.array(ifds(data, replace(settings, dtype=d))) for d in
+                     ("bfloat16", "float32"))  # fmt: skip
+    gap = np.abs(coarse - exact)
+    assert drift.n == 20
+    assert drift.median_abs_ifd == pytest.approx(np.median(gap))
+    assert drift.p95_abs_ifd == pytest.approx(np.percentile(gap, 95))
+    assert 0 < np.median(gap) < 0.2
+    assert drift.spearman is not None
+    assert drift.spearman > 0.9
+    line = _drift_line("bfloat16", drift)
+    assert line.startswith("bfloat16 against float32, IFD of 20 examples: median |Δ| 0.0")
+
+
+def test_float32_and_an_unwanted_sample_tell_nothing(data: Path, settings: Settings) -> None:
+    assert run(data, replace(settings, dtype="float32")).manifest.drift is None
+    assert run(data, replace(settings, drift=0)).manifest.drift is None
+    assert run(data, replace(settings, metrics=("rifd",))).manifest.drift is None
+
+
+def test_a_second_run_measures_from_the_store(
+    data: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(data, settings).manifest
+    monkeypatch.setattr(HuggingFaceBackend, "__init__", lambda *_, **__: pytest.fail("loaded"))
+    second = run(data, settings).manifest
+    assert first.drift == second.drift
+    assert second.drift is not None
+    assert second.drift.n == 12
+
+
+def test_a_copy_that_does_not_fit_is_said(
+    data: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    class Full:
+        available = 0
+
+    monkeypatch.setattr(psutil, "virtual_memory", Full)
+    drift = run(data, settings).manifest.drift
+    assert drift is not None
+    assert drift.n == 0
+    assert "not measured, a float32 copy" in _drift_line("bfloat16", drift)
+    assert "does not fit into main memory" in _drift_line("bfloat16", drift)
+
+
+def example(number: int) -> tuple[Example, ScoreRow]:
+    counts: dict[str, Any] = dict.fromkeys(
+        ("instruction_tokens", "response_tokens", "instruction_words", "response_words"), 1
+    )
+    row = ScoreRow(id=str(number), row=number, turn=0, status="ok", reason=None,
+                   truncated_tokens=0, ifd=0.5, **counts)  # fmt: skip
+    return Example(str(number), number, 0, (), "r"), row
+
+
+def test_every_example_has_the_same_chance() -> None:
+    """1,000 samples of 12 from 60: each is drawn 200 times, give or take four standard errors."""
+    drawn = np.zeros(60)
+    for seed in range(1000):
+        sample = DriftSample(12, seed)
+        for number in range(60):
+            sample.add(*example(number))
+        chosen = sample.choose()
+        assert len(chosen) == 12
+        for one, _ in chosen:
+            drawn[one.row] += 1
+    assert np.abs(drawn - 200).max() < 4 * np.sqrt(1000 * 0.2 * 0.8)
+
+
+@pytest.mark.parametrize(("seen", "kept"), [(5, 5), (100, 12), (1000, 20), (9000, 64)])
+def test_two_percent_within_bounds(seen: int, kept: int) -> None:
+    sample = DriftSample(None)
+    for number in range(seen):
+        sample.add(*example(number))
+    assert len(sample.choose()) == kept
