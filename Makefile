@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow check clean
+.PHONY: demo test quick test-slow check clean browser-tools benchmark-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
@@ -20,6 +20,19 @@ quick: .venv/ready
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
 
+# What the tests marked `browser` drive; they skip without it.
+browser-tools: .venv/ready
+	command -v chromium || (apt-get update && apt-get install --yes chromium)
+	$(BIN)/pip install --quiet playwright==1.65.2
+	npm install --prefix .browser --no-save --no-audit --no-fund axe-core@4.14.1
+
+# What `python -m benchmarks.speed` measures beside us, in an environment that sees ours.
+benchmark-tools: .venv/ready
+	$(PYTHON) -m venv .venv-peers
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
+		> "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/ifdkit.pth"
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/peers.txt
+
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +48,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .browser .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,50 +1,43 @@
-"""Examples a second, ours and the published recipe's, on the same rows and machine.
+"""Examples a second: ours, the published recipe's and the peers', on the same rows and machine.
 
-    python -m benchmarks.speed ../shared/data/alpaca_1k.json --rows 16 --rounds 3
+    make benchmark-tools
+    .venv-peers/bin/python -m benchmarks.speed ../shared/data/alpaca_1k.json --rows 16 --rounds 3
 
 The ways take turns, round after round, because machines drift; ratios are taken within a round and
-their median is reported.  Runs unchanged on a CUDA machine (`--device cuda`).  Writes a table to
-`reports/speed.md`.
+their median is reported.  A peer that is not installed or fails is listed with the reason.  Runs
+unchanged on a CUDA machine (`--device cuda`).  Writes a table to `reports/speed.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 
-from benchmarks.recipe import Recipe
-from ifdkit.engine.huggingface import HuggingFaceBackend
-from ifdkit.engine.models import DEFAULT_MODEL, resolve
+from benchmarks.turns import Timing, take_turns
+from benchmarks.ways import Task, ratios
+from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
+from ifdkit.engine.precision import fast_float32
 from ifdkit.inputs import Selection
-from ifdkit.planning import computed_tokens, plan
+from ifdkit.planning import Budget, computed_tokens, plan
 from ifdkit.records import Request
 from ifdkit.scorer import Scorer, Settings
 
-PROTOCOLS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
+METRICS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
 """Protocol → metrics: two passes an example, and all four."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One way over all rounds."""
-
-    name: str
-    seconds: list[float]
-    means: list[float]
-
-    def ratio_to(self, baseline: Timing) -> float:
-        """How many times faster, the median over rounds."""
-        pairs = zip(baseline.seconds, self.seconds, strict=True)
-        return statistics.median(theirs / ours for theirs, ours in pairs)
+WAYS_OF = {
+    "superfiltering": ("ifdkit", "lm-eval", "minicons", "data-juicer"),
+    "reflection": ("ifdkit", "lm-eval"),
+}
+"""Protocol → ways beside the recipe; the last two know of no reverse pass."""
+BFLOAT16 = ("ifdkit", "lm-eval")
+"""Ways that are measured in bfloat16 too."""
 
 
 def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, list[Request]]:
@@ -55,91 +48,92 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
         if isinstance(found, list)
         for example in found
     ]
-    settings = Settings(model=model, protocol=protocol, metrics=PROTOCOLS[protocol], store="off")
+    settings = Settings(model=model, protocol=protocol, metrics=METRICS[protocol], store="off")
     with Scorer(settings) as scorer:
         return len(examples), scorer.requests(examples)
 
 
-def batched(backend: HuggingFaceBackend, requests: Sequence[Request]) -> list[float]:
-    """Mean nats of each span, through the plan that a run would make."""
-    means = [0.0] * len(requests)
-    for batch in plan(requests, backend.budget):
-        for i, nll in zip(batch, backend.nll([requests[i] for i in batch]), strict=True):
-            means[i] = float(nll.mean(dtype=np.float64))
-    return means
-
-
-def measure(ways: dict[str, Callable[[], list[float]]], rounds: int) -> list[Timing]:
-    """Every way once a round, in turn, after one round that is not counted."""
-    timings = {name: Timing(name, [], []) for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            means = way()
-            elapsed_s = time.perf_counter() - begin
-            print(f"round {number}  {name:20} {elapsed_s:7.1f} s", file=sys.stderr)
-            if number:
-                timings[name].seconds.append(elapsed_s)
-                timings[name].means[:] = means
-    return list(timings.values())
-
-
-def gemm_peak(dtype: torch.dtype, device: str) -> float:
-    """Best rate of a large matrix product here, FLOP/s."""
-    x, weight = (torch.randn(2048, 2048, dtype=dtype, device=device) for _ in range(2))
+def gemm_peak(dtype: str, device: str) -> float:
+    """Best rate of a large matrix product here, FLOP/s, by the fastest route that is accurate."""
+    kind = getattr(torch, dtype)
+    x, weight = (torch.randn(2048, 2048, dtype=kind, device=device) for _ in range(2))
     best_s = float("inf")
-    for _ in range(8):
-        begin = time.perf_counter()
-        torch.nn.functional.linear(x, weight)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        best_s = min(best_s, time.perf_counter() - begin)
+    with fast_float32(torch.device(device), kind):
+        for _ in range(10):
+            begin = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            best_s = min(best_s, time.perf_counter() - begin)
     return float(2 * 2048**3 / best_s)
 
 
-def useful_flops(backend: HuggingFaceBackend, requests: Sequence[Request]) -> float:
-    """What scoring must compute at least: two operations a weight and token; the head, a span."""
-    embeddings = backend.model.get_input_embeddings().weight.numel()
-    total = sum(p.numel() for p in backend.model.parameters())
-    is_tied = bool(getattr(backend.model.config, "tie_word_embeddings", False))
+def useful_flops(weights: Weights, requests: list[Request]) -> float:
+    """What scoring must compute: two operations a weight and token; the head, a scored token.
+
+    Tokens that a plan computes once count once.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(weights.folder)
+    embeddings = model.get_input_embeddings().weight.numel()
+    total = sum(p.numel() for p in model.parameters())
+    is_tied = bool(getattr(model.config, "tie_word_embeddings", False))
     body = total - embeddings * (1 if is_tied else 2)
-    n_tokens = sum(request.stop for request in requests)
-    n_scored = sum(request.n_scored for request in requests)
-    return float(2 * (body * n_tokens + embeddings * n_scored))
+    budget = Budget(512, packs=True)
+    tokens = sum(computed_tokens(requests, batch, budget) for batch in plan(requests, budget))
+    return float(2 * (body * tokens + embeddings * sum(r.n_scored for r in requests)))
+
+
+def agreement(timing: Timing, baseline: Timing) -> str:
+    """How close the numbers are to the recipe's."""
+    if len(timing.means) == len(baseline.means):
+        gap = np.abs(np.array(timing.means) - baseline.means)
+        ours, theirs = ratios(timing.means), ratios(baseline.means)
+        rank = stats.spearmanr(ours, theirs).statistic
+        change = np.median(np.abs(np.array(ours) - theirs))
+        return f"{gap.max():.1e} | {change:.1e} | {rank:.4f}"
+    pairs = zip(baseline.means[::2], baseline.means[1::2], strict=True)
+    losses = [conditional / direct for direct, conditional in pairs]
+    change = np.median(np.abs(np.array(timing.means) - losses))
+    rank = stats.spearmanr(timing.means, losses).statistic
+    return f"– | {change:.1e} (losses) | {rank:.4f}"
 
 
 def table(protocol: str, arguments: argparse.Namespace) -> str:
     """One protocol, all ways, as Markdown."""
     n, requests = requests_of(arguments.data, arguments.rows, protocol, arguments.model)
     weights = resolve(arguments.model)
-    recipe = Recipe(weights.folder, arguments.device)
-    backends = {
-        dtype: HuggingFaceBackend(weights, device=arguments.device, dtype=dtype)
-        for dtype in ("float32", "bfloat16")
+    wanted = [("recipe", "float32")]
+    wanted += [(way, "float32") for way in WAYS_OF[protocol] if way in arguments.ways]
+    wanted += [(way, "bfloat16") for way in BFLOAT16 if way in arguments.ways]
+    tasks = {
+        (way, dtype): Task(weights.folder, requests, arguments.device, dtype)
+        for way, dtype in wanted
     }
-    ways: dict[str, Callable[[], list[float]]] = {"recipe": lambda: recipe.mean_nll(requests)}
-    for dtype, backend in backends.items():
-        ways[f"ifdkit {dtype}"] = lambda backend=backend: batched(backend, requests)  # type: ignore[misc]
-    baseline, *ours = measure(ways, arguments.rounds)
+    timings = take_turns(tasks, arguments.rounds)
+    peak = {d: gemm_peak(d, arguments.device) for d in ("float32", "bfloat16")}
+    baseline, flops = timings[0], useful_flops(weights, requests)
     n_tokens = sum(request.stop for request in requests)
-    budget = backends["float32"].budget
-    computed = sum(computed_tokens(requests, b, budget) for b in plan(requests, budget))
     lines = [
-        f"## `{protocol}`: {n} examples, {len(requests)} passes, {n_tokens:,} tokens,"
-        f" {computed:,} of them computed",
+        f"## `{protocol}`: {n} examples, {len(requests)} passes, {n_tokens:,} tokens",
         "",
-        "| way | examples/s | tokens/s | × recipe | share of GEMM peak | largest Δ NLL |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"GEMM peak: {peak['float32'] / 1e9:.0f} GFLOP/s float32,"
+        f" {peak['bfloat16'] / 1e9:.0f} bfloat16.",
+        "",
+        "| way | dtype | examples/s | tokens/s | × recipe | peak memory | share of GEMM peak"
+        " | largest Δ NLL | median Δ IFD | Spearman IFD |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for timing in (baseline, *ours):
-        elapsed_s = statistics.median(timing.seconds)
-        dtype = timing.name.split()[-1] if timing is not baseline else "float32"
-        peak = gemm_peak(getattr(torch, dtype), arguments.device)
-        share = useful_flops(backends[dtype], requests) / elapsed_s / peak
-        worst = max(abs(a - b) for a, b in zip(timing.means, baseline.means, strict=True))
+    for timing in timings:
+        if timing.problem:
+            lines.append(f"| {timing.name} | {timing.dtype} | {timing.problem} |||||||||")
+            continue
+        seconds = timing.median_s
         lines.append(
-            f"| {timing.name} | {n / elapsed_s:.2f} | {n_tokens / elapsed_s:,.0f}"
-            f" | {timing.ratio_to(baseline):.2f} | {share:.0%} | {worst:.1e} |"
+            f"| {timing.name} | {timing.dtype} | {n / seconds:.2f} | {n_tokens / seconds:,.0f}"
+            f" | {timing.times_faster_than(baseline):.2f} | {timing.peak_bytes / 2**20:,.0f} MiB"
+            f" | {flops / seconds / peak[timing.dtype]:.0%} | {agreement(timing, baseline)} |"
         )
     return "\n".join(lines)
 
@@ -152,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ways", nargs="+", default=WAYS_OF["superfiltering"])
     parser.add_argument("--output", type=Path, default=Path("reports/speed.md"))
     arguments = parser.parse_args()
     head = (
@@ -161,9 +156,10 @@ def main() -> None:
         f" median. {platform.machine()}, {torch.get_num_threads()} threads, torch"
         f" {torch.__version__}, device {arguments.device}. The recipe is the published scripts'"
         " (batch 1, float32, all logits). Timings are of the passes alone: no loading, no"
-        " tokenising, no store.\n"
+        " tokenising, no store. Peak memory is of the process, libraries included. The share of"
+        " the GEMM peak counts the operations that scoring cannot do without.\n"
     )
-    tables = [table(protocol, arguments) for protocol in PROTOCOLS]
+    tables = [table(protocol, arguments) for protocol in METRICS]
     arguments.output.write_text(
         "\n".join([head, *(f"{one}\n" for one in tables)]), encoding="utf-8"
     )

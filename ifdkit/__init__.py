@@ -2,6 +2,7 @@
 
     import ifdkit
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
+    result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
 
 Nothing heavy is imported until it is used.
 """
@@ -15,18 +16,30 @@ from ifdkit.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.report.result import ComparisonResult as ComparisonResult
+    from ifdkit.report.result import compare as compare
     from ifdkit.scorer import Progress as Progress
     from ifdkit.scorer import Settings as Settings
     from ifdkit.scoring import score as score
 
 _HOMES = {
+    "compare": "ifdkit.report.result",
+    "ComparisonResult": "ifdkit.report.result",
     "score": "ifdkit.scoring",
     "Settings": "ifdkit.scorer",
     "Progress": "ifdkit.scorer",
     "IfdkitError": "ifdkit.errors",
 }
 
-__all__ = ["IfdkitError", "Progress", "Settings", "__version__", "score"]
+__all__ = [
+    "ComparisonResult",
+    "IfdkitError",
+    "Progress",
+    "Settings",
+    "__version__",
+    "compare",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

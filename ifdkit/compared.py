@@ -67,6 +67,8 @@ class Change:
     """Matched-pairs rank-biserial correlation, −1…1."""
     share_up: float | None = None
     """Share of the pairs that rose, 0…1; ties count half."""
+    share_unchanged: float | None = None
+    """Share of the pairs that are equal on both sides, 0…1: the ties."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +192,8 @@ class Summary:
     """`before` / `after` → status → examples."""
     seed: int = 0
     """Of the bootstrap."""
+    texts_compared: bool = True
+    """Whether the texts of both sides were to be had: else no finding means nobody looked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ class _JsonLines:
     def write(self, rows: Sequence[ScoreRow]) -> None:
         for row in rows:
             values = {name: getattr(row, name) for name in self._names}
-            self._file.write(dumps(values).encode() + b"\n")
+            # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
+            self._file.write(dumps(values).encode(errors="backslashreplace") + b"\n")
 
     def finish(self) -> None:
         pass
@@ -143,9 +144,12 @@ class _JsonLines:
 
 class _Csv:
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._text = io.TextIOWrapper(
+            file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
+        )
         self._names = names
-        self._writer = csv.writer(self._text, lineterminator="\n")
+        # Lines end as RFC 4180 says; only so does Python quote a bare carriage return in a cell.
+        self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._writer.writerow(names)
 
     def write(self, rows: Sequence[ScoreRow]) -> None:
@@ -157,9 +161,12 @@ class _Csv:
         self._text.detach()
 
 
+_FORMULA_SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # full-width ones too
+
+
 def _cell(value: Any) -> Any:
     """A CSV cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.lstrip().startswith(_FORMULA_SIGNS):
         return f"'{value}"
     return dumps(value) if isinstance(value, list) else value
 
@@ -169,7 +176,7 @@ class _Parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._schema = pa.schema([(name, _arrow_type(name)) for name in names])
+        self._schema = pa.schema([(name, arrow_type(name)) for name in names])
         self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
 
     def write(self, rows: Sequence[ScoreRow]) -> None:
@@ -178,7 +185,7 @@ class _Parquet:
         for begin in range(0, len(rows), _ROWS_A_GROUP):
             part = rows[begin : begin + _ROWS_A_GROUP]
             arrays = [
-                pa.array([getattr(row, field.name) for row in part], field.type)
+                pa.array([_whole(getattr(row, field.name)) for row in part], field.type)
                 for field in self._schema
             ]
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
@@ -187,7 +194,14 @@ class _Parquet:
         self._writer.close()
 
 
-def _arrow_type(name: str) -> Any:
+def _whole(value: Any) -> Any:
+    """Text that UTF-8 holds: half a character is spelt out."""
+    is_text = isinstance(value, str) and not value.isascii()
+    return value.encode(errors="backslashreplace").decode() if is_text else value
+
+
+def arrow_type(name: str) -> Any:
+    """The Arrow type of a column of a scores file."""
     import pyarrow as pa
 
     if name in TOKEN_FIELDS:

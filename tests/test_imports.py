@@ -15,7 +15,7 @@ PACKAGE = Path(ifdkit.__file__).parent
 
 # A room imports from lower floors, and on its own floor from rooms named before it.
 FLOORS = [
-    ["version", "errors", "records"],
+    ["version", "errors", "records", "compared"],
     [
         "config",
         "templates",
@@ -24,6 +24,20 @@ FLOORS = [
         "planning",
         "metrics",
         "stats",
+        "paired",
+        "length_control.verdict",
+        "length_control.cutting",
+        "length_control.matching",
+        "length_control",
+        "pairing",
+        "findings.texts",
+        "findings.phrases",
+        "findings.signs",
+        "findings.scripts",
+        "findings.near",
+        "findings.changes",
+        "findings",
+        "gate",
         "reading.raw",
         "reading.sources",
         "reading.json_rows",
@@ -32,6 +46,8 @@ FLOORS = [
         "reading.hub",
         "reading",
         "writing",
+        "ragged",
+        "score_table",
     ],
     [
         "store",
@@ -41,11 +57,44 @@ FLOORS = [
         "engine.tokenizer",
         "engine.precision",
         "engine.head",
+        "engine.layout",
+        "engine.attention",
+        "engine.ways",
         "engine.huggingface",
         "coherence",
     ],
-    ["inputs", "scorer", "scoring", "inspection"],
-    ["report", "report.numbers", "report.progress", "report.terminal"],
+    [
+        "inputs",
+        "scorer",
+        "drift",
+        "scoring",
+        "inspection",
+        "comparison.reference",
+        "comparison.headline",
+        "comparison.likeness",
+        "comparison.sides",
+        "comparison.caveats",
+        "comparison.exploring",
+        "comparison",
+    ],
+    [
+        "report",
+        "report.numbers",
+        "report.progress",
+        "report.terminal",
+        "report.visible",
+        "report.wording",
+        "report.confidential",
+        "report.svg",
+        "report.scales",
+        "report.figures",
+        "report.explorer",
+        "report.html",
+        "report.markdown",
+        "report.latex",
+        "report.result",
+        "report.terminal_comparison",
+    ],
     ["cli"],
 ]
 ORDER = [room for floor in FLOORS for room in floor]
@@ -109,7 +158,13 @@ def test_pure_rooms_know_no_heavy_library(room: str) -> None:
 
 def test_torch_lives_in_the_engine() -> None:
     users = {room for room, path in rooms().items() if "torch" in imports_of(path)}
-    backend = {"engine.huggingface", "engine.head", "engine.precision"}
+    backend = {
+        "engine.huggingface",
+        "engine.attention",
+        "engine.head",
+        "engine.precision",
+        "engine.ways",
+    }
     assert users == backend | {"engine.models"}, "models: to unpack a GGUF, no more"
 
 

@@ -21,7 +21,9 @@ from ifdkit.records import NLL, Request
 
 log = logging.getLogger(__name__)
 
+# On a CPU padding grows with the batch and little is won; packed, a larger batch shares more.
 _TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
+_PACKED_TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16384}
 # Logits at once, rows × vocabulary: on a CPU what stays in its cache, elsewhere what fills the
 # device without crowding it (float32: 25 MB, 256 MB and 1 GiB).
 _LOGITS = {"cpu": 128 * 49_152, "mps": 1 << 26, "cuda": 1 << 28}
@@ -134,8 +136,9 @@ class HuggingFaceBackend:
     @property
     def budget(self) -> Budget:
         """Tokens and rows of logits a batch, by device, vocabulary and way."""
+        tokens = _PACKED_TOKENS_A_BATCH if self._way.packs else _TOKENS_A_BATCH
         return Budget(
-            tokens=_TOKENS_A_BATCH[self.device.type],
+            tokens=tokens[self.device.type],
             scored=None if self._way.bounds_logits else self._rows_of_logits,
             packs=self._way.packs,
         )

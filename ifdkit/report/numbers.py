@@ -11,7 +11,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
-    magnitude = math.floor(math.log10(abs(value)))
+    rounded = float(f"{value:.{digits - 1}e}")  # 0.9999 has the digits of 1.00
+    magnitude = math.floor(math.log10(abs(rounded)))
     if magnitude >= 6:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(0, digits - 1 - magnitude) if magnitude < digits else 0}f}"

@@ -26,7 +26,9 @@ class _Pace(Progress):
         self._begin: float | None = None
 
     def start(self, rows: int) -> None:
-        self._rows = rows
+        # Another dataset may follow the first: a comparison has two.
+        self._rows, self._done_rows, self._done_examples, self._tokens = rows, 0, 0, 0
+        self._begin = None
 
     def begin_block(self, rows: int, examples: int) -> None:
         self._block = (rows, examples)

@@ -1,0 +1,94 @@
+"""What a reader must know before the numbers of a comparison, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ifdkit.comparison.sides import Side
+from ifdkit.pairing import POSITION_ALONE, Pairs
+from ifdkit.stats import FEWEST_PAIRS
+
+
+def list_caveats(
+    before: Side, after: Side, pairs: Pairs, min_tokens: int, table: Sequence[str]
+) -> list[str]:
+    """The caveats of these pairs, those of the pairing first; `table` names the fields compared."""
+    return [
+        *_of_pairing(pairs),
+        *_of_one_side("before", before),
+        *_of_one_side("after", after),
+        *_of_fields(before, after, table),
+        *_of_undefined(before, after, pairs),
+        *_of_short_responses(before, after, pairs, min_tokens),
+    ]
+
+
+def _of_pairing(pairs: Pairs) -> Iterator[str]:
+    pairing = pairs.pairing
+    if POSITION_ALONE in pairing.note:
+        yield f"paired by {pairing.by}: {pairing.note}"
+    if pairing.unmatched_before or pairing.unmatched_after:
+        yield (
+            f"{_plural(pairing.unmatched_before, 'example')} before and"
+            f" {pairing.unmatched_after:,} after without a partner, left out"
+        )
+    if pairing.ambiguous:
+        yield (
+            f"{_plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
+            " often on one side than on the other"
+        )
+    if len(pairs) < FEWEST_PAIRS:
+        yield f"{_plural(len(pairs), 'pair')}: too few for intervals, p or effect"
+
+
+def _of_one_side(word: str, side: Side) -> Iterator[str]:
+    rejected = side.manifest.get("rows_rejected")
+    if rejected:
+        yield f"{_plural(rejected, 'row')} {word} could not be read, and not compared"
+    n_cut = sum(status == "truncated" for status in side.scores.statuses)
+    if n_cut:
+        limit = side.manifest.get("max_length")
+        yield f"{_plural(n_cut, 'example')} {word} cut off at the maximum length of {limit} tokens"
+
+
+def _of_fields(before: Side, after: Side, table: Sequence[str]) -> Iterator[str]:
+    """Fields that one side alone has."""
+    for word, side, other in (("before", before, after), ("after", after, before)):
+        alone = [n for n in table if n in side.scores.numbers and n not in other.scores.numbers]
+        if alone:
+            yield f"left out, because only the side {word} has numbers: {', '.join(alone)}"
+
+
+def _of_undefined(before: Side, after: Side, pairs: Pairs) -> Iterator[str]:
+    """Pairs without an IFD: what a rewrite broke would else leave only survivors, unseen."""
+    old, new = before.scores.numbers, after.scores.numbers
+    if "ifd" not in old or "ifd" not in new:
+        return
+    lacks_before = ~np.isfinite(old["ifd"][pairs.before])
+    lacks_after = ~np.isfinite(new["ifd"][pairs.after])
+    n = int((lacks_before | lacks_after).sum())
+    if n:
+        yield (
+            f"{_plural(n, 'pair')} left out of IFD, which is undefined before in"
+            f" {int(lacks_before.sum()):,} and after in {int(lacks_after.sum()):,}"
+        )
+
+
+def _of_short_responses(before: Side, after: Side, pairs: Pairs, min_tokens: int) -> Iterator[str]:
+    old, new = before.scores.numbers, after.scores.numbers
+    if "ifd" not in old or "ifd" not in new:
+        return
+    is_defined = np.isfinite(old["ifd"][pairs.before]) & np.isfinite(new["ifd"][pairs.after])
+    tokens = np.minimum(old["response_tokens"][pairs.before], new["response_tokens"][pairs.after])
+    n_short = int((is_defined & (tokens < min_tokens)).sum())
+    if n_short:
+        yield (
+            f"{_plural(n_short, 'pair')} with a response under {min_tokens} tokens left out where"
+            " length is held fixed"
+        )
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,0 +1,137 @@
+"""The few hundred pairs of a comparison that are worth a person's eyes, each with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.compared import ExploredPair, ExploredSide, Finding, ShadedToken
+from ifdkit.comparison.sides import Side
+from ifdkit.inspection import token_texts
+from ifdkit.pairing import Pairs, Positions
+
+MOST_EXPLORED = 300
+_A_REASON = 40
+_A_FINDING = 3
+_DRAWN = "drawn at random"
+Columns = Mapping[str, NDArray[np.float64]]
+"""Field → values of the pairs, shape (pairs,); NaN where undefined."""
+
+
+def explore(
+    before: Side,
+    after: Side,
+    pairs: Pairs,
+    metrics: Sequence[str],
+    findings: Sequence[Finding],
+    seed: int,
+) -> tuple[ExploredPair, ...]:
+    """At most MOST_EXPLORED pairs, in the order of the reasons."""
+    reasons = choose(
+        _columns(before, pairs.before, metrics),
+        _columns(after, pairs.after, metrics),
+        _named_in(findings, before, after, pairs),
+        len(pairs),
+        seed,
+    )
+    return tuple(
+        ExploredPair(
+            before=_side(before, int(pairs.before[i]), metrics),
+            after=_side(after, int(pairs.after[i]), metrics),
+            why=why,
+        )
+        for i, why in reasons.items()
+    )
+
+
+def _columns(side: Side, positions: Positions, metrics: Sequence[str]) -> Columns:
+    return {name: side.scores.numbers[name][positions] for name in metrics}
+
+
+def choose(
+    before: Columns, after: Columns, named: Mapping[int, str], n_pairs: int, seed: int
+) -> dict[int, str]:
+    """Positions of pairs → why each was chosen; the first reason that holds."""
+    chosen: dict[int, str] = {}
+    for why, score in _rankings(before, after):
+        # A stable sort: among equals the first rows of the file.
+        order = np.argsort(-score, kind="stable")
+        for i in order[np.isfinite(score[order]) & (score[order] > 0)][:_A_REASON].tolist():
+            chosen.setdefault(i, why)
+    for i, why in named.items():
+        if len(chosen) < MOST_EXPLORED:
+            chosen.setdefault(i, why)
+    left = np.setdiff1d(np.arange(n_pairs), np.fromiter(chosen, dtype=np.int64, count=len(chosen)))
+    n_drawn = min(MOST_EXPLORED - len(chosen), len(left))
+    drawn = np.random.default_rng(seed).choice(left, n_drawn, replace=False)
+    return chosen | dict.fromkeys(np.sort(drawn).tolist(), _DRAWN)
+
+
+def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Reasons, and a number a pair: the larger and above 0, the better the reason."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if "ifd" in after:
+            rise = after["ifd"] - before["ifd"]
+            yield "largest rise in IFD", rise
+            yield "largest fall in IFD", -rise
+            yield "IFD of 1 or more after", np.where(after["ifd"] >= 1, after["ifd"], np.nan)
+        if "ppl_response_conditional" in after:
+            name = "ppl_response_conditional"
+            yield "largest rise in perplexity of the response", after[name] - before[name]
+        if "response_tokens" in after:
+            longer = after["response_tokens"] - before["response_tokens"]
+            yield "response grew most", longer
+            yield "response shrank most", -longer
+
+
+def _named_in(
+    findings: Sequence[Finding], before: Side, after: Side, pairs: Pairs
+) -> dict[int, str]:
+    """Pairs that a finding names, a few of each."""
+    asked: dict[tuple[bool, str], str] = {}
+    for finding in findings:
+        for name in finding.row_ids[:_A_FINDING]:
+            asked.setdefault((finding.side == "before", name), finding.kind)
+    found: dict[int, str] = {}
+    for is_before, side, positions in ((True, before, pairs.before), (False, after, pairs.after)):
+        wanted = {name for was_before, name in asked if was_before is is_before}
+        for i, position in enumerate(positions.tolist()) if wanted else ():
+            if (name := side.scores.ids[position]) in wanted:
+                found.setdefault(i, f"finding: {asked[is_before, name].replace('_', ' ')}")
+    return found
+
+
+def _side(side: Side, i: int, metrics: Sequence[str]) -> ExploredSide:
+    scores, texts = side.scores, side.texts
+    values = {name: float(scores.numbers[name][i]) for name in metrics}
+    return ExploredSide(
+        id=scores.ids[i],
+        row=int(scores.rows[i]),
+        turn=int(scores.turns[i]),
+        status=scores.statuses[i],
+        instruction=texts.instructions[i] if texts else "",
+        response=texts.responses[i] if texts else "",
+        numbers={name: value if np.isfinite(value) else None for name, value in values.items()},
+        tokens=_tokens(side, i),
+    )
+
+
+def _tokens(side: Side, i: int) -> tuple[ShadedToken, ...]:
+    """The response cut at its tokens, each with its conditional NLL.
+
+    None where the NLLs or the tokenizer are not to be had, or tokens were counted otherwise when
+    the response was scored behind its prompt.
+    """
+    nlls = side.scores.token_nll_conditional
+    nll = nlls[i] if nlls is not None else None
+    if nll is None or side.scorer is None or side.texts is None:
+        return ()
+    texts = token_texts(side.texts.responses[i], side.scorer.tokenizer)
+    cut_off = len(texts) - int(side.scores.scored_tokens[i])
+    skipped = len(texts) - cut_off - len(nll)
+    if skipped not in (0, 1) or cut_off < 0:
+        return ()
+    nats = [None] * skipped + [float(value) for value in nll] + [None] * cut_off
+    return tuple(ShadedToken(text, value) for text, value in zip(texts, nats, strict=True))

@@ -1,0 +1,157 @@
+"""A comparison as users hold it: its numbers, and its reports on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifdkit.compared import ExploredPair, Summary
+from ifdkit.comparison import Options, compare_sides
+from ifdkit.errors import OutputError, UsageError
+from ifdkit.inputs import Selection
+from ifdkit.length_control import MIN_TOKENS
+from ifdkit.pairing import By
+from ifdkit.reading import Turns
+from ifdkit.report.confidential import numbers_only, without_text
+from ifdkit.report.html import render_html
+from ifdkit.report.latex import render_latex
+from ifdkit.report.markdown import render_markdown
+from ifdkit.scorer import Progress, Settings, parse_metrics
+from ifdkit.scoring import default_output
+from ifdkit.writing import atomic, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ifdkit.inputs import Data
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparisonResult:
+    """What `ifdkit.compare` returns."""
+
+    summary: Summary
+    """Everything a report shows but the rows; `summary.json`."""
+    rows: pd.DataFrame = field(repr=False)
+    """One row per pair; `rows.parquet`."""
+    explored: tuple[ExploredPair, ...] = field(default=(), repr=False)
+    """The pairs of the report's explorer."""
+    has_text: bool = True
+    """Whether `explored` holds the texts; False where only scores files were compared."""
+
+    def without_text(self) -> Summary:
+        """The summary without a word of the datasets."""
+        return without_text(self.summary)
+
+    def as_json(self, *, text: bool = True) -> dict[str, Any]:
+        """The object of `summary.json`."""
+        return asdict(self.summary if text else self.without_text())
+
+    def save(self, folder: str | Path, *, text: bool = True) -> Path:
+        """Write index.html, summary.json, report.md, table.tex and rows.parquet into `folder`.
+
+        Each file appears whole or not at all.  With `text=False` no word of the datasets is in
+        any of them: numbers, ids and verdicts only.  Returns the folder.  Raises OutputError
+        where something cannot be written.
+        """
+        place = Path(folder)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {place}: {error.strerror or error}") from error
+        summary = self.summary if text else without_text(self.summary)
+        # The texts of one side alone are no comparison, and the page says that it holds none.
+        has_text = text and self.has_text
+        explored = self.explored if has_text else numbers_only(self.explored)
+        page = render_html(summary, self.rows, explored, has_text=has_text)
+        _write(place / "index.html", page)
+        write_json(place / "summary.json", asdict(summary))
+        _write(place / "report.md", render_markdown(summary))
+        _write(place / "table.tex", render_latex(summary))
+        _write_rows(place / "rows.parquet", self.rows)
+        return place
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def _write_rows(path: Path, rows: pd.DataFrame) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+    except UnicodeEncodeError:  # an id that is no text: lone surrogates are spelt out
+        ids = [one.encode(errors="backslashreplace").decode() for one in map(str, rows["id"])]
+        table = pa.Table.from_pandas(rows.assign(id=ids), preserve_index=False)
+    with atomic(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def compare(
+    before: Data,
+    after: Data,
+    *,
+    pair_by: By | None = None,
+    force: bool = False,
+    min_tokens: int = MIN_TOKENS,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "all",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> ComparisonResult:
+    """Compare two datasets, or two sets of scores: what changed, and whether it is real.
+
+    Each side is a path (a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
+    that of `ifdkit.score` too.  Datasets are scored first, with `settings` as `ifdkit.score` takes
+    them, all metrics unless some are named; where a side is scored already, its settings hold.
+    `pair_by` is `id`, `row` or `instruction`; `force` compares what was not scored alike;
+    responses under `min_tokens` are left out where length is held fixed; `seed` is that of the
+    bootstrap.  Raises IfdkitError.
+    """
+    unknown = settings.keys() - {f.name for f in fields(Settings)}
+    if unknown:
+        raise UsageError(f"compare() has no setting {sorted(unknown)[0]!r}")
+    if isinstance(settings.get("metrics"), str):
+        settings["metrics"] = parse_metrics(settings["metrics"])
+    options = Options(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
+    selection = Selection(columns=columns, turns=turns)
+    found = compare_sides(before, after, settings, selection, options, progress)
+    return ComparisonResult(found.summary, found.rows, found.explored, found.has_text)
+
+
+def default_folder(before: Data, after: Data) -> Path:
+    """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
+    names = (default_output(data).name.removesuffix(".scores.jsonl") for data in (before, after))
+    return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder whose files are not a report of ours.
+
+    Raises OutputError.
+    """
+    if not folder.exists():
+        there = next(place for place in folder.absolute().parents if place.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise OutputError(f"cannot make {folder}: {there} is no folder that can be written to")
+        return
+    if not folder.is_dir():
+        raise OutputError(f"-o {folder} is a file: name a folder for the report")
+    if not any(folder.iterdir()):
+        return
+    try:
+        schema = json.loads((folder / "summary.json").read_bytes())["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        schema = None
+    if not str(schema).startswith("ifdkit.comparison/"):
+        raise OutputError(
+            f"-o {folder} holds files that are no report of ifdkit: name a new or empty folder"
+        )

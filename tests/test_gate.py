@@ -1,0 +1,217 @@
+"""`--fail-if`: what it understands, what it finds, and that it never passes in silence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifdkit.compared import (
+    Change,
+    Distance,
+    Finding,
+    LengthControl,
+    MetricChange,
+    Pairing,
+    SideStats,
+    Summary,
+)
+from ifdkit.errors import UsageError
+from ifdkit.gate import parse_condition, value_of
+
+IFD = MetricChange(
+    before=SideStats(n=40, mean=0.5, median=0.4, sd=0.1, geometric_mean=0.45),
+    after=SideStats(n=40, mean=0.7, median=0.6, sd=0.1, geometric_mean=0.65),
+    change=Change(
+        mean=0.21,
+        median=0.19,
+        p=0.001,
+        p_holm=0.01,
+        effect=0.8,
+        share_up=0.9,
+        share_unchanged=0.05,
+        mean_ci95=(0.1, 0.3),
+    ),
+    distance=Distance(ks=0.35, wasserstein=0.2),
+)
+UNDEFINED = MetricChange(
+    before=SideStats(n=2), after=SideStats(n=2), change=Change(), distance=Distance()
+)
+CONTROL = LengthControl(
+    min_tokens=8, n_pairs=39, raw_change=0.19, common_length_change=0.05, overlap=0.5, window=64
+)
+SUMMARY = Summary(
+    schema="ifdkit.comparison/1",
+    version="0",
+    created="",
+    command="",
+    before={},
+    after={},
+    name_before="a",
+    name_after="b",
+    pairing=Pairing(by="id", n_pairs=40, unmatched_before=3, unmatched_after=2, ambiguous=1),
+    headline="",
+    metrics={"ifd": IFD, "coherence": UNDEFINED},
+    length_control={"ifd": CONTROL},
+    findings=(
+        Finding(kind="refusal", side="before", count=4, share=0.1, text=""),
+        Finding(kind="refusal", side="after", count=7, share=0.05, text=""),
+    ),
+)
+
+VALUES = {
+    "ifd.mean_change": 0.21,
+    "ifd.median_change": 0.19,
+    "ifd.mean_before": 0.5,
+    "ifd.mean_after": 0.7,
+    "ifd.median_before": 0.4,
+    "ifd.median_after": 0.6,
+    "ifd.geometric_mean_before": 0.45,
+    "ifd.geometric_mean_after": 0.65,
+    "ifd.p": 0.001,
+    "ifd.p_holm": 0.01,
+    "ifd.effect": 0.8,
+    "ifd.share_up": 0.9,
+    "ifd.share_unchanged": 0.05,
+    "ifd.ks": 0.35,
+    "ifd.wasserstein": 0.2,
+    "ifd.n": 40,
+    "coherence.median_change": None,
+    "length_control.ifd.raw_change": 0.19,
+    "length_control.ifd.common_length_change": 0.05,
+    "length_control.ifd.share_due_to_length": None,
+    "length_control.ifd.overlap": 0.5,
+    "length_control.ifd.n_pairs": 39,
+    "length_control.ifd.window": 64,
+    "findings.refusal.count": 7,
+    "findings.refusal.share": 0.1,
+    "findings.shared_opening.count": 0,
+    "pairing.n_pairs": 40,
+    "pairing.unmatched_before": 3,
+    "pairing.unmatched_after": 2,
+    "pairing.ambiguous": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), VALUES.items())
+def test_every_name_finds_its_number(name: str, value: float | None) -> None:
+    assert value_of(name, SUMMARY) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [
+        ("ifd.n < 40", False),
+        ("ifd.n <= 40", True),
+        ("ifd.n > 40", False),
+        ("ifd.n >= 40", True),
+        ("ifd.n == 40", True),
+        ("ifd.n != 40", False),
+        ("ifd.n<41", True),
+        ("  ifd.median_change   >  -1.5e-3 ", True),
+        ("ifd.median_change > +.1", True),
+        ("ifd.median_change < 0", False),
+        ("ifd.n > 10 and ifd.p_holm < 0.05", True),
+        ("ifd.n > 10 AND ifd.p_holm > 0.05", False),
+        ("ifd.n > 100 and ifd.p_holm < 0.05", False),
+        ("findings.refusal.share >= 0.1 and pairing.unmatched_after > 0", True),
+    ],
+)
+def test_conditions(text: str, fails: bool) -> None:
+    assert (parse_condition(text).check(SUMMARY) is not None) == fails
+
+
+def test_the_reason_shows_the_actual_numbers() -> None:
+    reason = parse_condition("ifd.median_change > 0 and ifd.p < 0.05").check(SUMMARY)
+    assert reason == (
+        "--fail-if 'ifd.median_change > 0 and ifd.p < 0.05':"
+        " ifd.median_change is 0.19 and ifd.p is 0.001"
+    )
+
+
+def test_an_undefined_number_fails_the_gate() -> None:
+    reason = parse_condition("coherence.p < 0.05").check(SUMMARY)
+    assert reason is not None
+    assert "coherence.p is undefined here, so coherence.p < 0.05 cannot be ruled out" in reason
+    assert parse_condition("coherence.p >= 0.05").check(SUMMARY) is not None
+    assert parse_condition("coherence.p < 0.05 and ifd.n == 40").check(SUMMARY) is not None
+
+
+def test_findings_that_nobody_looked_for_are_undefined_not_none() -> None:
+    blind = replace(SUMMARY, findings=(), texts_compared=False)
+    reason = parse_condition("findings.refusal.count > 10").check(blind)
+    assert reason is not None
+    assert "findings.refusal.count is undefined here" in reason
+    assert parse_condition("findings.refusal.count > 10").check(SUMMARY) is None
+
+
+def test_a_guard_that_is_false_keeps_an_undefined_number_out() -> None:
+    """Negative control: what cannot be true whatever the undefined number is does not fail."""
+    assert parse_condition("coherence.n > 10 and coherence.p < 0.05").check(SUMMARY) is None
+
+
+def test_nan_is_undefined_too() -> None:
+    metrics = {"ifd": replace(IFD, change=replace(IFD.change, median=math.nan))}
+    assert parse_condition("ifd.median_change < 0").check(replace(SUMMARY, metrics=metrics))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a comparison such as 'ifd.median_change < 0'"),
+        ("ifd.median_change", "is not a comparison"),
+        ("ifd.median_change < nan", "is not a comparison"),
+        ("ifd.median_change < 0 or ifd.n < 3", "is not a comparison"),
+        ("ifd.n < 3 and", "is not a comparison"),
+        ("ifd.n = 3", "is not a comparison"),
+        ("0 < ifd.n", "is not a comparison"),
+        ("__import__('os').system('true') < 0", "is not a comparison"),
+        ("ifd < 0", "names no number: write METRIC.STATISTIC"),
+        ("a.b.c < 0", "names no number"),
+        ("ifd.medain_change < 0", "is no statistic; there are mean_change, median_change"),
+        ("idf.median_change < 0", "is no metric; there are instruction_tokens, response_tokens"),
+        ("id.n < 0", "is no metric"),
+        ("length_control.ifd.sentence < 0", "is no estimate; there are min_tokens, n_pairs"),
+        ("length_control.ifd.raw_ci95 < 0", "is no estimate"),
+        ("findings.refusals.count > 0", "is no kind of finding; there are prompt_leak, shared"),
+        ("findings.refusal.text > 0", "is no number of a finding; there are count, share"),
+        ("pairing.by == 0", "is no count of pairs; there are n_pairs, unmatched_before"),
+        ("pairing.__class__ == 0", "is no count of pairs"),
+    ],
+)
+def test_what_no_summary_has_is_refused_before_scoring(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match="--fail-if") as caught:
+        parse_condition(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rifd.mean_change < 0", "is no compared metric; there are ifd, coherence"),
+        ("length_control.rifd.raw_change < 0", "is no metric with length control; there are ifd"),
+    ],
+)
+def test_what_this_summary_lacks_is_refused(text: str, message: str) -> None:
+    condition = parse_condition(text)
+    with pytest.raises(UsageError) as caught:
+        condition.check(SUMMARY)
+    assert message in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    try:
+        condition = parse_condition(text)
+    except UsageError:
+        return
+    assert condition.comparisons
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_can_be_compared_with(number: float) -> None:
+    found = parse_condition(f"ifd.mean_change < {number!r}").check(SUMMARY)
+    assert (found is not None) == (number > 0.21)

@@ -1,0 +1,483 @@
+"""The report of a comparison: what stands in it, what must not, and how large it can get."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ifdkit.compared import Change, ExploredPair, Finding, LengthControl, MetricChange, Summary
+from ifdkit.errors import OutputError
+from ifdkit.report import figures
+from ifdkit.report.explorer import MOST_BYTES, explorer_data
+from ifdkit.report.html import render_html
+from ifdkit.report.latex import render_latex
+from ifdkit.report.markdown import MOST_CHARACTERS, render_markdown
+from ifdkit.report.result import ComparisonResult
+from ifdkit.report.scales import axis_of
+from ifdkit.report.terminal_comparison import print_comparison
+from ifdkit.report.wording import (
+    PAPER_FIELDS,
+    interval,
+    p_value,
+    percent,
+    sentence,
+    signed,
+    value,
+    wording,
+)
+from tests.report_fixtures import (
+    FIELDS,
+    make_explored,
+    make_summary,
+    rows_frame,
+    with_text_everywhere,
+)
+
+FILES = {"index.html", "summary.json", "report.md", "table.tex", "rows.parquet"}
+MB = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return rows_frame(200)
+
+
+@pytest.fixture(scope="module")
+def summary(rows: pd.DataFrame) -> Summary:
+    return make_summary(rows)
+
+
+@pytest.fixture(scope="module")
+def explored(rows: pd.DataFrame) -> tuple[ExploredPair, ...]:
+    return make_explored(rows, 30)
+
+
+@pytest.fixture(scope="module")
+def page(summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]) -> str:
+    return render_html(summary, rows, explored)
+
+
+def data_of(page: str) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def terminal(summary: Summary, width: int = 80, folder: Path | None = None) -> str:
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        print_comparison(summary, folder, console=console)
+    return captured.get()
+
+
+# ---- the page
+
+
+def test_the_page_says_what_matters_first(page: str, summary: Summary) -> None:
+    sentence = summary.length_control["ifd"].sentence
+    places = [page.index(part) for part in ("<main", summary.headline, sentence, "<table")]
+    assert places == sorted(places)
+    assert summary.warnings[0] in page
+
+
+def test_every_metric_has_a_row_two_distributions_and_a_paired_change(
+    page: str, summary: Summary
+) -> None:
+    for field in summary.metrics:
+        assert f'<th scope="row">{wording(field).label}' in page
+        assert f'id="dist-{field}-title"' in page
+        assert f'id="change-{field}-title"' in page
+    table = page[page.index('id="table"') : page.index('id="length"')]
+    change = summary.metrics["ifd"].change
+    for text in (signed(change.median), interval(change.mean_ci95), percent(change.share_up)):
+        assert text in table
+    assert "another model’s numbers" in table
+    assert "49.2" in table
+    assert "377.2" in table, "with the digits it was published with"
+
+
+def test_paper_fields_come_in_the_order_of_the_paper() -> None:
+    assert tuple(FIELDS[:8]) == PAPER_FIELDS
+
+
+def test_undefined_numbers_are_dashes_and_never_nan(rows: pd.DataFrame, summary: Summary) -> None:
+    nothing = replace(summary.metrics["ifd"], change=Change())
+    summary = replace(
+        summary,
+        metrics={**summary.metrics, "ifd": nothing},
+        length_control={"ifd": LengthControl(min_tokens=5, n_pairs=0)},
+    )
+    for text in (
+        render_html(summary, rows),
+        render_markdown(summary),
+        render_latex(summary),
+        terminal(summary),
+    ):
+        shown = re.sub(r"<head>.*</head>", "", text, flags=re.S)
+        assert not re.search(r"\b(nan|None|NaN|inf)\b", shown.replace("null", ""))
+
+
+def test_a_metric_without_any_pair_is_said_in_words(rows: pd.DataFrame, summary: Summary) -> None:
+    empty = rows.assign(coherence_before=np.nan)
+    page = render_html(summary, empty)
+    assert "No pair has this number on both sides." in page
+    assert 'id="dist-coherence-title"' not in page
+    assert "No pair has this number on both sides." not in render_html(summary, rows)
+
+
+def test_what_was_not_looked_for_is_not_said_to_be_absent(
+    rows: pd.DataFrame, summary: Summary
+) -> None:
+    looked = render_html(replace(summary, findings=()), rows)
+    assert "were found" in looked
+    blind = render_html(replace(summary, findings=(), texts_compared=False), rows)
+    assert "were found" not in blind
+    assert "Not looked for: the texts of both sides were not to be had." in blind
+
+
+def test_a_page_of_almost_nothing(rows: pd.DataFrame, summary: Summary) -> None:
+    """No metric, no finding, no warning, nothing to explore, nothing on length."""
+    bare = replace(
+        summary,
+        metrics={},
+        length_control={},
+        findings=(),
+        reference=(),
+        warnings=(),
+        statuses={},
+    )
+    page = render_html(bare, rows.iloc[:0])
+    assert summary.headline in page
+    assert "No rows were chosen" in page
+    assert render_markdown(bare)
+    assert render_latex(bare)
+    assert terminal(bare)
+
+
+@pytest.mark.parametrize("n", [1, 31])
+def test_figures_of_few_and_of_equal_pairs(n: int) -> None:
+    rows = rows_frame(n)
+    for field in FIELDS:
+        rows[f"{field}_after"] = rows[f"{field}_before"]
+    metric = make_summary(rows_frame(20)).metrics["ifd"]
+    for field in FIELDS:
+        drawn = figures.distributions(rows, field, metric)
+        assert (drawn is None) == (not len(rows[f"{field}_before"].dropna()))
+        figures.paired_change(rows, field, metric)
+    assert figures.against_length(rows)
+
+
+def test_many_pairs_become_hexagons(rows: pd.DataFrame) -> None:
+    few, many = figures.against_length(rows), figures.against_length(rows_frame(4000))
+    assert few
+    assert many
+    assert "<use" in few[0].svg
+    assert f"{len(rows) - 4:,} pairs" in few[0].svg  # four have no IFD
+    assert len(many[0].svg) < 250_000
+
+
+def test_an_axis_counts_what_it_leaves_out() -> None:
+    column = np.concatenate([np.linspace(0, 1, 1000), [1e6, -1e6]])
+    axis = axis_of((column,), is_log=False)
+    assert axis.high < 2
+    assert axis.beyond(column) == int(((column < axis.low) | (column > axis.high)).sum()) >= 2
+    assert axis.beyond(column[1:1000]) < 12
+
+
+def test_figures_are_the_same_each_time(summary: Summary, rows: pd.DataFrame) -> None:
+    first, second = (figures.distributions(rows, "ifd", summary.metrics["ifd"]) for _ in range(2))
+    assert first == second
+
+
+def test_figures_take_their_colours_from_the_page(page: str) -> None:
+    """No colour, style or font of their own; text is text."""
+    for svg in re.findall(r"<svg.*?</svg>", page, re.S):
+        assert not re.search(r'(fill|stroke)="#', svg)
+        assert not re.search(r"style=|<style|font-family|<image|xmlns", svg)
+        assert "<text" in svg
+        assert 'role="img"' in svg
+        assert re.search(r"<title.*</title><desc.*</desc>", svg)
+
+
+def test_ids_occur_once(page: str) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_references_within_figures_lead_somewhere(page: str) -> None:
+    ids = set(re.findall(r'\sid="([^"]+)"', page))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= ids
+
+
+# ---- nothing is fetched
+
+
+def test_the_policy_names_the_very_script_and_style(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy
+    text = policy[1].replace("&#39;", "'")
+    assert text.startswith("default-src 'none'; ")
+    for tag in ("script", "style"):
+        inline = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        assert len(inline) == 1
+        digest = base64.b64encode(hashlib.sha256(inline[0].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}';" in text
+    assert "unsafe" not in text
+    assert not re.search(r"<[^>]+\sstyle=", page), "the policy would refuse it"
+    assert not re.search(r"<[^>]+\son\w+=", page)
+
+
+def test_no_address_but_in_plain_text(page: str) -> None:
+    assert "http" not in page.replace("http-equiv", "")
+    assert not re.search(r'(src|href|action)="(?!#|data:,")', page)
+    assert not re.search(r"@import|url\((?!#)", page)
+
+
+# ---- the explorer's data
+
+
+def test_the_explorer_holds_the_pairs(page: str, explored: tuple[ExploredPair, ...]) -> None:
+    data = data_of(page)
+    assert [pair["before"]["id"] for pair in data["pairs"]] == [one.before.id for one in explored]
+    first, side = data["pairs"][0]["after"], explored[0].after
+    assert "".join(first["tokens"]) == side.response
+    assert first["nats"][0] is None
+    assert first["nats"][1] == pytest.approx(side.tokens[1].nll, abs=0.05)
+    assert first["numbers"][6] == side.numbers["ifd"]  # None here: undefined
+    assert data["pairs"][0]["before"]["numbers"][6] == pytest.approx(
+        explored[0].before.numbers["ifd"], rel=1e-4
+    )
+
+
+def test_what_lies_beyond_the_scored_tokens_is_shown_unshaded(
+    explored: tuple[ExploredPair, ...],
+) -> None:
+    side = explored[0].before
+    short = replace(explored[0], before=replace(side, tokens=side.tokens[:3]))
+    data = json.loads(explorer_data([short], FIELDS, has_text=True).json)
+    shown = data["pairs"][0]["before"]
+    assert "".join(shown["tokens"]) == side.response
+    assert shown["nats"][3:] == [None]
+
+
+def test_long_texts_are_cut_at_a_stated_length(explored: tuple[ExploredPair, ...]) -> None:
+    long = replace(explored[0].before, response="x" * 10_000, tokens=())
+    found = explorer_data([replace(explored[0], before=long)], FIELDS, has_text=True)
+    shown = json.loads(found.json)["pairs"][0]["before"]["response"]
+    assert shown == "x" * found.characters + "…"
+
+
+@pytest.mark.parametrize("letter", ["\U0001f600", "\0", "<"])
+def test_the_explorer_is_bounded_whatever_the_texts(
+    letter: str, summary: Summary, explored: tuple[ExploredPair, ...]
+) -> None:
+    _, pairs = with_text_everywhere(summary, explored * 11, lambda _: letter * 10_000)
+    found = explorer_data(pairs, FIELDS, has_text=True)
+    assert len(found.json.encode()) <= MOST_BYTES
+    assert found.n_pairs == 300
+
+
+@pytest.mark.long
+def test_the_page_is_bounded_whatever_the_texts(
+    summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
+) -> None:
+    hostile, pairs = with_text_everywhere(summary, explored, lambda _: "<" * 20_000)
+    crowded = replace(hostile, findings=hostile.findings * 200, warnings=hostile.warnings * 500)
+    page = render_html(crowded, rows, pairs * 11)
+    assert MB < len(page.encode()) < 3 * MB
+
+
+@pytest.mark.long
+def test_a_page_of_a_million_pairs(explored: tuple[ExploredPair, ...]) -> None:
+    rows = rows_frame(1_000_000)
+    summary = make_summary(rows)
+    page = render_html(summary, rows, (explored * 10)[:300])
+    assert len(page.encode()) < 3 * MB
+
+
+@pytest.mark.long
+def test_the_size_does_not_grow_with_the_rows(summary: Summary, rows: pd.DataFrame) -> None:
+    """What is drawn is bins, hexagons and at most MOST_POINTS points."""
+    sizes = [len(render_html(summary, rows_frame(n))) for n in (1400, 20_000, 60_000)]
+    assert max(sizes) < 0.9 * MB
+    assert sizes[2] < 1.2 * sizes[1]
+
+
+# ---- files
+
+
+def test_saving_writes_every_form(
+    tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
+) -> None:
+    result = ComparisonResult(summary, rows, explored)
+    folder = result.save(tmp_path / "a" / "b")
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert pd.read_parquet(folder / "rows.parquet").equals(rows)
+    saved = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert saved == json.loads(json.dumps(asdict(summary)))
+    assert saved["metrics"]["ifd"]["change"]["median_ci95"] == list(
+        summary.metrics["ifd"].change.median_ci95 or ()
+    )
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result.save(folder)
+    assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, summary: Summary, rows: pd.DataFrame
+) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError, match=r"cannot make .*taken"):
+        ComparisonResult(summary, rows).save(tmp_path / "taken")
+
+
+def test_an_id_that_is_no_text_is_spelt_out(
+    tmp_path: Path, summary: Summary, rows: pd.DataFrame
+) -> None:
+    odd = rows.assign(id=pd.Series(["\udc80", *rows["id"][1:]], dtype=object))
+    folder = ComparisonResult(summary, odd).save(tmp_path)
+    assert pd.read_parquet(folder / "rows.parquet")["id"][0] == "\\udc80"
+
+
+def test_no_text_means_no_text(
+    tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
+) -> None:
+    secret = "SENTINEL-" + "7f3a"
+    places = ("instruction", "response", "token", "example", "finding.text")
+
+    def text(place: str) -> str:
+        return secret if place.endswith(places) else "plain"
+
+    planted = with_text_everywhere(summary, explored, text)
+    result = ComparisonResult(planted[0], rows, planted[1])
+    bare = result.save(tmp_path / "bare", text=False)
+    for path in bare.iterdir():
+        assert secret.encode() not in path.read_bytes(), path.name
+    page = (bare / "index.html").read_text()
+    assert "this report holds no text of the datasets" in page
+    assert data_of(page)["has_text"] is False
+    assert data_of(page)["pairs"][0]["before"]["numbers"][6] is not None
+    # The sentinel does show where text is allowed: the test can fail.
+    full = result.save(tmp_path / "full")
+    shown = {path.name for path in full.iterdir() if secret.encode() in path.read_bytes()}
+    assert shown == {"index.html", "summary.json", "report.md"}
+
+
+def test_texts_of_one_side_alone_stay_out(
+    tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
+) -> None:
+    """The page says that it holds no text, whoever asked for that."""
+    text = explored[0].before.instruction
+    result = ComparisonResult(summary, rows, explored, has_text=False)
+    page = (result.save(tmp_path / "one-sided") / "index.html").read_text()
+    assert "this report holds no text of the datasets" in page
+    assert {pair["before"]["instruction"] for pair in data_of(page)["pairs"]} == {""}
+    assert text  # the test can fail
+
+
+def test_no_text_holds_for_every_string_of_a_pair(explored: tuple[ExploredPair, ...]) -> None:
+    """A field added to an explored side later must be thought of: only these may hold strings."""
+    side = explored[0].before
+    strings = {name for name in side.__slots__ if isinstance(getattr(side, name), str)}
+    assert strings == {"id", "status", "instruction", "response"}
+    finding = Finding(kind="", side="both", count=0, share=0.0, text="")
+    names = {name for name in finding.__slots__ if isinstance(getattr(finding, name), str | tuple)}
+    assert names == {"kind", "side", "text", "row_ids", "examples"}
+
+
+# ---- Markdown, LaTeX, terminal
+
+
+def test_markdown_is_short_and_says_the_same(summary: Summary) -> None:
+    text = render_markdown(summary)
+    assert len(text) < 6000
+    assert summary.headline in text
+    assert summary.length_control["ifd"].sentence in text
+    assert "Here is a new and more detailed answer:" in text
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in table[: len(FIELDS) + 1]}) == 1
+    assert len([line for line in table if line.startswith("| IFD |")]) == 1
+
+
+def test_markdown_fits_a_comment_whatever_comes_in(summary: Summary) -> None:
+    finding = replace(summary.findings[0], text="`|" * 5000, row_ids=("*" * 500,) * 50)
+    crowded = replace(
+        summary,
+        findings=(finding,) * 500,
+        warnings=("[" * 9000,) * 100,
+        headline="_" * 9000,
+        name_before="`" * 9000,
+        command="`" * 9000,
+        reference=summary.reference * 50,
+    )
+    text = render_markdown(crowded)
+    assert len(text) <= MOST_CHARACTERS
+    assert "more in summary.json" in text
+
+
+def test_latex_is_a_whole_booktabs_table(summary: Summary) -> None:
+    text = render_latex(summary)
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:-1]
+    assert len(body) == len(summary.metrics)
+    assert {re.sub(r"\\[&%]", "", line).count("&") for line in body} == {9}
+    assert all(line.endswith("\\\\") for line in body)
+    assert "$-$" in text
+    assert "−" not in text
+    for opened, closed in (("{", "}"), ("\\begin", "\\end")):
+        assert text.count(opened) == text.count(closed)
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_the_terminal_keeps_to_its_width(width: int, summary: Summary, tmp_path: Path) -> None:
+    text = terminal(summary, width)
+    assert max(map(len, text.splitlines())) <= width
+    for field in summary.metrics:
+        assert wording(field).short in text, "in one line"
+    joined = " ".join(text.split())
+    assert summary.headline in joined
+    assert summary.length_control["ifd"].sentence in joined
+    assert "Here is a new and more detailed answer:" in joined
+    mean = f"({value(summary.metrics['ifd'].before.mean)})"
+    assert (mean in text) == (width >= 110), "means where there is room"
+    assert str(tmp_path) in terminal(summary, width, tmp_path).replace("\n", "")
+
+
+def test_wordings() -> None:
+    assert [signed(x) for x in (None, 0.0, 0.294, -0.0512, 312.4, -1234.5, 0.00054, 3e-6, 0.9)] == [
+        "–",
+        "0",
+        "+0.29",
+        "−0.051",
+        "+312",
+        "−1,234",
+        "+0.0005",
+        "0.0000",
+        "+0.90",
+    ]
+    assert interval((-0.01, 0.2)) == "−0.010 to +0.20"
+    assert [p_value(p) for p in (None, 1e-9, 0.0314, 1.0)] == ["–", "< 0.001", "0.031", "1.000"]
+    assert [percent(x) for x in (None, 0.0, 0.004, 0.63)] == ["–", "0 %", "0.4 %", "63 %"]
+    assert [sentence(x) for x in ("a note", "A note.", "")] == ["A note.", "A note.", ""]
+    assert wording("something_new").label == "something_new"
+    assert max(len(wording(field).short) for field in FIELDS) <= 18
+
+
+def test_a_metric_that_is_not_known_is_drawn_by_its_name(
+    summary: Summary, rows: pd.DataFrame
+) -> None:
+    metric: MetricChange = summary.metrics["ifd"]
+    wide = rows.assign(novel_before=rows["ifd_before"], novel_after=rows["ifd_after"])
+    page = render_html(replace(summary, metrics={"novel": metric}), wide)
+    assert '<h3 id="m-novel">novel</h3>' in page
+    assert 'id="dist-novel-title"' in page

@@ -1,0 +1,348 @@
+"""The report in a real browser with the network off: it works, fetches nothing, and all can use it.
+
+Needs what `make browser-tools` installs; skips without.  A viewport of 390 pixels is a phone's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ifdkit.report.result import ComparisonResult
+from tests.conftest import ROOT
+from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
+
+pytestmark = [pytest.mark.browser, pytest.mark.long]
+
+AXE = ROOT / ".browser" / "node_modules" / "axe-core" / "axe.min.js"
+PHONE, DESK = (390, 844), (1280, 900)
+N_EXPLORED = 40
+
+
+@dataclass
+class Opened:
+    """A page, and what it said and asked for while it was open."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def texts(self, selector: str) -> list[str]:
+        found: list[str] = self.page.locator(selector).all_inner_texts()
+        return found
+
+    def column(self, n: int) -> list[str]:
+        """The n-th column of the explorer, as shown."""
+        return self.texts(f"#pairs tr.pair > :nth-child({n})")
+
+    @property
+    def count(self) -> str:
+        text: str = self.page.locator("#count").inner_text()
+        return text
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs `make browser-tools`")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium: `make browser-tools`")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = rows_frame(400)
+    result = ComparisonResult(make_summary(rows), rows, make_explored(rows, N_EXPLORED))
+    return result.save(tmp_path_factory.mktemp("report")) / "index.html"
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Opened]]:
+    """Open a file in a fresh context with no network; complaints and requests fail the test."""
+    visited: list[Opened] = []
+    contexts = []
+
+    def open_page(path: Path, size: tuple[int, int] = DESK, theme: str = "light") -> Opened:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True
+        )
+        contexts.append(context)
+        opened = Opened(context.new_page())
+        opened.page.on(
+            "console",
+            lambda message: (
+                opened.complaints.append(message.text)
+                if message.type in {"error", "warning"}
+                else None
+            ),
+        )
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(path.as_uri())
+        visited.append(opened)
+        return opened
+
+    yield open_page
+    for opened in visited:
+        asked = [url for url in opened.requests if url != "data:,"]
+        assert len(asked) == 1, "the file itself and nothing else"
+        assert asked[0].startswith("file:")
+        assert opened.complaints == []
+    for context in contexts:
+        context.close()
+
+
+def shown_number(text: str) -> float:
+    return float(text.replace("−", "-").replace(",", ""))
+
+
+def test_the_recorder_hears_a_request_and_an_error(browser: Any, tmp_path: Path) -> None:
+    """Negative control: what the fixture listens for is heard."""
+    page = tmp_path / "bad.html"
+    page.write_text("<img src='other.png'><script>nowhere()</script>")
+    tab = browser.new_context(offline=True).new_page()
+    heard: list[str] = []
+    tab.on("request", lambda request: heard.append(request.url))
+    tab.on("pageerror", lambda error: heard.append(str(error)))
+    tab.goto(page.as_uri())
+    assert any(url.endswith("other.png") for url in heard)
+    assert any("nowhere" in text for text in heard)
+    tab.context.close()
+
+
+def test_the_policy_refuses_what_is_put_in(browser: Any, report: Path, tmp_path: Path) -> None:
+    """A script and an image planted in the file do nothing."""
+    bad = tmp_path / "planted.html"
+    planted = "<script>document.title = 'owned'</script><img src='other.png'></body>"
+    bad.write_text(report.read_text().replace("</body>", planted))
+    tab = browser.new_context(offline=True).new_page()
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto(bad.as_uri())
+    assert "owned" not in tab.title()
+    assert sum("Content Security Policy" in text for text in said) >= 2
+    tab.context.close()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_nothing_is_wider_than_the_screen(
+    size: tuple[int, int], report: Path, visit: Callable[..., Opened]
+) -> None:
+    opened = visit(report, size)
+    opened.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    opened.page.locator(".opener").first.click()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    small = opened.page.evaluate(
+        "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(small) >= 9, "text of figures stays readable"
+
+
+def test_sorting(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report)
+    opened.page.locator("#more").click()
+    heads = opened.page.locator("#heads th")
+    assert opened.texts("#heads button")[:4] == ["Row", "Before", "After", "Change"]
+    assert heads.nth(3).get_attribute("aria-sort") is None
+    heads.nth(3).locator("button").click()
+    assert heads.nth(3).get_attribute("aria-sort") == "descending"
+    column = opened.column(4)
+    assert len(column) == N_EXPLORED - 15 == 25, "sorting begins again at the top"
+    defined = [shown_number(text) for text in column if text != "–"]
+    assert defined == sorted(defined, reverse=True)
+    heads.nth(3).locator("button").press("Enter")
+    assert heads.nth(3).get_attribute("aria-sort") == "ascending"
+    defined = [shown_number(text) for text in opened.column(4) if text != "–"]
+    assert defined == sorted(defined)
+    opened.page.locator("#more").click()
+    assert opened.column(4)[-1] == "–", "undefined comes last either way"
+    heads.nth(0).locator("button").click()
+    assert heads.nth(3).get_attribute("aria-sort") is None
+    assert [int(text.split()[-1]) for text in opened.column(1)] == list(range(25))
+
+
+def test_every_column_sorts(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report)
+    buttons = opened.page.locator("#heads button")
+    assert buttons.count() == 9
+    for i in range(buttons.count()):
+        buttons.nth(i).click()
+        sorted_by = opened.page.locator("#heads th[aria-sort]")
+        assert sorted_by.count() == 1
+        assert sorted_by.inner_text().startswith(buttons.nth(i).inner_text())
+
+
+def test_filtering(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report)
+    opened.page.locator("#direction").select_option("up")
+    rising = int(re.findall(r"of (\d+)", opened.count)[0])
+    assert 0 < rising < N_EXPLORED
+    assert all(text.startswith("+") for text in opened.column(4))
+    opened.page.locator("#why").select_option("random")
+    assert set(opened.column(8)) == {"random"}
+    assert int(re.findall(r"of (\d+)", opened.count)[0]) < rising
+    opened.page.locator("#direction").select_option("")
+    opened.page.locator("#why").select_option("")
+    options = opened.texts("#status option")
+    assert options[0] == "any"
+    opened.page.locator("#status").select_option(options[-1])
+    assert set(opened.column(7)) == {options[-1]}
+    opened.page.locator("#metric").select_option(label="Coherence")
+    assert all(-1 <= shown_number(text) <= 1 for text in opened.column(2))
+
+
+def test_searching(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report)
+    opened.page.locator("#search").fill("MOON shape")
+    assert opened.count.startswith("8 of 8 matching pairs shown, out of 40")
+    opened.page.locator("#search").press("Enter")
+    opened.page.locator("#search").fill("no such words")
+    assert opened.count.startswith("0 of 0")
+    opened.page.locator("#search").fill("")
+    assert opened.count.startswith("25 of 40")
+    finder = opened.page.locator("button.find", has_text="row-9").first
+    finder.click()
+    assert opened.count.startswith("1 of 1")
+    assert opened.column(1)[0].endswith("9")
+    assert opened.page.evaluate("document.activeElement.id") == "search"
+
+
+def test_a_pair_opens_side_by_side_by_keyboard(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report)
+    opener = opened.page.locator(".opener").nth(1)
+    opener.focus()
+    opener.press("Enter")
+    assert opener.get_attribute("aria-expanded") == "true"
+    before, after = (opened.page.locator(".side").nth(i) for i in (0, 1))
+    assert "The moon does not change." in before.inner_text()
+    assert "Here is a new and more detailed answer:" in after.inner_text()
+    tops = opened.page.evaluate(
+        "[...document.querySelectorAll('.side')].map(one => one.getBoundingClientRect().top)"
+    )
+    assert tops[0] == tops[1], "beside each other"
+    shades = {
+        name
+        for span in after.locator(".text span").all()
+        for name in (span.get_attribute("class") or "").split()
+    }
+    assert {"s0", "s1", "s2", "unscored"} <= shades <= {*(f"s{i}" for i in range(6)), "unscored"}
+    opener.press("Enter")
+    assert opened.page.locator(".side").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_theme_follows_the_system_and_the_button(
+    theme: str, report: Path, visit: Callable[..., Opened]
+) -> None:
+    opened = visit(report, theme=theme)
+
+    def ground() -> str:
+        colour: str = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return colour
+
+    def is_dark() -> bool:
+        return int(re.findall(r"\d+", ground())[0]) < 128
+
+    assert is_dark() == (theme == "dark")
+    opened.page.locator("#theme").click()
+    assert is_dark() == (theme == "light")
+    opened.page.locator("#theme").click()
+    assert is_dark() == (theme == "dark")
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(
+    theme: str, size: tuple[int, int], report: Path, visit: Callable[..., Opened]
+) -> None:
+    if not AXE.exists():
+        pytest.skip("needs axe-core: `make browser-tools`")
+    opened = visit(report, size, theme)
+    opened.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    opened.page.locator(".opener").nth(1).click()
+    # The page's own policy refuses foreign scripts, so axe comes in through the debugger.
+    opened.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = opened.page.evaluate("axe.run(document)")
+    assert len(found["passes"]) > 20, "axe has looked"
+    assert grave_violations(found) == []
+
+
+def grave_violations(found: Any) -> list[tuple[str, str]]:
+    """Rule and first element of each serious or critical violation."""
+    return [
+        (one["id"], one["nodes"][0]["html"])
+        for one in found["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_axe_finds_what_is_broken(report: Path, visit: Callable[..., Opened]) -> None:
+    """Negative control: a name taken away and a text made pale are both found."""
+    if not AXE.exists():
+        pytest.skip("needs axe-core: `make browser-tools`")
+    opened = visit(report)
+    opened.page.evaluate("document.getElementById('theme').textContent = ''")
+    opened.page.evaluate("document.querySelector('.lead').style.color = '#ddd'")
+    opened.page.evaluate(AXE.read_text(encoding="utf-8"))
+    rules = {rule for rule, _ in grave_violations(opened.page.evaluate("axe.run(document)"))}
+    assert rules == {"button-name", "color-contrast"}
+
+
+def test_hostile_text_stays_text(tmp_path: Path, visit: Callable[..., Opened]) -> None:
+    attack = "</script><img src=x onerror=\"document.title='owned'\"><script>1</script>\u202e"
+    rows = rows_frame(30)
+    summary, pairs = with_text_everywhere(
+        make_summary(rows), make_explored(rows, 3), lambda _: attack
+    )
+    opened = visit(ComparisonResult(summary, rows, pairs).save(tmp_path) / "index.html")
+    opened.page.locator(".opener").first.click()
+    assert opened.page.title().startswith("</script><img")
+    assert opened.page.locator("img").count() == 0
+    text = opened.page.locator(".side .text").first.inner_text()
+    assert text == attack.replace("\u202e", "\\u202e")
+
+
+def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Callable[..., Opened]) -> None:
+    rows = rows_frame(60)
+    result = ComparisonResult(make_summary(rows), rows, make_explored(rows, 5))
+    opened = visit(result.save(tmp_path, text=False) / "index.html")
+    assert "Instruction" not in opened.texts("#heads button")
+    opened.page.locator(".opener").first.click()
+    assert opened.page.locator(".side").count() == 2
+    assert opened.page.locator(".side .text").count() == 0
+
+
+def test_it_prints(report: Path, visit: Callable[..., Opened]) -> None:
+    opened = visit(report, theme="dark")
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    ink = opened.page.evaluate("getComputedStyle(document.body).color")
+    assert int(re.findall(r"\d+", ink)[0]) < 80, "dark ink on paper, whatever the screen's theme"
+    assert not opened.page.locator("#theme").is_visible()
+    assert opened.page.locator("#table table").first.is_visible()
+    published = opened.page.locator("table.published")
+    assert not published.is_visible()
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert published.is_visible(), "what is folded on the screen is printed too"
+
+
+def test_without_javascript_all_but_the_explorer_is_there(browser: Any, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    tab = context.new_page()
+    tab.goto(report.as_uri())
+    assert tab.locator("#table table").first.is_visible()
+    assert tab.locator("svg").first.is_visible()
+    assert tab.locator("noscript").inner_text().startswith("The rows need JavaScript")
+    assert not tab.locator("#explorer").is_visible()
+    context.close()
