@@ -4,7 +4,8 @@
 
 Every run is the command itself in a process of its own with a fresh store: reading, tokenising,
 loading, scoring, storing and writing.  Rows are cut from the real ones and numbered, so that none
-is like another.  Writes `reports/growth.md`.
+is like another.  Writes `reports/growth-rows.md`, `…-length.md` and `…-twice.md`; `--only` takes
+one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import machine
 
 Row = dict[str, str]
 ROWS = (1_000, 4_000, 16_000)
@@ -138,28 +140,26 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", choices=["rows", "length", "twice"])
     parser.add_argument("--dtype", default="bfloat16", help="of the first two; the third: auto")
-    parser.add_argument("--output", type=Path, default=Path("reports/growth.md"))
+    parser.add_argument("--output", type=Path, default=Path("reports"), help="folder")
     arguments = parser.parse_args()
     source = json.loads(arguments.data.read_bytes())
     passes = ["--metrics", "ifd", "--dtype", arguments.dtype]
     parts = {
-        "rows": ("By rows", by_rows, passes),
-        "length": ("By length of the response", by_length, [*passes, "--max-length", "2048"]),
+        "rows": (f"Cost by rows, of {_WORDS_A_ROW} real words a side", by_rows, passes),
+        "length": ("Cost by length of the response", by_length, [*passes, "--max-length", "2048"]),
         "twice": ("A second time", twice, []),
     }
-    text = [
-        "# How cost grows",
+    made = (
         f"Made by `python -m benchmarks.growth {' '.join(sys.argv[1:])}`: whole runs of"
-        f" `ifdkit score` with the embedded model, {arguments.dtype} but for the last part,"
-        f" {platform.machine()}, {os.cpu_count()} cores, {platform.python_implementation()}"
-        f" {platform.python_version()}. Rows are cut from the real ones to {_WORDS_A_ROW} words"
-        " a side where their number grows.",
-    ]
+        f" `ifdkit score` with the embedded model on {machine()}."
+    )
     for name, (title, measure, flags) in parts.items():
         if arguments.only in (None, name):
-            text += [f"## {title}", "\n".join(measure(source, flags))]
-    arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    print(arguments.output.read_text(encoding="utf-8"))
+            shown = f"Flags: `{' '.join(flags) or 'none'}`."
+            text = [f"# {title}", made, shown, "\n".join(measure(source, flags))]
+            path = arguments.output / f"growth-{name}.md"
+            path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+            print(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

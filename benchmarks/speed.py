@@ -11,7 +11,6 @@ unchanged on a CUDA machine (`--device cuda`).  Writes a table to `reports/speed
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.machine import machine
 from benchmarks.turns import Timing, take_turns
 from benchmarks.ways import Task, ratios
 from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
@@ -153,11 +153,11 @@ def main() -> None:
         "# Scoring speed\n\n"
         f"Made by `python -m benchmarks.speed {' '.join(sys.argv[1:])}`: {arguments.model}, sample"
         f" of {arguments.rows} rows with seed 0, {arguments.rounds} rounds of every way in turn,"
-        f" median. {platform.machine()}, {torch.get_num_threads()} threads, torch"
-        f" {torch.__version__}, device {arguments.device}. The recipe is the published scripts'"
-        " (batch 1, float32, all logits). Timings are of the passes alone: no loading, no"
-        " tokenising, no store. Peak memory is of the process, libraries included. The share of"
-        " the GEMM peak counts the operations that scoring cannot do without.\n"
+        f" median. {machine()}; {torch.get_num_threads()} threads, device {arguments.device}. The"
+        " recipe is the published scripts' (batch 1, float32, all logits). Timings are of the"
+        " passes alone: no loading, no tokenising, no store. Peak memory is of the process,"
+        " libraries included. The share of the GEMM peak counts the operations that scoring cannot"
+        " do without.\n"
     )
     tables = [table(protocol, arguments) for protocol in METRICS]
     arguments.output.write_text(

@@ -37,7 +37,10 @@ _COMMON = (
     _option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     _option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
     _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
-    _option("--metrics", help="Of ppl,ifd,rifd,coherence, or all.  [default: ppl,ifd,coherence]"),
+    _option(
+        "--metrics",
+        help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
+    ),
     _option("--dtype", help="auto, float32, bfloat16 or float16."),
     _option(
         "--drift",

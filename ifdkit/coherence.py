@@ -51,10 +51,5 @@ class SentenceEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embeddings, float32 of shape (texts, dimensions)."""
-        from ifdkit.engine.precision import fast_float32
-
-        with fast_float32(self._model.device, self._model.dtype):
-            vectors = self._model.encode(
-                list(texts), batch_size=len(texts), show_progress_bar=False
-            )
+        vectors = self._model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)

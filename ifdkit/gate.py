@@ -4,7 +4,8 @@ condition   comparison and comparison and …
 comparison  NAME OP NUMBER                       OP: < <= > >= == !=
 NAME        METRIC.STATISTIC                     ifd.median_change
             length_control.METRIC.ESTIMATE       length_control.ifd.common_length_change
-            findings.KIND.count, .share          the largest of that kind, 0 where none;
+            findings.KIND.count, .share          the largest of that kind that is not of the old
+                                                 file alone, 0 where none;
                                                  undefined where no texts were compared
             pairing.COUNT                        pairing.n_pairs
 """
@@ -165,7 +166,9 @@ def value_of(name: str, summary: Summary) -> Number:
         case ["findings", _, _] if not summary.texts_compared:
             return None  # nobody looked, which is not the same as nothing there
         case ["findings", kind, statistic]:
-            found = [getattr(f, statistic) for f in summary.findings if f.kind == kind]
+            # What stands in the old file alone is no reason to refuse the new one.
+            now = [f for f in summary.findings if f.kind == kind and f.side != "before"]
+            found = [getattr(f, statistic) for f in now]
             return _as_number(max(found, default=0))
         case ["pairing", count]:
             return _as_number(getattr(summary.pairing, count))

@@ -76,9 +76,7 @@ def paired_change(before: Numbers, after: Numbers, *, seed: int) -> Change:
     share_unchanged = float((difference == 0).mean())
     share_up = float((difference > 0).mean()) + share_unchanged / 2
     if n < FEWEST_PAIRS:
-        return Change(
-            mean=mean, median=median, share_up=share_up, share_unchanged=share_unchanged
-        )
+        return Change(mean=mean, median=median, share_up=share_up, share_unchanged=share_unchanged)
     return Change(
         mean=mean,
         mean_ci95=None if mean is None else mean_ci95(difference, seed=seed),

@@ -168,6 +168,22 @@ def test_both_forms_of_attention_agree(
     np.testing.assert_allclose(again, usual, atol=TOLERANCE_NATS)
 
 
+def test_matrices_come_in_few_sizes(backend: HuggingFaceBackend) -> None:
+    """Each new size costs memory for good: packs and chunks of rows are filled up."""
+    from ifdkit.engine.layout import TOKENS_A_STEP, Batch
+
+    packs = [Packed.of(Batch(some_requests(n, seed=n)).sequences) for n in range(1, 12)]
+    assert {len(pack.ids) % TOKENS_A_STEP for pack in packs} == {0}
+    assert all(len(pack.positions) == len(pack.ids) for pack in packs)
+    rows: set[int] = set()
+    head = backend.model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: rows.add(inputs[0].shape[-2]))
+    for n in range(1, 12):
+        backend.nll(some_requests(n, seed=n))
+    hook.remove()
+    assert {n % 32 for n in rows} == {0}
+
+
 def varlen_reference(
     query: Any, key: Any, value: Any, ends_q: Any, ends_k: Any, max_q: int, max_k: int, *,
     scale: float, window_size: tuple[int, int], enable_gqa: bool, num_splits: int,

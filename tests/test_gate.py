@@ -57,7 +57,7 @@ SUMMARY = Summary(
     metrics={"ifd": IFD, "coherence": UNDEFINED},
     length_control={"ifd": CONTROL},
     findings=(
-        Finding(kind="refusal", side="before", count=4, share=0.1, text=""),
+        Finding(kind="refusal", side="before", count=40, share=0.9, text=""),
         Finding(kind="refusal", side="after", count=7, share=0.05, text=""),
     ),
 )
@@ -87,7 +87,7 @@ VALUES = {
     "length_control.ifd.n_pairs": 39,
     "length_control.ifd.window": 64,
     "findings.refusal.count": 7,
-    "findings.refusal.share": 0.1,
+    "findings.refusal.share": 0.05,
     "findings.shared_opening.count": 0,
     "pairing.n_pairs": 40,
     "pairing.unmatched_before": 3,
@@ -117,7 +117,7 @@ def test_every_name_finds_its_number(name: str, value: float | None) -> None:
         ("ifd.n > 10 and ifd.p_holm < 0.05", True),
         ("ifd.n > 10 AND ifd.p_holm > 0.05", False),
         ("ifd.n > 100 and ifd.p_holm < 0.05", False),
-        ("findings.refusal.share >= 0.1 and pairing.unmatched_after > 0", True),
+        ("findings.refusal.share >= 0.05 and pairing.unmatched_after > 0", True),
     ],
 )
 def test_conditions(text: str, fails: bool) -> None:

@@ -17,6 +17,10 @@ import torch.nn.functional as F
 from torch import nn
 
 
+# Rows are filled up to a multiple of it, so that matrices come in few sizes (see `layout`).
+_ROWS_A_STEP = 32
+
+
 class _Handed(nn.Module):
     """Stands where the body stood, and returns the rows it was given in the body's own words."""
 
@@ -49,14 +53,14 @@ class ChunkedHead:
 
     def nll(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Nats of each target (rows,) under the logits of its hidden row (rows, hidden)."""
-        n = self._rows_a_chunk
+        n, n_rows = self._rows_a_chunk, len(rows)
+        missing = -n_rows % _ROWS_A_STEP
+        rows, targets = F.pad(rows, (0, 0, 0, missing)), F.pad(targets, (0, missing))
         with self._bodiless():
-            return torch.cat(
-                [
-                    self._chunk_nll(rows[i : i + n], targets[i : i + n])
-                    for i in range(0, len(rows), n)
-                ]
-            )
+            nats = [
+                self._chunk_nll(rows[i : i + n], targets[i : i + n]) for i in range(0, n_rows, n)
+            ]
+        return torch.cat(nats)[:n_rows]
 
     def _chunk_nll(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self._model(inputs_embeds=rows[None], use_cache=False).logits[0]  # (rows, vocab)

@@ -20,6 +20,9 @@ from ifdkit.planning import TokenSequence, families, sequences
 from ifdkit.records import NLL, Request
 
 Indices = NDArray[np.int64]
+TOKENS_A_STEP = 32
+"""Packs are filled up to a multiple of it.  A processor's library keeps code for every size of
+matrix it meets, two thirds of a megabyte each: sizes have to be few (1.6 % of filling at 1,024)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,8 @@ class Packed:
             for i in family.members:
                 begin = append(found[i].ids[shared:], shared, prefix)
                 predicting[i] = found[i].scored - 1 - shared + begin
+        if missing := -end % TOKENS_A_STEP:
+            append(np.zeros(missing, np.int32), 0, (0, 0))  # a segment that nobody looks at
         return cls(
             np.concatenate(ids).astype(np.int64),
             np.concatenate(positions),
