@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
 # Rows are filled up to a multiple of it, so that matrices come in few sizes (see `layout`).
 _ROWS_A_STEP = 32
 
