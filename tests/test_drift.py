@@ -45,8 +45,15 @@ def run(data: Path, settings: Settings) -> Summary:
 def ifds(data: Path, settings: Settings) -> list[float]:
     import ifdkit
 
-    given = {"model": settings.model, "store": settings.store, "metrics": "ifd", "drift": 0}
-    return list(ifdkit.score(data, dtype=settings.dtype, **given)["ifd"])
+    frame = ifdkit.score(
+        data,
+        model=settings.model,
+        store=settings.store,
+        dtype=settings.dtype,
+        metrics="ifd",
+        drift=0,
+    )
+    return list(frame["ifd"])
 
 
 def test_a_run_in_16_bits_tells_its_distance_from_float32(data: Path, settings: Settings) -> None:

@@ -31,6 +31,7 @@ from ifdkit.inputs import Selection
 from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
 from ifdkit.scorer import Scorer, Settings
 from ifdkit.scoring import Summary, score_to_file
+from ifdkit.store import Store
 from tests import tiny
 from tests.oracles import Oracle
 
@@ -542,7 +543,7 @@ def test_what_cannot_be_stored_is_an_error(
     def full(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(scorer_module.Store, "put_nlls", full)
+    monkeypatch.setattr(Store, "put_nlls", full)
     with pytest.raises(StoreError, match="full"):
         run(write("data.json", ROWS), tmp_path / "out.jsonl", settings)
     assert not (tmp_path / "out.jsonl").exists()
