@@ -126,11 +126,15 @@ def twice(source: list[Row], flags: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         first, second = (run(source, Path(name), *flags) for _ in range(2))
     assert second.manifest["requests_scored"] == second.manifest["model_load_s"] == 0
+    made = first.manifest
     return [
         f"All {len(source):,} rows of the file, default metrics: {first.elapsed_s:.1f} s, then"
         f" {second.elapsed_s:.1f} s out of the store with no model loaded:"
         f" {first.elapsed_s / second.elapsed_s:.0f} ×. Peak memory"
-        f" {first.peak_bytes / 2**20:,.0f} and {second.peak_bytes / 2**20:,.0f} MiB."
+        f" {first.peak_bytes / 2**20:,.0f} and {second.peak_bytes / 2**20:,.0f} MiB. Of the first"
+        f" run, loading the models took {made['model_load_s']:.1f} s and the embedder"
+        f" {made['embedding_s']:.1f} s, for {made['texts_embedded']:,} texts; the language model"
+        f" read {made['tokens_per_s']:,.0f} tokens/s."
     ]
 
 

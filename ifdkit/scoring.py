@@ -91,6 +91,7 @@ class Manifest:
     elapsed_s: float
     model_load_s: float
     scoring_s: float
+    embedding_s: float
     tokens_per_s: float | None
     output: str | None = None
     output_sha256: str | None = None
@@ -235,8 +236,11 @@ class Run:
             elapsed_s=round(elapsed_s, 3),
             model_load_s=round(work.model_load_s, 3),
             scoring_s=round(work.scoring_s, 3),
+            embedding_s=round(work.embedding_s, 3),
             tokens_per_s=(
-                round(work.tokens_scored / work.scoring_s, 1) if work.tokens_scored else None
+                round(work.tokens_scored / (work.scoring_s - work.embedding_s), 1)
+                if work.tokens_scored
+                else None
             ),
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,

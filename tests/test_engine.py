@@ -157,15 +157,29 @@ def test_sequences_that_leak_into_each_other_would_show(backend: HuggingFaceBack
         assert np.abs(in_batches(backend, requests, 13) - right).max() > 0.1
 
 
-@pytest.mark.parametrize("most_keys", [1, 20, 10_000])
-def test_both_forms_of_attention_agree(
-    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, most_keys: int
+def test_attention_leaves_onednn_out(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = related_requests()
-    usual = in_batches(backend, requests, len(requests))
-    monkeypatch.setattr(attention, "_MOST_KEYS_AT_ONCE", most_keys)
-    again = in_batches(backend, requests, len(requests))
-    np.testing.assert_allclose(again, usual, atol=TOLERANCE_NATS)
+    """Segments come in every length, and oneDNN keeps code for each."""
+    import torch
+
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    seen: dict[str, set[str]] = {"attention": set(), "elsewhere": set()}
+    attend = attention._attend
+
+    def watched(*arguments: Any) -> Any:
+        seen["attention"].add(products.fp32_precision)
+        return attend(*arguments)
+
+    monkeypatch.setattr(attention, "_attend", watched)
+    head = backend.model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(
+        lambda *_: seen["elsewhere"].add(products.fp32_precision) and None
+    )
+    backend.nll(some_requests())
+    hook.remove()
+    assert seen["attention"] == {"ieee"}
+    assert seen["elsewhere"] == {"bf16" if onednn_stays_float32() else products.fp32_precision}
 
 
 def test_matrices_come_in_few_sizes(backend: HuggingFaceBackend) -> None:

@@ -18,11 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from ifdkit.engine.layout import Segment, Segments
+from ifdkit.engine.precision import plain_float32
 
 NAME = "ifdkit_segments"
-# Above so many keys the scores of all heads leave the processor's cache, and SDPA, which never
-# holds them whole, overtakes two plain products (see `python -m benchmarks.attention`).
-_MOST_KEYS_AT_ONCE = 384
 # Arguments that models pass along and that change nothing here.
 _HARMLESS = {"position_ids", "cache_position", "use_cache", "output_attentions", "is_causal",
              "output_router_logits", "attention_mask", "layer_head_mask", "head_mask",
@@ -151,19 +149,19 @@ def _one_by_one(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    """Each segment by itself, in two products while its scores fit a cache, else through SDPA.
+    """Each segment by itself.
 
-    In 16 bits the scores would be rounded between the two products; SDPA keeps them in 32.
+    Not through oneDNN, fast as it is with large matrices: here it is the slower one, and keeps
+    code for every length of segment it meets, half a gigabyte of it after some thousand rows.
     """
     _, heads, tokens, size = query.shape
-    most_keys = _MOST_KEYS_AT_ONCE if query.dtype == torch.float32 else 0
     out = query.new_empty(1, tokens, heads, size)
-    for segment in segments.parts:
-        here = slice(segment.begin, segment.end)
-        q = query[0, :, here]  # (heads, queries, head)
-        k, v = (_keys(t, segment) for t in (key, value))  # (kv heads, keys, head)
-        attend = _by_products if segment.n_keys <= most_keys else _by_sdpa
-        out[0, here] = attend(q, k, v, scale, window).transpose(0, 1)
+    with plain_float32():
+        for segment in segments.parts:
+            here = slice(segment.begin, segment.end)
+            k, v = (_keys(t, segment) for t in (key, value))  # (kv heads, keys, head)
+            attended = _attend(query[0, :, here], k, v, scale, window)  # (heads, queries, head)
+            out[0, here] = attended.transpose(0, 1)
     return out
 
 
@@ -174,47 +172,26 @@ def _keys(tensor: torch.Tensor, segment: Segment) -> torch.Tensor:
     return torch.cat([tensor[0, :, segment.prefix_begin : segment.prefix_end], own], dim=1)
 
 
-def _by_products(
+def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
 ) -> torch.Tensor:
-    """The textbook's two products; heads that share keys share one product."""
-    (heads, queries, size), (kv_heads, keys, _) = q.shape, k.shape
-    grouped = (q * scale).reshape(kv_heads, -1, size)  # (kv heads, group · queries, head)
-    scores = torch.bmm(grouped, k.transpose(1, 2)).view(heads, queries, keys)
-    square = _hidden_square(_MOST_KEYS_AT_ONCE, window)
-    scores.masked_fill_(square[keys - queries : keys, :keys], float("-inf"))
-    shares = scores.softmax(-1).view(kv_heads, -1, keys)
-    return torch.bmm(shares, v).view(heads, queries, size)
-
-
-def _by_sdpa(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
-) -> torch.Tensor:
-    """torch's own, which takes the scores piece by piece."""
     queries, keys = q.shape[1], k.shape[1]
     is_plain = queries == keys and (window is None or window >= keys)
     return F.scaled_dot_product_attention(
         q[None],
         k[None],
         v[None],
-        attn_mask=None if is_plain else ~_hidden(queries, keys, window),
+        attn_mask=None if is_plain else _visible(queries, keys, window),
         is_causal=is_plain,
         scale=scale,
         enable_gqa=len(q) != len(k),
     )[0]
 
 
-def _hidden(queries: int, keys: int, window: int | None) -> torch.Tensor:
-    """Which keys a query may not see, (queries, keys): later ones, and those before its window.
+def _visible(queries: int, keys: int, window: int | None) -> torch.Tensor:
+    """Which keys a query may see, (queries, keys): none later, none before its window.
 
     The last query stands at the last key.
     """
-    hidden = torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
-    if window is None:
-        return hidden
-    return hidden | torch.ones_like(hidden).tril(keys - queries - window)
-
-
-@cache
-def _hidden_square(size: int, window: int | None) -> torch.Tensor:
-    return _hidden(size, size, window)
+    visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    return visible if window is None else visible.triu(keys - queries - window + 1)
