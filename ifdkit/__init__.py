@@ -3,6 +3,7 @@
     import ifdkit
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
+    done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
 
 Nothing heavy is imported until it is used.
 """
@@ -16,6 +17,8 @@ from ifdkit.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.reflection import Recycled as Recycled
+    from ifdkit.reflection import reflect as reflect
     from ifdkit.report.result import ComparisonResult as ComparisonResult
     from ifdkit.report.result import compare as compare
     from ifdkit.scorer import Progress as Progress
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "compare": "ifdkit.report.result",
     "ComparisonResult": "ifdkit.report.result",
+    "reflect": "ifdkit.reflection",
+    "Recycled": "ifdkit.reflection",
     "score": "ifdkit.scoring",
     "Settings": "ifdkit.scorer",
     "Progress": "ifdkit.scorer",
@@ -35,9 +40,11 @@ __all__ = [
     "ComparisonResult",
     "IfdkitError",
     "Progress",
+    "Recycled",
     "Settings",
     "__version__",
     "compare",
+    "reflect",
     "score",
 ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ifdkit.cli_reflection import dry_run, reflect_options, reflection_options
 from ifdkit.config import load_config
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
@@ -32,27 +33,29 @@ def _option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
     return click.option(*names, envvar=variable, **attributes)
 
 
-_COMMON = (
-    _option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
-    _option("--embedder", help="Folder or hub id of a sentence-embedding model."),
-    _option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
-    _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
+_MEASURING = (
     _option(
         "--metrics",
         help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
     ),
-    _option("--dtype", help="auto, float32, bfloat16 or float16."),
+    _option("--embedder", help="Folder or hub id of a sentence-embedding model."),
+    _option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
     _option(
         "--drift",
         type=int,
         help="Examples scored again in float32 where --dtype is less, to"
         " tell what that costs; 0: none.  [default: 2 %, 12 to 64]",
     ),
+)
+_COMMON = (
+    _option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
+    _option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
+    _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
+    _option("--dtype", help="auto, float32, bfloat16 or float16."),
     _option("--device", help="auto, cpu, cuda, cuda:N or mps."),
     _option("--max-length", type=int, help="Tokens of the longest pass."),
-    _option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
     _option("--columns", help="What is where: instruction=q,response=a,…"),
-    _option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to score."),
+    _option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to work on."),
     _option("--store", help="Path of the score store, or off."),
     _option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
     _option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),
@@ -63,8 +66,15 @@ _COMMON = (
 
 
 def common_options(command: Command) -> Command:
-    """The flags that every command which scores takes."""
+    """The flags that every command which uses a model takes."""
     for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+def measuring_options(command: Command) -> Command:
+    """The flags of the commands whose result is scores: what to measure."""
+    for option in reversed(_MEASURING):
         command = option(command)
     return command
 
@@ -79,6 +89,7 @@ def cli(context: click.Context) -> None:
     ifdkit score data.json              one row of numbers per example
     ifdkit compare old.json new.json    what changed, and whether it is real
     ifdkit show data.json 12            one example, its tokens coloured by surprise
+    ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
 
     Flags beat IFDKIT_… variables, which beat ifdkit.toml or [tool.ifdkit] in pyproject.toml.
     """
@@ -100,6 +111,7 @@ def cli(context: click.Context) -> None:
 @_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
 @_option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
 @_option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
+@measuring_options
 @common_options
 @click.pass_context
 def score_command(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
@@ -140,6 +152,7 @@ def score_command(context: click.Context, /, data: str, output: Path | None, **f
 @_option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]")
 @_option("--min-tokens", type=int, help="Shortest response where length is held fixed."
          "  [default: 8]")  # fmt: skip
+@measuring_options
 @common_options
 @click.pass_context
 def compare_command(
@@ -194,6 +207,7 @@ def compare_command(
 @click.argument("data")
 @click.argument("row")
 @click.option("--turn", type=int, help="Assistant turn of a conversation.  [default: the last]")
+@measuring_options
 @common_options
 @click.pass_context
 def show_command(
@@ -223,6 +237,52 @@ def show_command(
         from ifdkit.report.terminal import print_inspection
 
         print_inspection(inspection)
+
+
+@cli.command("reflect")
+@click.argument("data")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where the recycled dataset"
+              " goes, in the format of DATA.")  # fmt: skip
+@reflect_options(_option)
+@_option("--limit", type=int, help="Only the first N rows.")
+@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@_option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
+@common_options
+@click.pass_context
+def reflect_command(
+    context: click.Context, /, data: str, output: Path | None, **flags: Any
+) -> None:
+    """Rewrite the instructions of DATA, then the responses, through an oracle.
+
+    What the oracle does not rewrite cleanly stays as it was. Replies are kept beside OUT: the same
+    command again asks, and pays for, nothing twice. A key is read from the environment alone.
+
+    \b
+    Example:
+      ifdkit reflect data.json -o recycled.json --oracle local --limit 10
+    """
+    from ifdkit.reflection import reflect_to_file
+
+    _explain(context, flags)
+    flags["turns"] = flags["turns"] or "last"
+    if flags["dry_run"]:
+        if (found := dry_run(data, flags, _selection(flags))) is not None:
+            _echo_json(found)
+        return
+    if output is None:
+        raise click.MissingParameter(
+            param_type="option", param_hint="'--output' / '-o'", ctx=context
+        )
+    options = reflection_options(flags)
+    with _progress(flags) as progress:
+        settings, selection = _settings(flags), _selection(flags)
+        done = reflect_to_file(data, output, options, settings, selection, progress)
+    if flags["as_json"]:
+        _echo_json(done.as_json())
+    else:
+        from ifdkit.report.terminal_reflection import print_reflection
+
+        print_reflection(done)
 
 
 @cli.command("models")

@@ -6,6 +6,7 @@ IfdkitError                 exit code 2; one line that says what, where and what
 │   └── AmbiguousFormatError  data that can be read in two ways; names the flag that decides
 ├── ModelError              a name that resolves to nothing, weights refused or broken
 ├── StoreError              the score store cannot be opened, read or written
+├── OracleError             the oracle cannot be reached, refuses the key or is not there
 └── OutputError             a result that cannot be written
 """
 
@@ -37,6 +38,10 @@ class ModelError(IfdkitError):
 
 class StoreError(IfdkitError):
     """A score store that cannot be opened, read or written."""
+
+
+class OracleError(IfdkitError):
+    """An oracle that cannot be reached, refuses the key, or does not know the model."""
 
 
 class OutputError(IfdkitError):

@@ -289,13 +289,19 @@ def _round(message: Mapping[str, Any]) -> list[Turn]:
     return []
 
 
-def _message(message: Mapping[str, Any], number: int) -> Turn:
+def role_of(message: Mapping[str, Any], number: int = 0) -> Role:
+    """Who speaks in a message. Raises BadContentError where that is not said or not known."""
     role = _first(message, "role", "from")
     if role is None:
         raise BadContentError(f"message {number} has neither 'role' nor 'from'")
     known = _ROLES.get(role.lower()) if isinstance(role, str) else None
     if known is None:
         raise BadContentError(f"message {number} has the unknown role {str(role)[:40]!r}")
+    return known
+
+
+def _message(message: Mapping[str, Any], number: int) -> Turn:
+    known = role_of(message, number)
     content = _first(message, "content", "value")
     text = _content(content, number)
     calls = _first(message, "tool_calls", "function_call")

@@ -1,0 +1,194 @@
+"""What the oracle is asked, from files that a user can copy and change.
+
+The words are this project's own, after the criteria of Reflection-Tuning (2310.11716): complexity,
+level of detail, knowledge, ambiguity and reasoning of an instruction; helpfulness, relevance,
+accuracy and level of detail of a response.  They are Jinja, and each file may use only the names
+that `_NAMES` gives it.
+
+Text of the dataset is data.  Every piece of it stands in a block of its own, between lines that
+bear a token which occurs nowhere in that text, so that no text can end its block:
+
+    <<instruction 4f1c09aa52be>>
+    …
+    <<end instruction 4f1c09aa52be>>
+
+The token is drawn from the content: the same example makes the same call, and so the same key in
+the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ifdkit.errors import UsageError
+from ifdkit.records import Example, Turn
+from ifdkit.reflection.outcomes import Call, Sampling, Stage
+
+_TEXTS = frozenset({"conversation", "instruction", "input", "response"})
+_NAMES: dict[str, frozenset[str]] = {
+    "system.txt": frozenset({"fence"}),
+    "instruction.txt": _TEXTS,
+    "response.txt": _TEXTS,
+    "reply_json.txt": frozenset({"field"}),
+    "reply_sections.txt": frozenset({"fence", "field"}),
+}
+"""What each file may use."""
+_NEEDED: dict[str, frozenset[str]] = {
+    "system.txt": frozenset({"fence"}),
+    "instruction.txt": frozenset({"conversation", "instruction", "input"}),
+    "response.txt": frozenset({"conversation", "instruction", "input", "response"}),
+    "reply_json.txt": frozenset({"field"}),
+    "reply_sections.txt": frozenset({"fence", "field"}),
+}
+"""What each file must use: an oracle that does not see the input cannot keep it."""
+_VERSION_FILE = "version.txt"
+_FENCE_HEX = 12
+
+# No HTML is made here, so nothing is to be escaped; a dataset's text is a value, never a template.
+_JINJA = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=False
+)
+
+
+class Prompts:
+    """The wordings of both stages, and the version under which their answers are kept."""
+
+    def __init__(self, texts: Mapping[str, str], version: str) -> None:
+        """Texts by file name. Raises UsageError for a wrong or missing placeholder."""
+        self._templates = {name: _template(name, texts[name]) for name in _NAMES}
+        content = json.dumps([[name, texts[name]] for name in _NAMES])
+        self.version = f"{version}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        """For people, then for machines: `1-3fa9…`, the second half a hash of all wordings."""
+
+    def call(
+        self,
+        stage: Stage,
+        example: Example,
+        *,
+        model: str,
+        endpoint: str = "",
+        sampling: Sampling | None = None,
+    ) -> Call:
+        """The question to ask about one half of an example.
+
+        For the response to a new instruction, replace the last user turn of the example first.
+        Raises ValueError where nobody asked anything.
+        """
+        user = example.last_user_turn
+        if user is None:
+            raise ValueError(f"row {example.row} has no instruction to reflect on")
+        fence = _fence([example.tools, example.response, *_texts(example.context)])
+        blocks = {
+            "conversation": _conversation(example, user, fence),
+            "instruction": _block("instruction", user.text, fence),
+            "input": _block("input", user.input, fence) if user.input else "",
+            "response": _block("response", example.response, fence) if example.response else "",
+        }
+        original = user.text if stage is Stage.INSTRUCTION else example.response
+        ending = {"fence": fence, "field": f"better_{stage}"}
+        return Call(
+            stage=stage,
+            system=self._rendered("system.txt", {"fence": fence}),
+            user=self._rendered(f"{stage}.txt", blocks),
+            reply_json=self._rendered("reply_json.txt", ending),
+            reply_sections=self._rendered("reply_sections.txt", ending),
+            fence=fence,
+            original=original,
+            prompt_version=self.version,
+            model=model,
+            endpoint=endpoint,
+            sampling=sampling or Sampling(),
+        )
+
+    def _rendered(self, name: str, values: Mapping[str, str]) -> str:
+        try:
+            return self._templates[name].render(values).strip()
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise UsageError(f"the prompt {name} cannot be filled in: {error}") from error
+
+
+def load_prompts(folder: Path | None = None) -> Prompts:
+    """The built-in prompts; those that `folder` holds, under the same names, take their places.
+
+    `version.txt` there may name the version for people, else it is `custom`.  Raises UsageError for
+    a folder with no prompt in it, a file of another name, or a placeholder that is wrong or absent.
+    """
+    built_in = resources.files("ifdkit.reflection").joinpath("prompts")
+    texts = {
+        name: built_in.joinpath(name).read_text(encoding="utf-8")
+        for name in [*_NAMES, _VERSION_FILE]
+    }
+    if folder is not None:
+        texts |= {_VERSION_FILE: "custom"} | _own_texts(folder)
+    return Prompts(texts, texts[_VERSION_FILE].strip() or "custom")
+
+
+def _own_texts(folder: Path) -> dict[str, str]:
+    """A user's own files, by name."""
+    known = [*_NAMES, _VERSION_FILE]
+    texts = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix == ".txt" and path.name not in known:
+                raise UsageError(f"{path}: no prompt has this name; there are {', '.join(known)}")
+            if path.name in known:
+                texts[path.name] = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--prompts {folder} cannot be read: {error}") from error
+    if not texts.keys() & _NAMES.keys():
+        raise UsageError(f"--prompts {folder} holds none of {', '.join(_NAMES)}")
+    return texts
+
+
+def _template(name: str, text: str) -> jinja2.Template:
+    try:
+        used = meta.find_undeclared_variables(_JINJA.parse(text))
+        template = _JINJA.from_string(text)
+    except jinja2.TemplateError as error:
+        raise UsageError(f"the prompt {name} is no Jinja: {error}") from error
+    if unknown := sorted(used - _NAMES[name]):
+        names = ", ".join(sorted(_NAMES[name]))
+        raise UsageError(f"the prompt {name} uses {{{{ {unknown[0]} }}}}; it may use {names}")
+    if missing := sorted(_NEEDED[name] - used):
+        raise UsageError(f"the prompt {name} has to use {{{{ {missing[0]} }}}}")
+    return template
+
+
+def _texts(turns: Sequence[Turn]) -> list[str]:
+    return [text for turn in turns for text in (turn.text, turn.input)]
+
+
+def _fence(texts: Sequence[str]) -> str:
+    """A token that occurs in none of the texts, whatever its case; the same for the same texts."""
+    content = json.dumps(texts).encode()
+    everything = "\n".join(texts).lower()
+    count = 0
+    while True:
+        digest = hashlib.sha256(count.to_bytes(8) + content).hexdigest()
+        if (fence := digest[:_FENCE_HEX]) not in everything:
+            return fence
+        count += 1
+
+
+def _block(name: str, text: str, fence: str) -> str:
+    return f"<<{name} {fence}>>\n{text}\n<<end {name} {fence}>>"
+
+
+def _conversation(example: Example, user: Turn, fence: str) -> str:
+    """All that precedes the instruction, a block a turn; empty where it opens the conversation."""
+    blocks = [_block("tools", example.tools, fence)] if example.tools else []
+    for turn in example.context:
+        if turn is user:
+            continue
+        blocks.append(_block(turn.role, turn.text, fence))
+        if turn.input:
+            blocks.append(_block(f"{turn.role} input", turn.input, fence))
+    return "\n".join(blocks)

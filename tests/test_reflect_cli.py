@@ -1,0 +1,164 @@
+"""`ifdkit reflect` as a user types it: files, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ifdkit.cli import main
+from tests.oracle_server import OracleServer
+
+Make = Callable[..., Path]
+pytest.importorskip("openai")
+ROWS = [{"id": f"r{i}", "instruction": f"Write about {i}", "output": f"Here is {i}."}
+        for i in range(4)]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in an empty folder, without a key; signal handlers stay pytest's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+@pytest.fixture
+def server() -> Iterator[OracleServer]:
+    with OracleServer() as one:
+        yield one
+
+
+def ask(server: OracleServer, *more: str) -> int:
+    return main(["reflect", "data.json", "-o", "new.json", "--oracle", "scripted",
+                 "--base-url", server.base_url, "--retries", "0", *more])  # fmt: skip
+
+
+def test_a_run_says_what_became_of_every_call_and_what_is_next(
+    write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write("data.json", ROWS)
+    assert ask(server) == 0
+    out, err = capsys.readouterr()
+    words = " ".join(out.split())
+    assert "instruction 4 4 response 4 4" in words
+    assert "4 rows: 4 changed" in words
+    assert "next: ifdkit compare data.json new.json" in words
+    assert "Alpaca: instruction → output, 4 rows" in err
+    assert "\x1b" not in out + err
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "data.json", "new.json", "new.json.journal.jsonl", "new.json.provenance.jsonl",
+        "new.json.manifest.json",
+    }  # fmt: skip
+
+
+def test_json_is_the_manifest(
+    write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("data.json", ROWS)
+    assert ask(server, "--json", "-q", "--stages", "response", "--limit", "2") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    summary = json.loads(out)
+    assert summary == json.loads(Path("new.json.manifest.json").read_text())
+    assert summary["outcomes"] == {"response": {"rewritten": 2}}
+    assert len(json.loads(Path("new.json").read_text())) == 2
+
+
+def test_a_cap_is_no_failure_and_says_how_to_go_on(
+    write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("data.json", ROWS)
+    assert ask(server, "--max-tokens-total", "10", "--max-tokens", "300") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "stopped early:" in words
+    assert "the same command goes on" in words
+    assert json.loads(Path("new.json").read_text()) == ROWS
+    assert server.billed <= 10
+
+
+def test_a_dry_run_shows_three_prompts_and_asks_nothing(
+    write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write("data.json", [{**ROWS[0], "output": "steer \x1b[2J it"}, *ROWS[1:]])
+    flags = ["--oracle", "scripted", "--base-url", server.base_url, "--dry-run"]
+    assert main(["reflect", "data.json", *flags]) == 0
+    out = capsys.readouterr().out
+    assert out.count("[system]") == 3
+    assert "Write about 0" in out
+    assert "\x1b" not in out
+    assert "calls 4 for the instruction, 4 for the response" in out
+    assert main(["reflect", "data.json", *flags, "--json", "--price-in", "1", "--price-out", "2",
+                 "--select"]) == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    assert found["calls"] == {"instruction": 4, "response": 8}
+    assert 0 < found["likely_cost"] < found["most_cost"]
+    assert server.seen == []
+    assert [path.name for path in tmp_path.iterdir()] == ["data.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--oracle", "x"], "Missing option '--output' / '-o'"),
+        (["-o", "new.json"], "Missing option '--oracle'"),
+        (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY"),
+        (["-o", "new.xml", "--oracle", "x"], "end it in .json"),
+        (["-o", "data.json", "--oracle", "x"], "is the dataset itself"),
+        (["-o", "new.json", "--oracle", "x", "--stages", "all"], "name instruction, response"),
+        (["-o", "new.json", "--oracle", "x", "--max-cost", "1"], "price"),
+        (["-o", "new.json", "--oracle", "x", "--prompts", "nowhere"], "nowhere"),
+        (["-o", "new.json", "--oracle", "x", "--base-url", "ftp://x"], "--base-url must be like"),
+        (["-o", "new.json", "--oracle", "x", "--base-url", "http://u:p@x/v1"], "no user name"),
+        (["-o", "new.json", "--oracle", "x", "--select", "--turns", "all"], "use --turns last"),
+    ],
+)
+def test_errors_are_one_line_and_exit_two(
+    write: Make, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    write("data.json", ROWS)
+    assert main(["reflect", "data.json", *flags, "-q"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    if err.startswith("ifdkit: "):
+        assert err.count("\n") == 1
+    assert not Path("new.json").exists()
+
+
+def test_an_oracle_that_refuses_the_key_ends_the_run_with_two(
+    write: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("data.json", ROWS)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-sentinel-000")
+    refusal = {"error": {"message": "the key sk-sentinel-000 is wrong"}}
+    with OracleServer(status=(401, refusal)) as server:
+        assert ask(server, "--verbose") == 2
+    out, err = capsys.readouterr()
+    assert "refuses the key" in err
+    assert "sk-sentinel-000" not in out + err
+    assert not Path("new.json").exists()
+
+
+def test_the_loop_closes_score_reflect_compare(
+    write: Make, server: OracleServer, tiny_model: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Score, reflect with the student's choice, compare: by the very commands that are printed."""
+    rows = [{"instruction": f"Write about {i}", "output": "word " * (i + 3)} for i in range(12)]
+    write("data.json", rows)
+    small = ["--model", str(tiny_model), "--store", str(tmp_path / "store.sqlite")]
+    assert main(["score", "data.json", *small, "--metrics", "ifd", "-q"]) == 0
+    assert ask(server, "--select", *small) == 0
+    out = capsys.readouterr().out
+    assert f"chosen by {tiny_model}: " in out
+    (line,) = [one for one in out.splitlines() if one.startswith("next: ifdkit ")]
+    command = line.removeprefix("next: ifdkit ").split()
+    assert main([*command, *small, "--metrics", "ifd", "-q"]) == 0
+    summary = json.loads(Path("reports/data-vs-new/summary.json").read_text())
+    assert summary["pairing"]["n_pairs"] == 12
