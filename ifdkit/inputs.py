@@ -38,21 +38,29 @@ class Selection:
 
     def open(self, data: Data) -> Dataset:
         """The dataset, with these rows. Raises InputError or UsageError."""
-        for name, value in (("limit", self.limit), ("sample", self.sample)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value}: at least one row")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: not negative")
+        self._check()
         if (made := manifest_of(data)) is not None:
             dataset = self.behind(made).open(source_of(data, made))
         else:
             dataset = open_dataset(data, columns=self.columns, turns=self.turns)
+        return self.narrow(dataset)
+
+    def narrow(self, dataset: Dataset) -> Dataset:
+        """The dataset with the rows of the limit and the sample. Raises UsageError."""
+        self._check()
         rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
             generator = np.random.default_rng(self.seed)
             chosen = generator.choice(len(rows), self.sample, replace=False)
             return dataset.choose(rows[i] for i in chosen)
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+
+    def _check(self) -> None:
+        for name, value in (("limit", self.limit), ("sample", self.sample)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: at least one row")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: not negative")
 
     def behind(self, made: Mapping[str, Any]) -> Selection:
         """The rows that a scores file was made from, read as they were read then."""

@@ -43,6 +43,17 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, places: Sequence[int]) -> ScoreTable:
+        """The table with these entries, by place, without NLLs of tokens."""
+        at = np.asarray(places, dtype=np.int64)
+        return ScoreTable(
+            ids=[self.ids[i] for i in places],
+            rows=self.rows[at],
+            turns=self.turns[at],
+            statuses=[self.statuses[i] for i in places],
+            numbers={name: column[at] for name, column in self.numbers.items()},
+        )
+
     @property
     def scored_tokens(self) -> NDArray[np.float64]:
         """Response tokens within the maximum length, shape (n,)."""

@@ -374,11 +374,14 @@ class Scorer:
             None if each.status in undefined else (example.instruction, example.response)
             for example, each in zip(examples, passes, strict=True)
         ]
-        vectors = self._embeddings(text for pair in pairs if pair for text in pair)
+        vectors = self.embeddings(text for pair in pairs if pair for text in pair)
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
-    def _embeddings(self, texts: Iterable[str]) -> dict[str, Vector]:
-        """Embeddings by text."""
+    def embeddings(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Embeddings by text, float32 of shape (dimensions,); out of the store where it has them.
+
+        Only where coherence is among the metrics.
+        """
         distinct = list(dict.fromkeys(texts))
         keys = [text_key(f"{self.embedder_hash}", text) for text in distinct]
         known = self.store.get_embeddings(keys)

@@ -165,7 +165,7 @@ def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1].startswith("ifdkit: interrupted; what is scored is kept")
+    assert err.splitlines()[-1].startswith("ifdkit: interrupted; finished work is kept")
     assert "Traceback" not in err
     left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("store.sqlite")}
     assert left == {"data.json"}

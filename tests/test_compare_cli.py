@@ -180,7 +180,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     os.kill(first.pid, signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130, err
-    assert "what is scored is kept" in err
+    assert "finished work is kept" in err
     assert not Path("reports").exists()
     kept = _kept(store)
     assert kept > 0

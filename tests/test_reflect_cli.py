@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,3 +165,37 @@ def test_the_loop_closes_score_reflect_compare(
     assert main([*command, *small, "--metrics", "ifd", "-q"]) == 0
     summary = json.loads(Path("reports/data-vs-new/summary.json").read_text())
     assert summary["pairing"]["n_pairs"] == 12
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_after_an_end_by_force_nothing_is_asked_twice(
+    write: Make, tmp_path: Path, how: str
+) -> None:
+    """The command itself in a process of its own, ended while calls are in flight."""
+    many = [{"id": f"r{i}", "instruction": f"Write about {i}", "output": f"Here is {i}."}
+            for i in range(60)]  # fmt: skip
+    write("data.json", many)
+    with OracleServer(delay_s=0.05) as server:
+        command = [sys.executable, "-m", "ifdkit", "reflect", "data.json", "-o", "new.json",
+                   "--oracle", "scripted", "--base-url", server.base_url]  # fmt: skip
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        while len(server.calls) < 24 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(getattr(signal, how))
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 130)
+        assert "Traceback" not in said
+        if how != "SIGKILL":
+            assert said.splitlines()[-1].startswith("ifdkit: interrupted;")
+        assert not (tmp_path / "new.json").exists()
+        journal = (tmp_path / "new.json.journal.jsonl").read_text()
+        kept = journal.count('"kind":"reply"')
+        assert 8 <= kept < 120
+        while server.in_flight:  # what it had heard before its client was gone
+            time.sleep(0.01)
+        server.seen.clear()
+        assert subprocess.run([*command, "--quiet"], cwd=tmp_path).returncode == 0
+        assert len(server.calls) == 120 - kept
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert all(row["output"].startswith("Rewritten") for row in new)

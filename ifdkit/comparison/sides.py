@@ -9,13 +9,9 @@ Both sides must have been scored alike.  That is checked before anything is scor
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from os import PathLike
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.compared import SideName
@@ -28,36 +24,17 @@ from ifdkit.comparison.likeness import (
     settings_of,
 )
 from ifdkit.errors import IfdkitError, InputError
-from ifdkit.inputs import SCORES_SCHEMA, Selection, manifest_of, source_of
+from ifdkit.inputs import Selection
 from ifdkit.ragged import Ragged, RaggedBuilder
 from ifdkit.reading import Dataset
-from ifdkit.records import Example, Reject
 from ifdkit.score_table import (
     ScoreTable,
-    ScoreTableBuilder,
-    from_arrow,
-    has_score_columns,
-    is_scores_file,
-    read_scores,
 )
-from ifdkit.scorer import METRICS, Progress, Scorer, Settings, Work
-from ifdkit.scoring import EXAMPLES_A_BLOCK, Run
+from ifdkit.scored import GivenScores, Texts, blocks_of, given_scores, score_dataset
+from ifdkit.scorer import METRICS, Progress, Scorer, Settings
 
 if TYPE_CHECKING:
     from ifdkit.inputs import Data
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What every example of one side says, in the order of its scores."""
-
-    instructions: list[str] = field(default_factory=list)
-    responses: list[str] = field(default_factory=list)
-
-    def append(self, example: Example) -> None:
-        """Add the next example."""
-        self.instructions.append(example.instruction)
-        self.responses.append(example.response)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,18 +52,7 @@ class Side:
     """What a reader must know of this side."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Scores:
-    """A side that is scored already."""
-
-    name: str
-    table: ScoreTable
-    manifest: Mapping[str, Any] | None
-    """None where none is there, or it describes another file."""
-    path: Path | None
-
-
-_Opened = _Scores | Dataset
+_Opened = GivenScores | Dataset
 
 
 class Sides:
@@ -115,28 +81,23 @@ class Sides:
         Raises InputError where the sides were not scored alike and that is not forced.
         """
         first, second = self._open(before), self._open(after)
-        if not (isinstance(first, _Scores) and isinstance(second, _Scores)):
+        if not (isinstance(first, GivenScores) and isinstance(second, GivenScores)):
             self._scoring = self._scorer(self._settings([first, second]))
         self._check_alike({"before": first, "after": second})
         return self._finish("before", first), self._finish("after", second)
 
     def _finish(self, word: SideName, opened: _Opened) -> Side:
-        if isinstance(opened, _Scores):
+        if isinstance(opened, GivenScores):
             return self._read(word, opened)
         return self._score(word, opened)
 
     def _open(self, data: Data) -> _Opened:
-        if isinstance(data, (str, PathLike)):
-            path = Path(data)
-            if is_scores_file(path):
-                return _Scores(str(data), read_scores(path), manifest_of(data), path)
-        elif (scores := _scores_in_memory(data)) is not None:
-            return scores
-        return self._selection.open(data)
+        return given_scores(data) or self._selection.open(data)
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
         """Those of a scores file where there is one, with what was asked for on top."""
-        manifests = [one.manifest for one in opened if isinstance(one, _Scores) and one.manifest]
+        given = (one for one in opened if isinstance(one, GivenScores))
+        manifests = [one.manifest for one in given if one.manifest]
         base = settings_of(manifests[0]) if manifests else {"metrics": METRICS}
         return Settings(**{**base, **self._given})
 
@@ -145,7 +106,7 @@ class Sides:
         found: list[str] = []
         facts: list[Mapping[str, Any] | None] = []
         for word, one in sides.items():
-            if not isinstance(one, _Scores):
+            if not isinstance(one, GivenScores):
                 assert self._scoring is not None, "there is a dataset to score"
                 facts.append(facts_of(self._scoring))
                 continue
@@ -174,29 +135,22 @@ class Sides:
 
     def _score(self, word: SideName, dataset: Dataset) -> Side:
         """Score a dataset; what the store knows costs nothing."""
-        begin = time.perf_counter()
-        scorer = self._scoring
-        assert scorer is not None, "there is a dataset to score"
-        scorer.work = Work()
+        assert self._scoring is not None, "there is a dataset to score"
         self._progress.note(
             f"{word}: {dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows"
         )
-        run, table, texts = Run(dataset, self._selection, scorer), ScoreTableBuilder(), Texts()
-        for examples, rows in run.scored(self._progress):
-            stored = scorer.stored_token_nlls(examples)
-            for example, row, nlls in zip(examples, rows, stored, strict=True):
-                table.append(row, nlls)
-                texts.append(example)
-        manifest = run.summary(elapsed_s=time.perf_counter() - begin).manifest
+        done = score_dataset(
+            dataset, self._selection, self._scoring, self._progress, token_nlls=True
+        )
         return Side(
             name=dataset.name,
-            scores=table.finish(),
-            manifest=asdict(manifest),
-            texts=texts,
-            scorer=scorer,
+            scores=done.scores,
+            manifest=done.manifest,
+            texts=done.texts,
+            scorer=self._scoring,
         )
 
-    def _read(self, word: SideName, scores: _Scores) -> Side:
+    def _read(self, word: SideName, scores: GivenScores) -> Side:
         """Add to a scores file what else is still to be had."""
         self._progress.note(f"{word}: {scores.name}: {len(scores.table):,} rows of scores")
         manifest = scores.manifest or {"input": scores.name, "input_sha256": None}
@@ -204,15 +158,11 @@ class Sides:
         if scores.manifest is None:
             return replace(side, notes=(f"{word}: no texts, because no manifest names their file",))
         try:
-            dataset = self._behind(scores, scores.manifest)
+            dataset = scores.dataset(scores.manifest)
         except InputError as error:
             return replace(side, notes=(f"{word}: numbers alone, for {error}",))
         side = replace(side, scorer=self._scorer_like(scores.manifest))
         return self._with_texts(side, word, dataset)
-
-    def _behind(self, scores: _Scores, manifest: Mapping[str, Any]) -> Dataset:
-        source = source_of(scores.path or scores.name, manifest)
-        return Selection().behind(manifest).open(source)
 
     def _with_texts(self, side: Side, word: SideName, dataset: Dataset) -> Side:
         """Read the dataset behind the scores, and look its tokens' NLLs up in the store."""
@@ -221,7 +171,7 @@ class Sides:
         scorer = side.scorer if needs_nlls and "ifd" in known.numbers else None
         texts, direct, conditional = Texts(), RaggedBuilder(), RaggedBuilder()
         places: list[tuple[int, int]] = []
-        for block in _blocks(dataset):
+        for block in blocks_of(dataset):
             for example in block:
                 texts.append(example)
                 places.append((example.row, example.turn))
@@ -251,33 +201,6 @@ class Sides:
         except (IfdkitError, TypeError):
             return None
         return scorer if is_made_by(scorer, manifest) else None
-
-
-def _scores_in_memory(data: Any) -> _Scores | None:
-    """A DataFrame that `ifdkit.score` made."""
-    pandas = sys.modules.get("pandas")  # where it is not loaded, nothing is a DataFrame
-    if not (pandas and isinstance(data, pandas.DataFrame) and has_score_columns(list(data))):
-        return None
-    import pyarrow as pa
-
-    made = data.attrs.get("manifest")
-    is_ours = isinstance(made, Mapping) and made.get("schema") == SCORES_SCHEMA
-    try:
-        table = from_arrow(pa.Table.from_pandas(data, preserve_index=False))
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"this DataFrame of scores cannot be read: {error}") from error
-    return _Scores("scores in memory", table, made if is_ours else None, None)
-
-
-def _blocks(dataset: Dataset) -> Iterator[Sequence[Example]]:
-    block: list[Example] = []
-    for found in dataset:
-        block += [] if isinstance(found, Reject) else found
-        if len(block) >= EXAMPLES_A_BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _any(nlls: Ragged) -> Ragged | None:

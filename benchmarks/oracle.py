@@ -1,0 +1,91 @@
+"""What `ifdkit reflect` itself costs a call, beside a server that answers at once.
+
+    python -m benchmarks.oracle
+
+10,000 rows, one call each, 64 in flight, against a scripted server in a process of its own:
+reading, prompting, sending, parsing, the journal on disk, writing.  Writes `reports/oracle.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import ifdkit
+from benchmarks.machine import machine
+from tests.oracle_server import OracleServer
+
+_WORDS = 100
+
+
+def serve(ready: Connection) -> None:
+    """Answer until the process is ended."""
+    with OracleServer(keep=False) as server:
+        ready.send(server.base_url)
+        ready.recv()
+
+
+def write_rows(path: Path, n: int) -> None:
+    """Distinct rows of about a hundred words a response."""
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(n):
+            row = {"instruction": f"Write about the number {i}.", "output": f"{i} " * _WORDS}
+            file.write(json.dumps(row) + "\n")
+
+
+def measure(rows: int, in_flight: int, folder: Path) -> list[str]:
+    """Lines of a table."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
+    process.start()
+    url = here.recv()
+    data = folder / "data.jsonl"
+    write_rows(data, rows)
+    lines = ["| run | calls | elapsed | CPU time of ours, a call |", "|:--|--:|--:|--:|"]
+    for name in ("first", "again, out of the journal"):
+        begin, cpu = time.perf_counter(), time.process_time()
+        done = ifdkit.reflect(
+            data,
+            folder / "new.jsonl",
+            oracle="scripted",
+            base_url=url,
+            api_key_env="off",
+            stages="response",
+            concurrency=in_flight,
+        )
+        elapsed_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+        assert done.rows_changed == rows, done
+        lines.append(f"| {name} | {rows:,} | {elapsed_s:.1f} s | {cpu_s / rows * 1e3:.2f} ms |")
+    here.send(None)
+    process.join()
+    return lines
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--output", type=Path, default=Path("reports/oracle.md"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        lines = measure(arguments.rows, arguments.in_flight, Path(name))
+    command = " ".join(["python -m benchmarks.oracle", *sys.argv[1:]])
+    text = [
+        "# What a call to the oracle costs us",
+        f"Made by `{command}`: {arguments.in_flight} calls in flight against a scripted server that"
+        f" answers at once, on {machine()}.",
+        "\n".join(lines),
+    ]
+    arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    print(arguments.output.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
