@@ -3,7 +3,9 @@
     import ifdkit
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
+    verdict = ifdkit.audit("data.json")                   # .passed, .rules
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
+    done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
 
 Nothing heavy is imported until it is used.
 """
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ifdkit.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from ifdkit.audited import Audit as Audit
+    from ifdkit.auditing import audit as audit
     from ifdkit.errors import IfdkitError as IfdkitError
     from ifdkit.reflection import Recycled as Recycled
     from ifdkit.reflection import reflect as reflect
@@ -24,28 +28,38 @@ if TYPE_CHECKING:
     from ifdkit.scorer import Progress as Progress
     from ifdkit.scorer import Settings as Settings
     from ifdkit.scoring import score as score
+    from ifdkit.selection import Selected as Selected
+    from ifdkit.selection import select as select
 
 _HOMES = {
+    "audit": "ifdkit.auditing",
+    "Audit": "ifdkit.audited",
     "compare": "ifdkit.report.result",
     "ComparisonResult": "ifdkit.report.result",
     "reflect": "ifdkit.reflection",
     "Recycled": "ifdkit.reflection",
     "score": "ifdkit.scoring",
+    "select": "ifdkit.selection",
+    "Selected": "ifdkit.selection",
     "Settings": "ifdkit.scorer",
     "Progress": "ifdkit.scorer",
     "IfdkitError": "ifdkit.errors",
 }
 
 __all__ = [
+    "Audit",
     "ComparisonResult",
     "IfdkitError",
     "Progress",
     "Recycled",
+    "Selected",
     "Settings",
     "__version__",
+    "audit",
     "compare",
     "reflect",
     "score",
+    "select",
 ]
 
 

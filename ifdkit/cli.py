@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ifdkit.cli_audit import asked_of_audit, audit_options, failure
 from ifdkit.cli_reflection import dry_run, reflect_options, reflection_options
-from ifdkit.config import load_config
+from ifdkit.cli_selection import select_options, selection_options
+from ifdkit.config import TABLES, load_config
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ifdkit.scorer import Progress, Settings
 
 EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+_TABLES = "ifdkit.tables"
+"""Where a click context keeps the tables of the settings file."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -90,6 +94,8 @@ def cli(context: click.Context) -> None:
     ifdkit compare old.json new.json    what changed, and whether it is real
     ifdkit show data.json 12            one example, its tokens coloured by surprise
     ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
+    ifdkit select data.json -o best.json --by ifd --top 5%  keep what is worth training on
+    ifdkit audit data.json              a gate: pass, or fail with reasons
 
     Flags beat IFDKIT_… variables, which beat ifdkit.toml or [tool.ifdkit] in pyproject.toml.
     """
@@ -97,6 +103,7 @@ def cli(context: click.Context) -> None:
     names = dict.fromkeys(option.name for option in options)
     path, settings = load_config(Path.cwd(), (name for name in names if name))
     context.obj = path
+    context.meta[_TABLES] = {name: settings.pop(name, {}) for name in TABLES}
     context.default_map = {
         name: {k: v for k, v in settings.items() if k in {p.name for p in command.params}}
         for name, command in cli.commands.items()
@@ -285,6 +292,93 @@ def reflect_command(
         print_reflection(done)
 
 
+@cli.command("select")
+@click.argument("data")
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Where the"
+              " rows kept go, in the format of DATA.")  # fmt: skip
+@select_options(_option)
+@_option("--limit", type=int, help="Only the first N rows.")
+@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@_option("--seed", type=int, default=0, help="Seed of all that is drawn.  [default: 0]")
+@common_options
+@click.pass_context
+def select_command(context: click.Context, /, data: str, output: Path, **flags: Any) -> None:
+    """Keep the rows of DATA that are worth training on, as they stand in it and in their order.
+
+    DATA is a dataset, of which only what is ranked by is measured, or a scores file. A share such
+    as 5% is one of all its rows; of equal numbers the one that comes first in the file wins. The
+    last turn of a conversation speaks for all of it, or with --turns all the mean over its turns.
+
+    
+    Methods:
+      cherry              highest ifd_loss below 1 (as published: --protocol cherry)
+      superfiltering      highest ifd below 1 (as published: --protocol superfiltering -m gpt2)
+      selective           what the student took of the output of `ifdkit reflect --select`
+      length-controlled   highest ifd within bands of response length
+      random              the baseline; asks no model
+
+    
+    Example:
+      ifdkit select data.json -o best.json --by ifd --top 5%
+    """
+    from ifdkit.report.terminal_selection import print_selection
+    from ifdkit.selection import select_to_file
+
+    _explain(context, flags)
+    flags["turns"] = flags["turns"] or "last"
+    options = selection_options(flags)
+    with _progress(flags) as progress:
+        done = select_to_file(data, output, options, _given(flags), _selection(flags), progress)
+    if flags["as_json"]:
+        _echo_json(done.as_json())
+    else:
+        print_selection(done)
+
+
+@cli.command("audit")
+@click.argument("data")
+@audit_options(_option)
+@_option("--limit", type=int, help="Only the first N rows.")
+@_option("--sample", type=int, help="Only N rows at random: every share gets its 95 % interval.")
+@_option("--seed", type=int, default=0, help="Seed of the samples.  [default: 0]")
+@measuring_options
+@common_options
+@click.pass_context
+def audit_command(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+    """Hold DATA against rules: a gate for CI, and a look before GPU hours are spent.
+
+    DATA is a dataset, which is scored first unless --no-model says otherwise, or a scores file.
+    Exits with 1 where a rule of severity error fails. Rules are set in ifdkit.toml, in tables such
+    as [audit.refusal], or by --rule.
+
+    \b
+    Example:
+      ifdkit audit data.json --against eval.json -o reports/audit
+    """
+    from ifdkit.auditing import audit_dataset
+    from ifdkit.report.audit_result import audit_as_json, check_folder, save_audit
+
+    _explain(context, flags)
+    options = asked_of_audit(flags, context.meta[_TABLES]["audit"], context.obj)
+    if output is not None:
+        check_folder(output)
+    with _progress(flags) as progress:
+        found = audit_dataset(data, _settings(flags), _selection(flags), options, progress)
+    has_text = not flags["no_text"]
+    if output is not None:
+        save_audit(found, output, text=has_text)
+    if flags["as_json"]:
+        _echo_json(audit_as_json(found, text=has_text))
+    else:
+        from ifdkit.report.terminal_audit import print_audit
+
+        print_audit(found, output, text=has_text)
+    for rule in found.errors:
+        click.echo(f"ifdkit: audit failed: {failure(rule)}", err=True)
+    if found.errors:
+        context.exit(EXIT_GATE)
+
+
 @cli.command("models")
 @_option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def models_command(as_json: bool) -> None:
@@ -398,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IfdkitError as error:
         return _fail(str(error), verbose)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("ifdkit: interrupted; what is scored is kept: run the same command to go on",
+        click.echo("ifdkit: interrupted; finished work is kept: run the same command to go on",
                    err=True)  # fmt: skip
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -1,7 +1,7 @@
 """Datasets written back in their own format: the same rows in the same order, some with new texts.
 
-JSON and CSV rows are written anew from their values.  Of a Parquet file only the cells that changed
-are; its other columns are copied as they are, whatever their types.
+JSON arrays and CSV rows are written anew from their values.  Lines of JSON are copied where nothing
+changed; of a Parquet file all but the cells that changed is copied as it is, whatever its types.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _encoded(text: str) -> bytes:
 
 
 class _JsonLines:
-    """One JSON value a line; a line that is not JSON is copied byte for byte."""
+    """One JSON value a line; a line in which nothing changed is copied byte for byte."""
 
     def __init__(self, file: IO[bytes], source: Path | None, stack: ExitStack) -> None:
         self._file, self._stack = file, stack
@@ -170,12 +170,12 @@ class _JsonLines:
         self._position = 0
 
     def write(self, raw: Raw, value: Any) -> bool:
-        if raw.error is None:
-            self._file.write(_encoded(_as_json(raw, value)) + b"\n")
+        if value is raw.value and self._source is not None and raw.byte_offset is not None:
+            self._copy_line(self._source, raw.byte_offset)
             return True
-        if self._source is None or raw.byte_offset is None:
+        if raw.error is not None:
             return False
-        self._copy_line(self._source, raw.byte_offset)
+        self._file.write(_encoded(_as_json(raw, value)) + b"\n")
         return True
 
     def _copy_line(self, source: Path, offset: int) -> None:

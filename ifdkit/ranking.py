@@ -1,0 +1,150 @@
+"""Which of many rows stand first: the arithmetic of a selection, on columns of numbers.
+
+NaN is a number that is undefined; it stands in no ranking, from whichever end that is read.  Equal
+numbers stand in the order of the file, so that every result is the only one there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.errors import UsageError
+
+Column = NDArray[np.float64]
+"""One number a row, shape (rows,); NaN where undefined."""
+Places = NDArray[np.int64]
+"""Positions in a column."""
+
+_AMOUNT = re.compile(r"(\d+)|(\d+(?:\.\d+)?) ?%")
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """How many rows: a number, or a share of all rows of the input."""
+
+    text: str
+    """As it was asked for: `2000` or `5%`."""
+    flag: str
+    """Who asked, for an error: `--top`."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is neither a number nor a share."""
+        matched = _AMOUNT.fullmatch(self.text.strip())
+        if matched is None:
+            raise UsageError(f"{self.flag} {self.text}: write a number of rows, or a share as 5%")
+        if matched[1] is not None and int(matched[1]) < 1:
+            raise UsageError(f"{self.flag} {self.text}: at least one row")
+        if matched[2] is not None and not 0 < Fraction(matched[2]) <= 100:
+            raise UsageError(f"{self.flag} {self.text}: a share lies above 0 and up to 100 %")
+
+    def of(self, rows: int) -> int:
+        """Of so many rows how many; a share is rounded down, as in the published scripts.
+
+        Raises UsageError where that leaves none.
+        """
+        text = self.text.strip()
+        if not text.endswith("%"):
+            return int(text)
+        # Exact: in floats 29 % of 100 rows is 28.
+        n = int(Fraction(text.rstrip("% ")) * rows / 100)
+        if n < 1:
+            raise UsageError(f"{self.flag} {self.text} of {rows:,} rows is less than one row")
+        return n
+
+
+def best_first(values: Column, *, lowest: bool = False) -> Places:
+    """Places of the defined values, the largest first, or the smallest; ties by place."""
+    defined = np.flatnonzero(np.isfinite(values))
+    keys = values[defined] if lowest else -values[defined]
+    return defined[np.argsort(keys, kind="stable")]
+
+
+def drawn(rows: int, n: int, seed: int) -> Places:
+    """`n` of so many places at random, each set equally likely, ascending."""
+    generator = np.random.default_rng(seed)
+    return np.sort(generator.choice(rows, min(n, rows), replace=False, shuffle=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Rows of like length, and what was taken of them."""
+
+    shortest: float
+    longest: float
+    """Both ends belong to it."""
+    rows: int
+    """Of the input."""
+    candidates: int
+    """Of these, what could be taken."""
+    taken: int
+
+
+def best_within_bands(
+    values: Column, lengths: Column, n: int, n_bands: int
+) -> tuple[Places, list[Band]]:
+    """The `n` largest values, each band of lengths giving its share of them.
+
+    Bands are cut at the quantiles of all `lengths`, rows of one length staying together; where
+    many rows have one length there are fewer bands.  A band's share of `n` is its share of all rows
+    whose length is known.  What a band cannot give, because too few of its values are defined, the
+    others give in proportion.  Places come in no particular order; fewer than `n` where there are
+    not so many.
+    """
+    band_of = _bands(lengths, n_bands)
+    ranking = best_first(np.where(band_of >= 0, values, np.nan))
+    members = [np.flatnonzero(band_of == band) for band in range(int(band_of.max(initial=-1)) + 1)]
+    queues = [ranking[band_of[ranking] == band] for band in range(len(members))]
+    limits = [len(queue) for queue in queues]
+    shares = apportion(min(n, sum(limits)), [len(one) for one in members], limits)
+    taken = [queue[:share] for queue, share in zip(queues, shares, strict=True)]
+    bands = [
+        Band(
+            shortest=float(lengths[rows].min()),
+            longest=float(lengths[rows].max()),
+            rows=len(rows),
+            candidates=limit,
+            taken=share,
+        )
+        for rows, limit, share in zip(members, limits, shares, strict=True)
+    ]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *taken]), bands
+
+
+def _bands(lengths: Column, n_bands: int) -> Places:
+    """The number of each row's band, from 0 for the shortest; −1 where the length is unknown."""
+    found = np.full(len(lengths), -1, dtype=np.int64)
+    known = np.isfinite(lengths)
+    if known.any():
+        edges = np.unique(np.quantile(lengths[known], np.arange(1, n_bands) / n_bands))
+        numbers = np.searchsorted(edges, lengths[known], side="right")
+        found[known] = np.unique(numbers, return_inverse=True)[1]  # without empty bands
+    return found
+
+
+def apportion(n: int, sizes: Sequence[int], limits: Sequence[int]) -> list[int]:
+    """`n` shared out in proportion to `sizes`, no part above its limit.
+
+    Largest remainders (Hamilton), ties to the part that comes first; parts that reach their limit
+    leave the rest to the others.  `n` is at most the sum of the limits, and a part without a size
+    has no limit above 0.
+    """
+    full: dict[int, int] = {}
+    while True:
+        open_parts = [part for part in range(len(sizes)) if part not in full]
+        left = n - sum(full.values())
+        total = sum(sizes[part] for part in open_parts)
+        reached = [p for p in open_parts if left * sizes[p] >= limits[p] * total]
+        if not reached:
+            break
+        full.update({part: limits[part] for part in reached})
+    shares = {part: left * sizes[part] // total for part in open_parts}
+    by_remainder = sorted(open_parts, key=lambda part: -(left * sizes[part] % total))
+    for part in by_remainder[: left - sum(shares.values())]:
+        shares[part] += 1
+    return [full.get(part, shares.get(part, 0)) for part in range(len(sizes))]

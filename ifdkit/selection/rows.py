@@ -1,0 +1,170 @@
+"""The rows of a dataset as a selection sees them: one number a row, however many turns it has.
+
+A row is kept or dropped whole.  Its last assistant turn speaks for it, or with `--turns all` the
+mean over those of its turns in which the number is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ifdkit.ranking import Column, Places
+from ifdkit.reading import Dataset, Turns
+from ifdkit.records import Example, Reject, Status
+from ifdkit.score_table import ScoreTable
+from ifdkit.scored import ScoredDataset, Texts
+from ifdkit.scorer import Scorer
+from ifdkit.scoring import EXAMPLES_A_BLOCK
+from ifdkit.selection.options import WORD_FIELDS
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rows:
+    """The rows that could be read, in the order of the file."""
+
+    positions: Places
+    """0-based position of each in the input, ascending."""
+    ids: Sequence[str]
+    """Of the row's last turn that counts."""
+    statuses: Sequence[str]
+    """`ok`, or what is the matter with the first of its turns that is not."""
+    numbers: Mapping[str, Column]
+    """Field → one number a row; fields that were not measured are absent."""
+    turns: Turns
+    _texts: Texts
+    _begins: Places
+    _ends: Places
+    """The examples of row i are those from _begins[i] to before _ends[i]."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def column(self, field: str) -> Column:
+        """The numbers of a field, NaN where it was measured nowhere."""
+        found = self.numbers.get(field)
+        return np.full(len(self), np.nan) if found is None else found
+
+    def last(self, place: int) -> tuple[str, str]:
+        """Instruction and response of the last turn that counts."""
+        example = int(self._ends[place]) - 1
+        return self._texts.instructions[example], self._texts.responses[example]
+
+    def text(self, place: int) -> str:
+        """All that counts of a row in one: instruction, then response, of every turn."""
+        examples = range(int(self._begins[place]), int(self._ends[place]))
+        texts = self._texts
+        return "\n".join(f"{texts.instructions[i]}\n{texts.responses[i]}" for i in examples)
+
+
+def rows_of(scored: ScoredDataset, turns: Turns) -> Rows:
+    """One entry a row from one entry an example."""
+    table, texts = scored.scores, scored.texts
+    # The examples of a row follow one another, in the order of its turns.
+    ends = np.flatnonzero(np.diff(table.rows, append=-1)) + 1
+    begins = ends - 1 if turns == "last" else np.concatenate([[0], ends[:-1]])
+    columns = {**table.numbers, **_word_counts(texts)}
+    return Rows(
+        positions=table.rows[ends - 1],
+        ids=[table.ids[end - 1] for end in ends.tolist()],
+        statuses=[
+            _status(table.statuses[begin:end])
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ],
+        numbers={name: _means(column, begins, ends) for name, column in columns.items()},
+        turns=turns,
+        _texts=texts,
+        _begins=begins,
+        _ends=ends,
+    )
+
+
+def _word_counts(texts: Texts) -> dict[str, Column]:
+    both = (texts.instructions, texts.responses)
+    return {
+        name: np.array([len(text.split()) for text in side], dtype=np.float64)
+        for name, side in zip(WORD_FIELDS, both, strict=True)
+    }
+
+
+def _status(statuses: Sequence[str]) -> str:
+    return next((one for one in statuses if one != Status.OK), str(Status.OK))
+
+
+def _means(column: Column, begins: Places, ends: Places) -> Column:
+    """Mean of the defined numbers from each begin to before its end; NaN where there are none."""
+    if (ends - begins == 1).all():
+        return column[begins]
+    # Rows follow one another without a gap here.
+    known = np.isfinite(column)
+    sums = np.add.reduceat(np.where(known, column, 0.0), begins)
+    counts = np.add.reduceat(known.astype(np.int64), begins)
+    means: Column = np.full(len(ends), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
+def without_scores(dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
+    """A dataset with its texts alone, or with its tokens counted too: no model is asked."""
+    collected = _Unscored()
+    block: list[Example] = []
+    for found in dataset:
+        if isinstance(found, Reject):
+            collected.rejects.append(found)
+        else:
+            block += found
+        if len(block) >= EXAMPLES_A_BLOCK:
+            collected.add(block, scorer)
+            block = []
+    collected.add(block, scorer)
+    return collected.finish(dataset)
+
+
+class _Unscored:
+    """Collects examples with no more than can be told without a model."""
+
+    def __init__(self) -> None:
+        self.rejects: list[Reject] = []
+        self._texts = Texts()
+        self._ids: list[str] = []
+        self._statuses: list[str] = []
+        self._places: list[tuple[int, int]] = []
+        self._counts: dict[str, list[int]] = {}
+
+    def add(self, block: Sequence[Example], scorer: Scorer | None) -> None:
+        for example in block:
+            self._texts.append(example)
+            self._ids.append(example.id)
+            self._places.append((example.row, example.turn))
+        if scorer is None:
+            self._statuses += [str(_emptiness(example)) for example in block]
+            return
+        for passes in scorer.align(block):
+            self._statuses.append(str(passes.status))
+            for name in _COUNTED:
+                self._counts.setdefault(name, []).append(getattr(passes, name))
+
+    def finish(self, dataset: Dataset) -> ScoredDataset:
+        places = np.array(self._places, dtype=np.int64).reshape(-1, 2)
+        counts = {name: np.array(n, dtype=np.float64) for name, n in self._counts.items()}
+        table = ScoreTable(
+            ids=self._ids,
+            rows=places[:, 0],
+            turns=places[:, 1],
+            statuses=self._statuses,
+            numbers=counts,
+        )
+        return ScoredDataset(
+            dataset=dataset, scores=table, texts=self._texts, rejects=self.rejects, manifest={}
+        )
+
+
+_COUNTED = ("instruction_tokens", "response_tokens", "truncated_tokens")
+
+
+def _emptiness(example: Example) -> Status:
+    if not example.response.strip():
+        return Status.EMPTY_RESPONSE
+    return Status.OK if example.instruction.strip() else Status.EMPTY_INSTRUCTION

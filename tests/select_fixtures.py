@@ -1,0 +1,76 @@
+"""Datasets with scores made up by hand, read through the door that every scores file takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ifdkit.inputs import SCORES_SCHEMA
+from ifdkit.reading import open_dataset
+from ifdkit.reading.sources import sha256
+from ifdkit.records import Reject, ScoreRow
+from ifdkit.writing import row_writer
+
+Numbers = Sequence[float | None]
+
+
+def rows_like(n: int, **columns: Sequence[Any]) -> list[dict[str, Any]]:
+    """`n` rows of different texts, with further columns."""
+    return [
+        {"id": f"r{i}", "instruction": f"Say {i}", "output": f"It is {i}."}
+        | {name: values[i] for name, values in columns.items()}
+        for i in range(n)
+    ]
+
+
+def scored(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    statuses: Sequence[str] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    numbers: Mapping[str, Numbers] | None = None,
+    **more: Numbers,
+) -> Path:
+    """A scores file of `rows`: field → one number an example; lengths are those of the words."""
+    columns = {**(numbers or {}), **more}
+    data, output = folder / "data.jsonl", folder / "data.scores.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = open_dataset(data)
+    examples = [one for found in dataset if not isinstance(found, Reject) for one in found]
+    lines = []
+    for i, example in enumerate(examples):
+        n_words = {
+            "instruction_words": len(example.instruction.split()),
+            "response_words": len(example.response.split()),
+        }
+        lengths = {name.replace("words", "tokens"): n for name, n in n_words.items()}
+        values: dict[str, Any] = {name: column[i] for name, column in columns.items()}
+        lines.append(
+            ScoreRow(
+                id=example.id,
+                row=example.row,
+                turn=example.turn,
+                status=statuses[i] if statuses else "ok",
+                reason=None,
+                truncated_tokens=0,
+                **{**n_words, **lengths, **values},
+            )
+        )
+    with row_writer(output, token_nll=False) as writer:
+        writer.write(lines)
+    made = {
+        "schema": SCORES_SCHEMA,
+        "input": str(data),
+        "input_sha256": sha256(data),
+        "output_sha256": sha256(output),
+        "columns": {k: v for k, v in asdict(dataset.columns).items() if v},
+        "turns": "all",
+        "protocol": "aligned",
+        **(manifest or {}),
+    }
+    Path(f"{output}.manifest.json").write_text(json.dumps(made), encoding="utf-8")
+    return output
