@@ -173,9 +173,7 @@ def test_attention_leaves_onednn_out(
 
     monkeypatch.setattr(attention, "_attend", watched)
     head = backend.model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(
-        lambda *_: seen["elsewhere"].add(products.fp32_precision) and None
-    )
+    hook = head.register_forward_pre_hook(lambda *_: seen["elsewhere"].add(products.fp32_precision))
     backend.nll(some_requests())
     hook.remove()
     assert seen["attention"] == {"ieee"}

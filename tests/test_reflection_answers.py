@@ -469,3 +469,26 @@ def test_a_wording_cannot_reach_into_python(tmp_path: Path) -> None:
     (tmp_path / "system.txt").write_text(text)
     with pytest.raises(UsageError, match="cannot be filled in"):
         load_prompts(tmp_path).call(Stage.RESPONSE, example(), model="m")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<The text itself, whole><This is what you need to answer.>",
+        "A robin. <the text itself, whole>",
+        "It speaks to whoever gave the instruction, mends what the criticism found, and so on.",
+    ],
+)
+def test_an_oracle_that_recites_its_task_has_not_answered(text: str) -> None:
+    one = call()
+    answer = parse(one, Reply(as_json(one, text)))
+    assert answer.outcome is Outcome.UNPARSED
+    assert answer.reason is not None
+    assert "repeats the prompt" in answer.reason
+
+
+def test_words_of_the_prompt_that_the_dataset_holds_as_well_may_return() -> None:
+    text = "It speaks to whoever gave the instruction, mends what the criticism found, and so on."
+    one = call(one=example(f"Say this in other words: {text}"))
+    answer = parse(one, Reply(as_json(one, text)))
+    assert answer.outcome is Outcome.REWRITTEN

@@ -65,6 +65,8 @@ _MENTION = re.compile(
 _PLACEHOLDER = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
 # Not strict: small models leave line breaks in strings as they are.
 _DECODER = json.JSONDecoder(strict=False)
+_WORDS = re.compile(r"\w+")
+_PARROTED_WORDS = 8
 _EMPTY_WORDS = {"...", "…", "string", "<string>", "n/a", "none", "null"}
 
 
@@ -115,6 +117,8 @@ def _verdict(call: Call, text: str) -> tuple[Outcome, str | None]:
         return Outcome.UNPARSED, f"the {call.text_field} is empty"
     if _is_placeholder(call, text):
         return Outcome.UNPARSED, f"the {call.text_field} copies the prompt's placeholder"
+    if (words := _parroted(call, text)) is not None:
+        return Outcome.UNPARSED, f"the {call.text_field} repeats the prompt: {_short(words)}"
     if call.fence.lower() in text.lower():
         return Outcome.UNPARSED, f"the {call.text_field} repeats the prompt's delimiters"
     if not _is_clean(text):
@@ -203,8 +207,36 @@ def _is_placeholder(call: Call, text: str) -> bool:
     bare = text.strip().strip("<>[]\"'").lower()
     if bare == call.original.strip().strip("<>[]\"'").lower():
         return False
-    shown = _PLACEHOLDER.findall(call.reply_json) + _PLACEHOLDER.findall(call.reply_sections)
-    return text.lower() in _EMPTY_WORDS or bare in {one.strip("<>[]").lower() for one in shown}
+    shown = {one.strip("<>[]").lower() for one in _placeholders(call)}
+    return text.lower() in _EMPTY_WORDS or bare in shown
+
+
+def _placeholders(call: Call) -> list[str]:
+    """What the prompt shows where the text has to go, brackets included."""
+    found: list[str] = _PLACEHOLDER.findall(f"{call.reply_json}\n{call.reply_sections}")
+    return found
+
+
+def _parroted(call: Call, text: str) -> str | None:
+    """Words of the prompt's own that came back as if they were the text; None where none did.
+
+    A small oracle recites its task.  Words that the dataset's text holds as well may return.
+    """
+    block = rf"<<(?!end )\w+ {call.fence}>>.*?<<end \w+ {call.fence}>>"
+    data = " ".join(re.findall(block, call.user, re.DOTALL))
+    for shown in map(str.lower, _placeholders(call)):
+        if shown in text.lower() and shown not in data.lower():
+            return shown
+    frame = " ".join((call.system, re.sub(block, " ", call.user, flags=re.DOTALL),
+                      call.reply_json, call.reply_sections))  # fmt: skip
+    again = _runs(text) & (_runs(frame) - _runs(data))
+    return " ".join(min(again)) if again else None
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    """All runs of so many consecutive words that chance does not repeat them."""
+    words = _WORDS.findall(text.lower())
+    return set(zip(*(words[i:] for i in range(_PARROTED_WORDS)), strict=False))
 
 
 def _refuses(text: str) -> bool:

@@ -122,6 +122,8 @@ def serve(gguf: str) -> None:
     params.port = 0
     params.n_ctx = _CONTEXT_TOKENS
     params.n_parallel = 1  # calls that share a batch would not be answered the same way twice
+    params.cache_prompt = False  # nor would one whose beginning another has left behind
+    params.cache_ram_mib = 0  # by default it keeps up to 8 GiB of what it has read
     params.n_gpu_layers = 0
     params.sampling.penalty_repeat = _REPEAT_PENALTY
     params.verbosity = 0
