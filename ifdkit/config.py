@@ -9,11 +9,15 @@ from typing import Any
 
 from ifdkit.errors import UsageError
 
+TABLES = ("audit",)
+"""Keys that hold a table of their own, and no option: `[audit.refusal]`."""
+
 
 def load_config(folder: Path, known: Iterable[str]) -> tuple[Path | None, dict[str, Any]]:
     """The file and its settings, by option name with underscores; (None, {}) where there is none.
 
-    Raises UsageError for a file that is not TOML or holds a key that is no option.
+    Of TABLES the settings hold what stands in the file.  Raises UsageError for a file that is not
+    TOML or holds a key that is no option.
     """
     for path, table in ((folder / "ifdkit.toml", None), (folder / "pyproject.toml", "ifdkit")):
         if not path.is_file():
@@ -30,8 +34,11 @@ def load_config(folder: Path, known: Iterable[str]) -> tuple[Path | None, dict[s
         if not content:
             continue
         settings = {key.replace("-", "_"): value for key, value in content.items()}
-        unknown = sorted(settings.keys() - set(known))
+        unknown = sorted(settings.keys() - set(known) - set(TABLES))
         if unknown:
             raise UsageError(f"{path.name}: no option is called {unknown[0]!r}")
+        for name in TABLES:
+            if not isinstance(settings.get(name, {}), dict):
+                raise UsageError(f"{path.name}: {name} is no option, but a table: write [{name}]")
         return path, settings
     return None, {}

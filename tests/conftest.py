@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from tests.browsing import browser, visit
+
+__all__ = ["browser", "visit"]  # fixtures
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -126,7 +126,7 @@ def _metric(rows: pd.DataFrame, field: str) -> MetricChange:
     )
 
 
-_MANIFEST: dict[str, Any] = {
+MANIFEST: dict[str, Any] = {
     "schema": "ifdkit.scores/1",
     "version": "0.1.0",
     "command": "ifdkit score before.json",
@@ -241,8 +241,8 @@ def make_summary(rows: pd.DataFrame) -> Summary:
         version="0.1.0",
         created="2025-11-22T17:00:00+00:00",
         command="ifdkit compare before.json after.json",
-        before=_MANIFEST,
-        after={**_MANIFEST, "input": "after.json", "command": "ifdkit score after.json"},
+        before=MANIFEST,
+        after={**MANIFEST, "input": "after.json", "command": "ifdkit score after.json"},
         name_before="before.json",
         name_after="after.json",
         pairing=Pairing(

@@ -525,15 +525,80 @@ def test_near_duplicates_against_all_pairs() -> None:
             for at in rng.sample(range(50), n_changed):
                 copy[at] = rng.choice(_SYLLABLES)
             texts.append(" ".join(copy))
-    found = near.near_duplicates(texts, [key(text) for text in texts], 0)
+    found = near.nearly_repeated(texts, [key(text) for text in texts], 0)
     assert list(found.rows) == slow_near_duplicates(texts)
     assert 100 < len(found.rows) < len(texts)
+
+
+def edited(rng: random.Random, text: str, n_changed: int) -> str:
+    cut = text.split()
+    for at in rng.sample(range(len(cut)), n_changed):
+        cut[at] = rng.choice(_SYLLABLES)
+    return " ".join(cut)
+
+
+def slow_groups(texts: list[str]) -> list[tuple[int, ...]]:
+    """Every text against every other, and what hangs together by flooding."""
+    cuts = [words(text, near.MOST_WORDS) for text in texts]
+    sets = [set(zip(cut, cut[1:], cut[2:], strict=False)) for cut in cuts]
+
+    def linked(one: int, other: int) -> bool:
+        if key(texts[one]) == key(texts[other]):
+            return bool(texts[one].split())
+        both = sets[one] | sets[other]
+        long_enough = min(len(cuts[one]), len(cuts[other])) >= near.FEWEST_WORDS
+        return long_enough and len(sets[one] & sets[other]) / len(both) >= near.SIMILARITY
+
+    groups, left = [], set(range(len(texts)))
+    while left:
+        group, fresh = set(), {min(left)}
+        while fresh:
+            group |= fresh
+            left -= fresh
+            fresh = {other for one in fresh for other in left if linked(one, other)}
+        groups.append(tuple(sorted(group)))
+    return [group for group in groups if len(group) > 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_of_near_duplicates_against_all_pairs(seed: int) -> None:
+    rng = random.Random(seed)
+    texts = ["", " ", "Yes.", "Yes.", "yes. ", "No."]
+    for _ in range(25):
+        base = prose(rng, rng.choice([24, 26, 50, 200])).replace(".", "")
+        texts += [edited(rng, base, n_changed) for n_changed in (0, 0, 1, 2, 3, 6)]
+        texts.append(base.upper())
+    rng.shuffle(texts)
+    groups = near.near_duplicates(texts)
+    assert groups == slow_groups(texts)
+    assert len(groups) >= 26
+    assert max(len(group) for group in groups) > 4
+
+
+def test_groups_are_chained_and_do_not_depend_on_the_order() -> None:
+    rng = random.Random(2)
+    chain = [prose(rng, 100).replace(".", "")]
+    for at in (10, 30, 50, 70, 90):  # each is near the next; the ends are not near each other
+        cut = chain[-1].split()
+        chain.append(" ".join([*cut[:at], "other", "words", *cut[at + 2 :]]))
+    assert not near.are_near(chain[0], chain[-1])
+    texts = [*chain, *(pair.response_after for pair in clean(40))]
+    order = rng.sample(range(len(texts)), len(texts))
+    (group,) = near.near_duplicates([texts[place] for place in order])
+    assert {order[place] for place in group} == set(range(6))
+
+
+def test_different_texts_are_in_no_group() -> None:
+    """Negative control."""
+    assert near.near_duplicates([]) == []
+    assert near.near_duplicates([""] * 3) == []
+    assert near.near_duplicates([pair.response_after for pair in clean()]) == []
 
 
 def test_exact_duplicates_are_not_near_ones() -> None:
     """Negative control."""
     texts = [clean(1)[0].response_after] * 5
-    assert near.near_duplicates(texts, [key(text) for text in texts], 0).rows == ()
+    assert near.nearly_repeated(texts, [key(text) for text in texts], 0).rows == ()
 
 
 def test_many_texts_are_sampled_by_the_seed_and_the_text_says_so(
@@ -543,7 +608,7 @@ def test_many_texts_are_sampled_by_the_seed_and_the_text_says_so(
     texts = [pair.response_after for pair in pairs]
     keys = [key(text) for text in texts]
     monkeypatch.setattr(near, "MOST_TEXTS", 50)
-    one, same, other = (near.near_duplicates(texts, keys, seed) for seed in (1, 1, 2))
+    one, same, other = (near.nearly_repeated(texts, keys, seed) for seed in (1, 1, 2))
     assert one == same != other
     assert (one.searched, one.distinct) == (50, 200)
     (found,) = of_kind(find(pairs), "near_duplicate")
@@ -564,7 +629,7 @@ def test_a_file_of_one_template_takes_linear_work(monkeypatch: pytest.MonkeyPatc
     for n_own in (1, 20):  # nearly all alike, and all just too unlike
         compared.clear()
         texts = [f"{shared} {prose(random.Random(row), n_own)} {row}" for row in range(1000)]
-        near.near_duplicates(texts, [key(text) for text in texts], 0)
+        near.nearly_repeated(texts, [key(text) for text in texts], 0)
         assert 0 < len(compared) <= near.MOST_PARTNERS * len(texts)
 
 

@@ -1,64 +1,33 @@
 """The report in a real browser with the network off: it works, fetches nothing, and all can use it.
 
-Needs what `make browser-tools` installs; skips without.  A viewport of 390 pixels is a phone's.
+The fixtures `browser` and `visit` are those of `browsing`.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ifdkit.report.result import ComparisonResult
-from tests.conftest import ROOT
+from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-AXE = ROOT / ".browser" / "node_modules" / "axe-core" / "axe.min.js"
-PHONE, DESK = (390, 844), (1280, 900)
 N_EXPLORED = 40
 
 
-@dataclass
-class Opened:
-    """A page, and what it said and asked for while it was open."""
-
-    page: Any
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def texts(self, selector: str) -> list[str]:
-        found: list[str] = self.page.locator(selector).all_inner_texts()
-        return found
-
-    def column(self, n: int) -> list[str]:
-        """The n-th column of the explorer, as shown."""
-        return self.texts(f"#pairs tr.pair > :nth-child({n})")
-
-    @property
-    def count(self) -> str:
-        text: str = self.page.locator("#count").inner_text()
-        return text
+def cells(opened: Opened, n: int) -> list[str]:
+    """The n-th column of the explorer, as shown."""
+    return opened.texts(f"#pairs tr.pair > :nth-child({n})")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs `make browser-tools`")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs chromium: `make browser-tools`")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
+def count_of(opened: Opened) -> str:
+    text: str = opened.page.locator("#count").inner_text()
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -66,42 +35,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = rows_frame(400)
     result = ComparisonResult(make_summary(rows), rows, make_explored(rows, N_EXPLORED))
     return result.save(tmp_path_factory.mktemp("report")) / "index.html"
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Opened]]:
-    """Open a file in a fresh context with no network; complaints and requests fail the test."""
-    visited: list[Opened] = []
-    contexts = []
-
-    def open_page(path: Path, size: tuple[int, int] = DESK, theme: str = "light") -> Opened:
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True
-        )
-        contexts.append(context)
-        opened = Opened(context.new_page())
-        opened.page.on(
-            "console",
-            lambda message: (
-                opened.complaints.append(message.text)
-                if message.type in {"error", "warning"}
-                else None
-            ),
-        )
-        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        opened.page.on("request", lambda request: opened.requests.append(request.url))
-        opened.page.goto(path.as_uri())
-        visited.append(opened)
-        return opened
-
-    yield open_page
-    for opened in visited:
-        asked = [url for url in opened.requests if url != "data:,"]
-        assert len(asked) == 1, "the file itself and nothing else"
-        assert asked[0].startswith("file:")
-        assert opened.complaints == []
-    for context in contexts:
-        context.close()
 
 
 def shown_number(text: str) -> float:
@@ -138,10 +71,10 @@ def test_the_policy_refuses_what_is_put_in(browser: Any, report: Path, tmp_path:
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_nothing_is_wider_than_the_screen(
-    size: tuple[int, int], report: Path, visit: Callable[..., Opened]
+    size: tuple[int, int], report: Path, visit: Visit
 ) -> None:
     opened = visit(report, size)
-    opened.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    opened.unfold()
     opened.page.locator(".opener").first.click()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     small = opened.page.evaluate(
@@ -150,7 +83,7 @@ def test_nothing_is_wider_than_the_screen(
     assert min(small) >= 9, "text of figures stays readable"
 
 
-def test_sorting(report: Path, visit: Callable[..., Opened]) -> None:
+def test_sorting(report: Path, visit: Visit) -> None:
     opened = visit(report)
     opened.page.locator("#more").click()
     heads = opened.page.locator("#heads th")
@@ -158,22 +91,22 @@ def test_sorting(report: Path, visit: Callable[..., Opened]) -> None:
     assert heads.nth(3).get_attribute("aria-sort") is None
     heads.nth(3).locator("button").click()
     assert heads.nth(3).get_attribute("aria-sort") == "descending"
-    column = opened.column(4)
+    column = cells(opened, 4)
     assert len(column) == N_EXPLORED - 15 == 25, "sorting begins again at the top"
     defined = [shown_number(text) for text in column if text != "–"]
     assert defined == sorted(defined, reverse=True)
     heads.nth(3).locator("button").press("Enter")
     assert heads.nth(3).get_attribute("aria-sort") == "ascending"
-    defined = [shown_number(text) for text in opened.column(4) if text != "–"]
+    defined = [shown_number(text) for text in cells(opened, 4) if text != "–"]
     assert defined == sorted(defined)
     opened.page.locator("#more").click()
-    assert opened.column(4)[-1] == "–", "undefined comes last either way"
+    assert cells(opened, 4)[-1] == "–", "undefined comes last either way"
     heads.nth(0).locator("button").click()
     assert heads.nth(3).get_attribute("aria-sort") is None
-    assert [int(text.split()[-1]) for text in opened.column(1)] == list(range(25))
+    assert [int(text.split()[-1]) for text in cells(opened, 1)] == list(range(25))
 
 
-def test_every_column_sorts(report: Path, visit: Callable[..., Opened]) -> None:
+def test_every_column_sorts(report: Path, visit: Visit) -> None:
     opened = visit(report)
     buttons = opened.page.locator("#heads button")
     assert buttons.count() == 9
@@ -184,42 +117,42 @@ def test_every_column_sorts(report: Path, visit: Callable[..., Opened]) -> None:
         assert sorted_by.inner_text().startswith(buttons.nth(i).inner_text())
 
 
-def test_filtering(report: Path, visit: Callable[..., Opened]) -> None:
+def test_filtering(report: Path, visit: Visit) -> None:
     opened = visit(report)
     opened.page.locator("#direction").select_option("up")
-    rising = int(re.findall(r"of (\d+)", opened.count)[0])
+    rising = int(re.findall(r"of (\d+)", count_of(opened))[0])
     assert 0 < rising < N_EXPLORED
-    assert all(text.startswith("+") for text in opened.column(4))
+    assert all(text.startswith("+") for text in cells(opened, 4))
     opened.page.locator("#why").select_option("random")
-    assert set(opened.column(8)) == {"random"}
-    assert int(re.findall(r"of (\d+)", opened.count)[0]) < rising
+    assert set(cells(opened, 8)) == {"random"}
+    assert int(re.findall(r"of (\d+)", count_of(opened))[0]) < rising
     opened.page.locator("#direction").select_option("")
     opened.page.locator("#why").select_option("")
     options = opened.texts("#status option")
     assert options[0] == "any"
     opened.page.locator("#status").select_option(options[-1])
-    assert set(opened.column(7)) == {options[-1]}
+    assert set(cells(opened, 7)) == {options[-1]}
     opened.page.locator("#metric").select_option(label="Coherence")
-    assert all(-1 <= shown_number(text) <= 1 for text in opened.column(2))
+    assert all(-1 <= shown_number(text) <= 1 for text in cells(opened, 2))
 
 
-def test_searching(report: Path, visit: Callable[..., Opened]) -> None:
+def test_searching(report: Path, visit: Visit) -> None:
     opened = visit(report)
     opened.page.locator("#search").fill("MOON shape")
-    assert opened.count.startswith("8 of 8 matching pairs shown, out of 40")
+    assert count_of(opened).startswith("8 of 8 matching pairs shown, out of 40")
     opened.page.locator("#search").press("Enter")
     opened.page.locator("#search").fill("no such words")
-    assert opened.count.startswith("0 of 0")
+    assert count_of(opened).startswith("0 of 0")
     opened.page.locator("#search").fill("")
-    assert opened.count.startswith("25 of 40")
+    assert count_of(opened).startswith("25 of 40")
     finder = opened.page.locator("button.find", has_text="row-9").first
     finder.click()
-    assert opened.count.startswith("1 of 1")
-    assert opened.column(1)[0].endswith("9")
+    assert count_of(opened).startswith("1 of 1")
+    assert cells(opened, 1)[0].endswith("9")
     assert opened.page.evaluate("document.activeElement.id") == "search"
 
 
-def test_a_pair_opens_side_by_side_by_keyboard(report: Path, visit: Callable[..., Opened]) -> None:
+def test_a_pair_opens_side_by_side_by_keyboard(report: Path, visit: Visit) -> None:
     opened = visit(report)
     opener = opened.page.locator(".opener").nth(1)
     opener.focus()
@@ -244,7 +177,7 @@ def test_a_pair_opens_side_by_side_by_keyboard(report: Path, visit: Callable[...
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_theme_follows_the_system_and_the_button(
-    theme: str, report: Path, visit: Callable[..., Opened]
+    theme: str, report: Path, visit: Visit
 ) -> None:
     opened = visit(report, theme=theme)
 
@@ -265,42 +198,24 @@ def test_the_theme_follows_the_system_and_the_button(
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(
-    theme: str, size: tuple[int, int], report: Path, visit: Callable[..., Opened]
+    theme: str, size: tuple[int, int], report: Path, visit: Visit
 ) -> None:
-    if not AXE.exists():
-        pytest.skip("needs axe-core: `make browser-tools`")
     opened = visit(report, size, theme)
-    opened.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    opened.unfold()
     opened.page.locator(".opener").nth(1).click()
-    # The page's own policy refuses foreign scripts, so axe comes in through the debugger.
-    opened.page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = opened.page.evaluate("axe.run(document)")
-    assert len(found["passes"]) > 20, "axe has looked"
-    assert grave_violations(found) == []
+    assert grave_violations(opened.page) == []
 
 
-def grave_violations(found: Any) -> list[tuple[str, str]]:
-    """Rule and first element of each serious or critical violation."""
-    return [
-        (one["id"], one["nodes"][0]["html"])
-        for one in found["violations"]
-        if one["impact"] in {"serious", "critical"}
-    ]
-
-
-def test_axe_finds_what_is_broken(report: Path, visit: Callable[..., Opened]) -> None:
+def test_axe_finds_what_is_broken(report: Path, visit: Visit) -> None:
     """Negative control: a name taken away and a text made pale are both found."""
-    if not AXE.exists():
-        pytest.skip("needs axe-core: `make browser-tools`")
     opened = visit(report)
     opened.page.evaluate("document.getElementById('theme').textContent = ''")
     opened.page.evaluate("document.querySelector('.lead').style.color = '#ddd'")
-    opened.page.evaluate(AXE.read_text(encoding="utf-8"))
-    rules = {rule for rule, _ in grave_violations(opened.page.evaluate("axe.run(document)"))}
+    rules = {rule for rule, _ in grave_violations(opened.page)}
     assert rules == {"button-name", "color-contrast"}
 
 
-def test_hostile_text_stays_text(tmp_path: Path, visit: Callable[..., Opened]) -> None:
+def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     attack = "</script><img src=x onerror=\"document.title='owned'\"><script>1</script>\u202e"
     rows = rows_frame(30)
     summary, pairs = with_text_everywhere(
@@ -314,7 +229,7 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Callable[..., Opened]) -
     assert text == attack.replace("\u202e", "\\u202e")
 
 
-def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Callable[..., Opened]) -> None:
+def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Visit) -> None:
     rows = rows_frame(60)
     result = ComparisonResult(make_summary(rows), rows, make_explored(rows, 5))
     opened = visit(result.save(tmp_path, text=False) / "index.html")
@@ -324,7 +239,7 @@ def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Callable[..., Open
     assert opened.page.locator(".side .text").count() == 0
 
 
-def test_it_prints(report: Path, visit: Callable[..., Opened]) -> None:
+def test_it_prints(report: Path, visit: Visit) -> None:
     opened = visit(report, theme="dark")
     opened.page.emulate_media(media="print", color_scheme="dark")
     ink = opened.page.evaluate("getComputedStyle(document.body).color")

@@ -1,11 +1,21 @@
 """What many numbers hide: shared phrases, refusals, leaks, duplicates, rows that got worse.
 
     texts      the nouns; cutting into words, equality, quotation
+    runs       runs of words as numbers
     phrases    openings and closings of one side
     signs      what a single row shows by itself
     scripts    responses that change script
     near       near duplicates
     changes    copies, duplicates, lost scores
+
+and what only an audit asks, of one side alone:
+
+    personal   addresses, phone numbers, cards, accounts
+    secrets    keys, tokens, passwords
+    markup     remains of HTML, characters decoded wrongly
+    languages  responses in another language
+    recurring  openings, closings and phrases of many responses; by `shared_runs`
+    contamination  instructions of an evaluation set
 
 A comparison is about differences: what both sides of every pair show is not reported.  So a
 dataset against itself gives `copied_across` and nothing else.

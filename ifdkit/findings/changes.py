@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from ifdkit.compared import Finding
-from ifdkit.findings.near import MOST_WORDS, NearDuplicates, are_near, near_duplicates
+from ifdkit.findings.near import MOST_WORDS, NearDuplicates, are_near, nearly_repeated
 from ifdkit.findings.texts import (
     EMPTY,
     Side,
@@ -94,8 +94,8 @@ def duplicates(before: Side, after: Side, seed: int) -> list[Finding]:
     shown = _quoting(before.responses), _quoting(after.responses)
     asked = _quoting(before.instructions), _quoting(after.instructions)
     near = (
-        near_duplicates(before.responses, before.response_keys, seed),
-        near_duplicates(after.responses, after.response_keys, seed),
+        nearly_repeated(before.responses, before.response_keys, seed),
+        nearly_repeated(after.responses, after.response_keys, seed),
     )
     found = [
         *changed_sides(

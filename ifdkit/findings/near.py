@@ -4,19 +4,26 @@ An exact search by prefix filtering (Chaudhuri, Ganti and Kaushik, ICDE 2006; Ba
 Srikant, WWW 2007), not a sketch: with the shingles of every text sorted from rare to frequent, two
 texts of similarity t or more share one among the first n − ⌈t n⌉ + 1 of each.  Most texts are out
 at once, for they have that many shingles that occur nowhere else.
+
+Kept instead of MinHash with LSH, which was measured (`benchmarks/near.py`, `reports/near.md`):
+`datasketch` 2.0 takes twice the time on 20,000 texts, and on a file made from one template, as such
+files are, twenty times the time or, where its comparisons are limited like ours, it misses nearly
+all pairs.  `semhash` compares embeddings of a model that it fetches.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.findings.texts import words
+from ifdkit.findings.runs import Numbers, Vocabulary, runs
+from ifdkit.findings.texts import EMPTY, equal_places, key, words
 
 SIMILARITY = 0.8
 FEWEST_WORDS = 25
@@ -27,9 +34,8 @@ MOST_TEXTS = 50_000
 """Of more distinct texts a random sample is searched."""
 MOST_PARTNERS = 32
 """Texts compared with each, so that a file made from one template takes no quadratic time."""
-_WORD_BITS = 21  # three numbers of words fit a 64-bit integer
 
-Shingles = NDArray[np.int64]
+Shingles = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,80 +50,126 @@ class NearDuplicates:
     """Distinct texts that are long enough to be compared."""
 
 
-def near_duplicates(texts: Sequence[str], keys: Sequence[bytes], seed: int) -> NearDuplicates:
+def near_duplicates(texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Groups of texts that repeat one another, exactly or nearly: their places, ascending.
+
+    Exactly means but for whitespace and case, and counts in texts of any length but none.  A group
+    hangs together by links: of a near b and b near c all three are one, though a and c may differ
+    more.  Groups come in the order of their first places; the order of the texts changes no group.
+    """
+    places_of = equal_places([key(text) for text in texts])
+    places_of.pop(EMPTY, None)
+    searched = _long_enough(places_of, texts)
+    near = _linked(_shingles([texts[places_of[one][0]] for one in searched]))
+    groups = [[place for i in group for place in places_of[searched[i]]] for group in near]
+    in_one = {place for group in groups for place in group}
+    groups += [
+        places for places in places_of.values() if len(places) > 1 and places[0] not in in_one
+    ]
+    return sorted(tuple(sorted(group)) for group in groups)
+
+
+def nearly_repeated(texts: Sequence[str], keys: Sequence[bytes], seed: int) -> NearDuplicates:
     """Find texts with a near duplicate that is not an exact one.
 
     `keys` are equal for texts that are exact duplicates.  The order of the texts does not matter.
+    Of more than MOST_TEXTS texts a sample drawn by `seed` is searched.
     """
-    rows_of: dict[bytes, list[int]] = defaultdict(list)
-    for row, one in enumerate(keys):
-        rows_of[one].append(row)
-    long_enough = [
-        one
-        for one in sorted(rows_of)
-        if len(words(texts[rows_of[one][0]], FEWEST_WORDS)) == FEWEST_WORDS
-    ]
+    rows_of = equal_places(keys)
+    long_enough = _long_enough(rows_of, texts)
     searched = long_enough
     if len(long_enough) > MOST_TEXTS:
         chosen = np.random.default_rng(seed).choice(len(long_enough), MOST_TEXTS, replace=False)
         searched = [long_enough[place] for place in np.sort(chosen)]
-    similar = _similar(_shingles([texts[rows_of[one][0]] for one in searched]))
-    rows = sorted(row for place in similar for row in rows_of[searched[place]])
+    groups = _linked(_shingles([texts[rows_of[one][0]] for one in searched]))
+    rows = sorted(row for group in groups for i in group for row in rows_of[searched[i]])
     return NearDuplicates(tuple(rows), len(searched), len(long_enough))
 
 
+def _long_enough(places_of: Mapping[bytes, Sequence[int]], texts: Sequence[str]) -> list[bytes]:
+    """Keys of the texts that are compared, sorted: so the order of the texts does not matter."""
+    return [
+        one
+        for one in sorted(places_of)
+        if len(words(texts[places_of[one][0]], FEWEST_WORDS)) == FEWEST_WORDS
+    ]
+
+
 def _shingles(texts: Sequence[str]) -> list[Shingles]:
-    """The distinct runs of three words in each text, every run one integer."""
-    vocabulary: dict[str, int] = {}
-    sets = []
-    for text in texts:
-        # Past two million different words some share a number, as rare ones can afford to.
-        numbers = np.array(
-            [vocabulary.setdefault(word, len(vocabulary)) for word in words(text, MOST_WORDS)]
-        ) & ((1 << _WORD_BITS) - 1)
-        packed = (numbers[:-2] << 2 * _WORD_BITS) | (numbers[1:-1] << _WORD_BITS) | numbers[2:]
-        sets.append(np.unique(packed))
-    return sets
+    """The distinct runs of three words in each text."""
+    vocabulary = Vocabulary()
+    return [shingles(vocabulary.numbers(text, MOST_WORDS)) for text in texts]
 
 
-def _similar(sets: Sequence[Shingles]) -> set[int]:
-    """Places of the sets that have a partner of SIMILARITY or more."""
+def shingles(numbers: Numbers) -> Shingles:
+    """The distinct runs of three words in the first MOST_WORDS of a text, sorted."""
+    return np.unique(runs(numbers[:MOST_WORDS], 3))
+
+
+class _Groups:
+    """Numbers that are joined one by one to groups (union–find with path halving)."""
+
+    def __init__(self, n: int) -> None:
+        self._above = list(range(n))
+
+    def head(self, one: int) -> int:
+        """The same for all of a group."""
+        above = self._above
+        while above[one] != one:
+            above[one] = above[above[one]]
+            one = above[one]
+        return one
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.head(one), self.head(other)))
+        self._above[second] = first
+
+    def of_several(self) -> list[list[int]]:
+        """Groups of two or more, members ascending."""
+        members: dict[int, list[int]] = defaultdict(list)
+        for one in range(len(self._above)):
+            members[self.head(one)].append(one)
+        return [group for group in members.values() if len(group) > 1]
+
+
+def _linked(sets: Sequence[Shingles]) -> list[list[int]]:
+    """Groups of sets that hang together by pairs of SIMILARITY or more."""
     if not sets:
-        return set()
+        return []
     ranks, n_once = _rarest_first(sets)
-    found: set[int] = set()
+    groups = _Groups(len(sets))
     holders: dict[int, list[int]] = defaultdict(list)
-    for place, shingles in enumerate(ranks):
-        telling = shingles[: len(shingles) - math.ceil(SIMILARITY * len(shingles)) + 1]
+    for place, ranked in enumerate(ranks):
+        telling = ranked[: len(ranked) - math.ceil(SIMILARITY * len(ranked)) + 1]
         # Ranks below n_once occur in one text only and lead nowhere.
         leads = telling[telling >= n_once].tolist()
         partners = dict.fromkeys(other for lead in leads for other in holders[lead])
-        _compare(place, list(partners)[:MOST_PARTNERS], ranks, found)
+        _compare(place, list(partners)[:MOST_PARTNERS], ranks, groups)
         for lead in leads:
             if len(holders[lead]) < MOST_PARTNERS:
                 holders[lead].append(place)
-    return found
+    return groups.of_several()
 
 
-def _rarest_first(sets: Sequence[Shingles]) -> tuple[list[Shingles], int]:
+def _rarest_first(sets: Sequence[Shingles]) -> tuple[list[NDArray[np.int64]], int]:
     """The sets with shingles numbered from rare to frequent, and how many occur only once."""
     _, numbers, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
     rank_of = np.empty(len(counts), dtype=np.int64)
     rank_of[np.argsort(counts, kind="stable")] = np.arange(len(counts))
-    stops = np.cumsum([len(shingles) for shingles in sets])[:-1]
+    stops = np.cumsum([len(one) for one in sets])[:-1]
     ranks = [np.sort(part) for part in np.split(rank_of[numbers], stops)]
     return ranks, int((counts == 1).sum())
 
 
 def _compare(
-    place: int, partners: Sequence[int], ranks: Sequence[Shingles], found: set[int]
+    place: int, partners: Sequence[int], ranks: Sequence[NDArray[np.int64]], groups: _Groups
 ) -> None:
-    """Add the text and those of its partners that are near to it."""
+    """Join the text with those of its partners that are near to it."""
     for partner in partners:
-        if place in found and partner in found:
+        if groups.head(place) == groups.head(partner):
             continue
         if jaccard(ranks[place], ranks[partner]) >= SIMILARITY:
-            found |= {place, partner}
+            groups.join(place, partner)
 
 
 def are_near(one: str, other: str) -> bool:
@@ -130,7 +182,7 @@ def are_near(one: str, other: str) -> bool:
     return jaccard(*_shingles([one, other])) >= SIMILARITY
 
 
-def jaccard(a: Shingles, b: Shingles) -> float:
+def jaccard(a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> float:
     """Share of two sets' members that they have in common, 0…1; both without repetition."""
     common = len(np.intersect1d(a, b, assume_unique=True))
     return common / (len(a) + len(b) - common)

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +67,25 @@ def _family(
     found = []
     for side in (before, after):
         offset = 0 if side is before else n_before
-        for phrase, n_other in most_telling(phrases, chance, first_row=offset):
-            mine = [texts[row] for row in phrase.rows]
+        here = (np.arange(len(texts)) < n_before) == (side is before)
+        tells = partial(_tells, chance, here_is_before=side is before)
+        for phrase, n_other in most_telling(phrases, here, tells):
             found.append(
                 finding(
                     kind,
                     side,
                     [int(row) - offset for row in phrase.rows],
-                    wording(mine, len(phrase.words), tail=tail),
+                    wording([texts[row] for row in phrase.rows], len(phrase.words), tail=tail),
                     quoted=_quoting(texts_of(side), tail=tail),
                     other_count=n_other,
                     quotes_text=True,
                 )
             )
     return found
+
+
+def _tells(chance: Chance, phrase: Phrase, n_there: int, *, here_is_before: bool) -> bool:
+    return chance.tell(len(phrase.rows), n_there, here_is_before=here_is_before)
 
 
 def _quoting(texts: Sequence[str], *, tail: bool) -> Callable[[int], str]:
@@ -229,33 +235,35 @@ class Chance:
 
 
 def most_telling(
-    phrases: Sequence[Phrase], chance: Chance, *, first_row: int
+    phrases: Sequence[Phrase],
+    here: NDArray[np.bool_],
+    tells: Callable[[Phrase, int], bool],
+    *,
+    enough_words: int = MOST_WORDS,
 ) -> list[tuple[Phrase, int]]:
-    """Phrases of one side with their rows on it, and in how many rows of the other they occur.
+    """At most MOST_PHRASES phrases with their rows here, and in how many rows elsewhere they occur.
 
-    The phrase that covers the most words (rows times words) comes first; its rows are taken out,
-    and the others are judged by what is left.  So a row stands under one phrase, and no phrase
+    `here` holds for every row whether it is looked at; `tells` says of a phrase with its rows here
+    and their number elsewhere whether it is worth a word.  The phrase that covers the most words
+    (rows times words, of which no more than `enough_words` count) comes first; its rows are taken
+    out, and the others are judged by what is left.  So a row stands under one phrase, and no phrase
     stands beside its own beginning for the same rows.
     """
-    is_before = first_row == 0
-    left = np.ones(chance.n_before + chance.n_after, dtype=bool)
+    left = np.ones(len(here), dtype=bool)
 
-    def split(phrase: Phrase) -> tuple[Rows, Rows]:
+    def split(phrase: Phrase) -> tuple[Phrase, int]:
         rows = phrase.rows[left[phrase.rows]]
-        on_before = rows < chance.n_before
-        mine = on_before if is_before else ~on_before
-        return rows[mine], rows[~mine]
+        mine = rows[here[rows]]
+        return Phrase(phrase.words, mine), len(rows) - len(mine)
 
-    def tells(phrase: Phrase) -> bool:
-        mine, others = split(phrase)
-        return chance.tell(len(mine), len(others), here_is_before=is_before)
+    def covers(phrase: Phrase) -> tuple[int, tuple[str, ...]]:
+        return len(split(phrase)[0].rows) * min(len(phrase.words), enough_words), phrase.words
 
     found: list[tuple[Phrase, int]] = []
-    candidates = [phrase for phrase in phrases if tells(phrase)]
+    candidates = [phrase for phrase in phrases if tells(*split(phrase))]
     while candidates and len(found) < MOST_PHRASES:
-        best = max(candidates, key=lambda one: (len(split(one)[0]) * len(one.words), one.words))
-        mine, others = split(best)
-        found.append((Phrase(best.words, mine), len(others)))
+        best = max(candidates, key=covers)
+        found.append(split(best))
         left[best.rows] = False
-        candidates = [phrase for phrase in candidates if phrase is not best and tells(phrase)]
+        candidates = [one for one in candidates if one is not best and tells(*split(one))]
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -44,10 +44,9 @@ class TextPair:
 
 
 @dataclass(frozen=True)
-class Side:
-    """All rows of one side, in the order of the pairs."""
+class Corpus:
+    """What the examples of a dataset say, in their order."""
 
-    name: SideName
     ids: tuple[str, ...]
     instructions: tuple[str, ...]
     responses: tuple[str, ...]
@@ -63,19 +62,36 @@ class Side:
         return [key(text) for text in self.responses]
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One example that shows what a check looks for."""
+
+    place: int
+    """Its position in the Corpus."""
+    quote: str
+    """The words that show it, as :func:`quote` makes them."""
+
+
+@dataclass(frozen=True)
+class Side(Corpus):
+    """One side of a comparison, in the order of the pairs."""
+
+    name: SideName
+
+
 def sides(pairs: Sequence[TextPair]) -> tuple[Side, Side]:
     """The pairs as two columns of texts, before and after."""
     before = Side(
-        "before",
-        tuple(pair.id_before for pair in pairs),
-        tuple(pair.instruction_before for pair in pairs),
-        tuple(pair.response_before for pair in pairs),
+        ids=tuple(pair.id_before for pair in pairs),
+        instructions=tuple(pair.instruction_before for pair in pairs),
+        responses=tuple(pair.response_before for pair in pairs),
+        name="before",
     )
     after = Side(
-        "after",
-        tuple(pair.id_after for pair in pairs),
-        tuple(pair.instruction_after for pair in pairs),
-        tuple(pair.response_after for pair in pairs),
+        ids=tuple(pair.id_after for pair in pairs),
+        instructions=tuple(pair.instruction_after for pair in pairs),
+        responses=tuple(pair.response_after for pair in pairs),
+        name="after",
     )
     return before, after
 
@@ -88,6 +104,14 @@ def key(text: str) -> bytes:
 
 
 EMPTY = key("")
+
+
+def equal_places(keys: Iterable[bytes]) -> dict[bytes, list[int]]:
+    """Where each key stands, ascending."""
+    places: dict[bytes, list[int]] = {}
+    for place, one in enumerate(keys):
+        places.setdefault(one, []).append(place)
+    return places
 
 
 def words(text: str, most: int) -> list[str]:
@@ -116,6 +140,18 @@ def quote(text: str, end: Literal["head", "tail"] = "head") -> str:
     if end == "head":
         return _cut(line, room) + "…"
     return "…" + _cut(line[::-1], room)[::-1]
+
+
+def quote_at(text: str, place: int) -> str:
+    """What stands at a place of a text, with the few words before it, as :func:`quote` gives it."""
+    begin = text.find(" ", max(0, place - _BEFORE), place) + 1 or place
+    if place <= _BEFORE:
+        return quote(text)
+    return quote(f"… {text[begin : begin + 3 * MOST_CHARS]}")
+
+
+_BEFORE = 40
+"""Characters shown before the place."""
 
 
 def _cut(line: str, room: int) -> str:

@@ -56,6 +56,13 @@ class Dataset:
     _open: Callable[[], Iterator[Raw]]
     _turns: Turns = "all"
     _chosen: frozenset[int] | None = None
+    _n_rows_in_all: int | None = None
+    """None: `n_rows`."""
+
+    @property
+    def n_rows_in_all(self) -> int:
+        """Rows of the whole dataset, those that were not chosen too."""
+        return self.n_rows if self._n_rows_in_all is None else self._n_rows_in_all
 
     def raw_rows(self) -> Iterator[Raw]:
         """Rows as they stand in the file, the chosen ones only."""
@@ -99,7 +106,7 @@ class Dataset:
         """The same dataset with some of its rows, by position; positions it lacks are ignored."""
         there = range(self.n_rows) if self._chosen is None else self._chosen
         chosen = frozenset(row for row in map(int, rows) if row in there)
-        return replace(self, _chosen=chosen, n_rows=len(chosen))
+        return replace(self, _chosen=chosen, n_rows=len(chosen), _n_rows_in_all=self.n_rows_in_all)
 
 
 class _Occurrences:

@@ -1,9 +1,10 @@
-"""A comparison without a word of the datasets: `--no-text`. Numbers, ids and verdicts stay."""
+"""Reports without a word of the datasets: `--no-text`. Numbers, ids and verdicts stay."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ifdkit.audited import Audit, RuleResult
 from ifdkit.compared import ExploredPair, ExploredSide, Finding, Summary
 
 WITHHELD = "(text withheld by --no-text)"
@@ -22,6 +23,11 @@ def numbers_only(explored: tuple[ExploredPair, ...]) -> tuple[ExploredPair, ...]
     )
 
 
+def audit_without_text(audit: Audit) -> Audit:
+    """The audit with quotations removed from its rules and places."""
+    return replace(audit, rules=tuple(map(_without_quotes, audit.rules)))
+
+
 def _without_quotation(finding: Finding) -> Finding:
     text = WITHHELD if finding.quotes_text else finding.text
     return replace(finding, text=text, examples=(), quotes_text=False)
@@ -29,3 +35,12 @@ def _without_quotation(finding: Finding) -> Finding:
 
 def _numbers_of(side: ExploredSide) -> ExploredSide:
     return replace(side, instruction="", response="", tokens=())
+
+
+def _without_quotes(rule: RuleResult) -> RuleResult:
+    found, details = rule.found, rule.details
+    if rule.quotes_text:
+        found = WITHHELD
+        details = tuple(replace(one, text=WITHHELD) for one in details)
+    places = tuple(replace(place, quote="") for place in rule.places)
+    return replace(rule, found=found, details=details, places=places, quotes_text=False)

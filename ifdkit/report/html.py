@@ -1,50 +1,24 @@
-"""The report as one HTML file that asks nothing of any network.
-
-Everything is inlined, and the page's own content-security-policy forbids every request and every
-script and style but the two whose hashes it names.
-"""
+"""The report of a comparison as one HTML file that asks nothing of any network."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.compared import ExploredPair, LengthControl, Summary
 from ifdkit.report import figures
 from ifdkit.report.explorer import ExplorerData, explorer_data
 from ifdkit.report.figures import Drawing
-from ifdkit.report.numbers import plural
+from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.report.visible import one_line
-from ifdkit.report.wording import (
-    NOTHING,
-    PAPER_FIELDS,
-    Estimate,
-    effect,
-    estimates,
-    finding_kind,
-    interval,
-    p_value,
-    percent,
-    printed,
-    sentence,
-    signed,
-    value,
-    wording,
-)
+from ifdkit.report.wording import PAPER_FIELDS, Estimate, estimates
 from ifdkit.stats import BCA_MOST_VALUES
-from ifdkit.writing import dumps
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jinja2 import Environment
 
 _MOST_FINDINGS = 60
-_MANIFEST_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,93 +59,24 @@ def render_html(
     `rows` feeds the figures, `explored` the explorer; `has_text` says whether the latter holds
     texts.  At most about 3 MB whatever comes in.
     """
-    style, script = _style(), _template_file("report.js")
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            s=summary,
-            policy=content_security_policy(script, style),
-            style=_safe(style),
-            script=_safe(script),
-            data=_safe(explorer.json),
-            has_text=has_text,
-            has_tokens=explorer.has_tokens,
-            explorer_words=_explorer_words(explorer, summary, has_text=has_text),
-            explored_ids=_ids(explored[: explorer.n_pairs]),
-            findings=summary.findings[:_MOST_FINDINGS],
-            manifest=_manifest(summary),
-            bca_most=BCA_MOST_VALUES,
-            unpaired=_unpaired(summary),
-            **_table(summary),
-            **_figures(summary, rows),
-        )
+    return render_page(
+        "report.html",
+        ("theme.js", "report.js"),
+        s=summary,
+        version=summary.version,
+        data=safe(explorer.json),
+        has_text=has_text,
+        has_tokens=explorer.has_tokens,
+        explorer_words=_explorer_words(explorer, summary, has_text=has_text),
+        explored_ids=_ids(explored[: explorer.n_pairs]),
+        findings=summary.findings[:_MOST_FINDINGS],
+        manifest=_manifest(summary),
+        bca_most=BCA_MOST_VALUES,
+        unpaired=_unpaired(summary),
+        **_table(summary),
+        **_figures(summary, rows),
     )
-
-
-def content_security_policy(script: str, style: str) -> str:
-    """A policy under which nothing is fetched and only this script and this style count."""
-    return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}';"
-        " img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _template_file(name: str) -> str:
-    folder = importlib.resources.files("ifdkit.report") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
-
-
-def _style() -> str:
-    return _template_file("style.css").replace(
-        "{{ palette_dark }}", _template_file("palette_dark.css")
-    )
-
-
-def _safe(markup: str) -> Any:
-    """Markup of our own making (our files, JSON without < > &), which is not to be escaped."""
-    from markupsafe import Markup
-
-    return Markup(markup)
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_template_file), autoescape=True, undefined=StrictUndefined
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "definition": lambda field: wording(field).definition,
-        "effect": effect,
-        "interval": interval,
-        "kind": lambda kind: one_line(finding_kind(kind), 60),
-        "label": lambda field: one_line(wording(field).label, 60),
-        "one_line": one_line,
-        "p_value": p_value,
-        "percent": percent,
-        "printed": printed,
-        "sentence": sentence,
-        "plural": plural,
-        "signed": signed,
-        "unit": _table_unit,
-        "value": value,
-    }
-    environment.filters |= filters
-    return environment
-
-
-def _table_unit(field: str) -> str:
-    """The unit where a label does not tell it already."""
-    unit = wording(field).unit
-    return unit if unit in {"tokens", "cosine"} else ""
 
 
 def _table(summary: Summary) -> dict[str, Any]:
@@ -218,7 +123,7 @@ def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _safe_drawing(drawing: Drawing | None) -> Drawing | None:
-    return Drawing(_safe(drawing.svg), drawing.note) if drawing else None
+    return Drawing(safe(drawing.svg), drawing.note) if drawing else None
 
 
 def _explorer_words(explorer: ExplorerData, summary: Summary, *, has_text: bool) -> str:
@@ -250,14 +155,8 @@ def _manifest(summary: Summary) -> list[_ManifestLine]:
     return [
         _ManifestLine(
             one_line(name, 60),
-            _manifest_value(summary.before.get(name)),
-            _manifest_value(summary.after.get(name)),
+            manifest_value(summary.before.get(name)),
+            manifest_value(summary.after.get(name)),
         )
         for name in names
     ]
-
-
-def _manifest_value(x: Any) -> str:
-    if x is None:
-        return NOTHING
-    return one_line(x if isinstance(x, str) else dumps(x), _MANIFEST_CHARACTERS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.compared import ExploredPair, Summary
 from ifdkit.comparison import Options, compare_sides
-from ifdkit.errors import OutputError, UsageError
+from ifdkit.errors import UsageError
 from ifdkit.inputs import Selection
 from ifdkit.length_control import MIN_TOKENS
 from ifdkit.pairing import By
 from ifdkit.reading import Turns
 from ifdkit.report.confidential import numbers_only, without_text
+from ifdkit.report.folder import check_holds, make_folder, write_text
 from ifdkit.report.html import render_html
 from ifdkit.report.latex import render_latex
 from ifdkit.report.markdown import render_markdown
@@ -59,26 +58,18 @@ class ComparisonResult:
         where something cannot be written.
         """
         place = Path(folder)
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make {place}: {error.strerror or error}") from error
+        make_folder(place)
         summary = self.summary if text else without_text(self.summary)
         # The texts of one side alone are no comparison, and the page says that it holds none.
         has_text = text and self.has_text
         explored = self.explored if has_text else numbers_only(self.explored)
         page = render_html(summary, self.rows, explored, has_text=has_text)
-        _write(place / "index.html", page)
+        write_text(place / "index.html", page)
         write_json(place / "summary.json", asdict(summary))
-        _write(place / "report.md", render_markdown(summary))
-        _write(place / "table.tex", render_latex(summary))
+        write_text(place / "report.md", render_markdown(summary))
+        write_text(place / "table.tex", render_latex(summary))
         _write_rows(place / "rows.parquet", self.rows)
         return place
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as file:
-        file.write(text.encode())
 
 
 def _write_rows(path: Path, rows: pd.DataFrame) -> None:
@@ -138,20 +129,4 @@ def check_folder(folder: Path) -> None:
 
     Raises OutputError.
     """
-    if not folder.exists():
-        there = next(place for place in folder.absolute().parents if place.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            raise OutputError(f"cannot make {folder}: {there} is no folder that can be written to")
-        return
-    if not folder.is_dir():
-        raise OutputError(f"-o {folder} is a file: name a folder for the report")
-    if not any(folder.iterdir()):
-        return
-    try:
-        schema = json.loads((folder / "summary.json").read_bytes())["schema"]
-    except (OSError, ValueError, KeyError, TypeError):
-        schema = None
-    if not str(schema).startswith("ifdkit.comparison/"):
-        raise OutputError(
-            f"-o {folder} holds files that are no report of ifdkit: name a new or empty folder"
-        )
+    check_holds(folder, "report", file="summary.json", schema="ifdkit.comparison/")

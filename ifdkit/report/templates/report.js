@@ -1,5 +1,5 @@
 "use strict";
-// The explorer of rows and the theme button. Text of the datasets enters the page by textContent
+// The explorer of rows. Text of the datasets enters the page by textContent
 // only, so that it can never become markup.
 (() => {
   const byId = (id) => document.getElementById(id);
@@ -34,31 +34,6 @@
     const text = x.toFixed(Math.min(4, Math.max(2, decimals)));
     return Number(text) === 0 ? "0.0000" : (x > 0 ? "+" : "") + text.replace("-", "−");
   }
-
-  // ---- theme
-
-  const theme = byId("theme");
-  const root = document.documentElement;
-  const isDark = () => root.dataset.theme
-    ? root.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  const nameTheme = () => { theme.textContent = isDark() ? "Light theme" : "Dark theme"; };
-  try { // storage is refused to local files by some browsers
-    const kept = localStorage.getItem("ifdkit-theme");
-    if (kept === "dark" || kept === "light") root.dataset.theme = kept;
-  } catch { /* then the choice lasts as long as the page */ }
-  theme.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    try { localStorage.setItem("ifdkit-theme", root.dataset.theme); } catch { /* as above */ }
-    nameTheme();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nameTheme);
-  nameTheme();
-  theme.hidden = false;
-
-  addEventListener("beforeprint", () => { // on paper nothing unfolds
-    for (const folded of document.querySelectorAll("details")) folded.open = true;
-  });
 
   // ---- what the rows are sorted and filtered by
 

@@ -1,0 +1,216 @@
+"""A made-up audit for its reports: every state a rule can be in, nothing computed in earnest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ifdkit.audited import MOST_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
+from tests.report_fixtures import MANIFEST
+
+OPENING = "Here is a new and more detailed answer:"
+
+
+def _places(n: int, quote: str = "", *, value: float | None = None) -> tuple[Place, ...]:
+    return tuple(
+        Place(
+            id=f"alpaca-{37 * i}",
+            row=37 * i,
+            turn=0,
+            line=37 * i + 1,
+            quote=quote,
+            value=None if value is None else value + i / 100,
+        )
+        for i in range(n)
+    )
+
+
+FAILED = (
+    RuleResult(
+        name="unreadable_row",
+        title="unreadable rows",
+        severity="error",
+        passed=False,
+        unit="row",
+        checked=1000,
+        count=1,
+        share=0.001,
+        found="The row cannot be read as an example.",
+        fix="Repair or remove the rows; most trainers stop at the first, or skip it unsaid.",
+        places=(Place(id="", row=411, line=412, quote="the row ends inside a text"),),
+    ),
+    RuleResult(
+        name="prompt_leak",
+        title="leaks of a rewriting prompt",
+        severity="error",
+        passed=False,
+        checked=999,
+        count=212,
+        share=212 / 999,
+        share_ci95=(0.188, 0.239),
+        found="The text speaks of its own rewriting: the prompt has leaked.",
+        fix="Cut the framing off, or ask the oracle again; the model learns to open this way.",
+        places=_places(MOST_PLACES, f"{OPENING} the moon does not change its shape at all"),
+    ),
+)
+WARNS = (
+    RuleResult(
+        name="recurring_opening",
+        title="recurring openings",
+        severity="warning",
+        passed=False,
+        checked=999,
+        count=240,
+        share=240 / 999,
+        share_ci95=(0.215, 0.268),
+        most=0.02,
+        threshold=0.01,
+        found="The response opens with words that a share of 0.01 or more share.",
+        fix="Cut the phrase off where it says nothing: the model learns to open every answer so.",
+        places=_places(12, OPENING),
+        details=(
+            Detail(text=OPENING, count=212, row_ids=tuple(f"alpaca-{37 * i}" for i in range(9))),
+            Detail(text="Sure, here are some", count=28, row_ids=("alpaca-5",)),
+        ),
+        quotes_text=True,
+    ),
+    RuleResult(
+        name="ifd_above_one",
+        title="IFD of 1 or more",
+        severity="warning",
+        passed=False,
+        checked=980,
+        count=61,
+        share=61 / 980,
+        share_ci95=(0.049, 0.079),
+        most=0.05,
+        threshold=1.0,
+        found="IFD is 1 or more: the instruction makes the response no likelier.",
+        fix="Look whether response and instruction belong together.",
+        places=_places(3, value=1.04),
+    ),
+    RuleResult(
+        name="unstable_verdict",
+        title="verdicts that hang on the template",
+        severity="warning",
+        passed=False,
+        checked=480,
+        count=33,
+        share=33 / 480,
+        most=0.05,
+        threshold=0.8,
+        found="Under the other template IFD lies on the other side of 1.",
+        fix="Score with the template that the model will be trained with.",
+    ),
+)
+PASSED = (
+    RuleResult(
+        name="refusal",
+        title="refusals",
+        severity="warning",
+        passed=True,
+        checked=999,
+        count=4,
+        share=4 / 999,
+        share_ci95=(0.0016, 0.0102),
+        most=0.01,
+        found="The response opens by declining what is asked.",
+        fix="Remove the rows, unless refusing is to be learnt.",
+        places=_places(4, "I am sorry, but as an AI language model I cannot"),
+    ),
+    RuleResult(
+        name="empty_response",
+        title="empty responses",
+        severity="error",
+        passed=True,
+        checked=999,
+        count=0,
+        share=0.0,
+        share_ci95=(0.0, 0.0038),
+        found="The response holds no text.",
+        fix="Remove the rows: they teach the model to stop at once.",
+    ),
+    RuleResult(
+        name="personal_data",
+        title="personal data",
+        severity="warning",
+        passed=True,
+        checked=999,
+        count=2,
+        share=2 / 999,
+        most=0.01,
+        found="The text holds what looks like somebody's address or number.",
+        details=(Detail(text="e-mail addresses", count=2, row_ids=("alpaca-9", "alpaca-12")),),
+        places=_places(2, "write to jane@example.org"),
+    ),
+)
+UNAPPLIED = (
+    RuleResult(
+        name="contamination",
+        title="rows of the evaluation set",
+        severity="error",
+        passed=True,
+        skipped="needs --against",
+    ),
+    RuleResult(name="cut_off", title="cut-off responses", severity="off", passed=True),
+)
+CHECK = TemplateCheck(
+    templates=("plain", "vicuna"),
+    n=480,
+    spearman=0.91,
+    above_one=(0.062, 0.114),
+    agreement=0.931,
+)
+
+
+def make_audit(**changes: Any) -> Audit:
+    """Fails by two rules of eight that were applied, drawn from a larger file."""
+    audit = Audit(
+        version="0.1.0",
+        created="2025-11-22T17:00:00+00:00",
+        command="ifdkit audit data/recycled.jsonl --sample 1000 --template-check vicuna",
+        input="data/recycled.jsonl",
+        input_sha256="5a" * 32,
+        rows=1000,
+        rows_in_file=52002,
+        examples=999,
+        sample=1000,
+        seed=0,
+        passed=False,
+        rules=FAILED + WARNS + PASSED + UNAPPLIED,
+        template_check=CHECK,
+        against=("data/alpacaeval.json",),
+        manifest=MANIFEST,
+        elapsed_s=93.4,
+    )
+    return replace(audit, **changes)
+
+
+def with_text_everywhere(audit: Audit, text: Callable[[str], str]) -> Audit:
+    """The same audit with `text(place)` wherever words of a dataset or a user can stand."""
+
+    def place(one: Place) -> Place:
+        return replace(one, id=text("id"), quote=text("quote"))
+
+    def rule(one: RuleResult) -> RuleResult:
+        detail = "detail" if one.quotes_text else "pattern"
+        return replace(
+            one,
+            found=text("found") if one.quotes_text else one.found,
+            places=tuple(place(each) for each in one.places),
+            details=tuple(
+                replace(each, text=text(detail), row_ids=(text("id"),)) for each in one.details
+            ),
+        )
+
+    check = audit.template_check
+    return replace(
+        audit,
+        command=text("command"),
+        input=text("input"),
+        rules=tuple(rule(one) for one in audit.rules),
+        template_check=check and replace(check, templates=(text("template"), "plain")),
+        against=(text("against"),),
+        manifest={**(audit.manifest or {}), "template_text": text("template")},
+    )

@@ -1,0 +1,648 @@
+"""The reports of an audit: what stands in them, what must not, and that tools can read them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from ifdkit.audited import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.errors import OutputError
+from ifdkit.report.audit_html import render_audit_html
+from ifdkit.report.audit_markdown import MOST_CHARACTERS, render_audit_markdown
+from ifdkit.report.audit_result import audit_as_json, check_folder, save_audit
+from ifdkit.report.audit_wording import allowed, basis, headline, rate, settings, state, where
+from ifdkit.report.sarif import artifact_uri, as_sarif
+from ifdkit.report.terminal_audit import print_audit
+from ifdkit.writing import dumps
+from tests.audit_fixtures import (
+    CHECK,
+    FAILED,
+    OPENING,
+    PASSED,
+    UNAPPLIED,
+    WARNS,
+    make_audit,
+    with_text_everywhere,
+)
+
+FILES = {"index.html", "audit.json", "report.md", "audit.sarif"}
+
+
+@pytest.fixture(scope="module")
+def audit() -> Audit:
+    return make_audit()
+
+
+@pytest.fixture(scope="module")
+def page(audit: Audit) -> str:
+    return render_audit_html(audit)
+
+
+@pytest.fixture(scope="module")
+def clean() -> Audit:
+    """Nothing failed, nothing warns, no model was asked, the whole file was read."""
+    return make_audit(
+        rules=PASSED[1:2],
+        passed=True,
+        sample=None,
+        seed=None,
+        rows_in_file=1000,
+        template_check=None,
+        manifest=None,
+        against=(),
+    )
+
+
+def terminal(audit: Audit, width: int = 80, **options: Any) -> str:
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        print_audit(audit, console=console, **options)
+    return captured.get()
+
+
+def forms(audit: Audit) -> dict[str, str]:
+    return {
+        "page": render_audit_html(audit),
+        "markdown": render_audit_markdown(audit),
+        "terminal": terminal(audit),
+        "sarif": dumps(as_sarif(audit)),
+    }
+
+
+# ---- the words
+
+
+def test_a_rule_is_in_one_state() -> None:
+    told = [state(rule) for rule in (*FAILED, *WARNS, *PASSED, *UNAPPLIED)]
+    assert told == ["failed"] * 2 + ["warns"] * 3 + ["passed"] * 3 + ["skipped", "off"]
+    for rule in (*FAILED, *WARNS, *PASSED, *UNAPPLIED):
+        assert rule.fails == (state(rule) == "failed")
+        assert rule.warns == (state(rule) == "warns")
+    # What was not applied fails nothing, whatever it says of itself.
+    assert state(replace(FAILED[0], skipped="needs a model")) == "skipped"
+    assert state(replace(FAILED[0], severity="off")) == "off"
+
+
+def test_the_headline_counts_and_names(audit: Audit, clean: Audit) -> None:
+    assert headline(audit) == (
+        "Failed: 2 of 8 rules find more than they allow (unreadable rows; leaks of a rewriting"
+        " prompt), and 3 warn."
+    )
+    one = replace(audit, rules=(*FAILED[:1], *PASSED))
+    assert headline(one).startswith("Failed: 1 of 4 rules finds more than it allows (")
+    warned = replace(audit, passed=True, rules=WARNS[:1] + PASSED)
+    assert headline(warned) == "Passed: none of 4 rules fails, 1 warns (recurring openings)."
+    assert headline(clean) == "Passed: none of 1 rule fails."
+    assert headline(replace(clean, rules=UNAPPLIED)) == "Passed: no rule was applied."
+    many = replace(audit, rules=FAILED * 5)
+    assert " and 6 more)" in headline(many)
+
+
+def test_the_basis_says_what_the_verdict_rests_on(audit: Audit, clean: Audit) -> None:
+    assert "1,000 of 52,002 rows, seed 0" in basis(audit)
+    assert "estimate for the whole file" in basis(audit)
+    assert basis(clean) == "All of the file was looked at: 1,000 rows, 999 examples."
+    first = replace(clean, rows=10)
+    assert basis(first).startswith("Only the first 10 of 1,000 rows")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (None, "–"),
+        (0.0, "0 %"),
+        (0.00001, "< 0.01 %"),
+        (0.0004, "0.04 %"),
+        (0.012, "1.2 %"),
+        (0.02, "2 %"),
+        (0.1, "10 %"),
+        (0.1249, "12.5 %"),
+        (0.99999, "99.9 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_rates(share: float | None, shown: str) -> None:
+    assert rate(share) == shown
+
+
+def test_small_wordings() -> None:
+    assert allowed(FAILED[0]) == "none"
+    assert allowed(WARNS[0]) == "2 %"
+    assert where(Place(id="x", row=1234)) == "row 1,234"
+    assert where(Place(id="x", row=12, turn=0)) == "row 12"
+    assert where(Place(id="x", row=12, turn=1, line=13)) == "row 12, turn 1, line 13"
+
+
+def test_the_settings_are_those_that_hold() -> None:
+    found = tomllib.loads(settings((*FAILED, *WARNS)))["audit"]
+    for rule in (*FAILED, *WARNS):
+        expected = {"severity": rule.severity, "most": rule.most}
+        if rule.threshold is not None:
+            expected["threshold"] = rule.threshold
+        assert found[rule.name] == expected
+
+
+# ---- the page
+
+
+def test_the_page_says_the_verdict_first(page: str, audit: Audit) -> None:
+    order = ("<main", headline(audit), basis(audit)[:40], '<section id="rules"', "<article")
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_every_applied_rule_has_a_line_in_the_table(page: str) -> None:
+    table = page[page.index('<section id="rules"') : page.index('<section id="findings"')]
+    lines = table.split("<tr>")[2:]
+    applied = (*FAILED, *WARNS, *PASSED)
+    assert len(lines) == len(applied)
+    for line, rule in zip(lines, applied, strict=True):
+        for text in (rule.title[1:], f"{rule.count:,}", rate(rule.share), rule.severity):
+            assert text in line
+        assert allowed(rule) in line
+    assert "18.8 % to 23.9 %" in table
+
+
+def test_what_failed_and_what_warns_has_a_block(page: str, audit: Audit) -> None:
+    blocks = page[page.index('<section id="findings"') : page.index('<section id="others"')]
+    articles = blocks.split("<article")[1:]
+    assert len(articles) == len(FAILED) + len(WARNS)
+    for article, rule in zip(articles, (*FAILED, *WARNS), strict=True):
+        for text in (rule.name, rule.found, rule.fix):
+            assert text.replace("'", "&#39;") in article
+        for place in rule.places:
+            assert where(place) in article
+            assert place.id in article
+        assert article.count("<li>") == len(rule.places) + len(rule.details)
+    assert "162 more are not listed" in articles[1], "212 found, 50 carried"
+    assert "42 more places" in articles[1]
+    assert "212 ×" in articles[2]
+    assert "threshold 1<" in articles[3]
+    assert "1.05" in articles[3], "the number that broke it"
+
+
+def test_what_passed_or_was_not_applied_is_folded(page: str) -> None:
+    rest = page[page.index('<section id="others"') : page.index('<section id="templates"')]
+    passed, unapplied = rest.split("<details>")[1:3]
+    assert "3 rules passed" in passed
+    assert where(PASSED[0].places[0]) in passed
+    assert "2 rules not applied" in rest
+    assert "needs --against" in rest
+    assert unapplied
+
+
+def test_the_template_check_has_a_section(page: str, audit: Audit, clean: Audit) -> None:
+    assert "480 examples scored under the templates “plain” and “vicuna”" in page
+    assert "6.2 % and in 11.4 %" in page
+    assert "+0.91" in page
+    assert 'id="templates"' not in render_audit_html(clean)
+    nothing = replace(CHECK, n=0, spearman=None, above_one=(None, None), agreement=None)
+    assert "in – and in – of them." in render_audit_html(replace(audit, template_check=nothing))
+
+
+def test_where_the_scores_come_from(page: str, clean: Audit) -> None:
+    assert "smollm2-135m" in page
+    assert "c0ffee" in page
+    assert "data/alpacaeval.json" in page
+    bare = render_audit_html(clean)
+    assert "No model was asked" in bare
+    assert "smollm2" not in bare
+
+
+def test_a_clean_audit_has_nothing_to_mend(clean: Audit) -> None:
+    page = render_audit_html(clean)
+    assert 'id="findings"' not in page
+    assert 'id="thresholds"' not in page
+    assert "Nothing that these rules look for stands against training on it." in page
+
+
+def test_references_lead_somewhere_and_ids_occur_once(page: str, clean: Audit) -> None:
+    for one in (page, render_audit_html(clean)):
+        ids = re.findall(r'\sid="([^"]+)"', one)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'href="#([^"]+)"', one)) <= set(ids)
+        assert set(re.findall(r'aria-labelledby="([^"]+)"', one)) <= set(ids)
+
+
+def test_undefined_numbers_are_dashes_and_never_nan(audit: Audit) -> None:
+    bare = tuple(replace(rule, share=None, share_ci95=None) for rule in audit.rules)
+    shown = forms(replace(audit, rules=bare, input_sha256=None, seed=None))
+    for name in ("page", "markdown", "terminal"):
+        text = re.sub(r"<head>.*</head>|<script>.*</script>", "", shown[name], flags=re.S)
+        assert not re.search(r"\b(nan|None|NaN|inf)\b", text), name
+    assert not re.search(r"NaN|Infinity", shown["sarif"])
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy
+    text = policy[1].replace("&#39;", "'")
+    assert text.startswith("default-src 'none'; ")
+    for tag in ("script", "style"):
+        inline = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        assert len(inline) == 1
+        digest = base64.b64encode(hashlib.sha256(inline[0].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}';" in text
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", page), "the policy would refuse it"
+    assert not re.search(r'(src|href|action)="(?!#|data:,")', page)
+    assert not re.search(r"@import|url\(", page)
+
+
+# ---- Markdown
+
+
+def parsed(text: str) -> list[Any]:
+    return MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+
+
+def test_markdown_says_the_same(audit: Audit) -> None:
+    text = render_audit_markdown(audit)
+    assert len(text) < 9000
+    assert text.startswith("## Audit of `data/recycled.jsonl`: failed\n")
+    assert headline(audit) in text
+    head, failed, warns, others = text.split("<details")
+    table = [line for line in head.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(FAILED) + len(WARNS)
+    assert len({line.count("|") for line in table}) == 1
+    assert "| **failed** | 212 of 999 | 21.2 % (18.8 % to 23.9 %) | none |" in head
+    assert failed.startswith(" open>"), "what failed is not to be looked for"
+    assert f"`{OPENING} the moon" in failed
+    assert "… and 207 more" in failed
+    assert f"212 × `{OPENING}`" in warns
+    assert "Refusals: passed (4 of 999 examples, 0.4 %" in others
+    assert "not applied, needs --against" in others
+    assert "480 examples scored under" in others
+    assert "model `smollm2-135m`" in others
+
+
+def test_markdown_folds_are_closed_and_hold_markdown(audit: Audit) -> None:
+    blocks = parsed(render_audit_markdown(audit))
+    html = [block.content for block in blocks if block.type == "html_block"]
+    assert [one.count("<details") for one in html] == [1, 0] * 3
+    assert [one.count("</details>") for one in html] == [0, 1] * 3
+    assert sum(block.type == "table_open" for block in blocks) == 1
+    assert sum(block.type == "bullet_list_open" for block in blocks) >= 3
+
+
+def test_markdown_fits_a_comment_whatever_comes_in(audit: Audit) -> None:
+    long = "`|*@" * 5000
+    rule = replace(
+        FAILED[1],
+        title=long,
+        found=long,
+        fix=long,
+        quotes_text=True,
+        places=tuple(replace(one, quote=long, id=long) for one in FAILED[1].places),
+        details=(Detail(text=long, count=3),) * 30,
+    )
+    off = replace(UNAPPLIED[0], title=long, skipped=long)
+    crowded = replace(
+        audit,
+        rules=(rule,) * 100 + (off,) * 100,
+        input=long,
+        command=long,
+        against=(long,) * 40,
+        template_check=replace(CHECK, templates=(long, long)),
+    )
+    text = render_audit_markdown(crowded)
+    assert len(text) <= MOST_CHARACTERS
+    assert "more in audit.json" in text
+    assert text.count("<details") == text.count("</details>")
+
+
+def test_markdown_of_a_clean_audit_is_short(clean: Audit) -> None:
+    text = render_audit_markdown(clean)
+    assert "|" not in text
+    assert "Scores: none." in text
+    assert len(text) < 1000
+
+
+# ---- SARIF
+
+Shape = dict[str, Any]
+# Of the schema of SARIF 2.1.0 (OASIS), for the objects that are written here: the type of each
+# property, "!" where it must be there.  No object but a property bag may hold any other.
+SARIF: dict[str, Shape] = {
+    "sarifLog": {"version!": {"2.1.0"}, "runs!": ["run"], "$schema": str},
+    "run": {
+        "tool!": "tool",
+        "results": ["result"],
+        "automationDetails": "runAutomationDetails",
+        "columnKind": {"utf16CodeUnits", "unicodeCodePoints"},
+        "properties": dict,
+    },
+    "tool": {"driver!": "toolComponent"},
+    "toolComponent": {"name!": str, "version": str, "rules": ["reportingDescriptor"]},
+    "reportingDescriptor": {
+        "id!": str,
+        "shortDescription": "multiformatMessageString",
+        "fullDescription": "multiformatMessageString",
+        "help": "multiformatMessageString",
+        "defaultConfiguration": "reportingConfiguration",
+        "properties": dict,
+    },
+    "multiformatMessageString": {"text!": str, "markdown": str},
+    "reportingConfiguration": {"enabled": bool, "level": {"none", "note", "warning", "error"}},
+    "runAutomationDetails": {"id": str},
+    "result": {
+        "message!": "message",
+        "ruleId": str,
+        "ruleIndex": int,
+        "level": {"none", "note", "warning", "error"},
+        "locations": ["location"],
+        "partialFingerprints": dict,
+        "properties": dict,
+    },
+    "message": {"text!": str},
+    "location": {"physicalLocation": "physicalLocation", "logicalLocations": ["logicalLocation"]},
+    "physicalLocation": {"artifactLocation!": "artifactLocation", "region": "region"},
+    "artifactLocation": {"uri": str, "uriBaseId": str},
+    "region": {"startLine!": int},  # or an offset, which is not written here
+    "logicalLocation": {"name": str, "fullyQualifiedName": str, "kind": str},
+}
+
+
+def breaches(value: Any, kind: Any = "sarifLog", path: str = "$") -> Iterator[str]:
+    """Where a log departs from SARIF."""
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            yield f"{path}: no list"
+            return
+        for i, item in enumerate(value):
+            yield from breaches(item, kind[0], f"{path}[{i}]")
+    elif isinstance(kind, set):
+        if value not in kind:
+            yield f"{path}: {value!r}"
+    elif isinstance(kind, type):
+        if type(value) is not kind:
+            yield f"{path}: {value!r} is no {kind.__name__}"
+    else:
+        yield from _breaches_of_object(value, SARIF[kind], path)
+
+
+def _breaches_of_object(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path}: no object"
+        return
+    known = {name.rstrip("!"): kind for name, kind in shape.items()}
+    needed = {name[:-1] for name in shape if name.endswith("!")}
+    for name in needed - value.keys():
+        yield f"{path}.{name} is missing"
+    for name, inner in value.items():
+        if name not in known:
+            yield f"{path}.{name} is unknown"
+        else:
+            yield from breaches(inner, known[name], f"{path}.{name}")
+
+
+def test_sarif_is_as_its_schema_says(audit: Audit, clean: Audit) -> None:
+    for one in (audit, clean, replace(audit, rules=())):
+        assert list(breaches(json.loads(dumps(as_sarif(one))))) == []
+
+
+def test_the_check_of_sarif_sees_breaches(audit: Audit) -> None:
+    """Negative control."""
+    log = json.loads(dumps(as_sarif(audit)))
+    del log["runs"][0]["tool"]["driver"]["name"]
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    log["runs"][0]["results"][1]["row"] = 3
+    found = sorted(breaches(log))
+    assert [path.split(":")[0] for path in found] == [
+        "$.runs[0].results[0].level",
+        "$.runs[0].results[1].row is unknown",
+        "$.runs[0].tool.driver.name is missing",
+    ]
+
+
+def run_of(audit: Audit) -> Any:
+    return json.loads(dumps(as_sarif(audit)))["runs"][0]
+
+
+def test_sarif_tells_rules_and_places(audit: Audit) -> None:
+    run = run_of(audit)
+    rules, results = run["tool"]["driver"]["rules"], run["results"]
+    assert [rule["id"] for rule in rules] == [rule.name for rule in audit.rules]
+    levels = [rule["defaultConfiguration"]["level"] for rule in rules]
+    assert levels == ["error"] * 2 + ["warning"] * 4 + ["error", "warning", "error", "none"]
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in rules)
+    expected = {rule.name: max(1, len(rule.places)) for rule in (*FAILED, *WARNS)}
+    told = [one["ruleId"] for one in results]
+    assert {name: told.count(name) for name in told} == expected
+    assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in results)
+    second = results[2]
+    place = FAILED[1].places[1]
+    physical = second["locations"][0]["physicalLocation"]
+    assert physical["region"] == {"startLine": place.line}
+    assert physical["artifactLocation"] == {"uri": "data/recycled.jsonl", "uriBaseId": "%SRCROOT%"}
+    assert second["locations"][0]["logicalLocations"][0]["name"] == place.id
+    assert second["message"]["text"] == (
+        "The text speaks of its own rewriting: the prompt has leaked. Row 37, line 38:"
+        f" “{place.quote}” {FAILED[1].fix}"
+    )
+    assert second["level"] == "error"
+
+
+def test_a_line_that_is_not_known_is_not_invented(audit: Audit) -> None:
+    rule = replace(FAILED[1], places=(Place(id="a", row=3), Place(id="b", row=0, line=1)))
+    first, second = run_of(replace(audit, rules=(rule,)))["results"]
+    assert "region" not in first["locations"][0]["physicalLocation"]
+    assert second["locations"][0]["physicalLocation"]["region"] == {"startLine": 1}
+
+
+def test_sarif_holds_at_most_so_many_places_a_rule(audit: Audit) -> None:
+    rule = replace(FAILED[1], places=FAILED[1].places * 3)
+    assert len(run_of(replace(audit, rules=(rule,)))["results"]) == MOST_PLACES
+
+
+def fingerprints(audit: Audit) -> list[str]:
+    found = [one["partialFingerprints"]["ifdkitExample/v1"] for one in run_of(audit)["results"]]
+    assert all(isinstance(one, str) for one in found)
+    return found
+
+
+def test_fingerprints_follow_the_example_and_not_its_place(audit: Audit) -> None:
+    first = fingerprints(audit)
+    assert len(first) == len(set(first))
+    moved = replace(
+        FAILED[1],
+        places=tuple(
+            replace(one, row=one.row + 7, line=None, quote="otherwise") for one in FAILED[1].places
+        ),
+    )
+    later = replace(audit, rules=(FAILED[0], moved, *audit.rules[2:]), created="later", rows=2000)
+    assert fingerprints(later) == first
+    # Another example, another turn and another rule are other findings.
+    one = FAILED[1].places[0]
+    others = (one, replace(one, id="z"), replace(one, turn=3), replace(one, turn=None))
+    rules = (replace(FAILED[1], places=others), replace(WARNS[1], places=(one,)))
+    assert len(set(fingerprints(replace(audit, rules=rules)))) == 5
+
+
+def test_equal_ids_are_told_apart(audit: Audit) -> None:
+    rule = replace(FAILED[1], places=FAILED[1].places[:1] * 3)
+    endings = [one.split(":")[1] for one in fingerprints(replace(audit, rules=(rule,)))]
+    assert endings == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("data/x.jsonl", "data/x.jsonl"),
+        ("./data/../x y.jsonl", "x%20y.jsonl"),
+        ("/work/here/data/x.jsonl", "data/x.jsonl"),
+        ("/home/somebody/x.jsonl", "x.jsonl"),
+        ("../../secret/x.jsonl", "x.jsonl"),
+        ("c:x%.jsonl", "c%3Ax%25.jsonl"),
+        ("naïve.json", "na%C3%AFve.json"),
+        ("-", "stdin"),
+        ("", "dataset"),
+        ("/", "dataset"),
+        ("tatsu-lab/alpaca", "tatsu-lab/alpaca"),
+    ],
+)
+def test_uris_are_relative(name: str, uri: str) -> None:
+    assert artifact_uri(name, Path("/work/here")) == uri
+    parts = urlsplit(uri)
+    assert (parts.scheme, parts.netloc) == ("", "")
+    assert ".." not in unquote(uri).split("/")
+
+
+def test_no_path_of_the_machine_is_in_the_log(audit: Audit) -> None:
+    home = "/home/jdoe/projects"
+    told = replace(audit, input=f"{home}/x.jsonl", command=f"ifdkit audit {home}/x.jsonl")
+    assert "jdoe" not in dumps(as_sarif(told))
+    assert "jdoe" in dumps(audit_as_json(told)), "the test can fail"
+
+
+def test_messages_hold_no_placeholder_and_no_link(audit: Audit) -> None:
+    quote = "{0} and [click](https:/" + "/evil.example) but a[0] and (this)"
+    rule = replace(FAILED[1], places=(Place(id="a", row=0, quote=quote),))
+    text = run_of(replace(audit, rules=(rule,)))["results"][0]["message"]["text"]
+    assert "{{0}} and \\[click](https:" in text
+    assert "a[0] and (this)" in text
+
+
+# ---- files
+
+
+def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
+    folder = tmp_path / "a" / "b"
+    save_audit(audit, folder)
+    assert {path.name for path in folder.iterdir()} == FILES
+    saved = json.loads((folder / "audit.json").read_text(), parse_constant=pytest.fail)
+    assert saved == json.loads(json.dumps(asdict(audit)))
+    assert saved["schema"] == AUDIT_SCHEMA
+    assert saved["rules"][1]["places"][0]["line"] == 1
+    sarif = json.loads((folder / "audit.sarif").read_text(), parse_constant=pytest.fail)
+    assert list(breaches(sarif)) == []
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    save_audit(audit, folder)
+    assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_number_that_is_none_is_refused_and_nothing_is_left(tmp_path: Path, audit: Audit) -> None:
+    """JSON has no NaN: where a file would hold one, none is written, not even in part."""
+    rule = replace(FAILED[0], share=float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_audit(replace(audit, rules=(rule,)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, audit: Audit) -> None:
+    check_folder(tmp_path / "new")
+    check_folder(tmp_path)
+    save_audit(audit, tmp_path / "ours")
+    check_folder(tmp_path / "ours")
+    (tmp_path / "alien").mkdir()
+    (tmp_path / "alien" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="alien holds files that are no audit of ifdkit"):
+        check_folder(tmp_path / "alien")
+    comparison = {"schema": "ifdkit.comparison/1"}
+    (tmp_path / "alien" / "audit.json").write_text(json.dumps(comparison))
+    with pytest.raises(OutputError, match="no audit of ifdkit"):
+        check_folder(tmp_path / "alien")
+    with pytest.raises(OutputError, match=r"notes.txt is a file"):
+        check_folder(tmp_path / "alien" / "notes.txt")
+    with pytest.raises(OutputError, match=r"cannot make .*notes.txt"):
+        save_audit(audit, tmp_path / "alien" / "notes.txt")
+
+
+def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
+    secret = "SENTINEL-" + "7f3a"
+    planted = with_text_everywhere(
+        audit, lambda place: secret if place in {"quote", "detail", "found"} else "plain"
+    )
+    save_audit(planted, tmp_path / "bare", text=False)
+    for path in (tmp_path / "bare").iterdir():
+        assert secret.encode() not in path.read_bytes(), path.name
+    assert secret not in terminal(planted, text=False)
+    assert secret not in dumps(audit_as_json(planted, text=False))
+    bare = json.loads((tmp_path / "bare" / "audit.json").read_text())
+    for before, after in zip(planted.rules, bare["rules"], strict=True):
+        assert after["count"] == before.count
+        assert [one["id"] for one in after["places"]] == [one.id for one in before.places]
+        assert [one["count"] for one in after["details"]] == [one.count for one in before.details]
+    assert bare["rules"][-3]["details"][0]["text"] == "plain", "a pattern's name quotes nothing"
+    page = (tmp_path / "bare" / "index.html").read_text()
+    assert "this report holds no text of the dataset" in page
+    # The sentinel does show where text is allowed: the test can fail.
+    save_audit(planted, tmp_path / "full")
+    shown = {path.name for path in (tmp_path / "full").iterdir() if secret in path.read_text()}
+    assert shown == FILES
+    assert secret in terminal(planted)
+
+
+def test_no_text_holds_for_every_string_of_a_rule() -> None:
+    """A field added later must be thought of: only these may hold strings."""
+    place, detail, rule = FAILED[1].places[0], WARNS[0].details[0], WARNS[0]
+    assert {n for n in place.__slots__ if isinstance(getattr(place, n), str)} == {"id", "quote"}
+    held = {n for n in detail.__slots__ if isinstance(getattr(detail, n), str | tuple)}
+    assert held == {"text", "row_ids"}
+    held = {n for n in RuleResult.__slots__ if isinstance(getattr(rule, n), str)}
+    assert held == {"name", "title", "severity", "unit", "found", "fix"}
+
+
+# ---- the terminal
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_terminal_keeps_to_its_width(width: int, audit: Audit, tmp_path: Path) -> None:
+    text = terminal(audit, width)
+    assert max(map(len, text.splitlines())) <= width
+    joined = " ".join(text.split())
+    for words in (headline(audit), basis(audit), FAILED[1].fix, OPENING, "needs --against"):
+        assert words in joined
+    table = text[: text.index("row 411")]
+    assert ("18.8 % to 23.9 %" in table) == (width >= 100), "intervals where there is room"
+    assert "21.2 %" in table
+    shown = terminal(audit, width, folder=tmp_path).replace("\n", "")
+    assert str(tmp_path / "index.html") in shown
+
+
+def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
+    print_audit(audit)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert headline(audit) in " ".join(out.split())
+
+
+def test_what_found_nothing_is_one_line(audit: Audit) -> None:
+    text = terminal(audit, 120)
+    assert "✓ nothing found: empty responses\n" in text
+    assert "! warns" in text
+    assert "✗ failed" in text
+    assert "– not applied (needs --against): rows of the evaluation set\n" in text
+    assert "– switched off: cut-off responses\n" in text
+    assert "… and 209 more" in text
