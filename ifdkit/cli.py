@@ -197,12 +197,13 @@ def compare_command(
         )
     has_text = not flags["no_text"]
     result.save(folder, text=has_text)
-    if flags["as_json"]:
-        _echo_json(result.as_json(text=has_text))
-    else:
-        from ifdkit.report.terminal_comparison import print_comparison
+    with _reader_may_leave():
+        if flags["as_json"]:
+            _echo_json(result.as_json(text=has_text))
+        else:
+            from ifdkit.report.terminal_comparison import print_comparison
 
-        print_comparison(result.summary if has_text else result.without_text(), folder)
+            print_comparison(result.summary if has_text else result.without_text(), folder)
     failures = [why for why in (one.check(result.summary) for one in conditions) if why]
     for why in failures:
         click.echo(f"ifdkit: gate failed: {why}", err=True)
@@ -309,7 +310,7 @@ def select_command(context: click.Context, /, data: str, output: Path, **flags: 
     as 5% is one of all its rows; of equal numbers the one that comes first in the file wins. The
     last turn of a conversation speaks for all of it, or with --turns all the mean over its turns.
 
-    
+    \b
     Methods:
       cherry              highest ifd_loss below 1 (as published: --protocol cherry)
       superfiltering      highest ifd below 1 (as published: --protocol superfiltering -m gpt2)
@@ -317,7 +318,7 @@ def select_command(context: click.Context, /, data: str, output: Path, **flags: 
       length-controlled   highest ifd within bands of response length
       random              the baseline; asks no model
 
-    
+    \b
     Example:
       ifdkit select data.json -o best.json --by ifd --top 5%
     """
@@ -339,7 +340,7 @@ def select_command(context: click.Context, /, data: str, output: Path, **flags: 
 @click.argument("data")
 @audit_options(_option)
 @_option("--limit", type=int, help="Only the first N rows.")
-@_option("--sample", type=int, help="Only N rows at random: every share gets its 95 % interval.")
+@_option("--sample", type=int, help="Only N rows at random: shares get their 95 % intervals.")
 @_option("--seed", type=int, default=0, help="Seed of the samples.  [default: 0]")
 @measuring_options
 @common_options
@@ -367,12 +368,13 @@ def audit_command(context: click.Context, /, data: str, output: Path | None, **f
     has_text = not flags["no_text"]
     if output is not None:
         save_audit(found, output, text=has_text)
-    if flags["as_json"]:
-        _echo_json(audit_as_json(found, text=has_text))
-    else:
-        from ifdkit.report.terminal_audit import print_audit
+    with _reader_may_leave():
+        if flags["as_json"]:
+            _echo_json(audit_as_json(found, text=has_text))
+        else:
+            from ifdkit.report.terminal_audit import print_audit
 
-        print_audit(found, output, text=has_text)
+            print_audit(found, output, text=has_text)
     for rule in found.errors:
         click.echo(f"ifdkit: audit failed: {failure(rule)}", err=True)
     if found.errors:
@@ -467,6 +469,16 @@ def _progress(flags: dict[str, Any]) -> Iterator[Progress | None]:
         bar.close()
 
 
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Print within it: where whoever read our output has seen enough, the rest is dropped."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 gate failed, 2 error, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -480,9 +492,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         # Not cli.main(), which ends a closed pipe with exit code 1: that means a failed gate here.
-        with cli.make_context("ifdkit", arguments) as context:
+        with _reader_may_leave(), cli.make_context("ifdkit", arguments) as context:
             cli.invoke(context)
-        sys.stdout.flush()
         return EXIT_DONE
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -495,10 +506,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("ifdkit: interrupted; finished work is kept: run the same command to go on",
                    err=True)  # fmt: skip
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the work itself is done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(f"internal error: {what} (--verbose shows where; please report it)", verbose)

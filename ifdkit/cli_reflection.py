@@ -36,9 +36,10 @@ def reflect_options(option: Callable[..., Any]) -> Callable[[Command], Command]:
                "  [default: 8]"),
         option("--requests-per-minute", type=int, help="Most calls in any minute."),
         option("--tokens-per-minute", type=int, help="Most tokens in any minute."),
-        option("--max-tokens-total", type=int, help="Stop in order before so many tokens."),
-        option("--max-cost", type=float, help="Stop in order before so much is spent; needs both"
-               " prices."),
+        option("--max-tokens-total", type=int, help="Stop in order before this run takes so many"
+               " tokens."),
+        option("--max-cost", type=float, help="Stop in order before this run costs so much; needs"
+               " both prices."),
         option("--price-in", type=float, help="Of a million prompt tokens."),
         option("--price-out", type=float, help="Of a million completion tokens."),
         option("--dry-run", is_flag=True, help="Show three prompts and what it would cost; ask"

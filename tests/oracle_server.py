@@ -194,6 +194,8 @@ class OracleServer:
             return 400, _error(f"response_format {kind} is not supported"), ""
         if fault in ("429", "429_after"):
             return 429, _error("slow down"), "Retry-After: 1\r\n" if fault == "429_after" else ""
+        if fault == "403":
+            return 403, _error("not for you"), ""
         if fault == "500":
             return 500, _error("oops"), ""
         said = _written(body, text, kind)

@@ -275,6 +275,16 @@ def test_recurring_phrases_are_named_with_their_rows() -> None:
     assert rule_of(rare, "recurring_opening").count == 0
 
 
+def test_recurring_phrases_show_no_personal_data() -> None:
+    rows = clean_rows()
+    for row in rows[:20]:
+        row["output"] += " For more of this kind write to berta.kessler77@gmail.com at any time."
+    found = texts_only(rows, rules=only("recurring_closing", "recurring_phrase"))
+    details = [one.text for rule in found.rules for one in rule.details]
+    assert any("b…@g….com" in text for text in details)
+    assert "kessler77" not in repr(found)
+
+
 # Evaluation sets
 
 

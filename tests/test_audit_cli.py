@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -266,3 +267,24 @@ def test_any_rows(rows: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert (code == 0) == found["passed"]
     assert found == json.loads(Path("any/audit.json").read_text(encoding="utf-8"))
     assert sum(rule["unit"] == "row" for rule in found["rules"]) == 1
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["screen", "json"])
+@pytest.mark.parametrize(("extra", "code"), [([], 0), ([REFUSAL], 1)], ids=["passes", "fails"])
+def test_a_reader_who_leaves_does_not_change_the_verdict(
+    write: Make, form: tuple[str, ...], extra: list[dict[str, str]], code: int
+) -> None:
+    path = write("data.json", [*ROWS, *extra])
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ifdkit", "audit", str(path), *TEXTS, *NO_PHRASES,
+             "--rule", "refusal.severity=error", *form],
+            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert done.returncode == code, done.stderr
+    assert ("audit failed: refusal" in done.stderr) == (code == 1)
+    assert "Traceback" not in done.stderr

@@ -625,10 +625,15 @@ def test_the_terminal_keeps_to_its_width(width: int, audit: Audit, tmp_path: Pat
     for words in (headline(audit), basis(audit), FAILED[1].fix, OPENING, "needs --against"):
         assert words in joined
     table = text[: text.index("row 411")]
-    assert ("18.8 % to 23.9 %" in table) == (width >= 100), "intervals where there is room"
+    assert ("18.8 % to 23.9 %" in table) == (width >= 80), "intervals where there is room"
     assert "21.2 %" in table
     shown = terminal(audit, width, folder=tmp_path).replace("\n", "")
     assert str(tmp_path / "index.html") in shown
+
+
+def test_the_intervals_are_those_of_a_sample(audit: Audit) -> None:
+    assert "95 % interval" in terminal(audit, 80)
+    assert "95 % interval" not in terminal(replace(audit, sample=None), 120)
 
 
 def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:

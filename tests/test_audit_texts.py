@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import string
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from ifdkit.auditing import audit
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.texts import TEXT_CHECKS
 from ifdkit.findings import languages, markup, personal, secrets, signs
-from ifdkit.findings.texts import MOST_CHARS, Corpus, quote_at
+from ifdkit.findings.texts import MOST_CHARS, Corpus, quote, quote_at
 from tests.planted import KINDS, Row, clean_rows, corpus, plant, wording, wordings
 from tests.planted_things import PERSONAL, SECRETS, luhn_digit
 from tests.planted_wordings import ALSO_SHOWS
@@ -421,6 +422,29 @@ def test_quotations_of_other_rules_mask_it_too() -> None:
     assert "I cannot help with that, ask b…@g….com" in shown
     assert "berta.kessler77" not in shown
     assert key.split()[1] not in shown
+
+
+@pytest.mark.parametrize("kind", ["JSON web token", "private key"])
+@pytest.mark.parametrize("end", ["head", "tail", "middle"])
+@pytest.mark.parametrize("before", range(0, 120, 7))
+def test_a_key_that_a_quotation_cuts_is_masked(kind: str, end: str, before: int) -> None:
+    """What is cut off has the form of no key, and is one."""
+    rng = random.Random(before)
+    body = "".join(rng.choices(string.ascii_letters + string.digits, k=900))
+    key = f"eyJ{body[:30]}.eyJ{body[30:300]}.{body[300:400]}"
+    if kind == "private key":
+        lines = "\n".join(body[at : at + 64] for at in range(0, 832, 64))
+        key = f"-----BEGIN RSA PRIVATE KEY-----\n{lines}\n-----END RSA PRIVATE KEY-----"
+    text = f"{'word ' * before}it is {key} and {'so on ' * before}"
+    cut = {
+        "head": quote(text),
+        "tail": quote(text, "tail"),
+        "middle": quote_at(text, text.index(key) + before * 6),
+    }[end]
+    shown = secrets.masked_quote(cut, [text])
+    assert all(body[at : at + 9] not in shown for at in range(len(body) - 8))
+    words = {word for word in cut.split() if word in {"word", "so", "it", "and", "on"}}
+    assert words <= {*shown.split(), "and", "it"}
 
 
 def test_masking_leaves_the_rest_as_it_was() -> None:

@@ -127,6 +127,7 @@ FLOORS = [
         "report",
         "report.numbers",
         "report.progress",
+        "report.screen",
         "report.terminal",
         "report.visible",
         "report.wording",

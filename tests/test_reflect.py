@@ -277,6 +277,24 @@ def test_a_cap_stops_in_order_and_the_same_command_goes_on(write: Make) -> None:
         assert whole.rows_changed == free.rows_changed == 6
 
 
+def test_a_base_url_of_the_environment_is_part_of_what_was_asked(
+    write: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the journal would take the answers of one server for those of another."""
+    source = write("data.json", ROWS[:2])
+    output = source.with_name("new.json")
+    options: dict[str, Any] = {"oracle": "scripted", "retries": 0}
+    with OracleServer() as one, OracleServer() as other:
+        for server in (one, other):
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+            done = ifdkit.reflect(source, output, **options)
+            assert done.endpoint in server.base_url
+            assert len(server.calls) == 4
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:word@localhost/v1")
+    with pytest.raises(UsageError, match="no user name, password"):
+        ifdkit.reflect(source, output, **options)
+
+
 def test_prices_make_a_cost(write: Make) -> None:
     source = write("data.json", ROWS)
     with OracleServer() as server:
@@ -435,7 +453,7 @@ def test_the_key_is_in_no_file_log_or_result(
         ({"timeout": 0.0}, "--timeout 0.0"),
         ({"max_tokens": 0}, "--max-tokens 0"),
         ({"retries": -1}, "--retries -1"),
-        ({"concurrency": 0}, "1 or more"),
+        ({"concurrency": 0}, "--concurrency 0: at least one"),
         ({"colour": "red"}, "no option 'colour'"),
     ],
 )

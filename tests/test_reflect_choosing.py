@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import pytest
 
 from ifdkit.reflection.choosing import VARIANTS, Choice, Marks, Variant, choose
@@ -134,6 +135,14 @@ def test_a_failure_never_wins() -> None:
             chosen = choose(table).variant
             assert chosen in table
             assert chosen == "original" or None not in (table[chosen].ifd, table[chosen].rifd)
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32])
+def test_the_kind_of_number_does_not_matter(kind: Callable[[float], float]) -> None:
+    rising = {name: Marks(*(kind(x) for x in pair if x is not None)) for name, pair in FULL.items()}
+    assert choose(rising).variant == "both"
+    falling = rising | {"instruction": Marks(kind(0.4), kind(0.7))}
+    assert choose(falling).variant == "response"
 
 
 def test_choices_are_values() -> None:

@@ -109,11 +109,16 @@ def test_a_dry_run_shows_three_prompts_and_asks_nothing(
     [
         (["--oracle", "x"], "Missing option '--output' / '-o'"),
         (["-o", "new.json"], "Missing option '--oracle'"),
-        (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY"),
+        (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY, or name another variable"),
         (["-o", "new.xml", "--oracle", "x"], "end it in .json"),
         (["-o", "data.json", "--oracle", "x"], "is the dataset itself"),
         (["-o", "new.json", "--oracle", "x", "--stages", "all"], "name instruction, response"),
-        (["-o", "new.json", "--oracle", "x", "--max-cost", "1"], "price"),
+        (["-o", "new.json", "--oracle", "x", "--max-cost", "1"], "--price-in and --price-out"),
+        (["-o", "new.json", "--oracle", "local", "--concurrency", "0"], "--concurrency 0"),
+        (
+            ["-o", "new.json", "--oracle", "x", "--base-url=http://127.0.0.1:9/v1", "--retries=0"],
+            "x at 127.0.0.1:9/v1 gives no reply",
+        ),
         (["-o", "new.json", "--oracle", "x", "--prompts", "nowhere"], "nowhere"),
         (["-o", "new.json", "--oracle", "x", "--base-url", "ftp://x"], "--base-url must be like"),
         (["-o", "new.json", "--oracle", "x", "--base-url", "http://u:p@x/v1"], "no user name"),

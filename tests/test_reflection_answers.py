@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ifdkit.records import Example, Turn
 from ifdkit.reflection.answers import parse
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
 from ifdkit.reflection.prompts import load_prompts
+from tests.limits import time_limit
 
 PROMPTS = load_prompts()
 BUILT_IN = Path(__file__).parents[1] / "ifdkit" / "reflection" / "prompts"
@@ -349,6 +351,16 @@ def test_no_reply_raises(text: str, finish: str | None, refusal: str | None) -> 
     for said in (answer.reason, answer.criticism, answer.text, *answer.notes):
         assert said is None or said.encode()
     assert "\n" not in (answer.reason or "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs alarms")
+@pytest.mark.parametrize("start", ["", "```json\n", "```\n{", "<think>", "Sorry, I", "[[", '{"'])
+@pytest.mark.parametrize("unit", ["\n", " ", "\n```", "x ", "[[ ", '{"criticism":', "here is "])
+def test_a_reply_of_one_thing_takes_no_time(start: str, unit: str) -> None:
+    """As small oracles write them: what is linear takes a moment, all else would take hours."""
+    with time_limit(60):
+        answer = parse(call(), Reply(start + unit * (20_000 // len(unit)) + "x", "stop"))
+    assert answer.text is None
 
 
 @settings(deadline=None)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import IO
@@ -201,6 +202,35 @@ def test_tasks_share_a_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
         asyncio.run(run(journal))
     assert 1 <= waits <= 10
     assert holds(tmp_path / "j", 200)
+
+
+def test_what_cancelled_tasks_had_in_hand_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for the disk, behind one that is writing, when Ctrl-C comes."""
+    write, go_on = journal_module._write, threading.Event()
+
+    def slow(stream: IO[bytes], data: bytes) -> None:
+        go_on.wait(10)
+        write(stream, data)
+
+    async def run(journal: Journal) -> None:
+        recorder = Recorder(journal)
+        tasks = [asyncio.create_task(recorder.record(key(n), reply(n))) for n in range(5)]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.create_task(recorder.record(key(n), reply(n))) for n in range(5, 9)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        go_on.set()
+        recorder.flush()
+        recorder.flush()  # which finds nothing more
+
+    monkeypatch.setattr(journal_module, "_write", slow)
+    with Journal(tmp_path / "j") as journal:
+        asyncio.run(run(journal))
+    assert holds(tmp_path / "j", 9)
 
 
 def test_a_write_that_fails_fails_every_task_that_shared_it(

@@ -21,7 +21,15 @@ from ifdkit.reflection.limits import Bounds, Limits
 from ifdkit.reflection.oracle import Oracle, Server, endpoint
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
 from ifdkit.reflection.prompts import load_prompts
-from tests.oracle_server import FINAL, RETRIED, OracleServer, nothing_wrong, rewritten, seeded
+from tests.oracle_server import (
+    FAULTS,
+    FINAL,
+    RETRIED,
+    OracleServer,
+    nothing_wrong,
+    rewritten,
+    seeded,
+)
 
 SENTINEL = "sk-sentinel-4711-do-not-show"
 SPEED = 100.0
@@ -107,11 +115,13 @@ def expected(
 @pytest.mark.long
 def test_2000_calls_through_faults_end_as_the_script_says(tmp_path: Path) -> None:
     """And what is recorded is not asked again, while what failed is."""
-    script = seeded(0.3, 5)
+    # Few hang: each costs a time-out, which is long, so that a busy machine makes none of its own.
+    others = tuple(kind for kind in FAULTS if kind != "hang")
+    script = seeded(0.3, 5, (*others, *others, *others, "hang"))
     many = calls(2000)
     bounds = Bounds(in_flight=32)
     with OracleServer(script, delay_s=0.005) as server:
-        replies, _ = ask(server, tmp_path / "j", many, bounds, timeout_s=0.5)
+        replies, _ = ask(server, tmp_path / "j", many, bounds, timeout_s=8)
         answers = [parse(one, reply) for one, reply in zip(many, replies, strict=True)]
         outcomes = [answer.outcome for answer in answers]
         assert outcomes == [expected(script, one) for one in many]
@@ -300,6 +310,20 @@ def test_a_server_that_goes_away_ends_the_run(tmp_path: Path) -> None:
     assert len(server.calls) < 80 * (RETRIES + 1)
 
 
+def test_a_server_that_refuses_every_call_ends_the_run(tmp_path: Path) -> None:
+    """And one that refuses some, for what they hold, does not."""
+    with OracleServer() as server:
+        ask(server, tmp_path / "j", [call(99)])  # so that the form is known
+        server.status = (403, {"error": {"message": "not for you"}})
+        with pytest.raises(OracleError, match="50 calls in a row have failed"):
+            ask(server, tmp_path / "j", calls(80))
+        server.status = None
+        refused = seeded(0.9, 3, ("403",))
+        server.fault = refused
+        replies, _ = ask(server, tmp_path / "j", [call(1000), *calls(80)])
+    assert any(reply.failure for reply in replies)
+
+
 def test_a_drip_is_a_time_out(tmp_path: Path) -> None:
     """The time-out is ours and of the whole attempt; the other calls do not wait for it."""
 
@@ -344,6 +368,8 @@ def test_interrupted_calls_keep_what_was_recorded(tmp_path: Path) -> None:
             asyncio.run(run(journal))
             recorded = {c.key for c in many if c.key in journal}
         assert 10 <= len(recorded) < 40
+        while server.in_flight:  # what it had heard before its client was gone
+            time.sleep(0.01)
         server.seen.clear()
         ask(server, tmp_path / "j", many)
         assert len(server.seen) == 40 - len(recorded)

@@ -12,6 +12,7 @@ import numpy as np
 from ifdkit.audited import MOST_PLACES, Place
 from ifdkit.auditing.outcomes import Check, Outcome, Subject
 from ifdkit.auditing.rules import Rule
+from ifdkit.findings.secrets import masked
 from ifdkit.findings.texts import quote
 from ifdkit.metrics import perplexity
 from ifdkit.records import Status
@@ -29,7 +30,7 @@ def unreadable_row(subject: Subject, rule: Rule) -> Outcome:
     del rule
     rejects = subject.scored.rejects
     places = tuple(
-        Place(id="", row=one.row, line=one.line, quote=quote(one.reason))
+        Place(id="", row=one.row, line=one.line, quote=masked(quote(one.reason)))
         for one in rejects[:MOST_PLACES]
     )
     n_rows = subject.scored.dataset.n_rows

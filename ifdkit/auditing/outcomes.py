@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ifdkit.audited import MOST_PLACES, Detail, Interval, Place, RuleResult
 from ifdkit.auditing.rules import Rule
-from ifdkit.findings.secrets import masked
+from ifdkit.findings.secrets import masked_quote
 from ifdkit.findings.texts import Corpus, quote
 from ifdkit.reading import Dataset
 from ifdkit.scored import ScoredDataset
@@ -101,12 +101,13 @@ class Subject:
 
     def place(self, place: int, shown: str, value: float | None = None) -> Place:
         """The example at a position of the corpus; its quote shows no key or personal data."""
-        scores = self.scored.scores
+        scores, corpus = self.scored.scores, self.corpus
+        texts = corpus.instructions[place], corpus.responses[place]
         return Place(
             id=scores.ids[place],
             row=int(scores.rows[place]),
             turn=int(scores.turns[place]),
-            quote=masked(shown),
+            quote=masked_quote(shown, texts),
             value=value,
         )
 

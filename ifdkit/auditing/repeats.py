@@ -12,6 +12,7 @@ from ifdkit.auditing.rules import Rule
 from ifdkit.findings.contamination import contaminated
 from ifdkit.findings.near import FEWEST_WORDS, near_duplicates
 from ifdkit.findings.recurring import recurring
+from ifdkit.findings.secrets import masked
 from ifdkit.findings.texts import EMPTY, MOST_IDS, quote, words
 
 MOST_PHRASES = 10
@@ -122,7 +123,7 @@ def _recurring(kind: Literal["opening", "closing", "phrase"]) -> Check:
 
         details = tuple(
             Detail(
-                text=one.text,
+                text=masked(one.text),
                 count=len(one.places),
                 row_ids=tuple(corpus.ids[place] for place in one.places[:MOST_IDS]),
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ifdkit.findings.personal import Thing, hits_of, things
@@ -70,7 +70,7 @@ _FORMS = (
         re.compile(
             r"-----BEGIN (?:[A-Z]{2,9} ){0,2}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr]){1,6}"
             r"(?:[A-Za-z-]{1,20}: [^\n]{0,80}\s{1,4}){0,4}"
-            r"(?P<key>(?:[A-Za-z0-9+/=]{16,76}(?:\s|\\[nr]){0,4}){2})"
+            r"(?P<key>(?:[A-Za-z0-9+/=]{16,76}(?:\s|\\[nr]){0,4}){2,200})"
         ),
         0,
     ),
@@ -151,6 +151,35 @@ def masked(text: str) -> str:
             parts += [text[at : one.start], one.mask]
             at = one.end
     return "".join([*parts, text[at:]])
+
+
+def masked_quote(shown: str, texts: Iterable[str]) -> str:
+    """A quotation from these texts, masked; so is the part of a key that its ends have cut."""
+    shown = masked(shown)
+    if "…" not in shown:
+        return shown
+    for text in texts:
+        for one in (*keys(text), *things(text)):
+            shown = _without_part(shown, " ".join(text[one.start : one.end].split()), one.mask)
+    return shown
+
+
+_FEWEST_OF_A_PART = 8
+"""Characters of a key from which on a part of it is one."""
+
+
+def _without_part(shown: str, thing: str, mask: str) -> str:
+    """The quotation without what it holds of a thing: its beginning, its end, or a piece of it."""
+    words = shown.strip("… ")
+    if len(words) >= _FEWEST_OF_A_PART and words in thing:
+        return mask
+    for size in range(min(len(thing), len(words)), _FEWEST_OF_A_PART - 1, -1):
+        if shown.endswith("…") and words.endswith(thing[:size]):
+            return f"{shown[: shown.rindex(thing[:size])]}{mask.rstrip('…')}…"
+        if shown.startswith("…") and words.startswith(thing[-size:]):
+            rest = shown[shown.index(thing[-size:]) + size :]
+            return f"…{mask.strip('…')}…{rest}"
+    return shown
 
 
 def _is_mixed(key: str) -> bool:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -236,14 +236,15 @@ async def _ask(
             drafter = Drafter(oracle, question, plan, _WINDOWS * bounds.in_flight + 1)
             rows = zip(dataset.raw_rows(), dataset, strict=True)
             used = Usage()
-            async for row in drafter.drafts(rows):
-                write_drafts(drafts, row)
-                progress.begin_block(1, len(row))
-                tokens = (oracle.usage - used).total
-                used = oracle.usage
-                progress.missing(tokens)
-                progress.scored(tokens)
-                progress.end_block()
+            async with aclosing(drafter.drafts(rows)) as drafted:
+                async for row in drafted:
+                    write_drafts(drafts, row)
+                    progress.begin_block(1, len(row))
+                    tokens = (oracle.usage - used).total
+                    used = oracle.usage
+                    progress.missing(tokens)
+                    progress.scored(tokens)
+                    progress.end_block()
             return _Asked(source, oracle.usage, bounds.cost(oracle.usage), oracle.stopped)
 
 
@@ -251,7 +252,7 @@ async def _ask(
 def _server(options: Options, progress: Progress) -> Iterator[tuple[Server, str]]:
     """Where the oracle is, and what tells it from another of the same name."""
     if not options.is_local:
-        yield options.server, endpoint(options.base_url)
+        yield options.server, endpoint(options.server.base_url)
         return
     from ifdkit.reflection.local import local_oracle
 

@@ -31,7 +31,7 @@ _REFUSAL = re.compile(
 _THINKING = re.compile(
     r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
 )
-_FENCED = re.compile(r"\s*```[a-zA-Z]*\s*\n(.*)\n\s*```\s*", re.DOTALL)
+_FENCE_OPENS = re.compile(r"```[a-zA-Z]*\s*")
 
 _NEW = (
     r"(?:new|newer|better|improved|revised|rewritten|re-written|refined|enhanced|updated|expanded"
@@ -159,8 +159,7 @@ def _in_sections(call: Call, said: str) -> tuple[str, str] | str | None:
 
 def _in_json(call: Call, said: str) -> tuple[str, str] | str:
     """The one JSON object of the reply: alone, in a code fence, or in the middle of prose."""
-    fenced = _FENCED.fullmatch(said)
-    whole = _decoded((fenced[1] if fenced else said).strip(), 0)
+    whole = _decoded(_without_fence(said.strip()), 0)
     if whole is not None and whole[1] is None:
         return _of_object(call, whole[0])
     found: list[tuple[str, str]] = []
@@ -182,6 +181,15 @@ def _in_json(call: Call, said: str) -> tuple[str, str] | str:
     if len(found) > 1:
         return "the reply holds several answers that differ"
     return found[0] if found else reason
+
+
+def _without_fence(said: str) -> str:
+    """What stands between code fences that are the first and the last line; else all of it."""
+    first, _, rest = said.partition("\n")
+    body, _, last = rest.rpartition("\n")
+    # No one pattern for all of it: a page of blank lines would take its third power in time.
+    is_fenced = _FENCE_OPENS.fullmatch(first) is not None and last.strip() == "```"
+    return body.strip() if is_fenced else said
 
 
 def _decoded(text: str, start: int) -> tuple[Any, int | None] | None:

@@ -88,7 +88,7 @@ def _judged(
     if wants_more and new >= _LIMIT:
         return False, f"{name} is {new:.4g}: from 1 on the instruction does not help"
     word = "rises" if new > old else "falls"
-    return (new > old) is wants_more, f"{name} {word} from {old:.4g} to {new:.4g}"
+    return (new > old) == wants_more, f"{name} {word} from {old:.4g} to {new:.4g}"
 
 
 def _misfit(marks: Marks) -> str | None:

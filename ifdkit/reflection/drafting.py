@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
@@ -128,7 +128,7 @@ class Drafter:
 
     async def drafts(
         self, rows: Iterable[tuple[Raw, list[Example] | Reject]]
-    ) -> AsyncIterator[list[Draft]]:
+    ) -> AsyncGenerator[list[Draft]]:
         """The drafts of each row, in order; none for a rejected one.
 
         At most `window` rows are in memory.  Where the block that iterates ends early, what is in

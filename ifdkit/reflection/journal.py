@@ -203,6 +203,12 @@ class Recorder:
             await asyncio.to_thread(self._journal.record_all, batch.replies)
             batch.is_kept = True
 
+    def flush(self) -> None:
+        """Keep what tasks that were cancelled had in hand: it came, and may have to be paid."""
+        batch, self._batch = self._batch, _Batch()
+        if batch.replies:
+            self._journal.record_all(batch.replies)
+
 
 def _value_of(reply: Reply) -> dict[str, Any]:
     return {name: getattr(reply, name) for name in _REPLY_FIELDS}

@@ -79,9 +79,11 @@ class Bounds:
         if any(not 0 <= amount < math.inf for amount in amounts):
             raise UsageError("prices and --max-cost must be finite and not negative")
         if (self.price_in is None) != (self.price_out is None):
-            raise UsageError("give both prices, of prompt and of completion tokens, or neither")
+            raise UsageError("give both prices, --price-in and --price-out, or neither")
         if self.max_cost is not None and self.price_in is None:
-            raise UsageError("--max-cost needs the prices of a million tokens in and out")
+            raise UsageError(
+                "--max-cost needs the prices of a million tokens: --price-in and --price-out"
+            )
 
     def cost(self, usage: Usage) -> float | None:
         """What these tokens cost; None where no prices are given."""

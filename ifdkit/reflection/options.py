@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Options:
     oracle: str
     """The model's name as its server knows it, or `local`."""
     base_url: str | None = None
-    """Of an OpenAI-compatible server; None: what the `openai` SDK takes by itself."""
+    """Of an OpenAI-compatible server; None: `OPENAI_BASE_URL`, or the `openai` SDK's own."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; `off` sends none.
 
@@ -65,6 +66,8 @@ class Options:
             raise UsageError(f"--timeout {self.timeout}: more than 0 seconds")
         if self.retries < 0:
             raise UsageError(f"--retries {self.retries}: not negative")
+        if self.concurrency < 1:
+            raise UsageError(f"--concurrency {self.concurrency}: at least one")
         if self.is_local and self.base_url is not None:
             raise UsageError("--oracle local starts a server of its own: leave --base-url off")
         _ = self.bounds  # which raises UsageError too
@@ -97,7 +100,8 @@ class Options:
         is_ours = self.is_local or self.api_key_env == "off"
         return Server(
             model=self.oracle,
-            base_url=self.base_url,
+            # Where the SDK would look by itself: the journal has to know whose answers it holds.
+            base_url=self.base_url or os.environ.get("OPENAI_BASE_URL") or None,
             api_key_env=None if is_ours else self.api_key_env,
             timeout_s=self.timeout,
             retries=self.retries,

@@ -106,12 +106,20 @@ class Oracle:
         self._probing = asyncio.Lock()
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._failures_on_end = 0
+        self._has_answered = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        try:
+            self._recorder.flush()
+        finally:
+            await self._client.close()
+
+    @property
+    def _place(self) -> str:
+        return f" at {self._endpoint}" if self._endpoint else ""
 
     @property
     def stopped(self) -> str | None:
@@ -142,7 +150,7 @@ class Oracle:
             except Fault as fault:
                 self._count_failure(fault)
                 return Reply("", failure=fault.reason)
-            self._failures_on_end = 0
+            self._failures_on_end, self._has_answered = 0, True
             await self._recorder.record(call.key, reply)
             return reply
 
@@ -180,7 +188,8 @@ class Oracle:
             if fault.status in _NO_SUCH_FORM and form is not Form.SECTIONS:
                 return False
             raise OracleError(
-                f"the oracle {self.server.model} gives no reply: {fault.reason}"
+                f"the oracle {self.server.model}{self._place} gives no reply: {fault.reason};"
+                " check --base-url, and whether the server runs"
             ) from None
         if form is Form.SECTIONS:
             # Nothing is left below them; what does not parse is said of each row.
@@ -263,8 +272,8 @@ class Oracle:
         raise fault
 
     def _count_failure(self, fault: Fault) -> None:
-        # A call that is refused for its own content says nothing of the server.
-        if not fault.may_pass:
+        # A call that is refused for its own content says nothing of a server that answers others.
+        if self._has_answered and not fault.may_pass:
             return
         self._failures_on_end += 1
         if self._failures_on_end >= _FAILURES_ON_END:

@@ -53,7 +53,10 @@ class Key:
         """Read it from the environment variable; UsageError where it is needed and not there."""
         self.__value = os.environ.get(variable, "").strip() if variable else ""
         if not self.__value and is_needed:
-            raise UsageError(f"the oracle needs a key: set it in the variable {variable}")
+            raise UsageError(
+                f"the oracle needs a key: set it in the variable {variable}, or name another"
+                " variable with --api-key-env"
+            )
         # Anything else would break the header, in an error that quotes it.
         if not (self.__value.isascii() and self.__value.isprintable()):
             raise UsageError(f"the key in {variable} is not one line of plain ASCII")

@@ -15,6 +15,7 @@ from ifdkit.engine.models import Available
 from ifdkit.inspection import Inspection, Token
 from ifdkit.records import METRIC_FIELDS
 from ifdkit.report.numbers import duration, number, plural, size
+from ifdkit.report.screen import Screen
 from ifdkit.scoring import Summary
 
 # Surprise in nats → background. One hue, dark enough on light and light enough on dark grounds
@@ -32,7 +33,7 @@ _NO_PASS = "dim underline"
 
 
 def _stdout() -> Console:
-    return Console(highlight=False, markup=False)
+    return Screen()
 
 
 def _table(*headers: str, first: str = "") -> Table:

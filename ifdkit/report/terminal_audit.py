@@ -27,12 +27,13 @@ from ifdkit.report.audit_wording import (
     where,
 )
 from ifdkit.report.confidential import audit_without_text
+from ifdkit.report.screen import Screen
 from ifdkit.report.visible import one_line
 
 _COLOURS: dict[State, str] = {"failed": "red", "warns": "yellow", "passed": "green"}
 _MARKS: dict[State, str] = {"failed": "✗", "warns": "!", "passed": "✓"}
 _WIDE, _MEDIUM = 100, 76
-"""Columns from which intervals and rows checked, and from which what is allowed, have room."""
+"""Columns from which a sample's rows checked, and from which what is allowed, have room."""
 _MOST_PLACES = 3
 _MOST_DETAILS = 3
 _MOST_RULES = 60
@@ -49,14 +50,16 @@ def print_audit(
 
     With `text=False` nothing of the dataset is quoted.
     """
-    console = console or Console(highlight=False, markup=False, emoji=False)
+    console = console or Screen()
     audit = audit if text else audit_without_text(audit)
     console.print(Text(one_line(audit.input, 60), "bold"))
     console.print(Text(one_line(headline(audit), 800), _verdict_style(audit)))
     console.print(Text(one_line(f"{basis(audit)} {advice(audit)}", 800)))
     telling = [rule for rule in in_state(audit, "failed", "warns", "passed") if _tells(rule)]
     if telling:
-        console.print(_table(telling[:_MOST_RULES], console.width))
+        console.print(
+            _table(telling[:_MOST_RULES], console.width, is_sample=audit.sample is not None)
+        )
     for rule in in_state(audit, "failed", "warns")[:_MOST_RULES]:
         _print_rule(console, rule)
     if audit.template_check:
@@ -75,35 +78,42 @@ def _tells(rule: RuleResult) -> bool:
     return rule.count > 0 or not rule.passed
 
 
-def _table(rules: Sequence[RuleResult], width: int) -> Table:
+def _table(rules: Sequence[RuleResult], width: int, *, is_sample: bool) -> Table:
     """The rules that found something, with as many columns as `width` has room for."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     table.add_column("rule", overflow="fold")
-    for header in _headers(width):
+    headers = _headers(width, is_sample)
+    for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     for rule in rules:
         now = state(rule)
         mark = Text(f"{_MARKS[now]} {now}", _COLOURS[now])
-        table.add_row(mark, Text(title(rule)), *map(Text, _cells(rule, width)))
+        table.add_row(mark, Text(title(rule)), *(Text(_cell(rule, header)) for header in headers))
     return table
 
 
-def _headers(width: int) -> Sequence[str]:
+def _headers(width: int, is_sample: bool) -> Sequence[str]:
     if width < _MEDIUM:
         return ("count", "share")
-    if width < _WIDE:
+    if not is_sample:
         return ("count", "of", "share", "allowed")
-    return ("count", "of", "share", "95 % interval", "allowed")
+    sampled = ("share", "95 % interval", "allowed")
+    return ("count", "of", *sampled) if width >= _WIDE else ("count", *sampled)
 
 
-def _cells(rule: RuleResult, width: int) -> Sequence[str]:
-    count, share = f"{rule.count:,}", rate(rule.share)
-    if width < _MEDIUM:
-        return (count, share)
-    if width < _WIDE:
-        return (count, f"{rule.checked:,}", share, allowed(rule))
-    return (count, f"{rule.checked:,}", share, rate_interval(rule.share_ci95), allowed(rule))
+def _cell(rule: RuleResult, header: str) -> str:
+    match header:
+        case "count":
+            return f"{rule.count:,}"
+        case "of":
+            return f"{rule.checked:,}"
+        case "share":
+            return rate(rule.share)
+        case "allowed":
+            return allowed(rule)
+        case _:
+            return rate_interval(rule.share_ci95)
 
 
 def _print_rule(console: Console, rule: RuleResult) -> None:

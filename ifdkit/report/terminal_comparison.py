@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ifdkit.compared import Change, Finding, MetricChange, Summary
 from ifdkit.report.numbers import plural
+from ifdkit.report.screen import Screen
 from ifdkit.report.visible import one_line
 from ifdkit.report.wording import (
     effect,
@@ -34,7 +35,7 @@ def print_comparison(
     summary: Summary, folder: Path | None = None, *, console: Console | None = None
 ) -> None:
     """What `ifdkit compare` ends with; `folder` is where the report went."""
-    console = console or Console(highlight=False, markup=False, emoji=False)
+    console = console or Screen()
     names = Text(one_line(summary.name_before, 60), _BEFORE)
     names.append(" → ", "default").append(one_line(summary.name_after, 60), _AFTER)
     console.print(names)

@@ -5,31 +5,26 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from ifdkit.reflection import Recycled
 from ifdkit.reflection.estimate import Estimate
 from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.outcomes import Outcome
 from ifdkit.report.numbers import duration, number, plural
+from ifdkit.report.screen import Screen, number_table
 from ifdkit.report.visible import visible
 
 
 def print_reflection(done: Recycled) -> None:
     """What `ifdkit reflect` ends with."""
-    console = Console(highlight=False, markup=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    console = Screen()
     there = [o for o in Outcome if any(o in counts for counts in done.outcomes.values())]
-    for name in [*there, "in the output"]:
-        table.add_column(str(name), justify="right", no_wrap=True)
+    rows = []
     for stage, counts in done.outcomes.items():
         cells = [f"{counts.get(outcome, 0):,}" for outcome in there]
-        table.add_row(stage, *cells, f"{done.in_output.get(stage, 0):,}")
-    if done.outcomes:
-        console.print(table)
+        rows.append((stage, *cells, f"{done.in_output.get(stage, 0):,}"))
+    if rows:
+        headers = ("", *map(str, there), "in the output")
+        console.print(number_table(headers, rows, console.width))
     for line in _lines(done):
         console.print(line, soft_wrap=True)
 
@@ -64,7 +59,7 @@ def _tokens(usage: Usage) -> str:
 
 def print_estimate(found: Estimate) -> None:
     """What `ifdkit reflect --dry-run` prints: prompts as they would be sent, then the estimate."""
-    console = Console(highlight=False, markup=False)
+    console = Screen()
     for number_, (stage, text) in enumerate(found.prompts, start=1):
         console.rule(f"prompt {number_}: {stage}", align="left")
         console.print(visible(text), soft_wrap=True)
@@ -74,6 +69,7 @@ def print_estimate(found: Estimate) -> None:
     console.print(f"about {_tokens(found.likely)}; answers of at most"
                   f" {found.most_completion_tokens:,} tokens in all", soft_wrap=True)  # fmt: skip
     if found.likely_cost is not None:
-        console.print(f"about {number(found.likely_cost)}, at most {number(found.most_cost)},"
-                      " in the currency of the prices", soft_wrap=True)  # fmt: skip
+        console.print(f"about {number(found.likely_cost)}, or {number(found.most_cost)} were every"
+                      " answer as long as it may be, in the currency of the prices",
+                      soft_wrap=True)  # fmt: skip
     console.print("Nothing was asked, and nothing was written.", soft_wrap=True)

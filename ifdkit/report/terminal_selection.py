@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ifdkit.report.numbers import duration, number, plural
+from ifdkit.report.screen import Screen, number_table
 from ifdkit.report.visible import one_line
 from ifdkit.report.wording import percent
 from ifdkit.selection import Selected
@@ -31,12 +31,12 @@ _MOST_CHARS = 36
 
 def print_selection(done: Selected, *, console: Console | None = None) -> None:
     """What `ifdkit select` ends with."""
-    console = console or Console(highlight=False, markup=False, emoji=False)
+    console = console or Screen()
     for line in _account(done):
         console.print(line, soft_wrap=True)
-    console.print(_table(done))
+    console.print(_table(done, console.width))
     if done.bands:
-        console.print(_bands(done))
+        console.print(_bands(done, console.width))
     for line in _remarks(done):
         console.print(line, soft_wrap=not console.is_terminal)
     output = one_line(done.output, 4096)
@@ -57,20 +57,21 @@ def _account(done: Selected) -> Iterator[Text]:
         yield Text(f"! {done.wanted:,} were asked for; no more qualify", "yellow")
 
 
-def _table(done: Selected) -> Table:
+def _table(done: Selected, width: int) -> Table:
     """Input, selection and chance side by side."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("median", no_wrap=True)
-    for header in ("input", "selection", "random choice", "95 %"):
-        table.add_column(header, justify="right", no_wrap=True)
     effect = done.effect
-    for measure in effect.measures:
-        table.add_row(_NAMES.get(measure.name, measure.name), *_cells(measure))
+    rows: list[tuple[str | Text, ...]] = [
+        (_NAMES.get(measure.name, measure.name), *_cells(measure)) for measure in effect.measures
+    ]
     if effect.sources:
-        table.add_row(Text(f"share by {one_line(effect.source_field or '', _MOST_CHARS)}", "dim"))
-    for measure in effect.sources:
-        table.add_row(Text(f"  {one_line(measure.name, _MOST_CHARS)}"), *_cells(measure))
-    return table
+        field = one_line(effect.source_field or "", _MOST_CHARS)
+        rows.append((Text(f"share by {field}", "dim"),))
+    rows += [
+        (Text(f"  {one_line(measure.name, _MOST_CHARS)}"), *_cells(measure))
+        for measure in effect.sources
+    ]
+    headers = ("median", "input", "selection", "random choice", "95 %")
+    return number_table(headers, rows, width)
 
 
 def _cells(measure: Measure) -> tuple[str, ...]:
@@ -84,14 +85,17 @@ def _cells(measure: Measure) -> tuple[str, ...]:
     )
 
 
-def _bands(done: Selected) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("response tokens", "rows", "candidates", "kept"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for band in done.bands:
-        ends = f"{band.shortest:,.0f} to {band.longest:,.0f}"
-        table.add_row(ends, f"{band.rows:,}", f"{band.candidates:,}", f"{band.taken:,}")
-    return table
+def _bands(done: Selected, width: int) -> Table:
+    rows = [
+        (
+            f"{band.shortest:,.0f} to {band.longest:,.0f}",
+            f"{band.rows:,}",
+            f"{band.candidates:,}",
+            f"{band.taken:,}",
+        )
+        for band in done.bands
+    ]
+    return number_table(("response tokens", "rows", "candidates", "kept"), rows, width)
 
 
 def _remarks(done: Selected) -> Iterator[Text]:
