@@ -29,8 +29,8 @@ def section(audit: Audit) -> list[str]:
         headline(audit),
         "| rule | severity | found in | share | verdict |\n|---|---|--:|--:|---|\n"
         + "\n".join(
-            f"| {rule.title} | {rule.severity} | {rule.count:,} of {rule.checked:,} | {rate(rule.share)}"
-            f" | {'passed' if rule.passed else 'not passed'} |"
+            f"| {rule.title} | {rule.severity} | {rule.count:,} of {rule.checked:,}"
+            f" | {rate(rule.share)} | {'passed' if rule.passed else 'not passed'} |"
             for rule in shown
         ),
     ]
