@@ -28,6 +28,8 @@ from ifdkit.scored import ScoredDataset, Texts
 from ifdkit.writing import dumps
 from tests.planted import EVALUATION, KINDS, clean_rows, plant
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 Rows = Sequence[Mapping[str, Any]]
 RULE = {rule.name: rule for rule in RULES}

@@ -20,6 +20,8 @@ from ifdkit.cli import main
 from tests.limits import time_limit
 from tests.test_fuzz_cli import FUZZ, ROW
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 ROWS = [{"instruction": f"Name the capital of land number {i}", "output": f"It is city number {i}."}
         for i in range(20)]  # fmt: skip

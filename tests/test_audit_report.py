@@ -37,6 +37,8 @@ from tests.audit_fixtures import (
     with_text_everywhere,
 )
 
+pytestmark = pytest.mark.long
+
 FILES = {"index.html", "audit.json", "report.md", "audit.sarif"}
 
 

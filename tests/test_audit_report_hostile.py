@@ -23,6 +23,8 @@ from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.test_audit_report import breaches
 from tests.test_report_hostile import NEVER, PAYLOADS, Outline, name_of, shape_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=PAYLOADS, ids=name_of)
 def payload(request: pytest.FixtureRequest) -> str:

@@ -21,6 +21,8 @@ from tests.planted import KINDS, Row, clean_rows, corpus, plant, wording, wordin
 from tests.planted_things import PERSONAL, SECRETS, luhn_digit
 from tests.planted_wordings import ALSO_SHOWS
 
+pytestmark = pytest.mark.long
+
 MISSED: dict[str, set[int]] = {
     "prompt_leak": {7, 8},
     "refusal": {9, 10, 11},

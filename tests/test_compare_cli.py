@@ -17,6 +17,8 @@ import pytest
 from ifdkit.cli import main
 from tests.test_comparison import longer, some_rows
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 FILES = {"index.html", "summary.json", "report.md", "table.tex", "rows.parquet"}
 _set_signal = signal.signal  # the fixture below replaces it

@@ -30,6 +30,8 @@ from ifdkit.score_table import is_scores_file, read_scores
 from ifdkit.scorer import METRICS, Settings
 from ifdkit.scoring import score_to_file
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 WORDS = ("the", "sea", "is", "wide", "and", "blue", "cats", "sing", "of", "old", "walls", "at")
 

@@ -14,6 +14,8 @@ from ifdkit.findings import contamination
 from ifdkit.findings.contamination import contaminated
 from ifdkit.findings.texts import MOST_CHARS, Corpus, Hit, words
 
+pytestmark = pytest.mark.long
+
 SharedFile = Callable[..., Path]
 _SYLLABLES = ["".join(parts) for parts in product("bdfgklmnprstvz", "aeiou", "lmnrst")]
 

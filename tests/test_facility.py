@@ -14,6 +14,8 @@ from ifdkit import facility
 from ifdkit.errors import InputError, UsageError
 from ifdkit.facility import Vectors, facility_location
 
+pytestmark = pytest.mark.long
+
 Make = Callable[[int, int, int], Vectors]
 
 

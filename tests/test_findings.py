@@ -17,6 +17,8 @@ from ifdkit.compared import Finding
 from ifdkit.findings import KINDS, TextPair, find, near, phrases, scripts, signs
 from ifdkit.findings.texts import MOST_CHARS, MOST_EXAMPLES, MOST_IDS, key, quote, sides, words
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 SharedFile = Callable[..., Path]
 

@@ -107,6 +107,7 @@ def without_infinity(rows: list[Any]) -> bool:
     return "Infinity" not in json.dumps(rows)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=120)
 @given(ROWS.filter(without_infinity), STYLES, SPACE, st.integers(1, 40))
 def test_any_rows_in_any_style_by_any_chunk(
@@ -337,6 +338,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_never_hang(name: str) -> None:
     with time_limit(120):  # about 1 s each; hours where time grows with the square

@@ -32,6 +32,8 @@ from ifdkit.metrics import first_tokens, mean_nll, perplexity_ratio
 from ifdkit.records import NLL
 from ifdkit.stats import Column, median_ci95
 
+pytestmark = pytest.mark.long
+
 Counts = NDArray[np.int64]
 DECAY = 30.0
 """Tokens over which the help of the instruction falls to 1/e."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ BUDGETS = st.builds(
 )
 
 
+@pytest.mark.long
 @given(some_requests(), BUDGETS)
 def test_every_request_once_within_the_budget(requests: list[Request], budget: Budget) -> None:
     batches = plan(requests, budget)
@@ -62,6 +64,7 @@ def test_every_request_once_within_the_budget(requests: list[Request], budget: B
             assert budget.scored is None or sum(len(s.scored) for s in found) <= budget.scored
 
 
+@pytest.mark.long
 @given(some_requests(), st.floats(0, 0.5))
 def test_padding_stays_below_its_share(requests: list[Request], most: float) -> None:
     for batch in plan(requests, Budget(200, max_padding=most)):
@@ -70,6 +73,7 @@ def test_padding_stays_below_its_share(requests: list[Request], most: float) -> 
         assert padded - sum(map(len, found)) <= most * padded + 1e-9
 
 
+@pytest.mark.long
 @given(some_requests(), BUDGETS, st.randoms())
 def test_the_plan_depends_on_the_requests_not_on_their_order(
     requests: list[Request], budget: Budget, order: random.Random
@@ -101,6 +105,7 @@ def test_an_unsorted_plan_would_pad_more() -> None:
     assert planned == sum(r.stop for r in requests) < 0.6 * naive
 
 
+@pytest.mark.long
 @given(some_requests())
 def test_a_rider_is_a_prefix_of_its_sequence(requests: list[Request]) -> None:
     found = sequences(requests)

@@ -21,6 +21,8 @@ from ifdkit.reading.layouts import BadContentError, Columns, examples_of
 from ifdkit.reading.raw import Raw
 from ifdkit.records import Example, Reject
 
+pytestmark = pytest.mark.long
+
 READERS: dict[str, Callable[[bytes], list[Raw]]] = {
     "array": lambda data: list(json_rows.json_values(io.BytesIO(data), in_array=True)),
     "values": lambda data: list(json_rows.json_values(io.BytesIO(data), in_array=False)),

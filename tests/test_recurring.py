@@ -16,6 +16,8 @@ from ifdkit.findings import shared_runs
 from ifdkit.findings.recurring import Kind, Recurring, recurring
 from ifdkit.findings.texts import MOST_CHARS, words
 
+pytestmark = pytest.mark.long
+
 SharedFile = Callable[..., Path]
 KINDS: tuple[Kind, ...] = ("opening", "closing", "phrase")
 _SYLLABLES = ["".join(parts) for parts in product("bdfgklmnprstvz", "aeiou", "lmnrst")]

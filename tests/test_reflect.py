@@ -23,6 +23,8 @@ from ifdkit.reflection.choosing import Marks, choose
 from ifdkit.reflection.options import Options
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 pytest.importorskip("openai")
 

@@ -15,6 +15,8 @@ import pytest
 from ifdkit.cli import main
 from tests.oracle_server import OracleServer
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 pytest.importorskip("openai")
 ROWS = [{"id": f"r{i}", "instruction": f"Write about {i}", "output": f"Here is {i}."}

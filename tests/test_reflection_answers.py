@@ -325,6 +325,7 @@ def test_any_text_stays_in_its_block(
     assert one.most_prompt_tokens > len(str(one.messages(Form.PLAIN)).split())
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(
     st.text()

@@ -31,6 +31,8 @@ from tests.oracle_server import (
     seeded,
 )
 
+pytestmark = pytest.mark.long
+
 SENTINEL = "sk-sentinel-4711-do-not-show"
 SPEED = 100.0
 """How many seconds of the client's go by in one of ours."""

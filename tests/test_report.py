@@ -43,6 +43,8 @@ from tests.report_fixtures import (
     with_text_everywhere,
 )
 
+pytestmark = pytest.mark.long
+
 FILES = {"index.html", "summary.json", "report.md", "table.tex", "rows.parquet"}
 MB = 1_000_000
 

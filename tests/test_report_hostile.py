@@ -22,6 +22,8 @@ from ifdkit.report.terminal_comparison import print_comparison
 from ifdkit.report.visible import one_line, visible
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
+pytestmark = pytest.mark.long
+
 BELL, ESC, CSI, NUL, RLO = "\x07", "\x1b", "\x9b", "\0", "\u202e"
 PAYLOADS = (
     # HTML

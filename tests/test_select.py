@@ -25,6 +25,8 @@ from ifdkit.selection.options import BY_FIELDS, METHODS, Options
 from ifdkit.stats import distance
 from tests.select_fixtures import Numbers, rows_like, scored
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 

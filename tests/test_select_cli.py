@@ -12,6 +12,8 @@ import pytest
 from ifdkit.cli import main
 from tests.select_fixtures import rows_like, scored
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 

@@ -19,6 +19,8 @@ from ifdkit.reflection.settling import Settler
 from ifdkit.selection import Selected
 from tests.oracle_server import OracleServer
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 pytest.importorskip("openai")
 

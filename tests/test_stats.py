@@ -208,6 +208,7 @@ def test_a_column_against_itself_shuffled_has_not_changed() -> None:
         assert interval[0] < 0 < interval[1]
 
 
+@pytest.mark.long
 def test_p_alarms_falsely_in_5_of_100_datasets() -> None:
     """1,500 datasets without a change: 75 alarms ± 4 standard errors of 8.4."""
     rng = np.random.default_rng(4)
