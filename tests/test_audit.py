@@ -646,3 +646,28 @@ def test_a_template_check_of_a_scores_file_takes_its_model(
     assert found.template_check.n == len(ROWS)
     with pytest.raises(UsageError, match="the template in use"):
         ifdkit.audit(output, template_check="alpaca", store=tiny["store"])
+
+
+def test_real_files_show_what_their_report_says(shared_file: Callable[..., Path]) -> None:
+    """`reports/audits.md`, as far as the texts alone tell; every row was looked at by eye."""
+    found = {}
+    for name in ("alpaca_1k", "alpacaeval400_alpaca-7b", "alpacaeval400_recycled-wizardlm-7b-v1"):
+        done = ifdkit.audit(shared_file("data", f"{name}.json"), scores=False)
+        found[name] = {rule.name: rule for rule in done.rules if rule.count}
+    original, answers, recycled = found.values()
+    assert {name: rule.count for name, rule in original.items()} == {
+        "recurring_opening": 36,
+        "refusal": 3,
+    }
+    assert {name: rule.count for name, rule in answers.items()} == {
+        "html_remains": 10,
+        "ai_disclaimer": 1,
+    }
+    assert recycled["prompt_leak"].fails
+    assert recycled["prompt_leak"].count == 16
+    openings = {detail.text: detail.count for detail in recycled["recurring_opening"].details}
+    assert openings["Here is a new and"] == 9
+    report = (Path(__file__).parents[1] / "reports" / "audits.md").read_text(encoding="utf-8")
+    assert "“Here is a new and” (9)" in report
+    for place in recycled["prompt_leak"].places:
+        assert f"`{place.id}`" in report

@@ -28,6 +28,9 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """Every `$ ifdkit …` of the README, and every one behind a pipe."""
     lines = [line[2:] for block in blocks("console") for line in block.splitlines()]
+    # Steps of a workflow and entries of a hook are commands too.
+    text = "\n".join(blocks("yaml"))
+    lines += re.findall(r"^\s*(?:- run|entry): (ifdkit .*)$", text, re.MULTILINE)
     parsed = [shlex.split(line.split("|")[-1], comments=True) for line in lines if "ifdkit" in line]
     return [words[1:] for words in parsed if words and words[0] == "ifdkit"]
 
@@ -44,6 +47,18 @@ def test_every_command_is_one_that_the_program_takes(words: list[str]) -> None:
         assert name is not None
         assert command is not None
         command.make_context(name, rest, parent=context)
+
+
+def test_the_snippets_are_what_their_readers_take() -> None:
+    yaml = pytest.importorskip("yaml")
+
+    workflow, hooks = (yaml.safe_load(block) for block in blocks("yaml"))
+    steps = workflow["jobs"]["audit"]["steps"]
+    assert all(("uses" in step) != ("run" in step) for step in steps)
+    (repo,) = hooks["repos"]
+    assert {"id", "name", "entry", "language"} <= set(repo["hooks"][0])
+    audits = [words for words in commands() if words[0] == "audit" and "data/train.jsonl" in words]
+    assert len(audits) == 2
 
 
 def test_a_wrong_command_would_be_caught() -> None:
