@@ -206,3 +206,27 @@ def test_after_an_end_by_force_nothing_is_asked_twice(
         assert len(server.calls) == 120 - kept
     new = json.loads((tmp_path / "new.json").read_text())
     assert all(row["output"].startswith("Rewritten") for row in new)
+
+
+SENTINEL = "sk-sentinel-77aa01c2"
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_the_key_is_in_no_traceback(
+    write: Make,
+    server: OracleServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    """Nor on the screen, with --verbose, where the server itself quotes it."""
+    write("data.json", ROWS)
+    monkeypatch.setenv("OPENAI_API_KEY", SENTINEL)
+    server.status = (status, {"error": {"message": f"Incorrect API key provided: {SENTINEL}"}})
+    with caplog.at_level("DEBUG"):
+        assert ask(server, "--verbose") == 2
+    assert any(SENTINEL in one.headers["authorization"] for one in server.seen), "it was sent"
+    out, err = capsys.readouterr()
+    assert "Traceback" in err
+    assert SENTINEL not in out + err + caplog.text
