@@ -13,10 +13,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ifdkit.errors import InputError, UsageError
 from ifdkit.inputs import SCORES_SCHEMA, Selection, manifest_of, source_of
 from ifdkit.reading import Dataset
-from ifdkit.records import Example, Reject
+from ifdkit.records import Example, Reject, Status
 from ifdkit.score_table import (
     ScoreTable,
     ScoreTableBuilder,
@@ -188,6 +190,70 @@ def _with_texts(
     return ScoredDataset(
         dataset=dataset, scores=scores, texts=texts, rejects=rejects, manifest=manifest
     )
+
+
+def without_scores(dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
+    """A dataset with its texts alone, or with its tokens counted too: no model is asked."""
+    collected = _Unscored()
+    block: list[Example] = []
+    for found in dataset:
+        if isinstance(found, Reject):
+            collected.rejects.append(found)
+        else:
+            block += found
+        if len(block) >= EXAMPLES_A_BLOCK:
+            collected.add(block, scorer)
+            block = []
+    collected.add(block, scorer)
+    return collected.finish(dataset)
+
+
+class _Unscored:
+    """Collects examples with no more than can be told without a model."""
+
+    def __init__(self) -> None:
+        self.rejects: list[Reject] = []
+        self._texts = Texts()
+        self._ids: list[str] = []
+        self._statuses: list[str] = []
+        self._places: list[tuple[int, int]] = []
+        self._counts: dict[str, list[int]] = {}
+
+    def add(self, block: Sequence[Example], scorer: Scorer | None) -> None:
+        for example in block:
+            self._texts.append(example)
+            self._ids.append(example.id)
+            self._places.append((example.row, example.turn))
+        if scorer is None:
+            self._statuses += [str(_emptiness(example)) for example in block]
+            return
+        for passes in scorer.align(block):
+            self._statuses.append(str(passes.status))
+            for name in _COUNTED:
+                self._counts.setdefault(name, []).append(getattr(passes, name))
+
+    def finish(self, dataset: Dataset) -> ScoredDataset:
+        places = np.array(self._places, dtype=np.int64).reshape(-1, 2)
+        counts = {name: np.array(n, dtype=np.float64) for name, n in self._counts.items()}
+        table = ScoreTable(
+            ids=self._ids,
+            rows=places[:, 0],
+            turns=places[:, 1],
+            statuses=self._statuses,
+            numbers=counts,
+        )
+        return ScoredDataset(
+            dataset=dataset, scores=table, texts=self._texts, rejects=self.rejects, manifest={}
+        )
+
+
+_COUNTED = ("instruction_tokens", "response_tokens", "truncated_tokens")
+
+
+def _emptiness(example: Example) -> Status:
+    if not example.response.strip():
+        return Status.EMPTY_RESPONSE
+    return Status.OK if example.instruction.strip() else Status.EMPTY_INSTRUCTION
 
 
 def blocks_of(dataset: Dataset) -> Iterator[Sequence[Example]]:

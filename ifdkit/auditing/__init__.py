@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ifdkit.audited import Audit, RuleResult
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.numbers import NUMBER_CHECKS
@@ -38,16 +36,14 @@ from ifdkit.auditing.texts import TEXT_CHECKS
 from ifdkit.auditing.thresholds import configured, from_mapping
 from ifdkit.errors import UsageError
 from ifdkit.inputs import Selection
-from ifdkit.reading import Dataset, Turns
-from ifdkit.records import Reject
-from ifdkit.score_table import ScoreTable
+from ifdkit.reading import Turns
 from ifdkit.scored import (
     GivenScores,
     ScoredDataset,
-    Texts,
     given_scores,
     score_dataset,
     scored_before,
+    without_scores,
 )
 from ifdkit.scorer import Progress, Scorer, Settings, parse_metrics
 from ifdkit.scoring import command_line
@@ -174,27 +170,9 @@ def _scored(
     dataset = selection.open(data)
     progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
     if not options.scores:
-        return _unscored(dataset)
+        return without_scores(dataset)
     with Scorer(settings, progress) as scorer:
         return score_dataset(dataset, selection, scorer, progress)
-
-
-def _unscored(dataset: Dataset) -> ScoredDataset:
-    """The dataset without a single number: `numbers` and the manifest are empty."""
-    texts, rejects = Texts(), []
-    ids: list[str] = []
-    places: list[tuple[int, int]] = []
-    for found in dataset:
-        if isinstance(found, Reject):
-            rejects.append(found)
-            continue
-        for example in found:
-            texts.append(example)
-            ids.append(example.id)
-            places.append((example.row, example.turn))
-    rows, turns = np.array(places, dtype=np.int64).reshape(-1, 2).T
-    table = ScoreTable(ids=ids, rows=rows, turns=turns, statuses=[""] * len(ids), numbers={})
-    return ScoredDataset(dataset=dataset, scores=table, texts=texts, rejects=rejects, manifest={})
 
 
 def _sample(scored: ScoredDataset, given: GivenScores | None, selection: Selection) -> int | None:

@@ -15,12 +15,19 @@ from ifdkit.errors import OutputError, UsageError
 from ifdkit.inputs import Selection
 from ifdkit.reading import Dataset
 from ifdkit.row_files import check_rows_output
-from ifdkit.scored import GivenScores, ScoredDataset, given_scores, score_dataset, scored_before
+from ifdkit.scored import (
+    GivenScores,
+    ScoredDataset,
+    given_scores,
+    score_dataset,
+    scored_before,
+    without_scores,
+)
 from ifdkit.scorer import Progress, Scorer, Settings
 from ifdkit.selection.methods import Embed, Verdict, draw, rank
 from ifdkit.selection.options import WORD_FIELDS, Options
 from ifdkit.selection.reflected import taken
-from ifdkit.selection.rows import Rows, without_scores
+from ifdkit.selection.rows import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
