@@ -174,6 +174,14 @@ def test_the_loop_closes_score_reflect_compare(
     assert summary["pairing"]["n_pairs"] == 12
 
 
+_set_signal = signal.signal  # the fixture above replaces it
+
+
+def _listen_to_ctrl_c() -> None:
+    """A shell that runs the tests in its background has told them to ignore Ctrl-C."""
+    _set_signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_after_an_end_by_force_nothing_is_asked_twice(
@@ -186,7 +194,9 @@ def test_after_an_end_by_force_nothing_is_asked_twice(
     with OracleServer(delay_s=0.05) as server:
         command = [sys.executable, "-m", "ifdkit", "reflect", "data.json", "-o", "new.json",
                    "--oracle", "scripted", "--base-url", server.base_url]  # fmt: skip
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_listen_to_ctrl_c
+        )
         while len(server.calls) < 24 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(getattr(signal, how))
