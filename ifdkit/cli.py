@@ -6,14 +6,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ifdkit.cli_audit import asked_of_audit, audit_options, failure
+from ifdkit.cli_options import common_options, measuring_options, option
 from ifdkit.cli_reflection import dry_run, reflect_options, reflection_options
 from ifdkit.cli_selection import select_options, selection_options
 from ifdkit.config import TABLES, load_config
@@ -27,60 +28,6 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 _TABLES = "ifdkit.tables"
 """Where a click context keeps the tables of the settings file."""
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option that `IFDKIT_<NAME>` sets too."""
-    long = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, **attributes)
-
-
-_MEASURING = (
-    _option(
-        "--metrics",
-        help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
-    ),
-    _option("--embedder", help="Folder or hub id of a sentence-embedding model."),
-    _option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
-    _option(
-        "--drift",
-        type=int,
-        help="Examples scored again in float32 where --dtype is less, to"
-        " tell what that costs; 0: none.  [default: 2 %, 12 to 64]",
-    ),
-)
-_COMMON = (
-    _option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
-    _option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
-    _option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
-    _option("--dtype", help="auto, float32, bfloat16 or float16."),
-    _option("--device", help="auto, cpu, cuda, cuda:N or mps."),
-    _option("--max-length", type=int, help="Tokens of the longest pass."),
-    _option("--columns", help="What is where: instruction=q,response=a,…"),
-    _option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to work on."),
-    _option("--store", help="Path of the score store, or off."),
-    _option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
-    _option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),
-    _option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
-    _option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
-    _option("--verbose", "-v", is_flag=True, help="Say what was resolved; show tracebacks."),
-)
-
-
-def common_options(command: Command) -> Command:
-    """The flags that every command which uses a model takes."""
-    for option in reversed(_COMMON):
-        command = option(command)
-    return command
-
-
-def measuring_options(command: Command) -> Command:
-    """The flags of the commands whose result is scores: what to measure."""
-    for option in reversed(_MEASURING):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -100,7 +47,7 @@ def cli(context: click.Context) -> None:
     Flags beat IFDKIT_… variables, which beat ifdkit.toml or [tool.ifdkit] in pyproject.toml.
     """
     options = (p for c in cli.commands.values() for p in c.params if isinstance(p, click.Option))
-    names = dict.fromkeys(option.name for option in options)
+    names = dict.fromkeys(one.name for one in options)
     path, settings = load_config(Path.cwd(), (name for name in names if name))
     context.obj = path
     context.meta[_TABLES] = {name: settings.pop(name, {}) for name in TABLES}
@@ -114,10 +61,10 @@ def cli(context: click.Context) -> None:
 @click.argument("data")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File of scores, by ending"
               " .jsonl, .parquet or .csv.  [default: DATA.scores.jsonl here]")  # fmt: skip
-@_option("--limit", type=int, help="Only the first N rows.")
-@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
-@_option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
-@_option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
+@option("--limit", type=int, help="Only the first N rows.")
+@option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
+@option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @measuring_options
 @common_options
 @click.pass_context
@@ -150,14 +97,14 @@ def score_command(context: click.Context, /, data: str, output: Path | None, **f
 @click.argument("after")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder of the report."
               "  [default: reports/BEFORE-vs-AFTER]")  # fmt: skip
-@_option("--pair-by", type=click.Choice(["id", "row", "instruction"]), help="What tells which row"
+@option("--pair-by", type=click.Choice(["id", "row", "instruction"]), help="What tells which row"
          " stands against which.  [default: the best there is]")  # fmt: skip
-@_option("--force", is_flag=True, help="Compare even what was not scored alike.")
-@_option("--no-text", is_flag=True, help="No word of the datasets in the report.")
+@option("--force", is_flag=True, help="Compare even what was not scored alike.")
+@option("--no-text", is_flag=True, help="No word of the datasets in the report.")
 @click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION", help="Exit with 1 where"
               " it holds, as in 'ifd.median_change < 0'; may be repeated.")  # fmt: skip
-@_option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]")
-@_option("--min-tokens", type=int, help="Shortest response where length is held fixed."
+@option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]")
+@option("--min-tokens", type=int, help="Shortest response where length is held fixed."
          "  [default: 8]")  # fmt: skip
 @measuring_options
 @common_options
@@ -251,10 +198,10 @@ def show_command(
 @click.argument("data")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where the recycled dataset"
               " goes, in the format of DATA.")  # fmt: skip
-@reflect_options(_option)
-@_option("--limit", type=int, help="Only the first N rows.")
-@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
-@_option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
+@reflect_options
+@option("--limit", type=int, help="Only the first N rows.")
+@option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@option("--seed", type=int, default=0, help="Seed of the sample.  [default: 0]")
 @common_options
 @click.pass_context
 def reflect_command(
@@ -297,10 +244,10 @@ def reflect_command(
 @click.argument("data")
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Where the"
               " rows kept go, in the format of DATA.")  # fmt: skip
-@select_options(_option)
-@_option("--limit", type=int, help="Only the first N rows.")
-@_option("--sample", type=int, help="Only N rows at random, in the order of the file.")
-@_option("--seed", type=int, default=0, help="Seed of all that is drawn.  [default: 0]")
+@select_options
+@option("--limit", type=int, help="Only the first N rows.")
+@option("--sample", type=int, help="Only N rows at random, in the order of the file.")
+@option("--seed", type=int, default=0, help="Seed of all that is drawn.  [default: 0]")
 @common_options
 @click.pass_context
 def select_command(context: click.Context, /, data: str, output: Path, **flags: Any) -> None:
@@ -338,10 +285,10 @@ def select_command(context: click.Context, /, data: str, output: Path, **flags: 
 
 @cli.command("audit")
 @click.argument("data")
-@audit_options(_option)
-@_option("--limit", type=int, help="Only the first N rows.")
-@_option("--sample", type=int, help="Only N rows at random: shares get their 95 % intervals.")
-@_option("--seed", type=int, default=0, help="Seed of the samples.  [default: 0]")
+@audit_options
+@option("--limit", type=int, help="Only the first N rows.")
+@option("--sample", type=int, help="Only N rows at random: shares get their 95 % intervals.")
+@option("--seed", type=int, default=0, help="Seed of the samples.  [default: 0]")
 @measuring_options
 @common_options
 @click.pass_context
@@ -382,7 +329,7 @@ def audit_command(context: click.Context, /, data: str, output: Path | None, **f
 
 
 @cli.command("models")
-@_option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def models_command(as_json: bool) -> None:
     """List the models that resolve here without a network, and to which weights.
 

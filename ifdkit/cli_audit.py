@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ifdkit.cli_options import option, together
 
 if TYPE_CHECKING:
     from ifdkit.audited import RuleResult
     from ifdkit.auditing import Options
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-def audit_options(option: Callable[..., Any]) -> Callable[[Command], Command]:
-    """The flags of `ifdkit audit`, made by the function that makes those of all commands."""
-    flags = (
-        click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the"
-                     " report, report.md and audit.sarif.  [default: none is written]"),
-        option("--against", multiple=True, type=click.Path(), metavar="FILE", help="An evaluation"
-               " set, whose instructions must not be in DATA; may be repeated."),
-        option("--template-check", metavar="TEMPLATE", help="Score at most 200 rows under this"
-               " template too: does the verdict hang on it?"),
-        option("--rule", "rules", multiple=True, metavar="RULE.KEY=VALUE", help="Change a"
-                     " rule, as in refusal.severity=error; keys: severity (error, warning, off),"
-                     " most (largest share that passes), threshold; may be repeated."),
-        option("--no-model", is_flag=True, help="Ask no model: the rules on texts alone."),
-        option("--no-text", is_flag=True, help="No word of the dataset in screen or report."),
-    )  # fmt: skip
-
-    def decorate(command: Command) -> Command:
-        for flag in reversed(flags):
-            command = flag(command)
-        return command
-
-    return decorate
+audit_options = together(
+    click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the"
+                 " report, report.md and audit.sarif.  [default: none is written]"),
+    option("--against", multiple=True, type=click.Path(), metavar="FILE", help="An evaluation"
+           " set, whose instructions must not be in DATA; may be repeated."),
+    option("--template-check", metavar="TEMPLATE", help="Score at most 200 rows under this"
+           " template too: does the verdict hang on it?"),
+    option("--rule", "rules", multiple=True, metavar="RULE.KEY=VALUE", help="Change a"
+                 " rule, as in refusal.severity=error; keys: severity (error, warning, off),"
+                 " most (largest share that passes), threshold; may be repeated."),
+    option("--no-model", is_flag=True, help="Ask no model: the rules on texts alone."),
+    option("--no-text", is_flag=True, help="No word of the dataset in screen or report."),
+)  # fmt: skip
+"""The flags of `ifdkit audit`."""
 
 
 def asked_of_audit(

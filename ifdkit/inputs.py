@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,18 @@ class Selection:
             chosen = generator.choice(len(rows), self.sample, replace=False)
             return dataset.choose(rows[i] for i in chosen)
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+
+    def account(self, dataset: Dataset) -> dict[str, Any]:
+        """What a manifest says of the rows: which file, which of its columns, which choice."""
+        return {
+            "input": dataset.name,
+            "input_sha256": dataset.sha256,
+            "columns": {slot: key for slot, key in asdict(dataset.columns).items() if key},
+            "turns": self.turns,
+            "limit": self.limit,
+            "sample": self.sample,
+            "seed": None if self.sample is None else self.seed,
+        }
 
     def _check(self) -> None:
         for name, value in (("limit", self.limit), ("sample", self.sample)):

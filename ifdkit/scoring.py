@@ -193,19 +193,13 @@ class Run:
 
     def _manifest(self, elapsed_s: float, output: Path | None) -> Manifest:
         scorer, settings, work = self._scorer, self._scorer.settings, self._scorer.work
-        selection, embedder = self._selection, self._scorer.embedder_weights
+        embedder = scorer.embedder_weights
         return Manifest(
             schema=SCORES_SCHEMA,
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("score"),
-            input=self._dataset.name,
-            input_sha256=self._dataset.sha256,
-            columns={k: v for k, v in asdict(self._dataset.columns).items() if v},
-            turns=selection.turns,
-            limit=selection.limit,
-            sample=selection.sample,
-            seed=None if selection.sample is None else selection.seed,
+            **self._selection.account(self._dataset),
             model=scorer.weights.name,
             model_source=scorer.weights.source,
             weights_hash=scorer.weights_hash,

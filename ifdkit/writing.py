@@ -111,6 +111,12 @@ def write_json(path: Path, value: Any) -> None:
         file.write(dumps(value, indent=2).encode(errors="backslashreplace") + b"\n")
 
 
+def json_line(value: Any) -> bytes:
+    """One line of a JSON Lines file."""
+    # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
+    return dumps(value).encode(errors="backslashreplace") + b"\n"
+
+
 def score_columns(*, token_nll: bool) -> tuple[str, ...]:
     """The columns of a scores file."""
     return FIELDS if token_nll else tuple(name for name in FIELDS if name not in TOKEN_FIELDS)
@@ -135,8 +141,7 @@ class _JsonLines:
     def write(self, rows: Sequence[ScoreRow]) -> None:
         for row in rows:
             values = {name: getattr(row, name) for name in self._names}
-            # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
-            self._file.write(dumps(values).encode(errors="backslashreplace") + b"\n")
+            self._file.write(json_line(values))
 
     def finish(self) -> None:
         pass
@@ -248,4 +253,4 @@ def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
         return
     with atomic(path) as file:
         for reject in rejects:
-            file.write(dumps(asdict(reject)).encode() + b"\n")
+            file.write(json_line(asdict(reject)))

@@ -152,7 +152,7 @@ FLOORS = [
         "report.terminal_audit",
         "report.terminal_reflection",
     ],
-    ["cli_reflection", "cli_selection", "cli_audit", "cli"],
+    ["cli_options", "cli_reflection", "cli_selection", "cli_audit", "cli"],
 ]
 ORDER = [room for floor in FLOORS for room in floor]
 # Doors of the house: they name the rooms behind them.

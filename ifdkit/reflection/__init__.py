@@ -142,7 +142,7 @@ def reflect_to_file(
         settler.write(output, _beside(output, "provenance"), read_drafts(drafts), student)
     write_rejects(_beside(output, "rejects"), settler.rejects)
     done = Recycled(
-        **_inputs(dataset, selection),
+        **selection.account(dataset),
         **_tallied(settler.tally),
         schema=SCHEMA,
         version=VERSION,
@@ -182,18 +182,6 @@ def estimate_run(data: Data, options: Options, selection: Selection | None = Non
 
 def _beside(output: Path, what: str) -> Path:
     return Path(f"{output}.{what}.jsonl")
-
-
-def _inputs(dataset: Dataset, selection: Selection) -> dict[str, Any]:
-    return {
-        "input": dataset.name,
-        "input_sha256": dataset.sha256,
-        "columns": {k: v for k, v in asdict(dataset.columns).items() if v},
-        "turns": selection.turns,
-        "limit": selection.limit,
-        "sample": selection.sample,
-        "seed": None if selection.sample is None else selection.seed,
-    }
 
 
 def _tallied(tally: Tally) -> dict[str, Any]:

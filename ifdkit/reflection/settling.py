@@ -24,7 +24,7 @@ from ifdkit.reflection.provenance import Settled, Source, Tally, lines
 from ifdkit.rewriting import with_texts
 from ifdkit.row_files import RowsWriter, rows_file
 from ifdkit.scorer import Progress, Scorer, Settings
-from ifdkit.writing import atomic, dumps
+from ifdkit.writing import atomic, json_line
 
 _ROWS_A_BLOCK = 256
 """Rows scored together where a student chooses."""
@@ -134,5 +134,4 @@ class Settler:
 
 def _write_lines(file: IO[bytes], source: Source, settled: Settled) -> None:
     for line in lines(source, settled):
-        plain: dict[str, Any] = line
-        file.write(dumps(plain).encode(errors="backslashreplace") + b"\n")
+        file.write(json_line(line))

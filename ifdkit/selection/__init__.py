@@ -131,7 +131,7 @@ def select_to_file(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command_line("select"),
-        **_inputs(dataset, selection),
+        **{**selection.account(dataset), "seed": selection.seed},  # draws by it, sample or not
         output=str(output),
         output_sha256=sha256(output),
         rows=str(beside),
@@ -159,18 +159,6 @@ def _copy(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) ->
         if stays:
             writer.write(raw, raw.value)
     return sources.labels()
-
-
-def _inputs(dataset: Dataset, selection: Selection) -> dict[str, Any]:
-    return {
-        "input": dataset.name,
-        "input_sha256": dataset.sha256,
-        "columns": {k: v for k, v in asdict(dataset.columns).items() if v},
-        "turns": selection.turns,
-        "limit": selection.limit,
-        "sample": selection.sample,
-        "seed": selection.seed,
-    }
 
 
 def _asked(options: Options, dataset: Dataset) -> dict[str, Any]:

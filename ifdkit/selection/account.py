@@ -11,7 +11,7 @@ from typing import Any
 from ifdkit.records import Reject
 from ifdkit.selection.methods import Verdict
 from ifdkit.selection.rows import Rows
-from ifdkit.writing import atomic, dumps
+from ifdkit.writing import atomic, json_line
 
 
 def write_account(path: Path, rows: Rows, verdict: Verdict, rejects: Sequence[Reject]) -> None:
@@ -22,7 +22,7 @@ def write_account(path: Path, rows: Rows, verdict: Verdict, rejects: Sequence[Re
     lines = merge(_judged(rows, verdict), _rejected(rejects), key=lambda line: int(line["row"]))
     with atomic(path) as file:
         for line in lines:
-            file.write(dumps(line).encode(errors="backslashreplace") + b"\n")
+            file.write(json_line(line))
 
 
 def _judged(rows: Rows, verdict: Verdict) -> Iterator[dict[str, Any]]:
