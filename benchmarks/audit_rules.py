@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ifdkit.auditing import audit
+from ifdkit.auditing.run import audit
 from ifdkit.auditing.texts import TEXT_CHECKS
 from tests.planted import (
     EVALUATION,

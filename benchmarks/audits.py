@@ -13,8 +13,8 @@ from pathlib import Path
 
 import ifdkit
 from benchmarks.machine import machine
-from ifdkit.audited import Audit, RuleResult
-from ifdkit.report.audit_wording import headline, rate
+from ifdkit.auditing.result import Audit, RuleResult
+from ifdkit.report.audit.wording import headline, rate
 
 _IDS_SHOWN = 30
 _PHRASES = ("recurring_opening", "recurring_closing", "recurring_phrase")

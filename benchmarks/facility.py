@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from ifdkit.facility import Vectors, facility_location
+from ifdkit.selection.facility import Vectors, facility_location
 
 CASES = {
     "clustered": "2,000 topics, the largest a hundred times the smallest; a common direction",
@@ -61,7 +61,7 @@ def vectors_of(case: str, rows: int, dims: int, seed: int) -> Vectors:
 
 
 def cover(vectors: Vectors, chosen: list[int]) -> float:
-    """f of :mod:`ifdkit.facility`, a row."""
+    """f of :mod:`ifdkit.selection.facility`, a row."""
     best = [
         np.maximum(vectors[start : start + 1_000] @ vectors[chosen].T, 0).max(axis=1)
         for start in range(0, len(vectors), 1_000)

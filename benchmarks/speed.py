@@ -22,12 +22,12 @@ from scipy import stats
 from benchmarks.machine import machine
 from benchmarks.turns import Timing, take_turns
 from benchmarks.ways import Task, ratios
+from ifdkit.engine.batching import Budget, computed_tokens, plan
 from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
 from ifdkit.engine.precision import fast_float32
-from ifdkit.inputs import Selection
-from ifdkit.planning import Budget, computed_tokens, plan
 from ifdkit.records import Request
-from ifdkit.scorer import Scorer, Settings
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.scorer import Scorer, Settings
 
 METRICS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
 """Protocol → metrics: two passes an example, and all four."""

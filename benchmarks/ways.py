@@ -36,9 +36,9 @@ class Task:
 
 def ours(task: Task) -> Score:
     """The engine, through the plan that a run would make."""
+    from ifdkit.engine.batching import plan
     from ifdkit.engine.huggingface import HuggingFaceBackend
     from ifdkit.engine.models import Weights
-    from ifdkit.planning import plan
 
     weights = Weights(task.folder.name, task.folder, "benchmark")
     backend = HuggingFaceBackend(weights, device=task.device, dtype=task.dtype)

@@ -18,31 +18,31 @@ from typing import TYPE_CHECKING, Any
 from ifdkit.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from ifdkit.audited import Audit as Audit
-    from ifdkit.auditing import audit as audit
+    from ifdkit.auditing.result import Audit as Audit
+    from ifdkit.auditing.run import audit as audit
     from ifdkit.errors import IfdkitError as IfdkitError
-    from ifdkit.reflection import Recycled as Recycled
-    from ifdkit.reflection import reflect as reflect
-    from ifdkit.report.result import ComparisonResult as ComparisonResult
-    from ifdkit.report.result import compare as compare
-    from ifdkit.scorer import Progress as Progress
-    from ifdkit.scorer import Settings as Settings
-    from ifdkit.scoring import score as score
-    from ifdkit.selection import Selected as Selected
-    from ifdkit.selection import select as select
+    from ifdkit.reflection.run import Recycled as Recycled
+    from ifdkit.reflection.run import reflect as reflect
+    from ifdkit.report.comparison.save import ComparisonResult as ComparisonResult
+    from ifdkit.report.comparison.save import compare as compare
+    from ifdkit.scoring.run import score as score
+    from ifdkit.scoring.scorer import Progress as Progress
+    from ifdkit.scoring.scorer import Settings as Settings
+    from ifdkit.selection.run import Selected as Selected
+    from ifdkit.selection.run import select as select
 
 _HOMES = {
-    "audit": "ifdkit.auditing",
-    "Audit": "ifdkit.audited",
-    "compare": "ifdkit.report.result",
-    "ComparisonResult": "ifdkit.report.result",
-    "reflect": "ifdkit.reflection",
-    "Recycled": "ifdkit.reflection",
-    "score": "ifdkit.scoring",
-    "select": "ifdkit.selection",
-    "Selected": "ifdkit.selection",
-    "Settings": "ifdkit.scorer",
-    "Progress": "ifdkit.scorer",
+    "audit": "ifdkit.auditing.run",
+    "Audit": "ifdkit.auditing.result",
+    "compare": "ifdkit.report.comparison.save",
+    "ComparisonResult": "ifdkit.report.comparison.save",
+    "reflect": "ifdkit.reflection.run",
+    "Recycled": "ifdkit.reflection.run",
+    "score": "ifdkit.scoring.run",
+    "select": "ifdkit.selection.run",
+    "Selected": "ifdkit.selection.run",
+    "Settings": "ifdkit.scoring.scorer",
+    "Progress": "ifdkit.scoring.scorer",
     "IfdkitError": "ifdkit.errors",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ifdkit.audited import MOST_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
+from ifdkit.auditing.result import MOST_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
 from tests.report_fixtures import MANIFEST
 
 OPENING = "Here is a new and more detailed answer:"

@@ -13,21 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ifdkit.compared import (
+from ifdkit.comparison.result import (
     COMPARISON_SCHEMA,
-    Change,
-    Distance,
     ExploredPair,
     ExploredSide,
-    Finding,
     LengthControl,
-    MetricChange,
     Pairing,
     ReferenceRow,
     ShadedToken,
-    SideStats,
     Summary,
 )
+from ifdkit.findings.finding import Finding
+from ifdkit.stats.columns import Distance, SideStats
+from ifdkit.stats.paired import Change, MetricChange
 
 FIELDS = (
     "instruction_tokens",

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ifdkit.inputs import SCORES_SCHEMA
-from ifdkit.reading import open_dataset
-from ifdkit.reading.sources import sha256
+from ifdkit.data.dataset import open_dataset
+from ifdkit.data.sources import sha256
+from ifdkit.data.writing import row_writer
 from ifdkit.records import Reject, ScoreRow
-from ifdkit.writing import row_writer
+from ifdkit.scoring.inputs import SCORES_SCHEMA
 
 Numbers = Sequence[float | None]
 

@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 
 import ifdkit
-from ifdkit import auditing
-from ifdkit.audited import MOST_PLACES, Audit, RuleResult
-from ifdkit.auditing import CHECKS, templates
+from ifdkit.auditing import run as auditing
+from ifdkit.auditing import templates
 from ifdkit.auditing.numbers import FEWEST_RESPONSES, FEWEST_TOKENS
 from ifdkit.auditing.outcomes import Outcome, Subject, in_order, judge, wilson_ci95
+from ifdkit.auditing.result import MOST_PLACES, Audit, RuleResult
 from ifdkit.auditing.rules import RULES
+from ifdkit.auditing.run import CHECKS
 from ifdkit.auditing.thresholds import configured, from_flags, from_mapping, from_tables
+from ifdkit.data.dataset import open_dataset
+from ifdkit.data.writing import dumps
 from ifdkit.errors import InputError, UsageError
-from ifdkit.reading import open_dataset
 from ifdkit.records import Reject
-from ifdkit.report.audit_result import audit_as_json
-from ifdkit.score_table import ScoreTable
-from ifdkit.scored import ScoredDataset, Texts
-from ifdkit.writing import dumps
+from ifdkit.report.audit.save import audit_as_json
+from ifdkit.scoring.dataset import ScoredDataset, Texts
+from ifdkit.scoring.table import ScoreTable
 from tests.planted import EVALUATION, KINDS, clean_rows, plant
 
 pytestmark = pytest.mark.long
@@ -533,9 +534,9 @@ def test_the_rules_see_the_scores(tiny: dict[str, Any]) -> None:
 def test_a_scores_file_serves_without_a_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifdkit.inputs import Selection
-    from ifdkit.scorer import Settings, parse_metrics
-    from ifdkit.scoring import score_to_file
+    from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.run import score_to_file
+    from ifdkit.scoring.scorer import Settings, parse_metrics
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")})
@@ -633,9 +634,9 @@ def test_a_template_check_that_cannot_be(
 def test_a_template_check_of_a_scores_file_takes_its_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    from ifdkit.inputs import Selection
-    from ifdkit.scorer import Settings, parse_metrics
-    from ifdkit.scoring import score_to_file
+    from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.run import score_to_file
+    from ifdkit.scoring.scorer import Settings, parse_metrics
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")}, template="alpaca")

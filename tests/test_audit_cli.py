@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 from tests.limits import time_limit
 from tests.test_fuzz_cli import FUZZ, ROW
 
@@ -194,7 +194,7 @@ def test_hostile_texts_do_not_reach_the_terminal_raw(
 
 def test_no_model_loads_no_torch(refusing: Path) -> None:
     script = (
-        "import sys; from ifdkit.cli import main;"
+        "import sys; from ifdkit.cli.main import main;"
         "code = main(['audit', 'data.json', '--no-model', '-q', '-o', 'out']);"
         "heavy = {'torch', 'transformers', 'sentence_transformers', 'matplotlib'};"
         "sys.exit(code or ','.join(heavy & set(sys.modules)) or 0)"
@@ -246,7 +246,7 @@ def test_an_interrupted_audit_exits_130(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ifdkit.auditing.read_against", interrupt)
+    monkeypatch.setattr("ifdkit.auditing.run.read_against", interrupt)
     assert main(["audit", "data.json", *TEXTS]) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -17,15 +17,15 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from ifdkit.audited import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.auditing.result import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.data.writing import dumps
 from ifdkit.errors import OutputError
-from ifdkit.report.audit_html import render_audit_html
-from ifdkit.report.audit_markdown import MOST_CHARACTERS, render_audit_markdown
-from ifdkit.report.audit_result import audit_as_json, check_folder, save_audit
-from ifdkit.report.audit_wording import allowed, basis, headline, rate, settings, state, where
-from ifdkit.report.sarif import artifact_uri, as_sarif
-from ifdkit.report.terminal_audit import print_audit
-from ifdkit.writing import dumps
+from ifdkit.report.audit.html import render_audit_html
+from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown
+from ifdkit.report.audit.sarif import artifact_uri, as_sarif
+from ifdkit.report.audit.save import audit_as_json, check_folder, save_audit
+from ifdkit.report.audit.wording import allowed, basis, headline, rate, settings, state, where
+from ifdkit.report.terminal.audit import print_audit
 from tests.audit_fixtures import (
     CHECK,
     FAILED,

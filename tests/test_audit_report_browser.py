@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ifdkit.report.audit_result import save_audit
+from ifdkit.report.audit.save import save_audit
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.browsing import DESK, PHONE, Visit, grave_violations
 

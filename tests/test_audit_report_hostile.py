@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 from rich.console import Console
 
-from ifdkit.audited import Audit
-from ifdkit.report.audit_html import render_audit_html
-from ifdkit.report.audit_markdown import render_audit_markdown
-from ifdkit.report.audit_result import save_audit
-from ifdkit.report.sarif import as_sarif
-from ifdkit.report.terminal_audit import print_audit
+from ifdkit.auditing.result import Audit
+from ifdkit.report.audit.html import render_audit_html
+from ifdkit.report.audit.markdown import render_audit_markdown
+from ifdkit.report.audit.sarif import as_sarif
+from ifdkit.report.audit.save import save_audit
+from ifdkit.report.terminal.audit import print_audit
 from ifdkit.report.visible import one_line
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.test_audit_report import breaches

@@ -12,8 +12,8 @@ from functools import cache
 
 import pytest
 
-from ifdkit.auditing import audit
 from ifdkit.auditing.rules import RULES
+from ifdkit.auditing.run import audit
 from ifdkit.auditing.texts import TEXT_CHECKS
 from ifdkit.findings import languages, markup, personal, secrets, signs
 from ifdkit.findings.texts import MOST_CHARS, Corpus, quote, quote_at

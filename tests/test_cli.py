@@ -15,8 +15,8 @@ from typing import Any
 import click
 import pytest
 
-from ifdkit import cli
-from ifdkit.cli import main
+from ifdkit.cli import main as cli
+from ifdkit.cli.main import main
 
 Make = Callable[..., Path]
 ROWS = [
@@ -126,7 +126,7 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_when_asked(
         raise RuntimeError("the roof\nfell in")
 
     write("data.json", ROWS)
-    monkeypatch.setattr("ifdkit.scoring.score_to_file", explode)
+    monkeypatch.setattr("ifdkit.scoring.run.score_to_file", explode)
     assert main(["score", "data.json", *small]) == 2
     err = capsys.readouterr().err
     assert err.startswith("ifdkit: internal error: RuntimeError: the roof")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 from tests.test_comparison import longer, some_rows
 
 pytestmark = pytest.mark.long

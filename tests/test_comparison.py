@@ -16,19 +16,19 @@ import pytest
 from numpy.typing import NDArray
 
 import ifdkit
-from ifdkit.compared import LengthControl, Summary
-from ifdkit.comparison import TABLE
 from ifdkit.comparison.exploring import MOST_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
+from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.comparison.run import TABLE
 from ifdkit.errors import InputError, UsageError
-from ifdkit.inputs import Selection
-from ifdkit.paired import compare_metric, with_holm
 from ifdkit.records import TOKEN_FIELDS
-from ifdkit.report.result import ComparisonResult
-from ifdkit.score_table import is_scores_file, read_scores
-from ifdkit.scorer import METRICS, Settings
-from ifdkit.scoring import score_to_file
+from ifdkit.report.comparison.save import ComparisonResult
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.run import score_to_file
+from ifdkit.scoring.scorer import METRICS, Settings
+from ifdkit.scoring.table import is_scores_file, read_scores
+from ifdkit.stats.paired import compare_metric, with_holm
 
 pytestmark = pytest.mark.long
 
@@ -71,7 +71,7 @@ def forbid_models(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("ifdkit.engine.huggingface.HuggingFaceBackend", explode)
-    monkeypatch.setattr("ifdkit.coherence.SentenceEmbedder", explode)
+    monkeypatch.setattr("ifdkit.engine.embedder.SentenceEmbedder", explode)
 
 
 def score(data: Path, output: Path, settings: dict[str, Any], **more: Any) -> Path:
@@ -259,8 +259,8 @@ def test_a_field_of_one_side_alone_is_left_out_with_a_warning(
 
 
 def test_tokens_of_explored_pairs_are_those_of_the_inspection(settings: dict[str, Any]) -> None:
-    from ifdkit.inspection import find_example, inspect
-    from ifdkit.scorer import Scorer
+    from ifdkit.scoring.inspect import find_example, inspect
+    from ifdkit.scoring.scorer import Scorer
 
     rows = some_rows(12)
     result = ifdkit.compare(rows, longer(rows), **settings)
@@ -397,7 +397,7 @@ def test_the_summary_is_strict_json(settings: dict[str, Any], tmp_path: Path) ->
 
 _MEMORY = """
 import resource, sys
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 code = main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
 sys.exit(code)
@@ -436,7 +436,7 @@ def test_memory_of_many_pairs_from_scores_files(
 
 
 def _digest(path: Path) -> str:
-    from ifdkit.reading.sources import sha256
+    from ifdkit.data.sources import sha256
 
     return sha256(path)
 

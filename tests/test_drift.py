@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifdkit.drift import DriftSample
 from ifdkit.engine.huggingface import HuggingFaceBackend
-from ifdkit.inputs import Selection
 from ifdkit.records import Example, ScoreRow
-from ifdkit.report.terminal import _drift_line
-from ifdkit.scorer import Settings
-from ifdkit.scoring import Summary, score_to_file
+from ifdkit.report.terminal.scores import _drift_line
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.precision import DriftSample
+from ifdkit.scoring.run import Summary, score_to_file
+from ifdkit.scoring.scorer import Settings
 
 Make = Callable[..., Path]
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention
 from ifdkit.engine.attention import CannotPackError
+from ifdkit.engine.forward import PackedWay, PaddedWay, PlainWay, SelectedWay
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.huggingface import HuggingFaceBackend, resolve_device, resolve_dtype
 from ifdkit.engine.layout import Packed, Segment, Segments
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.precision import fast_float32, onednn_stays_float32
-from ifdkit.engine.ways import PackedWay, PaddedWay, PlainWay, SelectedWay
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.records import Request
 from tests import tiny

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ifdkit import facility
 from ifdkit.errors import InputError, UsageError
-from ifdkit.facility import Vectors, facility_location
+from ifdkit.selection import facility
+from ifdkit.selection.facility import Vectors, facility_location
 
 pytestmark = pytest.mark.long
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifdkit.compared import Finding
 from ifdkit.findings import KINDS, TextPair, find, near, phrases, scripts, signs
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.texts import MOST_CHARS, MOST_EXAMPLES, MOST_IDS, key, quote, sides, words
 
 pytestmark = pytest.mark.long

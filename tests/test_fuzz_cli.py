@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 from tests.limits import time_limit
 
 pytestmark = pytest.mark.long

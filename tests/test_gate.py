@@ -9,18 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.compared import (
-    Change,
-    Distance,
-    Finding,
-    LengthControl,
-    MetricChange,
-    Pairing,
-    SideStats,
-    Summary,
-)
+from ifdkit.comparison.gate import parse_condition, value_of
+from ifdkit.comparison.result import LengthControl, Pairing, Summary
 from ifdkit.errors import UsageError
-from ifdkit.gate import parse_condition, value_of
+from ifdkit.findings.finding import Finding
+from ifdkit.stats.columns import Distance, SideStats
+from ifdkit.stats.paired import Change, MetricChange
 
 IFD = MetricChange(
     before=SideStats(n=40, mean=0.5, median=0.4, sd=0.1, geometric_mean=0.45),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ifdkit.inputs import Selection
 from ifdkit.records import ScoreRow
-from ifdkit.scorer import METRICS, Scorer, Settings
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.scorer import METRICS, Scorer, Settings
 
 pytestmark = pytest.mark.real_model
 

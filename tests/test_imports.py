@@ -1,10 +1,12 @@
-"""The house: who may import whom, and what an import costs."""
+"""The layers: which package may import which, and what an import costs."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,222 +15,106 @@ import ifdkit
 
 PACKAGE = Path(ifdkit.__file__).parent
 
-# A room imports from lower floors, and on its own floor from rooms named before it.
-FLOORS = [
-    ["version", "errors", "records", "compared", "audited"],
-    [
-        "config",
-        "templates",
-        "protocols",
-        "tokens",
-        "planning",
-        "metrics",
-        "stats",
-        "paired",
-        "length_control.verdict",
-        "length_control.cutting",
-        "length_control.matching",
-        "length_control",
-        "pairing",
-        "findings.texts",
-        "findings.runs",
-        "findings.phrases",
-        "findings.signs",
-        "findings.scripts",
-        "findings.near",
-        "findings.changes",
-        "findings.shared_runs",
-        "findings.recurring",
-        "findings.personal",
-        "findings.secrets",
-        "findings.markup",
-        "findings.languages",
-        "findings.contamination",
-        "findings",
-        "gate",
-        "facility",
-        "ranking",
-        "reading.raw",
-        "reading.sources",
-        "reading.json_rows",
-        "reading.table_rows",
-        "reading.layouts",
-        "reading.hub",
-        "reading",
-        "writing",
-        "rewriting",
-        "row_files",
-        "ragged",
-        "score_table",
-    ],
-    [
-        "store",
-        "engine",
-        "engine.quiet",
-        "engine.models",
-        "engine.tokenizer",
-        "engine.precision",
-        "engine.head",
-        "engine.layout",
-        "engine.attention",
-        "engine.ways",
-        "engine.huggingface",
-        "coherence",
-    ],
-    [
-        "inputs",
-        "scorer",
-        "drift",
-        "scoring",
-        "scored",
-        "inspection",
-        "reflection.outcomes",
-        "reflection.prompts",
-        "reflection.answers",
-        "reflection.journal",
-        "reflection.limits",
-        "reflection.wire",
-        "reflection.oracle",
-        "reflection.options",
-        "reflection.local",
-        "reflection.choosing",
-        "reflection.drafting",
-        "reflection.estimate",
-        "reflection.provenance",
-        "reflection.settling",
-        "reflection",
-        "selection.options",
-        "selection.rows",
-        "selection.methods",
-        "selection.reflected",
-        "selection.sources",
-        "selection.effect",
-        "selection.account",
-        "selection.work",
-        "selection",
-        "comparison.reference",
-        "comparison.headline",
-        "comparison.likeness",
-        "comparison.sides",
-        "comparison.caveats",
-        "comparison.exploring",
-        "comparison",
-        "auditing.rules",
-        "auditing.thresholds",
-        "auditing.texts",
-        "auditing.outcomes",
-        "auditing.numbers",
-        "auditing.repeats",
-        "auditing.templates",
-        "auditing.against",
-        "auditing",
-    ],
-    [
-        "report",
-        "report.numbers",
-        "report.progress",
-        "report.screen",
-        "report.terminal",
-        "report.visible",
-        "report.wording",
-        "report.audit_wording",
-        "report.confidential",
-        "report.folder",
-        "report.page",
-        "report.svg",
-        "report.scales",
-        "report.figures",
-        "report.explorer",
-        "report.html",
-        "report.markdown",
-        "report.latex",
-        "report.result",
-        "report.terminal_comparison",
-        "report.terminal_selection",
-        "report.sarif",
-        "report.audit_markdown",
-        "report.audit_html",
-        "report.audit_result",
-        "report.terminal_audit",
-        "report.terminal_reflection",
-    ],
-    ["cli_options", "cli_reflection", "cli_selection", "cli_audit", "cli"],
-]
-ORDER = [room for floor in FLOORS for room in floor]
-# Doors of the house: they name the rooms behind them.
-DOORS = {"", "__main__"}
-PURE = {
-    "templates",
-    "protocols",
-    "tokens",
-    "planning",
-    "metrics",
-    "reading.layouts",
-    "reading.json_rows",
-}
+# A package imports from lower layers only; a layer's packages do not import each other.
+LAYERS = (
+    {"records", "errors", "version", "stats"},
+    {"data", "prompting"},
+    {"engine", "findings"},
+    {"scoring"},
+    {"comparison", "selection", "auditing", "reflection"},
+    {"report"},
+    {"cli"},
+)
+LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
+BASE = LAYERS[0]
+"""Core types and statistics: everyone may use them, also each other."""
+ROOT = {"__init__", "__main__"}
+"""The composition root: it names the public functions and is imported by nobody."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "click", "rich"}
+PURE = ("records", "errors", "prompting", "data/layouts", "data/json_rows", "scoring/metrics")
 
 
-def rooms() -> dict[str, Path]:
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = path
-    return found
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports_of(path: Path) -> set[str]:
-    """Modules that a file imports anywhere, `from x import y` as both x and x.y."""
+    """Modules that a file imports anywhere, inside functions and for types too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "ifdkit":
+            names |= {f"ifdkit.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def test_every_room_has_a_floor() -> None:
-    assert set(rooms()) - DOORS == set(ORDER)
+def packages_imported(paths: Iterable[Path]) -> set[str]:
+    names = {name for path in paths for name in imports_of(path)}
+    return {name.split(".")[1] for name in names if name.startswith("ifdkit.")}
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_only_from_below(room: str) -> None:
-    inside = {name.removeprefix("ifdkit.") for name in imports_of(rooms()[room])}
-    imported = {name for name in inside if name in ORDER and name != room}
-    above = {name for name in imported if ORDER.index(name) > ORDER.index(room)}
-    assert not above
+def graph() -> dict[str, set[str]]:
+    """Package → the packages that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        if (package := package_of(path)) not in ROOT:
+            imported = packages_imported([path]) - {package}
+            found.setdefault(package, set()).update(imported)
+    return found
+
+
+def upward(edges: dict[str, set[str]]) -> list[str]:
+    return [
+        f"{package} imports {other}"
+        for package, others in edges.items()
+        for other in others
+        if LAYER[other] >= LAYER[package] and not {package, other} <= BASE
+    ]
+
+
+def test_every_package_has_a_layer() -> None:
+    assert set(graph()) == set(LAYER)
+
+
+def test_no_package_imports_upwards() -> None:
+    assert upward(graph()) == []
+
+
+def test_no_cycle() -> None:
+    graphlib.TopologicalSorter(graph()).prepare()
 
 
 def test_the_check_sees_a_violation(tmp_path: Path) -> None:
-    """Negative control."""
+    """Negative control, with the import inside a function."""
     bad = tmp_path / "bad.py"
-    bad.write_text("def f():\n    from ifdkit.report import progress\n")
-    assert {"ifdkit.report", "ifdkit.report.progress"} <= imports_of(bad)
+    bad.write_text("def f():\n    from ifdkit.report.terminal import progress\n")
+    assert upward({"scoring": packages_imported([bad])}) == ["scoring imports report"]
 
 
-@pytest.mark.parametrize("room", sorted(PURE))
-def test_pure_rooms_know_no_heavy_library(room: str) -> None:
-    assert not {name.split(".")[0] for name in imports_of(rooms()[room])} & HEAVY
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_no_heavy_library(name: str) -> None:
+    path = PACKAGE / name
+    paths = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+    imported = {one.split(".")[0] for path in paths for one in imports_of(path)}
+    assert not imported & HEAVY
 
 
-def test_torch_lives_in_the_engine() -> None:
-    users = {room for room, path in rooms().items() if "torch" in imports_of(path)}
-    backend = {
-        "engine.huggingface",
-        "engine.attention",
-        "engine.head",
-        "engine.precision",
-        "engine.ways",
-    }
-    assert users == backend | {"engine.models"}, "models: to unpack a GGUF, no more"
+def test_only_the_engine_imports_torch() -> None:
+    users = {package_of(path) for path in modules() if "torch" in imports_of(path)}
+    assert users == {"engine"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     script = (
-        "import sys; from ifdkit.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from ifdkit.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'transformers', 'pandas', 'numpy', 'scipy', 'rich', 'jinja2'};"
         "sys.exit(code or ','.join(heavy & set(sys.modules)) or 0)"
     )

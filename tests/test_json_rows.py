@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifdkit.reading import json_rows
-from ifdkit.reading.raw import Raw
+from ifdkit.data import json_rows
+from ifdkit.data.raw import Raw
 from tests.limits import time_limit
 
 CHUNKS = [1, 2, 3, 7, 64, 2**20]
@@ -351,7 +351,8 @@ def peak_growth(script: str) -> int:
     """Bytes by which a fresh process grows while it runs the script, imports not counted."""
     head = """
         import io, resource
-        from ifdkit.reading import json_rows, open_dataset
+        from ifdkit.data import json_rows
+        from ifdkit.data.dataset import open_dataset
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         before = peak()
     """

@@ -16,21 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ifdkit import length_control as room
-from ifdkit.compared import LengthControl
-from ifdkit.errors import UsageError
-from ifdkit.length_control import (
+from ifdkit.comparison import length_control as module
+from ifdkit.comparison.length_control import (
     ScoredSide,
     cutting,
     direct_tokens_skipped,
     length_control,
     matching,
 )
-from ifdkit.length_control.cutting import ifd_of_first, scored_tokens
-from ifdkit.length_control.verdict import Estimate, Lengths, verdict
-from ifdkit.metrics import first_tokens, mean_nll, perplexity_ratio
+from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
+from ifdkit.comparison.length_control.verdict import Estimate, Lengths, verdict
+from ifdkit.comparison.result import LengthControl
+from ifdkit.errors import UsageError
 from ifdkit.records import NLL
-from ifdkit.stats import Column, median_ci95
+from ifdkit.scoring.metrics import first_tokens, mean_nll, perplexity_ratio
+from ifdkit.stats.columns import Column, median_ci95
 
 pytestmark = pytest.mark.long
 
@@ -233,7 +233,7 @@ def test_the_interval_of_the_share_covers_the_truth_in_95_of_100_datasets() -> N
         raw = common + rng.normal(0.24, 0.15, 80)
         estimate = Estimate(float(np.median(raw)), median_ci95(raw, seed=seed), 80)
         zero = np.zeros(80)
-        share = room._share(np.stack([zero, raw]), np.stack([zero, common]), estimate, seed)
+        share = module._share(np.stack([zero, raw]), np.stack([zero, common]), estimate, seed)
         assert share is not None
         covered += covers(share.ci95, 0.8)
     assert 0.89 <= covered / 300 <= 0.995, covered
@@ -370,7 +370,7 @@ def test_many_pairs_get_fewer_resamples() -> None:
 
 def test_a_change_in_length_that_may_be_none_has_no_direction_either_way() -> None:
     """The interval of the median change ends at zero, as where many rows are left alone."""
-    from ifdkit.length_control import _lengths
+    from ifdkit.comparison.length_control import _lengths
 
     before = np.full(40, 100.0)
     after = before + np.where(np.arange(40) < 20, 0.0, 5.0)

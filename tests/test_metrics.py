@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.metrics import (
+from ifdkit.records import METRIC_FIELDS, NLL, Example, Pass, Passes, Request, Status, Turn
+from ifdkit.scoring.metrics import (
     bits_per_byte,
     first_tokens,
     loss_ratio,
@@ -19,7 +20,6 @@ from ifdkit.metrics import (
     perplexity_ratio,
     score_row,
 )
-from ifdkit.records import METRIC_FIELDS, NLL, Example, Pass, Passes, Request, Status, Turn
 
 EXAMPLE = Example("id", 3, 1, (Turn("user", "Two words", "more"),), "a response of five words")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ifdkit.comparison.pairing import IDS_SHOWN, Keys, Pairs, fingerprint, pair
 from ifdkit.errors import InputError
-from ifdkit.pairing import IDS_SHOWN, Keys, Pairs, fingerprint, pair
 
 _fresh = count(2**32)
 

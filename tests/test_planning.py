@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.planning import (
+from ifdkit.engine.batching import (
     SHORTEST_SHARED,
     Budget,
     computed_tokens,

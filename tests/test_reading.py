@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from ifdkit.data import table_rows
+from ifdkit.data.dataset import Dataset, open_dataset
+from ifdkit.data.layouts import Columns, parse_columns
+from ifdkit.data.raw import MAX_TURNS
 from ifdkit.errors import AmbiguousFormatError, IfdkitError, InputError, UsageError
-from ifdkit.reading import Dataset, open_dataset, table_rows
-from ifdkit.reading.layouts import Columns, parse_columns
-from ifdkit.reading.raw import MAX_TURNS
 from ifdkit.records import Example, Reject, Role, Turn
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -15,10 +15,11 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ifdkit.data import json_rows, table_rows
+from ifdkit.data.dataset import open_dataset
+from ifdkit.data.layouts import BadContentError, Columns, examples_of
+from ifdkit.data.raw import Raw
 from ifdkit.errors import IfdkitError
-from ifdkit.reading import json_rows, open_dataset, table_rows
-from ifdkit.reading.layouts import BadContentError, Columns, examples_of
-from ifdkit.reading.raw import Raw
 from ifdkit.records import Example, Reject
 
 pytestmark = pytest.mark.long

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from ifdkit import cli
-from ifdkit.config import load_config
-from ifdkit.protocols import PROTOCOLS
+from ifdkit.cli import main as cli
+from ifdkit.cli.config import load_config
+from ifdkit.prompting.protocols import PROTOCOLS
+from ifdkit.prompting.templates import BUILT_IN
 from ifdkit.records import FIELDS, Status
-from ifdkit.templates import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

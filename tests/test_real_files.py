@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ifdkit.inputs import Selection
 from ifdkit.records import Status
-from ifdkit.scorer import Settings
-from ifdkit.scoring import score_to_file
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.run import score_to_file
+from ifdkit.scoring.scorer import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import ifdkit
+from ifdkit.data.dataset import open_dataset
 from ifdkit.errors import OracleError, UsageError
-from ifdkit.reading import open_dataset
 from ifdkit.records import METRIC_FIELDS
-from ifdkit.reflection import Recycled, estimate_run
 from ifdkit.reflection.choosing import Marks, choose
 from ifdkit.reflection.options import Options
+from ifdkit.reflection.run import Recycled, estimate_run
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
 pytestmark = pytest.mark.long

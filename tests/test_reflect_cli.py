@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 from tests.oracle_server import OracleServer
 
 pytestmark = pytest.mark.long

@@ -15,17 +15,17 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ifdkit.compared import Change, ExploredPair, Finding, LengthControl, MetricChange, Summary
+from ifdkit.comparison.result import ExploredPair, LengthControl, Summary
 from ifdkit.errors import OutputError
-from ifdkit.report import figures
-from ifdkit.report.explorer import MOST_BYTES, explorer_data
-from ifdkit.report.html import render_html
-from ifdkit.report.latex import render_latex
-from ifdkit.report.markdown import MOST_CHARACTERS, render_markdown
-from ifdkit.report.result import ComparisonResult
-from ifdkit.report.scales import axis_of
-from ifdkit.report.terminal_comparison import print_comparison
-from ifdkit.report.wording import (
+from ifdkit.findings.finding import Finding
+from ifdkit.report.comparison import figures
+from ifdkit.report.comparison.explorer import MOST_BYTES, explorer_data
+from ifdkit.report.comparison.html import render_html
+from ifdkit.report.comparison.latex import render_latex
+from ifdkit.report.comparison.markdown import MOST_CHARACTERS, render_markdown
+from ifdkit.report.comparison.save import ComparisonResult
+from ifdkit.report.comparison.scales import axis_of
+from ifdkit.report.comparison.wording import (
     PAPER_FIELDS,
     interval,
     p_value,
@@ -35,6 +35,8 @@ from ifdkit.report.wording import (
     value,
     wording,
 )
+from ifdkit.report.terminal.comparison import print_comparison
+from ifdkit.stats.paired import Change, MetricChange
 from tests.report_fixtures import (
     FIELDS,
     make_explored,

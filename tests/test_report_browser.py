@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ifdkit.report.result import ComparisonResult
+from ifdkit.report.comparison.save import ComparisonResult
 from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 

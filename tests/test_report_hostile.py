@@ -14,11 +14,11 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.console import Console
 
-from ifdkit.compared import ExploredPair, Summary
-from ifdkit.report.html import render_html
-from ifdkit.report.latex import latex, render_latex
-from ifdkit.report.markdown import code, prose, render_markdown
-from ifdkit.report.terminal_comparison import print_comparison
+from ifdkit.comparison.result import ExploredPair, Summary
+from ifdkit.report.comparison.html import render_html
+from ifdkit.report.comparison.latex import latex, render_latex
+from ifdkit.report.comparison.markdown import code, prose, render_markdown
+from ifdkit.report.terminal.comparison import print_comparison
 from ifdkit.report.visible import one_line, visible
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import zstandard
 
+from ifdkit.data.dataset import Dataset, open_dataset
+from ifdkit.data.layouts import Columns, examples_of
+from ifdkit.data.raw import Raw
+from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.data.row_files import check_rows_output, rows_file
 from ifdkit.errors import InputError, OutputError, UsageError
-from ifdkit.reading import Dataset, open_dataset
-from ifdkit.reading.layouts import Columns, examples_of
-from ifdkit.reading.raw import Raw
-from ifdkit.rewriting import NotRewritableError, with_texts
-from ifdkit.row_files import check_rows_output, rows_file
 
 Make = Callable[..., Path]
 

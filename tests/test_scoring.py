@@ -24,14 +24,14 @@ import pandas as pd
 import pytest
 
 import ifdkit
-from ifdkit import scorer as scorer_module
-from ifdkit import scoring
 from ifdkit.errors import InputError, OutputError, StoreError, UsageError
-from ifdkit.inputs import Selection
 from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
-from ifdkit.scorer import Scorer, Settings
-from ifdkit.scoring import Summary, score_to_file
-from ifdkit.store import Store
+from ifdkit.scoring import run as scoring
+from ifdkit.scoring import scorer as scorer_module
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.run import Summary, score_to_file
+from ifdkit.scoring.scorer import Scorer, Settings
+from ifdkit.scoring.store import Store
 from tests import tiny
 from tests.oracles import Oracle
 
@@ -195,7 +195,7 @@ def test_a_second_run_loads_no_model_and_gives_the_same_bytes(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("ifdkit.engine.huggingface.HuggingFaceBackend", explode)
-    monkeypatch.setattr("ifdkit.coherence.SentenceEmbedder", explode)
+    monkeypatch.setattr("ifdkit.engine.embedder.SentenceEmbedder", explode)
     summary = run(data, tmp_path / "two.jsonl", settings)
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
     assert summary.manifest.requests_scored == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from ifdkit.report.screen import number_table
+from ifdkit.report.terminal.screen import number_table
 
 HEADERS = ("median", "input", "selection", "random choice", "95 %")
 ROWS = [("instruction tokens", "1,234", "0.851", "0.542", "0.385 to 0.725"), ("share by source",)]

@@ -18,11 +18,11 @@ import zstandard
 
 import ifdkit
 from ifdkit.errors import InputError, UsageError
-from ifdkit.scorer import Scorer
-from ifdkit.selection import Selected
+from ifdkit.scoring.scorer import Scorer
 from ifdkit.selection.effect import DRAWS
 from ifdkit.selection.options import BY_FIELDS, METHODS, Options
-from ifdkit.stats import distance
+from ifdkit.selection.run import Selected
+from ifdkit.stats.columns import distance
 from tests.select_fixtures import Numbers, rows_like, scored
 
 pytestmark = pytest.mark.long
@@ -182,14 +182,14 @@ def test_published_methods_on_real_rows(shared_file: Make, tmp_path: Path, metho
 def test_a_scores_file_gives_the_selection_of_its_dataset(
     write: Make, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifdkit.inputs import Selection
-    from ifdkit.scorer import Settings
-    from ifdkit.scoring import score_to_file
+    from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.run import score_to_file
+    from ifdkit.scoring.scorer import Settings
 
     source = write("data.json", varied(40))
     direct = ifdkit.select(source, tmp_path / "a.json", by="ifd", top=6, **small)
     score_to_file(source, tmp_path / "s.parquet", Settings(**small), Selection())
-    monkeypatch.setattr("ifdkit.selection.work.Scorer", None)  # no model is asked
+    monkeypatch.setattr("ifdkit.selection.pipeline.Scorer", None)  # no model is asked
     there = ifdkit.select(tmp_path / "s.parquet", tmp_path / "b.json", by="ifd", top=6)
     assert there.kept_rows == direct.kept_rows
     assert Path(there.output).read_bytes() == Path(direct.output).read_bytes()
@@ -495,7 +495,7 @@ def greedy(vectors: np.ndarray[Any, Any], n: int) -> list[int]:
 def test_diversity_takes_those_that_stand_for_the_best(
     write: Make, small: dict[str, Any], tiny_embedder: Path
 ) -> None:
-    from ifdkit.coherence import SentenceEmbedder
+    from ifdkit.engine.embedder import SentenceEmbedder
 
     rows = varied(60)
     source = write("data.json", rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ifdkit.cli import main
+from ifdkit.cli.main import main
 from tests.select_fixtures import rows_like, scored
 
 pytestmark = pytest.mark.long
@@ -165,7 +165,7 @@ def test_an_interruption_leaves_nothing_half_written(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"ifdkit.selection.{place}", interrupt)
+    monkeypatch.setattr(f"ifdkit.selection.run.{place}", interrupt)
     assert main([*command, "--seed", "9"]) == 130
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
     Path("best.json").unlink()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.errors import UsageError
-from ifdkit.ranking import Column, Top, apportion, best_first, best_within_bands, drawn
+from ifdkit.selection.ranking import Column, Top, apportion, best_first, best_within_bands, drawn
 
 NAN = math.nan
 

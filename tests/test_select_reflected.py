@@ -13,10 +13,10 @@ import pytest
 
 import ifdkit
 from ifdkit.errors import InputError
-from ifdkit.reflection import Recycled
 from ifdkit.reflection.choosing import Marks, Variant
-from ifdkit.reflection.settling import Settler
-from ifdkit.selection import Selected
+from ifdkit.reflection.finalize import Settler
+from ifdkit.reflection.run import Recycled
+from ifdkit.selection.run import Selected
 from tests.oracle_server import OracleServer
 
 pytestmark = pytest.mark.long

@@ -17,10 +17,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from ifdkit import stats
-from ifdkit.compared import Change, Distance, MetricChange, SideStats
-from ifdkit.paired import compare_metric, finite_pairs, paired_change, with_holm
-from ifdkit.stats import distance, holm, mean_ci95, median_ci95, side_stats
+from ifdkit.stats import columns as stats
+from ifdkit.stats.columns import (
+    Distance,
+    SideStats,
+    distance,
+    holm,
+    mean_ci95,
+    median_ci95,
+    side_stats,
+)
+from ifdkit.stats.paired import (
+    Change,
+    MetricChange,
+    compare_metric,
+    finite_pairs,
+    paired_change,
+    with_holm,
+)
 
 Column = NDArray[np.float64]
 NUMBERS = st.lists(
@@ -217,7 +231,7 @@ def test_p_alarms_falsely_in_5_of_100_datasets() -> None:
 
 
 def paired_p(difference: Column) -> float:
-    from ifdkit.paired import _signed_rank_p
+    from ifdkit.stats.paired import _signed_rank_p
 
     return _signed_rank_p(difference)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ifdkit.errors import StoreError
 from ifdkit.records import Request
-from ifdkit.store import Store, request_key, text_key
+from ifdkit.scoring.store import Store, request_key, text_key
 
 
 def request(*ids: int, start: int = 1, stop: int | None = None) -> Request:
@@ -101,7 +101,7 @@ def test_a_digest_is_not_computed_twice(tmp_path: Path, monkeypatch: pytest.Monk
 
 _WRITER = """
 import sys, numpy as np
-from ifdkit.store import Store
+from ifdkit.scoring.store import Store
 with Store(sys.argv[1]) as store:
     for batch in range(10_000):
         n = 16

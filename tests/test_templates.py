@@ -9,8 +9,8 @@ import jinja2
 import pytest
 
 from ifdkit.errors import UsageError
+from ifdkit.prompting.templates import BUILT_IN, load_template
 from ifdkit.records import Turn
-from ifdkit.templates import BUILT_IN, load_template
 
 ALPACA = (
     "Below is an instruction that describes a task{}. Write a response that appropriately completes"

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.errors import UsageError
-from ifdkit.protocols import PROTOCOLS, choose_template
+from ifdkit.prompting.alignment import Aligner
+from ifdkit.prompting.protocols import PROTOCOLS, choose_template
+from ifdkit.prompting.templates import JinjaTemplate, load_template
 from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
-from ifdkit.templates import JinjaTemplate, load_template
-from ifdkit.tokens import Aligner
 
 BOS = 0
 ALL = frozenset(PASSES)

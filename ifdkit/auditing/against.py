@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 
+from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.errors import InputError, UsageError
-from ifdkit.reading import Dataset, open_dataset
 from ifdkit.records import Reject
-from ifdkit.scorer import Progress
+from ifdkit.scoring.scorer import Progress
 
 _WITHOUT_RESPONSE = ("instruction", "prompt", "question", "query")
 """Columns that are enough: an evaluation set need not hold answers, nor answers that are text."""

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ifdkit.audited import MOST_PLACES, Place
 from ifdkit.auditing.outcomes import Check, Outcome, Subject
+from ifdkit.auditing.result import MOST_PLACES, Place
 from ifdkit.auditing.rules import Rule
 from ifdkit.findings.secrets import masked
 from ifdkit.findings.texts import quote
-from ifdkit.metrics import perplexity
 from ifdkit.records import Status
+from ifdkit.scoring.metrics import perplexity
 
 FEWEST_TOKENS = 16
 """In shorter responses the perplexity is that of a few words: names and numbers look strange."""

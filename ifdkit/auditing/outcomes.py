@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.audited import MOST_PLACES, Detail, Interval, Place, RuleResult
+from ifdkit.auditing.result import MOST_PLACES, Detail, Interval, Place, RuleResult
 from ifdkit.auditing.rules import Rule
+from ifdkit.data.dataset import Dataset
 from ifdkit.findings.secrets import masked_quote
 from ifdkit.findings.texts import Corpus, quote
-from ifdkit.reading import Dataset
-from ifdkit.scored import ScoredDataset
-from ifdkit.stats import finite
+from ifdkit.scoring.dataset import ScoredDataset
+from ifdkit.stats.columns import finite
 
 _SAMPLED_ALONE = (
     "Rows of the sample were compared with one another alone: the whole file holds more, so its"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Literal
 
-from ifdkit.audited import Detail
 from ifdkit.auditing.outcomes import Check, Outcome, Subject
+from ifdkit.auditing.result import Detail
 from ifdkit.auditing.rules import Rule
 from ifdkit.findings.contamination import contaminated
 from ifdkit.findings.near import FEWEST_WORDS, near_duplicates

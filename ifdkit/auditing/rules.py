@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ifdkit.audited import Severity, Unit
+from ifdkit.auditing.result import Severity, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.audited import TemplateCheck
 from ifdkit.auditing.outcomes import Outcome, Subject
+from ifdkit.auditing.result import TemplateCheck
 from ifdkit.auditing.rules import Rule
-from ifdkit.comparison.likeness import settings_of
 from ifdkit.errors import UsageError
-from ifdkit.inputs import Selection
-from ifdkit.protocols import PROTOCOLS, choose_template
-from ifdkit.scored import ScoredDataset, score_dataset
-from ifdkit.scorer import Progress, Scorer, Settings
-from ifdkit.stats import FEWEST_PAIRS, spearman
-from ifdkit.templates import CHAT, load_template
+from ifdkit.prompting.protocols import PROTOCOLS, choose_template
+from ifdkit.prompting.templates import CHAT, load_template
+from ifdkit.scoring.comparability import settings_of
+from ifdkit.scoring.dataset import ScoredDataset, score_dataset
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.scorer import Progress, Scorer, Settings
+from ifdkit.stats.columns import FEWEST_PAIRS, spearman
 
 MOST_ROWS = 200
 """Rows that are scored again: a share of them is known to some 7 points."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from ifdkit.audited import Severity
+from ifdkit.auditing.result import Severity
 from ifdkit.auditing.rules import RULES, Rule
 from ifdkit.errors import UsageError
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
 from ifdkit.comparison.sides import Side
-from ifdkit.pairing import POSITION_ALONE, Pairs
-from ifdkit.stats import FEWEST_PAIRS
+from ifdkit.stats.columns import FEWEST_PAIRS
 
 
 def list_caveats(

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.compared import ExploredPair, ExploredSide, Finding, ShadedToken
+from ifdkit.comparison.pairing import Pairs, Positions
+from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
 from ifdkit.comparison.sides import Side
-from ifdkit.inspection import token_texts
-from ifdkit.pairing import Pairs, Positions
+from ifdkit.findings.finding import Finding
+from ifdkit.scoring.inspect import token_texts
 
 MOST_EXPLORED = 300
 _A_REASON = 40

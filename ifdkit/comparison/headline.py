@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ifdkit.compared import Change, LengthControl, MetricChange
-from ifdkit.stats import FEWEST_PAIRS
+from ifdkit.comparison.result import LengthControl
+from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.paired import Change, MetricChange
 
 _CHANCE = 0.05
 _NAMES = {

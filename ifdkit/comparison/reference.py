@@ -7,7 +7,7 @@ r-IFD is not among them.
 
 from __future__ import annotations
 
-from ifdkit.compared import ReferenceRow
+from ifdkit.comparison.result import ReferenceRow
 
 _MODEL = "Llama-2-7B"
 _SOURCE = "arXiv 2402.10110, appendix E.1, table 6 (means)"

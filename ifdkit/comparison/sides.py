@@ -14,8 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.compared import SideName
-from ifdkit.comparison.likeness import (
+from ifdkit.data.dataset import Dataset
+from ifdkit.errors import IfdkitError, InputError
+from ifdkit.findings.finding import SideName
+from ifdkit.scoring.comparability import (
     SETTINGS,
     contradictions,
     differences,
@@ -23,18 +25,16 @@ from ifdkit.comparison.likeness import (
     is_made_by,
     settings_of,
 )
-from ifdkit.errors import IfdkitError, InputError
-from ifdkit.inputs import Selection
-from ifdkit.ragged import Ragged, RaggedBuilder
-from ifdkit.reading import Dataset
-from ifdkit.score_table import (
+from ifdkit.scoring.dataset import GivenScores, Texts, blocks_of, given_scores, score_dataset
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.ragged import Ragged, RaggedBuilder
+from ifdkit.scoring.scorer import METRICS, Progress, Scorer, Settings
+from ifdkit.scoring.table import (
     ScoreTable,
 )
-from ifdkit.scored import GivenScores, Texts, blocks_of, given_scores, score_dataset
-from ifdkit.scorer import METRICS, Progress, Scorer, Settings
 
 if TYPE_CHECKING:
-    from ifdkit.inputs import Data
+    from ifdkit.scoring.inputs import Data
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

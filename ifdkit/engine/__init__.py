@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ifdkit.planning import Budget
+from ifdkit.engine.batching import Budget
 from ifdkit.records import NLL, Request
 
 

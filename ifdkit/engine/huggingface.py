@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from ifdkit.engine import attention
+from ifdkit.engine.batching import Budget
+from ifdkit.engine.forward import PackedWay, PaddedWay, PlainWay, SelectedWay, Way
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
-from ifdkit.engine.ways import PackedWay, PaddedWay, PlainWay, SelectedWay, Way
 from ifdkit.errors import ModelError, UsageError, brief
-from ifdkit.planning import Budget
 from ifdkit.records import NLL, Request
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.planning import TokenSequence, families, sequences
+from ifdkit.engine.batching import TokenSequence, families, sequences
 from ifdkit.records import NLL, Request
 
 Indices = NDArray[np.int64]

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ifdkit.compared import Finding
 from ifdkit.findings.changes import (
     copies,
     duplicates,
     repeated_instructions,
     worse_scores,
 )
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.phrases import shared_phrases
 from ifdkit.findings.scripts import language_switches
 from ifdkit.findings.signs import shown_signs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from ifdkit.compared import Finding
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.near import MOST_WORDS, NearDuplicates, are_near, nearly_repeated
 from ifdkit.findings.texts import (
     EMPTY,

@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.compared import Finding
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.texts import Side, finding, quote, spans, words
 
 FEWEST_WORDS = 3

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
-from ifdkit.compared import Finding
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.texts import Side, changed_sides, finding, quote
 
 _LOOKED_AT = 500

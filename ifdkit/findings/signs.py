@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ifdkit.compared import Finding
+from ifdkit.findings.finding import Finding
 from ifdkit.findings.texts import Corpus, Hit, Side, changed_sides, quote, quote_at, words
 
 _HEAD = 400

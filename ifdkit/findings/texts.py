@@ -10,7 +10,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Literal
 
-from ifdkit.compared import Finding, SideName
+from ifdkit.findings.finding import Finding, SideName
 
 MOST_IDS = 50
 """Row ids that a finding carries."""

@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
-from ifdkit.reading import Columns
-from ifdkit.reading.layouts import examples_of
-from ifdkit.reading.raw import Raw
+from ifdkit.data.dataset import Columns
+from ifdkit.data.layouts import examples_of
+from ifdkit.data.raw import Raw
+from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.answers import parse
 from ifdkit.reflection.choosing import Choice, Variant
 from ifdkit.reflection.outcomes import Answer, Call, Outcome, Reply, Stage
-from ifdkit.rewriting import NotRewritableError, with_texts
 
 Answers = Mapping[Variant, Answer]
 """What came of each variant that was asked for: `instruction`, `response` or `both`."""

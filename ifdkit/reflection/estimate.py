@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ifdkit.reading import Dataset
+from ifdkit.data.dataset import Dataset
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.drafting import ANY_TEXT, Plan, Questions, unaskable
 from ifdkit.reflection.limits import Bounds, Usage

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ifdkit.audited import Audit, RuleResult
-from ifdkit.compared import ExploredPair, ExploredSide, Finding, Summary
+from ifdkit.auditing.result import Audit, RuleResult
+from ifdkit.comparison.result import ExploredPair, ExploredSide, Summary
+from ifdkit.findings.finding import Finding
 
 WITHHELD = "(text withheld by --no-text)"
 

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from ifdkit.data.writing import atomic
 from ifdkit.errors import OutputError
-from ifdkit.writing import atomic
 
 
 def make_folder(folder: Path) -> None:

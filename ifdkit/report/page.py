@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.report.numbers import plural
-from ifdkit.report.visible import one_line
-from ifdkit.report.wording import (
+from ifdkit.data.writing import dumps
+from ifdkit.report.comparison.wording import (
     NOTHING,
     effect,
     finding_kind,
@@ -29,7 +28,8 @@ from ifdkit.report.wording import (
     value,
     wording,
 )
-from ifdkit.writing import dumps
+from ifdkit.report.format import plural
+from ifdkit.report.visible import one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment

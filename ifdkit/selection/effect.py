@@ -14,15 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.compared import Interval
 from ifdkit.findings.near import near_duplicates
 from ifdkit.findings.texts import key
-from ifdkit.ranking import Column, Places, best_first
 from ifdkit.selection.methods import Verdict
 from ifdkit.selection.options import LENGTH_FIELDS
+from ifdkit.selection.ranking import Column, Places, best_first
 from ifdkit.selection.rows import Rows
 from ifdkit.selection.sources import Labels
-from ifdkit.stats import finite, spearman
+from ifdkit.stats.columns import Interval, finite, spearman
 
 DRAWS = 200
 """Random choices: the ends of a 95 % range are then those of the 5th and the 195th."""

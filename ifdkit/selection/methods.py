@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.errors import UsageError
-from ifdkit.ranking import Band, Column, Places, best_first, best_within_bands, drawn
 from ifdkit.selection.options import LENGTH_FIELDS, MISFIT_FROM, Options
+from ifdkit.selection.ranking import Band, Column, Places, best_first, best_within_bands, drawn
 from ifdkit.selection.rows import Rows
 
 Reasons = NDArray[np.str_]
@@ -133,7 +133,7 @@ def _spread(pool: Places, rows: Rows, n: int, embed: Embed) -> Places:
     """
     if len(pool) <= n:
         return pool
-    from ifdkit.facility import facility_location
+    from ifdkit.selection.facility import facility_location
 
     vectors = embed([rows.text(int(place)) for place in pool])
     return pool[np.array(facility_location(vectors, n), dtype=np.int64)]

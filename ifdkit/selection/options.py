@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifdkit.errors import UsageError
-from ifdkit.ranking import Top
-from ifdkit.score_table import NUMBER_FIELDS
+from ifdkit.scoring.table import NUMBER_FIELDS
+from ifdkit.selection.ranking import Top
 
 WORD_FIELDS = ("instruction_words", "response_words")
 LENGTH_FIELDS = ("instruction_tokens", "response_tokens", *WORD_FIELDS)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ifdkit.ranking import Column, Places
-from ifdkit.reading import Turns
+from ifdkit.data.dataset import Turns
 from ifdkit.records import Status
-from ifdkit.scored import ScoredDataset, Texts
+from ifdkit.scoring.dataset import ScoredDataset, Texts
 from ifdkit.selection.options import WORD_FIELDS
+from ifdkit.selection.ranking import Column, Places
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

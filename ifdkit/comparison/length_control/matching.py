@@ -1,0 +1,106 @@
+"""The change in IFD after both sides are reweighted to the lengths that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.comparison.length_control.verdict import Estimate
+from ifdkit.stats.columns import FEWEST_PAIRS, Column
+
+LEAST_OVERLAP = 0.1
+"""Of the distributions of length; below it the change rests on the tails of both."""
+_RESPONSES_A_BIN = 40
+_MOST_BINS = 50
+RESAMPLED_VALUES = 5 * 10**7
+"""Numbers drawn by one bootstrap at most: at 100,000 pairs 500 resamples, not 2,000."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One side, sorted by IFD."""
+
+    ifd: Column
+    """(n,), ascending."""
+    pair: NDArray[np.intp]
+    """(n,), which pair each belongs to."""
+    bin: NDArray[np.intp]
+    """(n,), its bin of length."""
+
+
+def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[Estimate | None, float]:
+    """Difference of weighted medians after − before, and the overlap of the lengths, 0…1.
+
+    `ifd` and `tokens`: shape (2, n), before and after.  Lengths are put in bins between quantiles
+    of the pooled lengths (of the logarithm or not: quantiles are the same).  With p and q the
+    shares of the two sides in a bin, its responses weigh min(p, q)/p before and min(p, q)/q
+    after, so that both sides have the distribution min(p, q); overlap = Σ min(p, q).  Chance alone
+    keeps the overlap of few rows below 1.  The interval is the percentile bootstrap over pairs,
+    weights included.  None where the overlap is below LEAST_OVERLAP, or rests on few responses.
+    """
+    edges = _edges(tokens)
+    n_bins = len(edges) + 1
+    sides = [_sorted_side(i, t, edges) for i, t in zip(ifd, tokens, strict=True)]
+    n = ifd.shape[1]
+    change, overlap = _change(sides, np.ones(n), n_bins)
+    if overlap < LEAST_OVERLAP or overlap * n < FEWEST_PAIRS:
+        return None, overlap
+    rng = np.random.default_rng(seed)
+    resampled = [_change(sides, _times(rng, n), n_bins)[0] for _ in range(resamples(n))]
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return Estimate(change, (float(low), float(high)), n), overlap
+
+
+def resamples(n: int) -> int:
+    """Bootstrap resamples of n pairs: 2,000, fewer of many, at least 200."""
+    return min(2_000, max(200, RESAMPLED_VALUES // n))
+
+
+def _times(rng: np.random.Generator, n: int) -> Column:
+    """How often each of n pairs is drawn in n draws."""
+    return np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+
+
+def _edges(tokens: Column) -> Column:
+    n_bins = min(_MOST_BINS, max(2, tokens.size // _RESPONSES_A_BIN))
+    inner = np.arange(1, n_bins) / n_bins
+    return np.unique(np.quantile(tokens, inner))
+
+
+def _sorted_side(ifd: Column, tokens: Column, edges: Column) -> _Side:
+    order = np.argsort(ifd, kind="stable")
+    return _Side(ifd[order], order, np.searchsorted(edges, tokens, side="right")[order])
+
+
+def _change(sides: list[_Side], times: Column, n_bins: int) -> tuple[float, float]:
+    """Change and overlap with pair i counted times[i] times; NaN where nothing overlaps."""
+    counts = [times[side.pair] for side in sides]
+    shares = [
+        np.bincount(side.bin, weights=count, minlength=n_bins) / count.sum()
+        for side, count in zip(sides, counts, strict=True)
+    ]
+    common = np.minimum(*shares)
+    overlap = min(1.0, float(common.sum()))
+    if not overlap:
+        return float("nan"), 0.0
+    before, after = (
+        _weighted_median(side.ifd, count * _ratio(common, share)[side.bin])
+        for side, count, share in zip(sides, counts, shares, strict=True)
+    )
+    return after - before, overlap
+
+
+def _ratio(part: Column, whole: Column) -> Column:
+    """part ÷ whole, 0 for an empty bin."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _weighted_median(ascending: Column, weights: Column) -> float:
+    """The value that half of the weight lies below; halfway between two where it falls there."""
+    cumulative = np.cumsum(weights)
+    half = cumulative[-1] / 2
+    low = np.searchsorted(cumulative, half * (1 - 1e-12))
+    high = np.searchsorted(cumulative, half * (1 + 1e-12))
+    return float((ascending[low] + ascending[min(high, len(ascending) - 1)]) / 2)

@@ -1,0 +1,1 @@
+"""Datasets: reading rows from files, turning rows into examples, writing rows back."""

@@ -1,0 +1,30 @@
+"""Datasets by hub id, through the `datasets` library (extra `hf`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ifdkit.data.raw import Raw
+from ifdkit.errors import InputError, brief
+
+
+def hub_rows(name: str) -> Callable[[], Iterator[Raw]]:
+    """Rows of `org/name` or `org/name:split` (default split: train).
+
+    Raises InputError where the extra is missing or the hub has no such dataset.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            f"no such file: {name} (for a dataset of that name on the hub: pip install"
+            " 'ifdkit[hf]')"
+        ) from None
+    identifier, _, split = name.partition(":")
+    try:
+        dataset = datasets.load_dataset(identifier, split=split or "train")
+    except Exception as error:  # the library raises dozens of types, one per kind of repository
+        raise InputError(
+            f"{name} is neither a file nor a dataset on the hub: {brief(error)}"
+        ) from error
+    return lambda: (Raw(number, value) for number, value in enumerate(dataset))

@@ -1,0 +1,291 @@
+"""Datasets written back in their own format: the same rows in the same order, some with new texts.
+
+JSON arrays and CSV rows are written anew from their values.  Lines of JSON are copied where nothing
+changed; of a Parquet file all but the cells that changed is copied as it is, whatever its types.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import zstandard
+
+from ifdkit.data.raw import Raw
+from ifdkit.data.sources import COMPRESSED, open_bytes, suffix
+from ifdkit.data.writing import atomic, dumps
+from ifdkit.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+JSON_LINES = (".jsonl", ".ndjson")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+ROW_ENDINGS = (".json", *JSON_LINES, *_DELIMITERS, ".parquet")
+_CHUNK = 2**20
+_INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
+_HEAD_BYTES = 2**12
+_ROWS_A_GROUP = 4096
+
+
+class RowsWriter(Protocol):
+    """Writes rows in the order of the file that they come from."""
+
+    def write(self, raw: Raw, value: Any) -> bool:
+        """Write a row with this value, which is `raw.value` itself where nothing changed.
+
+        False where the row cannot even be copied and is left out.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Complete the content; the file itself is closed by whoever opened it."""
+        ...
+
+
+def check_rows_output(path: Path, source: Path | None) -> None:
+    """Refuse, before any work is done, an output that could not be written.
+
+    `source` is the dataset's own file, None where it has none.  JSON serves any dataset; CSV and
+    Parquet only one that is a file of that format.  Raises UsageError or OutputError.
+    """
+    ending = suffix(path)
+    if ending not in ROW_ENDINGS:
+        raise UsageError(f"-o {path}: end it in {', '.join(ROW_ENDINGS)}, also .gz or .zst")
+    own = suffix(source) if source is not None and source.is_file() else None
+    if ending == ".parquet" and own != ".parquet":
+        raise UsageError(f"-o {path}: Parquet is written from Parquet alone; end it in .jsonl")
+    if ending in _DELIMITERS and own not in _DELIMITERS:
+        raise UsageError(f"-o {path}: CSV is written from CSV alone; end it in .jsonl")
+    packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
+    if ending == ".parquet" and packed:
+        raise UsageError(
+            f"{packed[0]}: Parquet is compressed inside; unpack it, or end -o in .jsonl"
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
+    if source is not None and path.exists() and path.samefile(source):
+        raise OutputError(f"-o {path} is the dataset itself: choose another name")
+
+
+@contextmanager
+def rows_file(path: Path, source: Path | None) -> Iterator[RowsWriter]:
+    """A dataset file in the format of its ending, which appears when the block ends."""
+    ending = suffix(path)
+    with ExitStack() as stack:
+        file = _compressed(stack.enter_context(atomic(path)), path, stack)
+        writer: RowsWriter
+        if ending == ".parquet":
+            assert source is not None, "check_rows_output says so"
+            writer = _Parquet(file, source, stack)
+        elif ending in _DELIMITERS:
+            assert source is not None, "check_rows_output says so"
+            writer = _Csv(file, source, _DELIMITERS[ending])
+        elif ending in JSON_LINES:
+            writer = _JsonLines(file, source, stack)
+        else:
+            writer = _JsonArray(file, source)
+        try:
+            yield writer
+        finally:
+            # After an error too, while the file is open: Parquet's writer insists on a footer.
+            writer.finish()
+
+
+def _compressed(file: IO[bytes], path: Path, stack: ExitStack) -> IO[bytes]:
+    kind = path.suffix.lower()
+    if kind == ".gz":  # no name and no time: equal rows make equal files
+        packed: Any = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+    elif kind == ".zst":
+        packed = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+    else:
+        return file
+    whole: IO[bytes] = stack.enter_context(packed)
+    return whole
+
+
+def _as_json(raw: Raw, value: Any, **options: Any) -> str:
+    """A row as strict JSON. Raises OutputError for what JSON does not have, such as a date."""
+    try:
+        return dumps(value, **options)
+    except (TypeError, ValueError) as error:
+        raise OutputError(f"row {raw.row} cannot be written as JSON: {error}") from error
+
+
+class _JsonArray:
+    """One JSON array, indented as its source is."""
+
+    def __init__(self, file: IO[bytes], source: Path | None) -> None:
+        self._file = file
+        self._outer, self._inner = _indents(source)
+        self._separator = b"[\n"
+
+    def write(self, raw: Raw, value: Any) -> bool:
+        if raw.error is not None:
+            return False  # a broken element would break the array
+        text = _as_json(raw, value, indent=self._inner or None)
+        if self._outer:
+            text = "\n".join(self._outer + line for line in text.split("\n"))
+        self._file.write(self._separator + _encoded(text))
+        self._separator = b",\n"
+        return True
+
+    def finish(self) -> None:
+        self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
+
+
+def _indents(source: Path | None) -> tuple[str, str]:
+    """White space before a row of a JSON array, and what is added before its fields."""
+    if source is None or not source.is_file():
+        return "", ""
+    with open_bytes(source) as stream:
+        match = _INDENT.match(stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf"))
+    if match is None:
+        return "", ""
+    outer, inner = match[1].decode(), match[2].decode()
+    return outer, inner.removeprefix(outer)
+
+
+def _encoded(text: str) -> bytes:
+    # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
+    return text.encode(errors="backslashreplace")
+
+
+class _JsonLines:
+    """One JSON value a line; a line in which nothing changed is copied byte for byte."""
+
+    def __init__(self, file: IO[bytes], source: Path | None, stack: ExitStack) -> None:
+        self._file, self._stack = file, stack
+        self._source = source if source and suffix(source) in JSON_LINES else None
+        self._lines: BinaryIO | None = None
+        self._position = 0
+
+    def write(self, raw: Raw, value: Any) -> bool:
+        if value is raw.value and self._source is not None and raw.byte_offset is not None:
+            self._copy_line(self._source, raw.byte_offset)
+            return True
+        if raw.error is not None:
+            return False
+        self._file.write(_encoded(_as_json(raw, value)) + b"\n")
+        return True
+
+    def _copy_line(self, source: Path, offset: int) -> None:
+        if self._lines is None:
+            self._lines = self._stack.enter_context(open_bytes(source))
+        while self._position < offset:
+            self._position += len(self._lines.read(min(_CHUNK, offset - self._position)))
+        piece = b""
+        while not piece.endswith(b"\n") and (piece := self._lines.readline(_CHUNK)):
+            self._position += len(piece)
+            self._file.write(piece.removesuffix(b"\n"))
+        self._file.write(b"\n")
+
+    def finish(self) -> None:
+        pass
+
+
+class _Csv:
+    """Cells under the header of the source."""
+
+    def __init__(self, file: IO[bytes], source: Path, delimiter: str) -> None:
+        self._header, line_end = _csv_header(source)
+        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator=line_end)
+        self._writer.writerow(self._header)
+
+    def write(self, raw: Raw, value: Any) -> bool:
+        if raw.error is not None:
+            return False  # a broken row could swallow those after it
+        self._writer.writerow([value[name] for name in self._header])
+        return True
+
+    def finish(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+def _csv_header(source: Path) -> tuple[list[str], str]:
+    """Names of the columns and the line ending. Raises InputError where two have one name."""
+    delimiter = _DELIMITERS.get(suffix(source), ",")
+    with open_bytes(source) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        header = next(csv.reader(text, delimiter=delimiter, strict=True))
+        text.detach()
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"{source} has two columns named {twice[0]!r}: give them names of their own"
+        )
+    with open_bytes(source) as stream:
+        line_end = "\r\n" if stream.readline(_CHUNK).endswith(b"\r\n") else "\n"
+    return header, line_end
+
+
+class _Parquet:
+    """The source's record batches, with the cells that changed put in their place."""
+
+    def __init__(self, file: IO[bytes], source: Path, stack: ExitStack) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = stack.enter_context(pq.ParquetFile(source))
+        self._batches = self._file.iter_batches(batch_size=_ROWS_A_GROUP)
+        self._batch: pa.RecordBatch | None = None
+        self._begin = self._end = 0  # rows of the batch
+        self._positions: list[int] = []
+        self._changes: dict[str, dict[int, Any]] = {}
+        schema = self._file.schema_arrow
+        self._writer = pq.ParquetWriter(file, schema, compression=_compression(self._file))
+
+    def write(self, raw: Raw, value: Any) -> bool:
+        while raw.row >= self._end:
+            self._flush()
+            self._batch = next(self._batches)
+            self._begin, self._end = self._end, self._end + self._batch.num_rows
+        if raw.error is None and value is not raw.value:
+            for name in value:
+                if value[name] is not raw.value[name]:
+                    self._changes.setdefault(name, {})[len(self._positions)] = value[name]
+        self._positions.append(raw.row - self._begin)
+        return True
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._batch is not None and self._positions:
+            chosen = self._batch.take(pa.array(self._positions))
+            for name, changed in self._changes.items():
+                at = chosen.schema.get_field_index(name)
+                column = _with_cells(chosen.column(at), changed)
+                chosen = chosen.set_column(at, chosen.schema.field(at), column)
+            self._writer.write_batch(chosen)
+        self._positions, self._changes = [], {}
+
+    def finish(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def _with_cells(column: pa.Array, changed: Mapping[int, Any]) -> pa.Array:
+    """A column with some of its cells replaced."""
+    import pyarrow as pa
+
+    new = pa.array(list(changed.values()), column.type)
+    places = {row: len(column) + number for number, row in enumerate(changed)}
+    order = [places.get(row, row) for row in range(len(column))]
+    return pa.concat_arrays([column, new]).take(pa.array(order))
+
+
+def _compression(file: Any) -> str:
+    metadata = file.metadata
+    if not metadata.num_row_groups or not metadata.num_columns:
+        return "zstd"
+    return str(metadata.row_group(0).column(0).compression).lower().replace("uncompressed", "none")

@@ -1,0 +1,194 @@
+"""Rows of CSV, Parquet and Arrow files, as dictionaries."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ifdkit.data.raw import MAX_ROW_BYTES, Raw
+from ifdkit.data.sources import open_bytes
+from ifdkit.errors import InputError, brief
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_A_BATCH = 256
+_CHUNK = 2**20
+_FREELY_HANDED_BACK = 2**20
+
+
+class _TooLongError(csv.Error):
+    """More bytes than a row may have."""
+
+
+class _Lines:
+    """Text lines of a binary stream for `csv.reader`, and the place of the row that it reads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.offset = 0
+        self.line = 1
+        self.bad_byte: str | None = None
+        """The first byte of the row that is not UTF-8, in words."""
+        self._stream = stream
+        self._row: list[tuple[bytes, int]] = []  # its lines so far, and their lengths
+        self._length = 0
+        self._again: deque[tuple[bytes, int]] = deque()
+        self._handed_back = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line, length = self._again.popleft() if self._again else self._read()
+        self._row.append((line, length))
+        self._length += length
+        if self._length > MAX_ROW_BYTES:
+            raise _TooLongError(f"longer than {MAX_ROW_BYTES:,} bytes")
+        if self.offset == 0 and len(self._row) == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            bad_byte = f"byte 0x{line[error.start]:02x} at {error.start}"
+            self.bad_byte = self.bad_byte or f"not UTF-8: {bad_byte} of line {self._number}"
+            return line.decode("utf-8", errors="replace")
+
+    @property
+    def _number(self) -> int:
+        return self.line + len(self._row) - 1
+
+    def _read(self) -> tuple[bytes, int]:
+        """A line and its length; of an over-long one, only the beginning."""
+        line = piece = self._stream.readline(MAX_ROW_BYTES + 1)
+        length = len(line)
+        while not piece.endswith(b"\n") and (piece := self._stream.readline(_CHUNK)):
+            length += len(piece)
+        if not line:
+            raise StopIteration
+        return line, length
+
+    def next_row(self) -> None:
+        """Take what was read so far for a row; the next one begins here."""
+        self.offset += self._length
+        self.line += len(self._row)
+        self._row, self._length, self.bad_byte = [], 0, None
+
+    def hand_back(self) -> None:
+        """Read all lines but the first again: a lost quote swallows the rows after its own.
+
+        Not where this happens so often that a file of lost quotes would take for ever.
+        """
+        first, *swallowed = self._row
+        length = self._length - first[1]
+        if self._handed_back + length <= 8 * self.offset + _FREELY_HANDED_BACK:
+            self._handed_back += length
+            self._again.extendleft(reversed(swallowed))
+            self._row, self._length = [first], first[1]
+
+
+def csv_rows(stream: BinaryIO, name: str, *, delimiter: str = ",") -> Iterator[Raw]:
+    """Rows of a CSV file with a header line. Raises InputError where that cannot be read."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    lines = _Lines(stream)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise InputError(f"{name}: the header is not CSV: {error}") from error
+    if header is None:
+        return
+    if lines.bad_byte:
+        raise InputError(f"{name}: the header is {lines.bad_byte}")
+    row = 0
+    while True:
+        lines.next_row()
+        cells: list[str] = []
+        problem: str | None = None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except _TooLongError as error:
+            problem = str(error)
+            lines.hand_back()
+        except csv.Error as error:
+            problem = f"not CSV: {error}"
+            lines.hand_back()
+        if not cells and not problem:
+            continue  # a blank line
+        if not problem and len(cells) != len(header):
+            problem = f"has {len(cells)} cells where the header has {len(header)}"
+        problem = problem or lines.bad_byte
+        value = None if problem else dict(zip(header, cells, strict=True))
+        yield Raw(row, value, problem, lines.line, lines.offset)
+        row += 1
+
+
+def parquet_rows(path: Path) -> Iterator[Raw]:
+    """Rows of a Parquet file, a few at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with tempfile.TemporaryFile() as plain, open_bytes(path) as stream:
+        source = stream
+        if not isinstance(getattr(stream, "raw", None), io.FileIO):
+            # Parquet is read from its end, which a compressed stream does not have.
+            shutil.copyfileobj(stream, plain)
+            source = plain
+        try:
+            with pq.ParquetFile(source) as file:
+                yield from _from_batches(file.iter_batches(batch_size=_ROWS_A_BATCH))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
+
+
+def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
+    """Rows of a folder written by `datasets.Dataset.save_to_disk`."""
+    import pyarrow as pa
+
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            splits = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
+            choices = " or ".join(str(folder / split) for split in splits)
+            raise InputError(f"{folder} holds several splits: choose {choices}")
+        state = json.loads((folder / "state.json").read_bytes())
+        files = [folder / entry["filename"] for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{folder} is a folder, but not one saved by `datasets`: give a file"
+        ) from error
+    start = 0
+    for file in files:
+        try:
+            with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
+                for raw in _from_batches(iter(batches), start):
+                    yield raw
+                    start = raw.row + 1
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file}: not a readable Arrow file: {brief(error)}") from error
+
+
+def _from_batches(batches: Iterator[pa.RecordBatch], start: int = 0) -> Iterator[Raw]:
+    row = start
+    for batch in batches:
+        for position in range(0, batch.num_rows, _ROWS_A_BATCH):
+            for value, error in _values(batch.slice(position, _ROWS_A_BATCH)):
+                yield Raw(row, value, error)
+                row += 1
+
+
+def _values(batch: pa.RecordBatch) -> list[tuple[Any, str | None]]:
+    """Each row's value, or why there is none: text in Arrow need not be UTF-8."""
+    try:
+        return [(value, None) for value in batch.to_pylist()]
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [(None, f"cannot be read: {brief(error)}")]
+    return [pair for row in range(batch.num_rows) for pair in _values(batch.slice(row, 1))]

@@ -1,0 +1,1 @@
+"""How text becomes token ids and a span to score: templates, protocols, alignment."""

@@ -1,0 +1,114 @@
+"""The rows of the HTML report's explorer: JSON that is safe inside a page, bounded in size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
+from ifdkit.data.writing import dumps
+from ifdkit.report.comparison.wording import wording
+from ifdkit.report.visible import one_line, visible
+
+MOST_PAIRS = 300
+MOST_BYTES = 2_000_000
+"""Of the JSON: with the figures the page stays below 3 MB."""
+_CHARACTER_LIMITS = (4000, 2000, 1200, 800, 500, 300, 150, 60)
+_SPECIAL = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExplorerData:
+    """What the page's script reads."""
+
+    json: str
+    """No `<`, `>` or `&` in it, so that it cannot end its script element."""
+    n_pairs: int
+    characters: int
+    """At which each text is cut."""
+    has_tokens: bool
+
+
+def explorer_data(
+    explored: Sequence[ExploredPair], fields: Sequence[str], *, has_text: bool
+) -> ExplorerData:
+    """The first MOST_PAIRS pairs, their texts cut as far as MOST_BYTES demands."""
+    pairs = explored[:MOST_PAIRS]
+    for characters in _CHARACTER_LIMITS:
+        text = _json(pairs, fields, characters, has_text=has_text)
+        if len(text.encode()) <= MOST_BYTES:
+            break
+    while len(text.encode()) > MOST_BYTES:  # ids and numbers alone are too much: fewer pairs
+        pairs = pairs[: len(pairs) // 2]
+        text = _json(pairs, fields, characters, has_text=has_text)
+    has_tokens = any(side.tokens for pair in pairs for side in (pair.before, pair.after))
+    return ExplorerData(text, len(pairs), characters, has_tokens)
+
+
+def _json(
+    pairs: Sequence[ExploredPair], fields: Sequence[str], characters: int, *, has_text: bool
+) -> str:
+    content = {
+        "has_text": has_text,
+        "fields": [{"id": field, "label": one_line(wording(field).label, 60)} for field in fields],
+        "pairs": [
+            {
+                "why": one_line(pair.why, 80),
+                "before": _side(pair.before, fields, characters),
+                "after": _side(pair.after, fields, characters),
+            }
+            for pair in pairs
+        ],
+    }
+    return dumps(content, separators=(",", ":")).translate(_SPECIAL)
+
+
+def _side(side: ExploredSide, fields: Sequence[str], characters: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": one_line(side.id, 80),
+        "row": side.row,
+        "turn": side.turn,
+        "status": one_line(side.status, 40),
+        "instruction": _cut(side.instruction, characters),
+        "numbers": [_rounded(side.numbers.get(field)) for field in fields],
+    }
+    if not side.tokens:
+        return {**found, "response": _cut(side.response, characters)}
+    tokens = _cut_tokens(_whole(side), characters)
+    return {
+        **found,
+        "tokens": [token.text for token in tokens],
+        "nats": [None if token.nll is None else round(token.nll, 1) for token in tokens],
+    }
+
+
+def _whole(side: ExploredSide) -> list[ShadedToken]:
+    """The tokens, and what of the response lies beyond them, as one piece that was not scored."""
+    covered = "".join(token.text for token in side.tokens)
+    rest = side.response[len(covered) :] if side.response.startswith(covered) else ""
+    return [*side.tokens, *([ShadedToken(rest, None)] if rest else [])]
+
+
+def _cut_tokens(tokens: Sequence[ShadedToken], characters: int) -> list[ShadedToken]:
+    kept: list[ShadedToken] = []
+    left = characters
+    for token in tokens:
+        text = _cut(token.text, left)
+        kept.append(ShadedToken(text, token.nll))
+        left -= len(text)
+        if left <= 0:
+            break
+    if len(kept) < len(tokens) and not kept[-1].text.endswith("…"):
+        kept.append(ShadedToken("…", None))
+    return kept
+
+
+def _cut(text: str, characters: int) -> str:
+    shown = visible(text[: characters + 1])
+    is_whole = len(text) <= characters and len(shown) <= characters
+    return shown if is_whole else shown[:characters] + "…"
+
+
+def _rounded(x: float | None) -> float | None:
+    return None if x is None else float(f"{x:.5g}")

@@ -1,0 +1,162 @@
+"""The report of a comparison as one HTML file that asks nothing of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ifdkit.comparison.result import ExploredPair, LengthControl, Summary
+from ifdkit.report.comparison import figures
+from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
+from ifdkit.report.comparison.figures import Drawing
+from ifdkit.report.comparison.wording import PAPER_FIELDS, Estimate, estimates
+from ifdkit.report.page import manifest_value, render_page, safe
+from ifdkit.report.visible import one_line
+from ifdkit.stats.columns import BCA_MOST_VALUES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_FINDINGS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _MetricSection:
+    field: str
+    distributions: Drawing | None
+    change: Drawing | None
+
+
+@dataclass(frozen=True, slots=True)
+class _LengthSection:
+    field: str
+    control: LengthControl
+    estimates: tuple[Estimate, ...]
+    figure: Drawing | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ManifestLine:
+    name: str
+    before: str
+    after: str
+
+    @property
+    def differs(self) -> bool:
+        return self.before != self.after
+
+
+def render_html(
+    summary: Summary,
+    rows: pd.DataFrame,
+    explored: Sequence[ExploredPair] = (),
+    *,
+    has_text: bool = True,
+) -> str:
+    """The whole page.
+
+    `rows` feeds the figures, `explored` the explorer; `has_text` says whether the latter holds
+    texts.  At most about 3 MB whatever comes in.
+    """
+    explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
+    return render_page(
+        "report.html",
+        ("theme.js", "report.js"),
+        s=summary,
+        version=summary.version,
+        data=safe(explorer.json),
+        has_text=has_text,
+        has_tokens=explorer.has_tokens,
+        explorer_words=_explorer_words(explorer, summary, has_text=has_text),
+        explored_ids=_ids(explored[: explorer.n_pairs]),
+        findings=summary.findings[:_MOST_FINDINGS],
+        manifest=_manifest(summary),
+        bca_most=BCA_MOST_VALUES,
+        unpaired=_unpaired(summary),
+        **_table(summary),
+        **_figures(summary, rows),
+    )
+
+
+def _table(summary: Summary) -> dict[str, Any]:
+    metrics = summary.metrics
+    known = [field for field in PAPER_FIELDS if field in metrics]
+    published = {field for row in summary.reference for field in row.values}
+    means = [side.geometric_mean for one in metrics.values() for side in (one.before, one.after)]
+    return {
+        "paper_fields": known,
+        "other_fields": [field for field in metrics if field not in known],
+        "reference_sources": {(row.model, row.source) for row in summary.reference},
+        "reference_fields": [field for field in PAPER_FIELDS if field in published],
+        "has_geometric": any(mean is not None for mean in means),
+    }
+
+
+def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
+    scatter = figures.against_length(rows)
+    return {
+        "metric_sections": [
+            _MetricSection(
+                field,
+                _safe_drawing(figures.distributions(rows, field, metric)),
+                _safe_drawing(figures.paired_change(rows, field, metric)),
+            )
+            for field, metric in summary.metrics.items()
+        ],
+        "length_sections": [
+            _LengthSection(
+                field,
+                control,
+                estimates(control),
+                _safe_drawing(figures.length_control(field, control)),
+            )
+            for field, control in summary.length_control.items()
+        ],
+        "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
+        "scatter_words": (
+            "Each point is a row."
+            if len(rows) <= figures.MOST_POINTS
+            else "The deeper a hexagon’s colour, the more rows lie in it (logarithmic)."
+        ),
+    }
+
+
+def _safe_drawing(drawing: Drawing | None) -> Drawing | None:
+    return Drawing(safe(drawing.svg), drawing.note) if drawing else None
+
+
+def _explorer_words(explorer: ExplorerData, summary: Summary, *, has_text: bool) -> str:
+    """What the explorer holds, in a sentence or two."""
+    of = f" of {summary.pairing.n_pairs:,}" if explorer.n_pairs < summary.pairing.n_pairs else ""
+    if not explorer.n_pairs:
+        return "No rows were chosen for reading; all numbers are in rows.parquet."
+    words = f"{explorer.n_pairs:,} pairs{of}, the most telling and some at random."
+    if not has_text:
+        return f"{words} Numbers and ids only: this report holds no text of the datasets."
+    return f"{words} Each text is cut at {explorer.characters:,} characters."
+
+
+def _ids(explored: Sequence[ExploredPair]) -> set[str]:
+    return {side.id for pair in explored for side in (pair.before, pair.after)}
+
+
+def _unpaired(summary: Summary) -> list[tuple[str, tuple[str, ...]]]:
+    pairing = summary.pairing
+    return [
+        ("Without a partner, before", pairing.ids_unmatched_before),
+        ("Without a partner, after", pairing.ids_unmatched_after),
+        ("Ambiguous", pairing.ids_ambiguous),
+    ]
+
+
+def _manifest(summary: Summary) -> list[_ManifestLine]:
+    names = dict.fromkeys([*summary.before, *summary.after])
+    return [
+        _ManifestLine(
+            one_line(name, 60),
+            manifest_value(summary.before.get(name)),
+            manifest_value(summary.after.get(name)),
+        )
+        for name in names
+    ]

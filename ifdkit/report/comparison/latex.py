@@ -1,0 +1,122 @@
+"""The main table for a paper: booktabs, ready for `\\input`, and safe whatever the names are."""
+
+from __future__ import annotations
+
+from ifdkit.comparison.result import Summary
+from ifdkit.report.comparison.wording import (
+    effect,
+    interval,
+    p_value,
+    percent,
+    signed,
+    value,
+    wording,
+)
+from ifdkit.report.format import plural
+from ifdkit.report.visible import one_line
+from ifdkit.stats.paired import MetricChange
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "→": r"$\rightarrow$",
+    "÷": r"$\div$",
+    "…": r"\ldots{}",
+    "↵": r"\textbackslash{}n",
+}
+# `?` and `!` before a grave accent, and hyphens in a row, are ligatures in TeX fonts.
+_LIGATURES = {"--": "-{}-", ",,": ",{},"}
+
+
+def latex(text: str, limit: int = 300) -> str:
+    """`text` as text in LaTeX with T1 fonts, any engine.
+
+    Letters beyond Latin, which pdflatex stops at, are named by their code point.
+    """
+    shown = one_line(text, limit)
+    for run, apart in _LIGATURES.items():
+        shown = shown.replace(run, apart.replace("{}", "\0"))
+    return "".join(_letter(c) for c in shown)
+
+
+def _letter(c: str) -> str:
+    if c == "\0":  # our own mark: `one_line` lets none through
+        return "{}"
+    if c in _ESCAPES:
+        return _ESCAPES[c]
+    return c if ord(c) < 0x180 else f"U+{ord(c):04X}"
+
+
+def render_latex(summary: Summary) -> str:
+    """A `table` environment that needs `\\usepackage{booktabs}`."""
+    rows = "\n".join(_row(field, metric) for field, metric in summary.metrics.items())
+    before, after = latex(summary.name_before, 80), latex(summary.name_after, 80)
+    caption = (
+        f"{before} (before) and {after} (after): median and mean of each side over"
+        f" {latex(plural(summary.pairing.n_pairs, 'pair'))}; median of the paired changes with its"
+        " 95\\,\\% interval; Wilcoxon signed-rank $p$ after Holm's correction;"
+        " matched-pairs rank-biserial correlation $r$; share of pairs that rose, ties"
+        " counting half."
+        f" Scored with {latex(str(summary.before.get('model') or 'an unnamed model'), 80)}."
+    )
+    lengths = " ".join(
+        latex(one.sentence, 600) for one in summary.length_control.values() if one.sentence
+    )
+    return f"""\
+% Made by ifdkit {_comment(summary.version)}: {_comment(summary.command)}
+% Needs \\usepackage[T1]{{fontenc}}, \\usepackage{{textcomp}} and \\usepackage{{booktabs}}
+\\begin{{table}}
+  \\centering
+  \\small
+  \\begin{{tabular}}{{lrrrrrrrrr}}
+    \\toprule
+    & \\multicolumn{{2}}{{c}}{{Before}} & \\multicolumn{{2}}{{c}}{{After}}
+      & \\multicolumn{{2}}{{c}}{{Change}} & & & \\\\
+    \\cmidrule(lr){{2-3}} \\cmidrule(lr){{4-5}} \\cmidrule(lr){{6-7}}
+    Metric & median & mean & median & mean & median & 95\\,\\% interval & $p$ & $r$ & rose \\\\
+    \\midrule
+{rows}
+    \\bottomrule
+  \\end{{tabular}}
+  \\caption{{{caption}{" " if lengths else ""}{lengths}}}
+\\end{{table}}
+"""
+
+
+def _comment(text: str) -> str:
+    """Text after a `%`: one line already, and nothing that a reader of the source trips over."""
+    return one_line(text, 300)
+
+
+def _row(field: str, metric: MetricChange) -> str:
+    change = metric.change
+    cells = (
+        wording(field).label,
+        value(metric.before.median),
+        value(metric.before.mean),
+        value(metric.after.median),
+        value(metric.after.mean),
+        signed(change.median),
+        interval(change.median_ci95),
+        p_value(change.p_holm),
+        effect(change.effect),
+        percent(change.share_up),
+    )
+    return f"    {' & '.join(latex(cell) for cell in cells)} \\\\"

@@ -1,0 +1,207 @@
+"""The report as Markdown that fits a comment on a pull request.
+
+Text of the datasets stands in code spans, where Markdown, HTML, mentions and links are dead; other
+people's names (files, models) too.  Prose of ours is escaped as prose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.findings.finding import Finding
+from ifdkit.report.comparison.wording import (
+    NOTHING,
+    PAPER_FIELDS,
+    effect,
+    estimates,
+    finding_kind,
+    interval,
+    p_value,
+    percent,
+    printed,
+    sentence,
+    signed,
+    value,
+    wording,
+)
+from ifdkit.report.format import plural
+from ifdkit.report.visible import one_line
+
+MOST_CHARACTERS = 65_000
+_ROOM_FOR_FINDINGS = 45_000
+_MOST_FINDINGS = 20
+_ALWAYS = re.compile(r"([\\`*_{}\[\]#|<>&~$^])")
+_AT_THE_START = re.compile(r"^(\d*)([-+=.):])")  # lists and underlines of headings
+_LINKS = re.compile(r":(?=//)|:(?=[\w+-]+:)|(?<=www)\.", re.IGNORECASE)  # and :emoji:
+_LINKED_BY_FORGES = re.compile(r"@|#(?=\d)")
+
+
+def prose(text: str, limit: int = 600) -> str:
+    """A sentence in which Markdown finds nothing to act on."""
+    shown = one_line(text, limit)
+    # Forges link `@name` and `#12` after escapes are gone, so these need a code span.
+    marks = [*_LINKED_BY_FORGES.findall(shown), ""]
+    parts = map(_escaped, _LINKED_BY_FORGES.split(shown))
+    return "".join(
+        part + (f"`{mark}`" if mark else "") for part, mark in zip(parts, marks, strict=True)
+    )
+
+
+def _escaped(text: str) -> str:
+    text = _AT_THE_START.sub(r"\1\\\2", _ALWAYS.sub(r"\\\1", text))
+    return _LINKS.sub(r"\\\g<0>", text)
+
+
+def code(text: str, limit: int = 160) -> str:
+    """Foreign text as a code span in one line. Not for table cells, which end at a pipe."""
+    shown = one_line(text, limit) or " "
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if shown[0] in "` " or shown[-1] in "` " or longest else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def render_markdown(summary: Summary) -> str:
+    """At most MOST_CHARACTERS characters, ending in a line feed."""
+    sections = (
+        _head(summary),
+        _table(summary),
+        *(_length(field, one) for field, one in summary.length_control.items()),
+        _reference(summary),
+    )
+    tail = _made_from(summary)
+    room = min(_ROOM_FOR_FINDINGS, MOST_CHARACTERS - len(tail) - sum(map(len, sections)) - 100)
+    return "\n\n".join(part for part in (*sections, _findings(summary, room), tail) if part) + "\n"
+
+
+def _head(summary: Summary) -> str:
+    names = (code(summary.name_before, 80), code(summary.name_after, 80))
+    lines = [f"## {names[0]} → {names[1]}", f"**{prose(summary.headline, 1500)}**"]
+    lines += [
+        f"Length held fixed: {prose(one.sentence)}"
+        for one in summary.length_control.values()
+        if one.sentence and one.sentence not in summary.headline
+    ]
+    lines += [f"> ⚠ {prose(warning, 300)}" for warning in summary.warnings[:20]]
+    return "\n\n".join(lines)
+
+
+def _table(summary: Summary) -> str:
+    head = (
+        "| metric | before | after | median change (95 %) | mean change (95 %) | p, Holm | effect"
+        " | rose | pairs |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    lines = []
+    for field, one in summary.metrics.items():
+        change = one.change
+        cells = (
+            prose(wording(field).label, 60),
+            f"{value(one.before.median)} ({value(one.before.mean)})",
+            f"{value(one.after.median)} ({value(one.after.mean)})",
+            f"{signed(change.median)} ({interval(change.median_ci95)})",
+            f"{signed(change.mean)} ({interval(change.mean_ci95)})",
+            p_value(change.p_holm).replace("<", "&lt;"),
+            effect(change.effect),
+            percent(change.share_up),
+            f"{one.before.n:,}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    note = (
+        "Median, and the mean in brackets. Changes are taken pair by pair, after − before; of the"
+        " pairs that rose, ties count half."
+    )
+    geometric = _geometric_means(summary)
+    return "\n".join([head, *lines]) + f"\n\n{note}{geometric}"
+
+
+def _geometric_means(summary: Summary) -> str:
+    found = [
+        f"{prose(wording(field).label, 60)} {value(one.before.geometric_mean)} →"
+        f" {value(one.after.geometric_mean)}"
+        for field, one in summary.metrics.items()
+        if one.before.geometric_mean is not None and one.after.geometric_mean is not None
+    ]
+    return f" Geometric means: {'; '.join(found)}." if found else ""
+
+
+def _length(field: str, control: LengthControl) -> str:
+    lines = [
+        f"### {prose(wording(field).label, 60)} with length held fixed",
+        "",
+        "| estimate | change (95 %) | pairs |",
+        "|:--|--:|--:|",
+    ]
+    for one in estimates(control):
+        pairs = NOTHING if one.n is None else f"{one.n:,}"
+        lines.append(f"| {one.name} | {signed(one.change)} ({interval(one.ci95)}) | {pairs} |")
+    lines += [""] + [prose(sentence(note)) for note in control.notes[:10]]
+    return "\n".join(lines).rstrip()
+
+
+def _reference(summary: Summary) -> str:
+    if not summary.reference:
+        return ""
+    fields = [
+        field for field in PAPER_FIELDS if any(field in row.values for row in summary.reference)
+    ]
+    head = " | ".join(wording(field).short.replace("|", "\\|") for field in fields)
+    lines = [
+        "<details><summary>Published rows: another model's numbers, for orientation</summary>",
+        "",
+        f"| dataset | {head} |",
+        "|:--|" + "--:|" * len(fields),
+    ]
+    for row in summary.reference[:20]:
+        cells = " | ".join(printed(row.values.get(field)) for field in fields)
+        lines.append(f"| {prose(f'{row.name} ({row.model}, {row.source})', 200)} | {cells} |")
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _findings(summary: Summary, room: int) -> str:
+    """As many findings as fit into `room` characters."""
+    if not summary.findings:
+        return ""
+    lines = ["### What numbers hide", ""]
+    kept = 0
+    for line in map(_finding, summary.findings[:_MOST_FINDINGS]):
+        if sum(map(len, lines)) + len(line) > room:
+            break
+        lines.append(line)
+        kept += 1
+    if left := len(summary.findings) - kept:
+        lines.append(f"- {left:,} more in summary.json")
+    return "\n".join(lines)
+
+
+def _finding(finding: Finding) -> str:
+    return "".join(_finding_parts(finding))
+
+
+def _finding_parts(finding: Finding) -> Iterator[str]:
+    side = "" if finding.side == "both" else f", {finding.side}"
+    yield f"- **{prose(finding_kind(finding.kind), 60)}**{side}: "
+    yield f"{plural(finding.count, 'row')} ({percent(finding.share)})"
+    if finding.other_count is not None:
+        yield f", {finding.other_count:,} on the other side"
+    yield f". {code(finding.text) if finding.quotes_text else prose(finding.text, 300)}"
+    if finding.row_ids:
+        yield f" Rows {', '.join(code(one, 40) for one in finding.row_ids[:5])}"
+        yield " …" if finding.count > 5 else ""
+
+
+def _made_from(summary: Summary) -> str:
+    pairing, before = summary.pairing, summary.before
+    made = ", ".join(
+        f"{name} {code(str(before[name]), 80)}"
+        for name in ("model", "protocol", "template", "dtype")
+        if before.get(name)
+    )
+    return (
+        f"{plural(pairing.n_pairs, 'pair')} by {prose(pairing.by, 40)};"
+        f" {pairing.unmatched_before:,} before and {pairing.unmatched_after:,} after without a"
+        f" partner, {pairing.ambiguous:,} ambiguous. {made[:1].upper()}{made[1:]}."
+        f" Seed {summary.seed}. Made by ifdkit {prose(summary.version, 40)}:"
+        f" {code(summary.command, 300)}"
+    )

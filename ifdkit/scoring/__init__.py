@@ -1,0 +1,1 @@
+"""Examples to numbers: the model behind a store, metrics, scores files."""

@@ -1,0 +1,106 @@
+"""The verb *show*: one example, its numbers, and every response token's surprise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ifdkit.data.dataset import Dataset
+from ifdkit.errors import InputError, UsageError
+from ifdkit.prompting.alignment import Tokenizer
+from ifdkit.records import NLL, Example, Pass, Reject, ScoreRow
+from ifdkit.scoring.metrics import score_row
+from ifdkit.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One response token of a pass and its NLL in nats, None where it only serves as context."""
+
+    text: str
+    nats: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One example, looked at closely."""
+
+    example: Example
+    row: ScoreRow
+    direct: list[Token]
+    conditional: list[Token]
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether both passes cut the response into the same tokens."""
+        return [t.text for t in self.direct] == [t.text for t in self.conditional]
+
+
+def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Example:
+    """The example at a 0-based row, else with an id; the last turn unless one is named.
+
+    A number that is a position is a position, whatever the ids.  Raises InputError where there is
+    no such example or its row cannot be read, UsageError where it has no such turn.
+    """
+    position = int(which) if which.isdecimal() and int(which) in dataset.rows else None
+    for found in dataset:
+        if isinstance(found, Reject):
+            if found.row == position:
+                raise InputError(f"row {position} of {dataset.name} is rejected: {found.reason}")
+            continue
+        here = [e for e in found if (e.id == which if position is None else e.row == position)]
+        if not here:
+            continue
+        chosen = [example for example in here if turn in (None, example.turn)]
+        if not chosen:
+            raise UsageError(f"--turn {turn}: there are assistant turns 0…{found[-1].turn}")
+        return chosen[-1]
+    raise InputError(
+        f"{dataset.name} has {dataset.n_rows:,} rows, none with the number or id {which!r}"
+    )
+
+
+def inspect(example: Example, scorer: Scorer) -> Inspection:
+    """Score one example and name its tokens."""
+    passes, nlls = scorer.token_nlls(example)
+    row = score_row(
+        example,
+        passes,
+        nlls,
+        coherence=scorer.coherence(example, passes),
+        window=scorer.settings.window,
+    )
+    bare = scorer.tokenizer.encode([example.response], special=False)[0]
+    texts = token_texts(example.response, scorer.tokenizer)
+
+    def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
+        """Texts from the response where the pass cut it like that, else from the ids."""
+        if one is None or nll is None:
+            return []
+        request, skipped = one.request, one.skipped
+        ids = request.ids[request.start : request.stop].tolist()
+        if ids == bare[skipped : skipped + len(ids)]:
+            context = [Token(text, None) for text in texts[:skipped]]
+            named = texts[skipped : skipped + len(ids)]
+        else:
+            context, named = [], scorer.tokenizer.decode(ids)
+        scored = zip(named, nll.tolist(), strict=True)
+        return context + [Token(text, float(nats)) for text, nats in scored]
+
+    return Inspection(
+        example,
+        row,
+        direct=tokens(passes.response_direct, nlls.get("response_direct")),
+        conditional=tokens(passes.response_conditional, nlls.get("response_conditional")),
+    )
+
+
+def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
+    """The response cut at its tokens; a character split over several tokens stays with the last."""
+    offsets = tokenizer.offsets(response, special=False)
+    texts, begin = [], 0
+    for i, (_, end) in enumerate(offsets):
+        is_split = i + 1 < len(offsets) and offsets[i + 1][0] < end
+        stop = max(begin, begin if is_split else end)
+        texts.append(response[begin:stop])
+        begin = stop
+    return texts
