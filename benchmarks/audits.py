@@ -58,11 +58,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("reports/audits.md"))
     arguments = parser.parse_args()
     audits = [ifdkit.audit(path) for path in arguments.data]
-    made = audits[0].manifest or {}
+    made = audits[0].manifest
+    assert made is not None, "a model was used"
     text = [
         "# What audits of real files found",
         f"Made by `python -m benchmarks.audits {' '.join(map(str, arguments.data))}`: default"
-        f" rules, {made.get('model')}, {made.get('protocol')} protocol, {made.get('dtype')}, on"
+        f" rules, {made.model}, {made.protocol} protocol, {made.dtype}, on"
         f" {machine()}. Ids are those of the scores; no text of the files but the phrases that many"
         " rows share.",
         *[line for audit in audits for line in section(audit)],

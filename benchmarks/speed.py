@@ -27,7 +27,8 @@ from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
 from ifdkit.engine.precision import fast_float32
 from ifdkit.records import Request
 from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.scorer import Scorer, Settings
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 
 METRICS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
 """Protocol → metrics: two passes an example, and all four."""
@@ -50,7 +51,8 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
     ]
     settings = Settings(model=model, protocol=protocol, metrics=METRICS[protocol], store="off")
     with Scorer(settings) as scorer:
-        return len(examples), scorer.requests(examples)
+        passes = scorer.align(examples)
+        return len(examples), [one.request for each in passes for _, one in each.present()]
 
 
 def gemm_peak(dtype: str, device: str) -> float:

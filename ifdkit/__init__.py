@@ -1,9 +1,9 @@
-"""ifdkit: what is in your instruction-tuning data, before you spend GPU hours on it.
+"""ifdkit: see what is in your training data before you spend GPU hours on it.
 
     import ifdkit
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
-    verdict = ifdkit.audit("data.json")                   # .passed, .rules
+    audit = ifdkit.audit("data.json")                     # .passed, .rules, .save("reports/y")
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
     done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
 
@@ -20,36 +20,42 @@ from ifdkit.version import VERSION as __version__
 if TYPE_CHECKING:
     from ifdkit.auditing.result import Audit as Audit
     from ifdkit.auditing.run import audit as audit
+    from ifdkit.comparison.result import Comparison as Comparison
+    from ifdkit.comparison.run import compare as compare
     from ifdkit.errors import IfdkitError as IfdkitError
     from ifdkit.reflection.run import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
-    from ifdkit.report.comparison.save import ComparisonResult as ComparisonResult
-    from ifdkit.report.comparison.save import compare as compare
+    from ifdkit.scoring.metric import Measured as Measured
+    from ifdkit.scoring.metrics import register_metric as register_metric
+    from ifdkit.scoring.progress import Progress as Progress
     from ifdkit.scoring.run import score as score
-    from ifdkit.scoring.scorer import Progress as Progress
-    from ifdkit.scoring.scorer import Settings as Settings
+    from ifdkit.scoring.settings import Settings as Settings
     from ifdkit.selection.run import Selected as Selected
     from ifdkit.selection.run import select as select
 
-_HOMES = {
+_MODULES = {
     "audit": "ifdkit.auditing.run",
     "Audit": "ifdkit.auditing.result",
-    "compare": "ifdkit.report.comparison.save",
-    "ComparisonResult": "ifdkit.report.comparison.save",
+    "compare": "ifdkit.comparison.run",
+    "Comparison": "ifdkit.comparison.result",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.run",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
     "Selected": "ifdkit.selection.run",
-    "Settings": "ifdkit.scoring.scorer",
-    "Progress": "ifdkit.scoring.scorer",
+    "Settings": "ifdkit.scoring.settings",
+    "Progress": "ifdkit.scoring.progress",
+    "Measured": "ifdkit.scoring.metric",
+    "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
+_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison"}
 
 __all__ = [
     "Audit",
-    "ComparisonResult",
+    "Comparison",
     "IfdkitError",
+    "Measured",
     "Progress",
     "Recycled",
     "Selected",
@@ -58,15 +64,19 @@ __all__ = [
     "audit",
     "compare",
     "reflect",
+    "register_metric",
     "score",
     "select",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'ifdkit' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ifdkit' has no attribute {name!r}")
+    if name in _WITH_REPORTS:
+        # Results are saved by themselves, in formats that the report layer above them registers.
+        import_module("ifdkit.report")
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
@@ -151,48 +151,3 @@ class Passes:
         """The passes that exist, named, in the order of PASSES."""
         named = ((name, getattr(self, name)) for name in PASSES)
         return [(name, one) for name, one in named if one is not None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """The numbers of one example, as they stand in a scores file (fields of the contract).
-
-    NLLs are mean nats per scored token; perplexities their exponentials; ratios are > 0.  None
-    is an undefined or unrequested number.
-    """
-
-    id: str
-    row: int
-    turn: int
-    status: str
-    reason: str | None
-    instruction_tokens: int
-    response_tokens: int
-    instruction_words: int
-    response_words: int
-    truncated_tokens: int
-    nll_instruction_direct: float | None = None
-    nll_response_direct: float | None = None
-    nll_response_conditional: float | None = None
-    nll_instruction_conditional: float | None = None
-    ppl_instruction_direct: float | None = None
-    ppl_response_direct: float | None = None
-    ppl_response_conditional: float | None = None
-    ppl_instruction_conditional: float | None = None
-    ifd: float | None = None
-    ifd_loss: float | None = None
-    rifd: float | None = None
-    rifd_loss: float | None = None
-    ifd_window: float | None = None
-    bits_per_byte_response: float | None = None
-    coherence: float | None = None
-    token_nll_response_direct: list[float] | None = field(default=None, repr=False)
-    token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
-
-
-TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
-"""Columns present only when per-token NLLs are asked for."""
-FIELDS = tuple(f.name for f in fields(ScoreRow))
-"""Every column of a scores file, in order."""
-METRIC_FIELDS = FIELDS[FIELDS.index("nll_instruction_direct") : FIELDS.index(TOKEN_FIELDS[0])]
-"""The columns that hold one real number an example."""

@@ -212,5 +212,5 @@ def with_text_everywhere(audit: Audit, text: Callable[[str], str]) -> Audit:
         rules=tuple(rule(one) for one in audit.rules),
         template_check=check and replace(check, templates=(text("template"), "plain")),
         against=(text("against"),),
-        manifest={**(audit.manifest or {}), "template_text": text("template")},
+        manifest=replace(MANIFEST, template_text=text("template")),
     )

@@ -26,6 +26,7 @@ from ifdkit.comparison.result import (
 from ifdkit.findings.finding import Finding
 from ifdkit.stats.columns import Distance, SideStats
 from ifdkit.stats.paired import Change, MetricChange
+from tests.manifests import make_manifest
 
 FIELDS = (
     "instruction_tokens",
@@ -124,26 +125,17 @@ def _metric(rows: pd.DataFrame, field: str) -> MetricChange:
     )
 
 
-MANIFEST: dict[str, Any] = {
-    "schema": "ifdkit.scores/1",
-    "version": "0.1.0",
-    "command": "ifdkit score before.json",
-    "input": "before.json",
-    "input_sha256": "5a" * 32,
-    "model": "smollm2-135m",
-    "weights_hash": "c0ffee" * 10,
-    "tokenizer_hash": "beef" * 16,
-    "embedder": "all-minilm-l6-v2",
-    "protocol": "aligned",
-    "template": "plain",
-    "template_text": "{instruction}\n{input}\n",
-    "dtype": "float32",
-    "device": "cpu",
-    "window": 64,
-    "max_length": 2048,
-    "metrics": ["ppl", "ifd", "coherence"],
-    "tokens_per_s": None,
-}
+MANIFEST = make_manifest(
+    command="ifdkit score before.json",
+    input="before.json",
+    input_sha256="5a" * 32,
+    model="smollm2-135m",
+    weights_hash="c0ffee" * 10,
+    tokenizer_hash="beef" * 16,
+    embedder="all-minilm-l6-v2",
+    template_text="{instruction}\n{input}\n",
+    metrics=["ppl", "ifd", "coherence"],
+)
 
 LENGTH_CONTROL = LengthControl(
     min_tokens=5,
@@ -240,7 +232,7 @@ def make_summary(rows: pd.DataFrame) -> Summary:
         created="2025-11-22T17:00:00+00:00",
         command="ifdkit compare before.json after.json",
         before=MANIFEST,
-        after={**MANIFEST, "input": "after.json", "command": "ifdkit score after.json"},
+        after=replace(MANIFEST, input="after.json", command="ifdkit score after.json"),
         name_before="before.json",
         name_after="after.json",
         pairing=Pairing(
@@ -342,7 +334,7 @@ def with_text_everywhere(
         name_after=text("name"),
         command=text("command"),
         warnings=(text("warning"),),
-        before={**summary.before, "input": text("input"), "template_text": text("template")},
+        before=replace(MANIFEST, input=text("input"), template_text=text("template")),
         pairing=replace(summary.pairing, ids_unmatched_before=(text("unmatched"),)),
         findings=findings,
     )

@@ -10,9 +10,12 @@ from typing import Any
 
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import row_writer
-from ifdkit.records import Reject, ScoreRow
-from ifdkit.scoring.inputs import SCORES_SCHEMA
+from ifdkit.data.writing import write_json
+from ifdkit.records import Reject
+from ifdkit.scoring.formats import row_writer
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.rows import ScoreRow
+from tests.manifests import make_manifest
 
 Numbers = Sequence[float | None]
 
@@ -49,6 +52,7 @@ def scored(
         }
         lengths = {name.replace("words", "tokens"): n for name, n in n_words.items()}
         values: dict[str, Any] = {name: column[i] for name, column in columns.items()}
+        numbers_of_row = {**n_words, **lengths, "truncated_tokens": 0, **values}
         lines.append(
             ScoreRow(
                 id=example.id,
@@ -56,21 +60,17 @@ def scored(
                 turn=example.turn,
                 status=statuses[i] if statuses else "ok",
                 reason=None,
-                truncated_tokens=0,
-                **{**n_words, **lengths, **values},
+                numbers={name: numbers_of_row.get(name) for name in METRICS},
             )
         )
     with row_writer(output, token_nll=False) as writer:
         writer.write(lines)
-    made = {
-        "schema": SCORES_SCHEMA,
-        "input": str(data),
-        "input_sha256": sha256(data),
-        "output_sha256": sha256(output),
-        "columns": {k: v for k, v in asdict(dataset.columns).items() if v},
-        "turns": "all",
-        "protocol": "aligned",
+    made = make_manifest(
+        input=str(data),
+        input_sha256=sha256(data),
+        output_sha256=sha256(output),
+        columns={k: v for k, v in asdict(dataset.columns).items() if v},
         **(manifest or {}),
-    }
-    Path(f"{output}.manifest.json").write_text(json.dumps(made), encoding="utf-8")
+    )
+    write_json(Path(f"{output}.manifest.json"), made.as_json())
     return output

@@ -24,7 +24,6 @@ from ifdkit.data.dataset import open_dataset
 from ifdkit.data.writing import dumps
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Reject
-from ifdkit.report.audit.save import audit_as_json
 from ifdkit.scoring.dataset import ScoredDataset, Texts
 from ifdkit.scoring.table import ScoreTable
 from tests.planted import EVALUATION, KINDS, clean_rows, plant
@@ -74,7 +73,7 @@ def subject_of(rows: Rows, statuses: Sequence[str] = (), **numbers: Any) -> Subj
         statuses=statuses or ["ok"] * len(examples),
         numbers={name: np.array(column, dtype=np.float64) for name, column in numbers.items()},
     )
-    scored = ScoredDataset(dataset=dataset, scores=table, texts=texts, rejects=[], manifest={})
+    scored = ScoredDataset(dataset=dataset, scores=table, texts=texts, rejects=[], manifest=None)
     return Subject.of(scored, {})
 
 
@@ -383,7 +382,7 @@ def test_the_audit_is_strict_json_whatever_the_texts_say() -> None:
     hostile = ["\u202e<script>alert(1)</script>", "\x1b[31m red", "|table|", "💥 ``` \n\n"]
     rows = [{"id": text, "instruction": text, "output": text * 9} for text in hostile * 5]
     found = texts_only([*rows, {"instruction": 3, "output": None}])
-    text = dumps(audit_as_json(found))
+    text = dumps(found.as_json())
     assert "NaN" not in text
     assert "Infinity" not in text
     assert found.input == "data in memory"
@@ -502,7 +501,7 @@ def test_settings_from_python() -> None:
         texts_only(some_rows(3), rules={"refusl": {"most": 0}})
     with pytest.raises(UsageError, match="must be a dictionary"):
         configured(from_mapping({"refusal": 3}))  # type: ignore[dict-item]
-    with pytest.raises(UsageError, match=r"audit\(\) has no setting 'modle'"):
+    with pytest.raises(UsageError, match=r"audit\(\) has no keyword 'modle': did you mean 'model'"):
         texts_only(some_rows(3), modle="x")
 
 
@@ -528,15 +527,16 @@ def test_the_rules_see_the_scores(tiny: dict[str, Any]) -> None:
     assert rule_of(found, "low_coherence").skipped == "no example has a defined coherence"
     assert rule_of(found, "unstable_verdict").skipped == "needs --template-check"
     assert found.manifest is not None
-    assert found.manifest["metrics"] == ["ifd"]
+    assert found.manifest.metrics == ["ifd"]
 
 
 def test_a_scores_file_serves_without_a_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.metrics import parse_metrics
     from ifdkit.scoring.run import score_to_file
-    from ifdkit.scoring.scorer import Settings, parse_metrics
+    from ifdkit.scoring.settings import Settings
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")})
@@ -635,8 +635,9 @@ def test_a_template_check_of_a_scores_file_takes_its_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.metrics import parse_metrics
     from ifdkit.scoring.run import score_to_file
-    from ifdkit.scoring.scorer import Settings, parse_metrics
+    from ifdkit.scoring.settings import Settings
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")}, template="alpaca")

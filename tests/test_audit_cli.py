@@ -131,7 +131,7 @@ def test_a_wrong_settings_file(
         (["data.json", "--template-check", "alpaca"], "leave out --no-model"),
         (["data.json", "--sample", "0"], "--sample 0: at least one row"),
         (["data.json", "-o", "data.json"], "is a file: name a folder"),
-        (["data.json", "-o", "full"], "no audit of ifdkit"),
+        (["data.json", "-o", "full"], "not an earlier audit of ifdkit"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(

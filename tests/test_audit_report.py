@@ -18,12 +18,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from ifdkit.auditing.result import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.auditing.run import check_folder
 from ifdkit.data.writing import dumps
 from ifdkit.errors import OutputError
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown
 from ifdkit.report.audit.sarif import artifact_uri, as_sarif
-from ifdkit.report.audit.save import audit_as_json, check_folder, save_audit
 from ifdkit.report.audit.wording import allowed, basis, headline, rate, settings, state, where
 from ifdkit.report.terminal.audit import print_audit
 from tests.audit_fixtures import (
@@ -525,7 +525,7 @@ def test_no_path_of_the_machine_is_in_the_log(audit: Audit) -> None:
     home = "/home/jdoe/projects"
     told = replace(audit, input=f"{home}/x.jsonl", command=f"ifdkit audit {home}/x.jsonl")
     assert "jdoe" not in dumps(as_sarif(told))
-    assert "jdoe" in dumps(audit_as_json(told)), "the test can fail"
+    assert "jdoe" in dumps(told.as_json()), "the test can fail"
 
 
 def test_messages_hold_no_placeholder_and_no_link(audit: Audit) -> None:
@@ -541,7 +541,7 @@ def test_messages_hold_no_placeholder_and_no_link(audit: Audit) -> None:
 
 def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
     folder = tmp_path / "a" / "b"
-    save_audit(audit, folder)
+    audit.save(folder)
     assert {path.name for path in folder.iterdir()} == FILES
     saved = json.loads((folder / "audit.json").read_text(), parse_constant=pytest.fail)
     assert saved == json.loads(json.dumps(asdict(audit)))
@@ -550,7 +550,7 @@ def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
     sarif = json.loads((folder / "audit.sarif").read_text(), parse_constant=pytest.fail)
     assert list(breaches(sarif)) == []
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    save_audit(audit, folder)
+    audit.save(folder)
     assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -558,27 +558,27 @@ def test_a_number_that_is_none_is_refused_and_nothing_is_left(tmp_path: Path, au
     """JSON has no NaN: where a file would hold one, none is written, not even in part."""
     rule = replace(FAILED[0], share=float("nan"))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        save_audit(replace(audit, rules=(rule,)), tmp_path)
+        replace(audit, rules=(rule,)).save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, audit: Audit) -> None:
     check_folder(tmp_path / "new")
     check_folder(tmp_path)
-    save_audit(audit, tmp_path / "ours")
+    audit.save(tmp_path / "ours")
     check_folder(tmp_path / "ours")
     (tmp_path / "alien").mkdir()
     (tmp_path / "alien" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="alien holds files that are no audit of ifdkit"):
+    with pytest.raises(OutputError, match="alien is not empty and is not an earlier audit"):
         check_folder(tmp_path / "alien")
     comparison = {"schema": "ifdkit.comparison/1"}
     (tmp_path / "alien" / "audit.json").write_text(json.dumps(comparison))
-    with pytest.raises(OutputError, match="no audit of ifdkit"):
+    with pytest.raises(OutputError, match="not an earlier audit of ifdkit"):
         check_folder(tmp_path / "alien")
     with pytest.raises(OutputError, match=r"notes.txt is a file"):
         check_folder(tmp_path / "alien" / "notes.txt")
-    with pytest.raises(OutputError, match=r"cannot make .*notes.txt"):
-        save_audit(audit, tmp_path / "alien" / "notes.txt")
+    with pytest.raises(OutputError, match=r"cannot create .*notes.txt"):
+        audit.save(tmp_path / "alien" / "notes.txt")
 
 
 def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
@@ -586,11 +586,11 @@ def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
     planted = with_text_everywhere(
         audit, lambda place: secret if place in {"quote", "detail", "found"} else "plain"
     )
-    save_audit(planted, tmp_path / "bare", text=False)
+    planted.save(tmp_path / "bare", text=False)
     for path in (tmp_path / "bare").iterdir():
         assert secret.encode() not in path.read_bytes(), path.name
     assert secret not in terminal(planted, text=False)
-    assert secret not in dumps(audit_as_json(planted, text=False))
+    assert secret not in dumps(planted.without_text().as_json())
     bare = json.loads((tmp_path / "bare" / "audit.json").read_text())
     for before, after in zip(planted.rules, bare["rules"], strict=True):
         assert after["count"] == before.count
@@ -600,7 +600,7 @@ def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
     page = (tmp_path / "bare" / "index.html").read_text()
     assert "this report holds no text of the dataset" in page
     # The sentinel does show where text is allowed: the test can fail.
-    save_audit(planted, tmp_path / "full")
+    planted.save(tmp_path / "full")
     shown = {path.name for path in (tmp_path / "full").iterdir() if secret in path.read_text()}
     assert shown == FILES
     assert secret in terminal(planted)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ifdkit.report.audit.save import save_audit
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.browsing import DESK, PHONE, Visit, grave_violations
 
@@ -17,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
-    save_audit(make_audit(), folder)
+    make_audit().save(folder)
     return folder / "index.html"
 
 
@@ -71,7 +70,7 @@ def test_it_prints_what_is_folded(report: Path, visit: Visit) -> None:
 
 def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     attack = "</script><img src=x onerror=\"document.title='owned'\"><script>1</script>\u202e"
-    save_audit(with_text_everywhere(make_audit(), lambda _: attack), tmp_path)
+    with_text_everywhere(make_audit(), lambda _: attack).save(tmp_path)
     opened = visit(tmp_path / "index.html")
     assert opened.page.title().startswith("</script><img")
     assert opened.page.locator("img").count() == 0

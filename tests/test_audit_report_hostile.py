@@ -16,7 +16,6 @@ from ifdkit.auditing.result import Audit
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import render_audit_markdown
 from ifdkit.report.audit.sarif import as_sarif
-from ifdkit.report.audit.save import save_audit
 from ifdkit.report.terminal.audit import print_audit
 from ifdkit.report.visible import one_line
 from tests.audit_fixtures import make_audit, with_text_everywhere
@@ -117,6 +116,6 @@ def test_terminal(width: int, payload: str) -> None:
 def test_every_payload_can_be_saved(tmp_path: Path) -> None:
     """Half characters too: each file is written, and its JSON is strict."""
     for text in ("\ud800 \udfff", "\0", "</script>"):
-        save_audit(hostile(text), tmp_path)
+        hostile(text).save(tmp_path)
         for name in ("audit.json", "audit.sarif"):
             json.loads((tmp_path / name).read_text(), parse_constant=pytest.fail)

@@ -95,7 +95,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--template", "x" * 300], "no template"),
         (["score", "data.json", "--model", "x" * 300], "too long for a path"),
         (["score", "data.json", "--model", "~nobody-here/x"], "neither a folder nor a name"),
-        (["show", "data.json", "7"], "none with the number or id '7'"),
+        (["show", "data.json", "7"], "none with the position or id '7'"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(
@@ -289,7 +289,7 @@ def test_show_takes_positions_before_ids_and_ids_of_any_turn(
     assert (first["turn"], shown("talk.json", "0")["turn"]) == (0, 1)
     assert shown("talk.json", first["id"])["turn"] == 0
     assert main(["show", "talk.json", "0", "--turn", "5", *small]) == 2
-    assert "assistant turns 0…1" in capsys.readouterr().err
+    assert "assistant turns 0 to 1" in capsys.readouterr().err
 
 
 def test_models_lists_the_embedded_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,13 +123,13 @@ def test_the_gate(
         (["old.json", "new.json", "--fail-if", "idf.median_change < 0"], "'idf' in"),
         (["old.json", "new.json", "--fail-if", "coherence.n < 0"], "no compared metric"),
         (["old.json", "new.json", "--pair-by", "luck"], "'luck' is not one of"),
-        (["old.json", "new.json", "--min-tokens", "1"], "--min-tokens 1: at least two"),
-        (["old.json", "new.json", "--seed", "-4"], "--seed -4: not negative"),
+        (["old.json", "new.json", "--min-tokens", "1"], "--min-tokens 1: must be at least two"),
+        (["old.json", "new.json", "--seed", "-4"], "--seed -4: must not be negative"),
         (["old.json", "new.json", "-o", "old.json"], "is a file: name a folder"),
-        (["old.json", "new.json", "-o", "."], "holds files that are no report of ifdkit"),
-        (["old.json", "new.json", "-o", "old.json/x"], "old.json is no folder"),
-        (["old.json", "broken.jsonl"], "broken.jsonl is no scores file that can be read"),
-        (["old.json", "alien.jsonl"], "alien.jsonl) has no manifest that fits it"),
+        (["old.json", "new.json", "-o", "."], "is not an earlier comparison of ifdkit"),
+        (["old.json", "new.json", "-o", "old.json/x"], "old.json is not a writable folder"),
+        (["old.json", "broken.jsonl"], "broken.jsonl is not a readable scores file"),
+        (["old.json", "alien.jsonl"], "alien.jsonl) has no manifest that matches it"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(
@@ -155,11 +155,11 @@ def test_unlike_scores_name_the_difference(
     assert main(["score", "new.json", *small, "-q", "--window", "9"]) == 0
     sides = ["old.scores.jsonl", "new.scores.jsonl"]
     assert main(["compare", *sides, "-q"]) == 2
-    assert "window 8 against 9" in capsys.readouterr().err
+    assert "window 8 and 9" in capsys.readouterr().err
     assert main(["compare", *sides, "-q", "--force", "--store", small[-1]]) == 0
-    assert "window 8 against 9" in " ".join(capsys.readouterr().out.split())
+    assert "window 8 and 9" in " ".join(capsys.readouterr().out.split())
     marked = json.loads(Path("reports/old-vs-new/summary.json").read_text())["warnings"]
-    assert any("window 8 against 9" in one for one in marked)
+    assert any("window 8 and 9" in one for one in marked)
 
 
 @pytest.mark.long

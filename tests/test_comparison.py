@@ -19,14 +19,13 @@ import ifdkit
 from ifdkit.comparison.exploring import MOST_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.result import LengthControl, Summary
-from ifdkit.comparison.run import TABLE
+from ifdkit.comparison.result import Comparison, LengthControl, Summary
 from ifdkit.errors import InputError, UsageError
-from ifdkit.records import TOKEN_FIELDS
-from ifdkit.report.comparison.save import ComparisonResult
 from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.metrics import groups, table_metrics
+from ifdkit.scoring.rows import TOKEN_FIELDS
 from ifdkit.scoring.run import score_to_file
-from ifdkit.scoring.scorer import METRICS, Settings
+from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.table import is_scores_file, read_scores
 from ifdkit.stats.paired import compare_metric, with_holm
 
@@ -75,12 +74,12 @@ def forbid_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(data: Path, output: Path, settings: dict[str, Any], **more: Any) -> Path:
-    chosen = {"metrics": METRICS} | settings | more
+    chosen = {"metrics": groups()} | settings | more
     score_to_file(data, output, Settings(**chosen), Selection())
     return output
 
 
-def told(result: ComparisonResult, *, names: bool = False) -> dict[str, Any]:
+def told(result: Comparison, *, names: bool = False) -> dict[str, Any]:
     """The summary without what must differ between two runs."""
     apart = {"created", "before", "after", "command"} | ({"name_before", "name_after"} - {names})
     return {k: v for k, v in asdict(result.summary).items() if k not in apart}
@@ -96,7 +95,7 @@ def test_a_file_against_itself_has_not_changed(settings: dict[str, Any]) -> None
         change = metric.change
         assert (change.mean, change.median, change.p, change.p_holm) == (0, 0, 1, 1), name
         assert (change.share_up, metric.distance.ks) == (0.5, 0), name
-    assert tuple(summary.metrics) == TABLE
+    assert tuple(summary.metrics) == tuple(table_metrics())
     assert summary.length_control["ifd"].raw_change == 0
     assert {finding.kind for finding in summary.findings} <= {"copied_across"}
     assert summary.reference == PUBLISHED
@@ -161,12 +160,15 @@ def test_a_side_that_is_scored_decides_the_settings_of_the_other(
     before = score(old, tmp_path / "old.jsonl", settings, metrics=("ifd",), window=6)
     kept = {k: v for k, v in settings.items() if k == "store"}
     result = ifdkit.compare(before, new, **kept)
-    assert result.summary.after["window"] == result.summary.before["window"] == 6
-    assert result.summary.after["weights_hash"] == result.summary.before["weights_hash"]
+    old_side, new_side = result.summary.before, result.summary.after
+    assert old_side is not None
+    assert new_side is not None
+    assert new_side.window == old_side.window == 6
+    assert new_side.weights_hash == old_side.weights_hash
     assert "coherence" not in result.summary.metrics
-    with pytest.raises(InputError, match="do not compare: window 6 against 12"):
+    with pytest.raises(InputError, match="not comparable: window 6 and 12"):
         ifdkit.compare(before, new, **kept, window=12)
-    with pytest.raises(InputError, match="before was scored with window 6, not 12 as asked for"):
+    with pytest.raises(InputError, match="before was scored with window 6, not 12"):
         ifdkit.compare(before, before, **kept, window=12)
 
 
@@ -176,14 +178,14 @@ def test_unlike_sides_are_refused_with_both_values_unless_forced(
     data = write("data.json", some_rows())
     before = score(data, tmp_path / "a.jsonl", settings)
     after = score(data, tmp_path / "b.jsonl", settings, window=4, protocol="superfiltering")
-    expected = "protocol aligned against superfiltering; window 8 against 4"
+    expected = "protocol aligned and superfiltering; window 8 and 4"
     with pytest.raises(InputError, match=expected):
         ifdkit.compare(before, after, store=settings["store"])
     forced = ifdkit.compare(before, after, store=settings["store"], force=True)
     marks = [one for one in forced.summary.warnings if "--force" in one]
-    assert any("window 8 against 4" in one for one in marks)
+    assert any("window 8 and 4" in one for one in marks)
     Path(f"{before}.manifest.json").unlink()
-    with pytest.raises(InputError, match="has no manifest that fits it"):
+    with pytest.raises(InputError, match="has no manifest that matches it"):
         ifdkit.compare(before, after)
     assert ifdkit.compare(before, after, force=True).summary.metrics["ifd"].before.n == 24
 
@@ -281,16 +283,16 @@ def test_tokens_of_explored_pairs_are_those_of_the_inspection(settings: dict[str
         ({"pair_by": "name"}, "--pair-by name: choose id, row, instruction"),
         ({"min_tokens": 1}, "--min-tokens 1"),
         ({"seed": -1}, "--seed -1"),
-        ({"colour": "red"}, "no setting 'colour'"),
+        ({"colour": "red"}, "no keyword 'colour'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ifdkit.compare(some_rows(2), some_rows(2), **options)
 
 
 def test_sides_without_a_common_row_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="no row of data in memory stands against one"):
+    with pytest.raises(InputError, match="no row of data in memory has the same"):
         ifdkit.compare(some_rows(3), some_rows(4, seed=9), **settings)
 
 
@@ -300,7 +302,7 @@ def test_a_scores_file_is_told_from_a_dataset(write: Make) -> None:
     assert not is_scores_file(write("data.jsonl", json.dumps({"instruction": "a", "output": "b"})))
     assert not is_scores_file(write("data.csv", "instruction,output\na,b\n"))
     assert not is_scores_file(write("broken.jsonl", b"\xff{"))
-    with pytest.raises(InputError, match=r"scores\.jsonl is no scores file that can be read"):
+    with pytest.raises(InputError, match=r"scores\.jsonl is not a readable scores file"):
         read_scores(write("scores.jsonl", json.dumps(row)))
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ifdkit.engine.huggingface import HuggingFaceBackend
-from ifdkit.records import Example, ScoreRow
+from ifdkit.records import Example
 from ifdkit.report.terminal.scores import _drift_line
 from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.precision import DriftSample
-from ifdkit.scoring.run import Summary, score_to_file
-from ifdkit.scoring.scorer import Settings
+from ifdkit.scoring.precision import PrecisionSample
+from ifdkit.scoring.rows import ScoreRow
+from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.settings import Settings
 
 Make = Callable[..., Path]
 
@@ -38,7 +38,7 @@ def data(write: Make) -> Path:
     return write("data.json", [{"instruction": text(6), "output": text(9 + i)} for i in range(20)])
 
 
-def run(data: Path, settings: Settings) -> Summary:
+def run(data: Path, settings: Settings) -> ScoreSummary:
     return score_to_file(data, data.with_suffix(".jsonl"), settings, Selection())
 
 
@@ -106,11 +106,9 @@ def test_a_copy_that_does_not_fit_is_said(
 
 
 def example(number: int) -> tuple[Example, ScoreRow]:
-    counts: dict[str, Any] = dict.fromkeys(
-        ("instruction_tokens", "response_tokens", "instruction_words", "response_words"), 1
+    row = ScoreRow(
+        id=str(number), row=number, turn=0, status="ok", reason=None, numbers={"ifd": 0.5}
     )
-    row = ScoreRow(id=str(number), row=number, turn=0, status="ok", reason=None,
-                   truncated_tokens=0, ifd=0.5, **counts)  # fmt: skip
     return Example(str(number), number, 0, (), "r"), row
 
 
@@ -118,7 +116,7 @@ def test_every_example_has_the_same_chance() -> None:
     """1,000 samples of 12 from 60: each is drawn 200 times, give or take four standard errors."""
     drawn = np.zeros(60)
     for seed in range(1000):
-        sample = DriftSample(12, seed)
+        sample = PrecisionSample(12, seed)
         for number in range(60):
             sample.add(*example(number))
         chosen = sample.choose()
@@ -130,7 +128,7 @@ def test_every_example_has_the_same_chance() -> None:
 
 @pytest.mark.parametrize(("seen", "kept"), [(5, 5), (100, 12), (1000, 20), (9000, 64)])
 def test_two_percent_within_bounds(seen: int, kept: int) -> None:
-    sample = DriftSample(None)
+    sample = PrecisionSample(None)
     for number in range(seen):
         sample.add(*example(number))
     assert len(sample.choose()) == kept

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ifdkit.records import ScoreRow
 from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.scorer import METRICS, Scorer, Settings
+from ifdkit.scoring.metrics import groups
+from ifdkit.scoring.rows import ScoreRow
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 
 pytestmark = pytest.mark.real_model
 
@@ -49,7 +51,7 @@ def golden(path: Path, protocol: str) -> list[dict[str, float]]:
 
 def ours(data: Path, protocol: str) -> list[ScoreRow]:
     # The four numbers of the reflection script include r-IFD's; the others make two or three.
-    metrics = METRICS[:3] if protocol == "reflection" else METRICS[:2]
+    metrics = groups()[:3] if protocol == "reflection" else groups()[:2]
     settings = Settings(protocol=protocol, metrics=metrics, dtype="float32")
     examples = [example for found in Selection().open(data) for example in found]  # type: ignore[union-attr]
     with Scorer(settings) as scorer:
@@ -145,6 +147,6 @@ def test_bfloat16_drifts_little_on_real_rows(shared_file: Callable[..., Path]) -
     ifds = []
     for dtype in ("float32", "bfloat16"):
         with Scorer(Settings(metrics=("ifd",), dtype=dtype, store="off")) as scorer:
-            ifds.append([row.ifd for row in scorer.score(examples)])
+            ifds.append([row["ifd"] for row in scorer.score(examples)])
     differences = sorted(abs((a or 0) - (b or 0)) for a, b in zip(*ifds, strict=True))
     assert 0 < differences[len(differences) // 2] < 0.05

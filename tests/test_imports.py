@@ -133,6 +133,6 @@ def test_the_public_face_is_exact() -> None:
     assert sorted(ifdkit.__all__) == ifdkit.__all__
     for name in ifdkit.__all__:
         assert getattr(ifdkit, name) is not None
-    assert set(ifdkit._HOMES) == set(ifdkit.__all__) - {"__version__"}
+    assert set(ifdkit._MODULES) == set(ifdkit.__all__) - {"__version__"}
     with pytest.raises(AttributeError, match="has no attribute 'scores'"):
         _ = ifdkit.scores

@@ -29,7 +29,7 @@ from ifdkit.comparison.length_control.verdict import Estimate, Lengths, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL
-from ifdkit.scoring.metrics import first_tokens, mean_nll, perplexity_ratio
+from ifdkit.scoring.arithmetic import first_tokens, mean_nll, perplexity_ratio
 from ifdkit.stats.columns import Column, median_ci95
 
 pytestmark = pytest.mark.long

@@ -15,7 +15,8 @@ from ifdkit.cli import main as cli
 from ifdkit.cli.config import load_config
 from ifdkit.prompting.protocols import PROTOCOLS
 from ifdkit.prompting.templates import BUILT_IN
-from ifdkit.records import FIELDS, Status
+from ifdkit.records import Status
+from ifdkit.scoring.rows import score_columns
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,5 +94,5 @@ def test_the_fields_are_those_of_the_contract(shared_file: Callable[..., Path]) 
     table = contract.split("## A row of scores")[1].split("## A comparison")[0]
     named = set(re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))))
     # `ppl_…` stands for four fields.
-    perplexities = {name for name in FIELDS if name.startswith("ppl_")}
-    assert named | perplexities == set(FIELDS) - {"ppl_"}
+    perplexities = {name for name in score_columns(token_nll=True) if name.startswith("ppl_")}
+    assert named | perplexities == set(score_columns(token_nll=True)) - {"ppl_"}

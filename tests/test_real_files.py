@@ -11,7 +11,7 @@ import pytest
 from ifdkit.records import Status
 from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.run import score_to_file
-from ifdkit.scoring.scorer import Settings
+from ifdkit.scoring.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ import pytest
 import ifdkit
 from ifdkit.data.dataset import open_dataset
 from ifdkit.errors import OracleError, UsageError
-from ifdkit.records import METRIC_FIELDS
 from ifdkit.reflection.choosing import Marks, choose
 from ifdkit.reflection.options import Options
 from ifdkit.reflection.run import Recycled, estimate_run
+from ifdkit.scoring.metrics import METRICS
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
 pytestmark = pytest.mark.long
@@ -329,7 +329,7 @@ def test_the_students_choice_is_that_of_scores_made_apart(
         texts = [{"id": row["id"], "instruction": row["instruction"], "output": row["response"]}
                  for row in data]  # fmt: skip
         frame = ifdkit.score(texts, metrics="ifd,rifd", model=str(tiny_model), store="off")
-        assert set(METRIC_FIELDS) <= set(frame.columns)
+        assert set(METRICS) <= set(frame.columns)
         scored[name] = {int(str(row.id)): row for row in frame.itertuples()}
     new = json.loads(Path(done.output).read_text())
     seen = set()

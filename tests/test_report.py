@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ifdkit.comparison.result import ExploredPair, LengthControl, Summary
+from ifdkit.comparison.result import Comparison, ExploredPair, LengthControl, Summary
 from ifdkit.errors import OutputError
 from ifdkit.findings.finding import Finding
 from ifdkit.report.comparison import figures
@@ -23,7 +23,6 @@ from ifdkit.report.comparison.explorer import MOST_BYTES, explorer_data
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import render_latex
 from ifdkit.report.comparison.markdown import MOST_CHARACTERS, render_markdown
-from ifdkit.report.comparison.save import ComparisonResult
 from ifdkit.report.comparison.scales import axis_of
 from ifdkit.report.comparison.wording import (
     PAPER_FIELDS,
@@ -324,7 +323,7 @@ def test_the_size_does_not_grow_with_the_rows(summary: Summary, rows: pd.DataFra
 def test_saving_writes_every_form(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
 ) -> None:
-    result = ComparisonResult(summary, rows, explored)
+    result = Comparison(summary, rows, explored)
     folder = result.save(tmp_path / "a" / "b")
     assert {path.name for path in folder.iterdir()} == FILES
     assert pd.read_parquet(folder / "rows.parquet").equals(rows)
@@ -342,15 +341,15 @@ def test_a_folder_that_cannot_be_made_is_named(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame
 ) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match=r"cannot make .*taken"):
-        ComparisonResult(summary, rows).save(tmp_path / "taken")
+    with pytest.raises(OutputError, match=r"cannot create .*taken"):
+        Comparison(summary, rows).save(tmp_path / "taken")
 
 
 def test_an_id_that_is_no_text_is_spelt_out(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame
 ) -> None:
     odd = rows.assign(id=pd.Series(["\udc80", *rows["id"][1:]], dtype=object))
-    folder = ComparisonResult(summary, odd).save(tmp_path)
+    folder = Comparison(summary, odd).save(tmp_path)
     assert pd.read_parquet(folder / "rows.parquet")["id"][0] == "\\udc80"
 
 
@@ -364,7 +363,7 @@ def test_no_text_means_no_text(
         return secret if place.endswith(places) else "plain"
 
     planted = with_text_everywhere(summary, explored, text)
-    result = ComparisonResult(planted[0], rows, planted[1])
+    result = Comparison(planted[0], rows, planted[1])
     bare = result.save(tmp_path / "bare", text=False)
     for path in bare.iterdir():
         assert secret.encode() not in path.read_bytes(), path.name
@@ -383,7 +382,7 @@ def test_texts_of_one_side_alone_stay_out(
 ) -> None:
     """The page says that it holds no text, whoever asked for that."""
     text = explored[0].before.instruction
-    result = ComparisonResult(summary, rows, explored, has_text=False)
+    result = Comparison(summary, rows, explored, has_text=False)
     page = (result.save(tmp_path / "one-sided") / "index.html").read_text()
     assert "this report holds no text of the datasets" in page
     assert {pair["before"]["instruction"] for pair in data_of(page)["pairs"]} == {""}

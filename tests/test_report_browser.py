@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ifdkit.report.comparison.save import ComparisonResult
+from ifdkit.comparison.result import Comparison
 from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
@@ -33,7 +33,7 @@ def count_of(opened: Opened) -> str:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = rows_frame(400)
-    result = ComparisonResult(make_summary(rows), rows, make_explored(rows, N_EXPLORED))
+    result = Comparison(make_summary(rows), rows, make_explored(rows, N_EXPLORED))
     return result.save(tmp_path_factory.mktemp("report")) / "index.html"
 
 
@@ -221,7 +221,7 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     summary, pairs = with_text_everywhere(
         make_summary(rows), make_explored(rows, 3), lambda _: attack
     )
-    opened = visit(ComparisonResult(summary, rows, pairs).save(tmp_path) / "index.html")
+    opened = visit(Comparison(summary, rows, pairs).save(tmp_path) / "index.html")
     opened.page.locator(".opener").first.click()
     assert opened.page.title().startswith("</script><img")
     assert opened.page.locator("img").count() == 0
@@ -231,7 +231,7 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
 
 def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Visit) -> None:
     rows = rows_frame(60)
-    result = ComparisonResult(make_summary(rows), rows, make_explored(rows, 5))
+    result = Comparison(make_summary(rows), rows, make_explored(rows, 5))
     opened = visit(result.save(tmp_path, text=False) / "index.html")
     assert "Instruction" not in opened.texts("#heads button")
     opened.page.locator(".opener").first.click()

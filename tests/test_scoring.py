@@ -25,12 +25,13 @@ import pytest
 
 import ifdkit
 from ifdkit.errors import InputError, OutputError, StoreError, UsageError
-from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
 from ifdkit.scoring import run as scoring
-from ifdkit.scoring import scorer as scorer_module
 from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.run import Summary, score_to_file
-from ifdkit.scoring.scorer import Scorer, Settings
+from ifdkit.scoring.metrics import METRICS, groups
+from ifdkit.scoring.rows import score_columns
+from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
 from tests import tiny
 from tests.oracles import Oracle
@@ -49,6 +50,8 @@ ROWS: list[dict[str, Any]] = [
     {"instruction": "Translate 你好", "input": "", "output": "Hello — 🎉 done"},
 ]
 
+FLOATS = tuple(name for name, metric in METRICS.items() if not metric.is_integer)
+
 
 @pytest.fixture
 def settings(tiny_model: Path, tiny_embedder: Path, tmp_path: Path) -> Settings:
@@ -57,12 +60,12 @@ def settings(tiny_model: Path, tiny_embedder: Path, tmp_path: Path) -> Settings:
         embedder=str(tiny_embedder),
         dtype="float32",
         store=str(tmp_path / "store.sqlite"),
-        metrics=scorer_module.METRICS,
+        metrics=groups(),
         window=4,
     )
 
 
-def run(data: Path, output: Path, settings: Settings, **selection: Any) -> Summary:
+def run(data: Path, output: Path, settings: Settings, **selection: Any) -> ScoreSummary:
     return score_to_file(data, output, settings, Selection(**selection))
 
 
@@ -89,8 +92,8 @@ def test_every_row_is_scored_or_rejected_and_every_field_is_there(
     assert sum(manifest["status_counts"].values()) == manifest["examples"] == len(rows)
     assert asdict(summary.manifest) == manifest
     for row in rows:
-        assert tuple(row) == tuple(name for name in FIELDS if name not in TOKEN_FIELDS)
-        undefined = [name for name in METRIC_FIELDS if row[name] is None]
+        assert tuple(row) == score_columns()
+        undefined = [name for name in FLOATS if row[name] is None]
         assert row["reason"] if row["status"] != "ok" else not row["reason"]
         assert set(undefined) <= {"ifd_window"} or row["status"] != "ok", undefined
 
@@ -121,13 +124,13 @@ def test_batches_blocks_and_order_change_nothing(
         row["id"]: row for row in ifdkit.score(data, **asdict(settings)).to_dict("records")
     }
     changed = asdict(settings) | {"store": "off"}
-    monkeypatch.setattr(scoring, "EXAMPLES_A_BLOCK", 2)
+    monkeypatch.setattr(scoring, "EXAMPLES_PER_BLOCK", 2)
     monkeypatch.setattr("ifdkit.engine.huggingface._TOKENS_A_BATCH", {"cpu": 40})
     order = np.random.default_rng(0).permutation(len(data))
     frame = ifdkit.score([data[i] for i in order], **changed)
     assert set(frame["id"]) == set(reference)
     for row in frame.to_dict("records"):
-        for name in METRIC_FIELDS:
+        for name in FLOATS:
             a, b = row[name], reference[row["id"]][name]
             assert a == pytest.approx(b, rel=1e-5, nan_ok=True), name
 
@@ -144,9 +147,9 @@ def test_every_output_format_holds_the_same(
         ".csv": lambda: pd.read_csv(output, keep_default_na=True),
         ".parquet": lambda: pd.read_parquet(output),
     }[ending]()
-    assert tuple(frame.columns) == FIELDS
+    assert tuple(frame.columns) == score_columns(token_nll=True)
     direct = ifdkit.score(tmp_path / "data.json", **asdict(chosen))
-    for name in METRIC_FIELDS:
+    for name in FLOATS:
         np.testing.assert_array_equal(frame[name].astype(float), direct[name], err_msg=name)
     tokens = frame["token_nll_response_direct"][0]
     tokens = json.loads(tokens) if isinstance(tokens, str) else list(tokens)
@@ -357,7 +360,7 @@ def test_an_interrupted_run_leaves_no_half_written_file(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scorer, "_coherences", interrupt)
+    monkeypatch.setattr(Scorer, "coherences", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(data, output, settings)
     assert output.read_bytes() == before
@@ -414,7 +417,7 @@ def test_score_in_python_takes_dicts_and_frames(tiny_model: Path) -> None:
     assert math.isfinite(frame["ifd"][0])
     assert frame.attrs["manifest"]["rows_in"] == 1
     pd.testing.assert_frame_equal(frame, ifdkit.score(pd.DataFrame(rows), **options))
-    with pytest.raises(UsageError, match="no setting 'modell'"):
+    with pytest.raises(UsageError, match="no keyword 'modell'"):
         ifdkit.score(rows, modell="gpt2")
 
 
@@ -528,8 +531,8 @@ def test_an_instruction_rides_along_with_its_response(
     data = write("data.json", [{"instruction": "Write a poem", "output": "The sea is wide."}])
     settings = replace(settings, metrics=("ppl", "ifd"))
     with Scorer(replace(settings, store="off")) as scorer:
-        requests = scorer.requests(list(chain.from_iterable(Selection().open(data))))  # type: ignore[arg-type]
-        lengths = sorted(request.stop for request in requests)
+        passes = scorer.align(list(chain.from_iterable(Selection().open(data))))  # type: ignore[arg-type]
+        lengths = sorted(one.request.stop for each in passes for _, one in each.present())
     made = run(data, tmp_path / "out.jsonl", settings).manifest
     assert made.requests_scored == 3
     assert made.tokens_scored == sum(lengths) - lengths[0]

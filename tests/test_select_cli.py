@@ -105,7 +105,7 @@ def test_names_from_the_data_cannot_steer_the_terminal(
     [
         ([], "say what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
         (["--by", "ifd", "--method", "random", "--top", "5"], "say one of both"),
-        (["--by", "idf", "--top", "5"], "--by idf: no such field; there is instruction_tokens"),
+        (["--by", "idf", "--top", "5"], "--by idf: no such metric; choose from instruction_tokens"),
         (["--method", "luck", "--top", "5"], "no method 'luck': choose cherry"),
         (["--by", "ifd"], "say how many rows: --top 5% or --top 2000, or which: --min X, --max X"),
         (["--method", "random"], "say how many rows: --top 5% or --top 2000"),

@@ -8,7 +8,7 @@ from os import PathLike
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Reject
-from ifdkit.scoring.scorer import Progress
+from ifdkit.scoring.progress import Progress
 
 _WITHOUT_RESPONSE = ("instruction", "prompt", "question", "query")
 """Columns that are enough: an evaluation set need not hold answers, nor answers that are text."""

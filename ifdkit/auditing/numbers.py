@@ -15,7 +15,7 @@ from ifdkit.auditing.rules import Rule
 from ifdkit.findings.secrets import masked
 from ifdkit.findings.texts import quote
 from ifdkit.records import Status
-from ifdkit.scoring.metrics import perplexity
+from ifdkit.scoring.arithmetic import perplexity
 
 FEWEST_TOKENS = 16
 """In shorter responses the perplexity is that of a few words: names and numbers look strange."""

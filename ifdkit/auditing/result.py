@@ -6,9 +6,13 @@ it stands here (schema "ifdkit.audit/1"), so renaming a field is breaking a user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
+
+from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.writing import json_file
+from ifdkit.scoring.manifest import Manifest
 
 AUDIT_SCHEMA = "ifdkit.audit/1"
 
@@ -133,10 +137,12 @@ class Audit:
     template_check: TemplateCheck | None
     against: tuple[str, ...]
     """Files whose rows must not be in the dataset."""
-    manifest: Mapping[str, Any] | None
+    manifest: Manifest | None
     """Of the scores; None where no model was asked."""
     elapsed_s: float
     schema: str = AUDIT_SCHEMA
+    has_text: bool = True
+    """Whether its quotes show the dataset: False after `without_text`."""
 
     @property
     def errors(self) -> tuple[RuleResult, ...]:
@@ -147,3 +153,37 @@ class Audit:
     def warnings(self) -> tuple[RuleResult, ...]:
         """Rules that ask for a look."""
         return tuple(rule for rule in self.rules if rule.warns)
+
+    def without_text(self) -> Audit:
+        """The same without any text of the dataset: numbers, ids and verdicts only."""
+        return replace(self, rules=tuple(map(_without_quotes, self.rules)), has_text=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `audit.json`."""
+        return asdict(self)
+
+    def save(self, folder: str | Path, *, text: bool = True) -> Path:
+        """Write the report into `folder`, and return the folder.
+
+        The files are index.html, audit.json, report.md and audit.sarif.  With `text=False` none of
+        them has any text of the dataset.  Raises OutputError.
+        """
+        return save_report(self if text else self.without_text(), folder, REPORT_FILES)
+
+
+REPORT_FILES = ("index.html", "audit.json", "report.md", "audit.sarif")
+TEXT_WITHHELD = "(text withheld by --no-text)"
+
+
+def _without_quotes(rule: RuleResult) -> RuleResult:
+    found, details = rule.found, rule.details
+    if rule.quotes_text:
+        found = TEXT_WITHHELD
+        details = tuple(replace(one, text=TEXT_WITHHELD) for one in details)
+    places = tuple(replace(place, quote="") for place in rule.places)
+    return replace(rule, found=found, details=details, places=places, quotes_text=False)
+
+
+@renders(Audit, "audit.json")
+def _audit_json(audit: Audit) -> bytes:
+    return json_file(audit.as_json())

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
@@ -35,18 +36,21 @@ from ifdkit.auditing.templates import (
 from ifdkit.auditing.texts import TEXT_CHECKS
 from ifdkit.auditing.thresholds import configured, from_mapping
 from ifdkit.data.dataset import Turns
+from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
-    GivenScores,
     ScoredDataset,
-    given_scores,
+    ScoresFile,
+    check_flags,
+    open_scores,
     score_dataset,
-    scored_before,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.scorer import Progress, Scorer, Settings, parse_metrics
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
@@ -97,11 +101,6 @@ def audit(
     `{"refusal": {"severity": "error", "most": 0.02}}`; with `scores=False` no model is asked.
     `settings` are those of :class:`ifdkit.Settings`.  Raises IfdkitError.
     """
-    unknown = settings.keys() - {f.name for f in fields(Settings)}
-    if unknown:
-        raise UsageError(f"audit() has no setting {sorted(unknown)[0]!r}")
-    if isinstance(settings.get("metrics"), str):
-        settings["metrics"] = parse_metrics(settings["metrics"])
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
     options = Options(
         rules=configured(from_mapping(rules or {})),
@@ -110,20 +109,25 @@ def audit(
         scores=scores,
     )
     selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
-    return audit_dataset(data, Settings(**settings), selection, options, progress)
+    return audit_dataset(data, given_settings("audit", settings), selection, options, progress)
 
 
 def audit_dataset(
     data: Data,
-    settings: Settings,
+    asked: Mapping[str, Any],
     selection: Selection,
     options: Options,
     progress: Progress | None = None,
 ) -> Audit:
-    """The verdict on a dataset. Raises IfdkitError; what was scored stays in the store."""
+    """The verdict on a dataset. Raises IfdkitError; what was scored stays in the store.
+
+    `asked` are the settings that were asked for, of :class:`ifdkit.Settings`.
+    """
     begin = time.perf_counter()
-    progress = progress or Progress()
-    given = given_scores(data)
+    progress, settings = progress or Progress(), Settings(**asked)
+    given = open_scores(data)
+    if given is not None:
+        check_flags(given, asked, turns="last")
     other = None
     if options.template_check is not None:
         made = given.manifest if given else None
@@ -151,14 +155,22 @@ def audit_dataset(
         rules=with_lines(results, scored.dataset),
         template_check=two.check if two else None,
         against=tuple(against),
-        manifest=scored.manifest or None,
+        manifest=scored.manifest,
         elapsed_s=round(time.perf_counter() - begin, 3),
     )
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder with anything but an earlier audit.
+
+    Raises OutputError.
+    """
+    check_report_folder(folder, "earlier audit", file="audit.json", schema="ifdkit.audit/")
+
+
 def _scored(
     data: Data,
-    given: GivenScores | None,
+    given: ScoresFile | None,
     settings: Settings,
     selection: Selection,
     options: Options,
@@ -166,22 +178,23 @@ def _scored(
 ) -> ScoredDataset:
     """The dataset with its scores; given ones are taken as they are, and cost no model."""
     if given is not None:
-        return scored_before(given, selection, progress)
+        progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
+        return given.join(selection.narrow(given.open_dataset()))
     dataset = selection.open(data)
-    progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
+    progress.note(describe(dataset))
     if not options.scores:
         return without_scores(dataset)
     with Scorer(settings, progress) as scorer:
         return score_dataset(dataset, selection, scorer, progress)
 
 
-def _sample(scored: ScoredDataset, given: GivenScores | None, selection: Selection) -> int | None:
+def _sample(scored: ScoredDataset, given: ScoresFile | None, selection: Selection) -> int | None:
     """Rows that were drawn at random, now or when they were scored; None where all are there."""
     n_rows = pool = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
-        then = given.manifest
-        pool = int(then["rows_in"])
-        if then.get("sample") and pool < min(then.get("limit") or n_rows, n_rows):
+        made = given.manifest
+        pool = made.rows_in
+        if made.sample and pool < min(made.limit or n_rows, n_rows):
             return scored.dataset.n_rows
     pool = min(selection.limit or pool, pool)
     return selection.sample if selection.sample and selection.sample < pool else None

@@ -6,9 +6,7 @@ put many on the other side of 1, what is selected by IFD is selected by the temp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,10 @@ from ifdkit.prompting.templates import CHAT, load_template
 from ifdkit.scoring.comparability import settings_of
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
 from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.scorer import Progress, Scorer, Settings
+from ifdkit.scoring.manifest import Manifest
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 from ifdkit.stats.columns import FEWEST_PAIRS, spearman
 
 MOST_ROWS = 200
@@ -45,9 +46,7 @@ class TwoTemplates:
     """Whether rows were drawn, rather than all taken."""
 
 
-def other_settings(
-    settings: Settings, other: str, manifest: Mapping[str, Any] | None = None
-) -> Settings:
+def other_settings(settings: Settings, other: str, manifest: Manifest | None = None) -> Settings:
     """How to score under the other template; `manifest` is that of a scores file.
 
     Raises UsageError, before any work is done, where the protocol does not admit the template, it
@@ -56,7 +55,7 @@ def other_settings(
     if manifest is not None:
         kept = {name: getattr(settings, name) for name in _OF_THE_MACHINE}
         settings = Settings(**{**settings_of(manifest), **kept, "template": None})
-        used = str(manifest["template"])
+        used = manifest.template
     else:
         used = choose_template(PROTOCOLS[settings.protocol], settings.template)
     if other == used:
@@ -88,13 +87,15 @@ def check_templates(
         f" {settings.template}"
     )
     with Scorer(settings, progress) as scorer:
-        if scorer.weights_hash != scored.manifest["weights_hash"]:
+        made = scored.manifest
+        assert made is not None, "there are scores"
+        if scorer.weights_hash != made.weights_hash:
             raise UsageError(
-                f"--template-check: the scores were made by {scored.manifest['model']}, which has"
-                f" other weights here; score the dataset itself"
+                f"--template-check: the scores were made with {made.model}, whose weights differ"
+                " here; score the dataset itself"
             )
         again = score_dataset(dataset, Selection(), scorer, progress)
-        names = str(scored.manifest["template"]), scorer.template.name
+        names = made.template, scorer.template.name
     return _compared(scored, again, names)
 
 

@@ -23,7 +23,8 @@ from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Selection
-    from ifdkit.scoring.scorer import Progress, Settings
+    from ifdkit.scoring.progress import Progress
+    from ifdkit.scoring.settings import Settings
 
 EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 _TABLES = "ifdkit.tables"
@@ -122,7 +123,8 @@ def compare_command(
       ifdkit compare before.json after.json --fail-if 'ifd.median_change < 0'
     """
     from ifdkit.comparison.gate import parse_condition
-    from ifdkit.report.comparison.save import check_folder, compare, default_folder
+    from ifdkit.comparison.run import check_folder, compare, default_folder
+    from ifdkit.report.terminal.comparison import print_comparison
 
     _explain(context, flags)
     conditions = [parse_condition(text) for text in flags["fail_if"]]
@@ -142,15 +144,13 @@ def compare_command(
             **own,
             **_given(flags),
         )
-    has_text = not flags["no_text"]
-    result.save(folder, text=has_text)
+    result = result.without_text() if flags["no_text"] else result
+    result.save(folder)
     with _reader_may_leave():
         if flags["as_json"]:
-            _echo_json(result.as_json(text=has_text))
+            _echo_json(result.as_json())
         else:
-            from ifdkit.report.terminal.comparison import print_comparison
-
-            print_comparison(result.summary if has_text else result.without_text(), folder)
+            print_comparison(result.summary, folder)
     failures = [why for why in (one.check(result.summary) for one in conditions) if why]
     for why in failures:
         click.echo(f"ifdkit: gate failed: {why}", err=True)
@@ -176,8 +176,6 @@ def show_command(
     Example:
       ifdkit show data.json 12
     """
-    from dataclasses import asdict
-
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
@@ -187,7 +185,7 @@ def show_command(
         with Scorer(_settings(flags), progress) as scorer:
             inspection = inspect(example, scorer)
     if flags["as_json"]:
-        _echo_json(asdict(inspection))
+        _echo_json(inspection.as_json())
     else:
         from ifdkit.report.terminal.scores import print_inspection
 
@@ -303,25 +301,23 @@ def audit_command(context: click.Context, /, data: str, output: Path | None, **f
     Example:
       ifdkit audit data.json --against eval.json -o reports/audit
     """
-    from ifdkit.auditing.run import audit_dataset
-    from ifdkit.report.audit.save import audit_as_json, check_folder, save_audit
+    from ifdkit.auditing.run import audit_dataset, check_folder
+    from ifdkit.report.terminal.audit import print_audit
 
     _explain(context, flags)
     options = asked_of_audit(flags, context.meta[_TABLES]["audit"], context.obj)
     if output is not None:
         check_folder(output)
     with _progress(flags) as progress:
-        found = audit_dataset(data, _settings(flags), _selection(flags), options, progress)
-    has_text = not flags["no_text"]
+        found = audit_dataset(data, _given(flags), _selection(flags), options, progress)
+    found = found.without_text() if flags["no_text"] else found
     if output is not None:
-        save_audit(found, output, text=has_text)
+        found.save(output)
     with _reader_may_leave():
         if flags["as_json"]:
-            _echo_json(audit_as_json(found, text=has_text))
+            _echo_json(found.as_json())
         else:
-            from ifdkit.report.terminal.audit import print_audit
-
-            print_audit(found, output, text=has_text)
+            print_audit(found, output)
     for rule in found.errors:
         click.echo(f"ifdkit: audit failed: {failure(rule)}", err=True)
     if found.errors:
@@ -357,7 +353,8 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the Settings that were asked for."""
     from dataclasses import fields
 
-    from ifdkit.scoring.scorer import Settings, parse_metrics
+    from ifdkit.scoring.metrics import parse_metrics
+    from ifdkit.scoring.settings import Settings
 
     given = {f.name: flags[f.name] for f in fields(Settings) if flags.get(f.name) is not None}
     if "metrics" in given:
@@ -367,7 +364,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(flags: Mapping[str, Any]) -> Settings:
     """Flags → Settings; what was not given keeps its default."""
-    from ifdkit.scoring.scorer import Settings
+    from ifdkit.scoring.settings import Settings
 
     return Settings(**_given(flags))
 

@@ -12,7 +12,7 @@ import click
 from ifdkit.cli.options import option, together
 
 if TYPE_CHECKING:
-    from ifdkit.selection.options import Options
+    from ifdkit.selection.options import SelectOptions
 
 
 select_options = together(
@@ -42,9 +42,9 @@ select_options = together(
 """The flags of `ifdkit select`."""
 
 
-def selection_options(flags: Mapping[str, Any]) -> Options:
+def selection_options(flags: Mapping[str, Any]) -> SelectOptions:
     """Flags → Options; what was not given keeps its default."""
-    from ifdkit.selection.options import Options
+    from ifdkit.selection.options import SelectOptions
 
-    given = {f.name: flags[f.name] for f in fields(Options) if flags.get(f.name) is not None}
-    return Options(**given)
+    given = {f.name: flags[f.name] for f in fields(SelectOptions) if flags.get(f.name) is not None}
+    return SelectOptions(**given)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
-from ifdkit.comparison.sides import Side
+from ifdkit.comparison.sides import ComparedSide
+from ifdkit.scoring.metrics import table_metrics
 from ifdkit.stats.columns import FEWEST_PAIRS
 
 
 def list_caveats(
-    before: Side, after: Side, pairs: Pairs, min_tokens: int, table: Sequence[str]
+    before: ComparedSide, after: ComparedSide, pairs: Pairs, min_tokens: int
 ) -> list[str]:
-    """The caveats of these pairs, those of the pairing first; `table` names the fields compared."""
+    """The caveats of these pairs, those of the pairing first."""
     return [
         *_of_pairing(pairs),
         *_of_one_side("before", before),
         *_of_one_side("after", after),
-        *_of_fields(before, after, table),
+        *_of_metrics(before, after),
         *_of_undefined(before, after, pairs),
         *_of_short_responses(before, after, pairs, min_tokens),
     ]
@@ -43,25 +44,29 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
         yield f"{_plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 
-def _of_one_side(word: str, side: Side) -> Iterator[str]:
-    rejected = side.manifest.get("rows_rejected")
+def _of_one_side(word: str, side: ComparedSide) -> Iterator[str]:
+    rejected = side.manifest.rows_rejected if side.manifest else 0
     if rejected:
         yield f"{_plural(rejected, 'row')} {word} could not be read, and not compared"
     n_cut = sum(status == "truncated" for status in side.scores.statuses)
     if n_cut:
-        limit = side.manifest.get("max_length")
-        yield f"{_plural(n_cut, 'example')} {word} cut off at the maximum length of {limit} tokens"
+        limit = f" of {side.manifest.max_length} tokens" if side.manifest else ""
+        yield f"{_plural(n_cut, 'example')} {word} cut off at the maximum length{limit}"
 
 
-def _of_fields(before: Side, after: Side, table: Sequence[str]) -> Iterator[str]:
-    """Fields that one side alone has."""
+def _of_metrics(before: ComparedSide, after: ComparedSide) -> Iterator[str]:
+    """Metrics that only one side has."""
     for word, side, other in (("before", before, after), ("after", after, before)):
-        alone = [n for n in table if n in side.scores.numbers and n not in other.scores.numbers]
+        alone = [
+            name
+            for name in table_metrics()
+            if name in side.scores.numbers and name not in other.scores.numbers
+        ]
         if alone:
             yield f"left out, because only the side {word} has numbers: {', '.join(alone)}"
 
 
-def _of_undefined(before: Side, after: Side, pairs: Pairs) -> Iterator[str]:
+def _of_undefined(before: ComparedSide, after: ComparedSide, pairs: Pairs) -> Iterator[str]:
     """Pairs without an IFD: what a rewrite broke would else leave only survivors, unseen."""
     old, new = before.scores.numbers, after.scores.numbers
     if "ifd" not in old or "ifd" not in new:
@@ -76,7 +81,9 @@ def _of_undefined(before: Side, after: Side, pairs: Pairs) -> Iterator[str]:
         )
 
 
-def _of_short_responses(before: Side, after: Side, pairs: Pairs, min_tokens: int) -> Iterator[str]:
+def _of_short_responses(
+    before: ComparedSide, after: ComparedSide, pairs: Pairs, min_tokens: int
+) -> Iterator[str]:
     old, new = before.scores.numbers, after.scores.numbers
     if "ifd" not in old or "ifd" not in new:
         return

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ifdkit.comparison.pairing import Pairs, Positions
 from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
-from ifdkit.comparison.sides import Side
+from ifdkit.comparison.sides import ComparedSide
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.inspect import token_texts
 
@@ -22,8 +22,8 @@ Columns = Mapping[str, NDArray[np.float64]]
 
 
 def explore(
-    before: Side,
-    after: Side,
+    before: ComparedSide,
+    after: ComparedSide,
     pairs: Pairs,
     metrics: Sequence[str],
     findings: Sequence[Finding],
@@ -47,7 +47,7 @@ def explore(
     )
 
 
-def _columns(side: Side, positions: Positions, metrics: Sequence[str]) -> Columns:
+def _columns(side: ComparedSide, positions: Positions, metrics: Sequence[str]) -> Columns:
     return {name: side.scores.numbers[name][positions] for name in metrics}
 
 
@@ -88,7 +88,7 @@ def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np
 
 
 def _named_in(
-    findings: Sequence[Finding], before: Side, after: Side, pairs: Pairs
+    findings: Sequence[Finding], before: ComparedSide, after: ComparedSide, pairs: Pairs
 ) -> dict[int, str]:
     """Pairs that a finding names, a few of each."""
     asked: dict[tuple[bool, str], str] = {}
@@ -104,7 +104,7 @@ def _named_in(
     return found
 
 
-def _side(side: Side, i: int, metrics: Sequence[str]) -> ExploredSide:
+def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
     scores, texts = side.scores, side.texts
     values = {name: float(scores.numbers[name][i]) for name in metrics}
     return ExploredSide(
@@ -119,7 +119,7 @@ def _side(side: Side, i: int, metrics: Sequence[str]) -> ExploredSide:
     )
 
 
-def _tokens(side: Side, i: int) -> tuple[ShadedToken, ...]:
+def _tokens(side: ComparedSide, i: int) -> tuple[ShadedToken, ...]:
     """The response cut at its tokens, each with its conditional NLL.
 
     None where the NLLs or the tokenizer are not to be had, or tokens were counted otherwise when

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from ifdkit.comparison.result import LengthControl, Pairing, Summary
 from ifdkit.errors import UsageError
 from ifdkit.findings import KINDS
-from ifdkit.records import FIELDS, TOKEN_FIELDS
+from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.paired import MetricChange
 
 Number = float | None
@@ -44,7 +44,6 @@ _STATISTICS: Mapping[str, Callable[[MetricChange], Number]] = {
     "wasserstein": lambda m: m.distance.wasserstein,
     "n": lambda m: m.before.n,
 }
-_METRICS = FIELDS[FIELDS.index("instruction_tokens") : FIELDS.index(TOKEN_FIELDS[0])]
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -140,7 +139,7 @@ def _check_name(name: str) -> None:
     """Raise UsageError unless some summary could have the name."""
     match name.split("."):
         case ["length_control", metric, estimate]:
-            _one_of(metric, _METRICS, name, "metric")
+            _one_of(metric, METRICS, name, "metric")
             _one_of(estimate, _ESTIMATES, name, "estimate")
         case ["findings", kind, statistic]:
             _one_of(kind, KINDS, name, "kind of finding")
@@ -148,7 +147,7 @@ def _check_name(name: str) -> None:
         case ["pairing", count]:
             _one_of(count, _COUNTS, name, "count of pairs")
         case [metric, statistic]:
-            _one_of(metric, _METRICS, name, "metric")
+            _one_of(metric, METRICS, name, "metric")
             _one_of(statistic, _STATISTICS, name, "statistic")
         case _:
             raise UsageError(

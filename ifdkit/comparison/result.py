@@ -1,19 +1,26 @@
-"""What a comparison of two datasets says: the nouns between `comparison` and the reports.
+"""The result of a comparison: `Comparison` and the types it is made of.
 
-`comparison` fills them; `report` draws them and computes nothing.  `summary.json` is
-:class:`Summary` as it stands here (schema "ifdkit.comparison/1"), so renaming a field is breaking
-a user's script.
+`summary.json` is :class:`Summary` field by field (schema "ifdkit.comparison/1"): renaming a field
+breaks scripts of users.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ifdkit.data.report_folder import encoded, renders, save_report
+from ifdkit.data.writing import json_file
 from ifdkit.findings.finding import Finding
+from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.paired import MetricChange
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMPARISON_SCHEMA = "ifdkit.comparison/1"
 
@@ -95,9 +102,9 @@ class Summary:
     version: str
     created: str
     command: str
-    before: Mapping[str, Any]
-    """Manifest of the scores of one side."""
-    after: Mapping[str, Any]
+    before: Manifest | None
+    """Manifest of the scores of one side; None if a scores file has none that matches."""
+    after: Manifest | None
     name_before: str
     name_after: str
     pairing: Pairing
@@ -151,3 +158,76 @@ class ExploredPair:
     after: ExploredSide
     why: str
     """`largest rise in IFD`, `random`, …"""
+
+
+TEXT_WITHHELD = "(text withheld by --no-text)"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `ifdkit.compare` returns."""
+
+    summary: Summary
+    """Everything a report shows except the rows: the object of `summary.json`."""
+    rows: pd.DataFrame = field(repr=False)
+    """One row per pair: `rows.parquet`."""
+    explored: tuple[ExploredPair, ...] = field(default=(), repr=False)
+    """The pairs of the report's explorer."""
+    has_text: bool = True
+    """Whether `explored` has texts; False if a dataset behind the scores was not found."""
+
+    def without_text(self) -> Comparison:
+        """The same without any text of the datasets: numbers, ids and verdicts only."""
+        findings = tuple(_without_quotes(one) for one in self.summary.findings)
+        explored = tuple(
+            replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
+            for pair in self.explored
+        )
+        summary = replace(self.summary, findings=findings)
+        return Comparison(summary, self.rows, explored, has_text=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `summary.json`."""
+        return asdict(self.summary)
+
+    def save(self, folder: str | Path, *, text: bool = True) -> Path:
+        """Write the report into `folder`, and return the folder.
+
+        The files are index.html, summary.json, report.md, table.tex and rows.parquet.  With
+        `text=False` none of them has any text of the datasets.  Raises OutputError.
+        """
+        result = self if text and self.has_text else self.without_text()
+        return save_report(result, folder, REPORT_FILES)
+
+
+REPORT_FILES = ("index.html", "summary.json", "report.md", "table.tex", "rows.parquet")
+
+
+def _without_quotes(finding: Finding) -> Finding:
+    text = TEXT_WITHHELD if finding.quotes_text else finding.text
+    return replace(finding, text=text, examples=(), quotes_text=False)
+
+
+def _numbers_only(side: ExploredSide) -> ExploredSide:
+    return replace(side, instruction="", response="", tokens=())
+
+
+@renders(Comparison, "summary.json")
+def _summary_json(comparison: Comparison) -> bytes:
+    return json_file(comparison.as_json())
+
+
+@renders(Comparison, "rows.parquet")
+def _rows_parquet(comparison: Comparison) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = comparison.rows
+    try:
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+    except UnicodeEncodeError:  # an id with a lone surrogate, which Arrow cannot encode
+        ids = [encoded(one).decode() for one in map(str, rows["id"])]
+        table = pa.Table.from_pandas(rows.assign(id=ids), preserve_index=False)
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()

@@ -1,10 +1,10 @@
-"""The verb *compare*: two sides in, what changed between them out.
+"""`ifdkit compare`: two datasets in, what changed between them out.
 
     sides ─ pairing ─▶ pairs ─▶ each metric ─ Holm ─▶ table
                              ├▶ length control, findings ─▶ headline
                              └▶ pairs to look at
 
-Works on numbers that were scored before it; what it says of texts needs the datasets behind them.
+It works on numbers that were scored before; what it says of texts needs the datasets behind them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,15 +26,19 @@ from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, len
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
 from ifdkit.comparison.pairing import BYS, By, Keys, Pairs, Positions, fingerprint, pair
 from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.result import COMPARISON_SCHEMA, ExploredPair, LengthControl, Summary
-from ifdkit.comparison.sides import Side, Sides
+from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.data.dataset import Turns
+from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import InputError, UsageError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.metrics import METRICS, table_metrics
+from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged
-from ifdkit.scoring.run import command_line
-from ifdkit.scoring.scorer import Progress
+from ifdkit.scoring.run import command_line, default_output
+from ifdkit.scoring.settings import given_settings
 from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
 from ifdkit.version import VERSION
 
@@ -42,58 +47,30 @@ if TYPE_CHECKING:
 
     from ifdkit.scoring.inputs import Data
 
-TABLE = (
-    "instruction_tokens",
-    "response_tokens",
-    "ppl_instruction_direct",
-    "ppl_response_direct",
-    "ppl_response_conditional",
-    "coherence",
-    "ifd",
-    "rifd",
-    "ifd_window",
-    "ifd_loss",
-    "rifd_loss",
-    "ppl_instruction_conditional",
-    "bits_per_byte_response",
-)
-"""Metrics in the order of the table: the papers' first, then the rest."""
-_RATIO_SCALES = ("ppl_", "ifd", "rifd")
-"""Positive and multiplicative: the geometric mean says something."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class CompareOptions:
     """How to compare, whatever the numbers were made with."""
 
     pair_by: By | None = None
-    """None: the best key there is."""
+    """None: the best key available."""
     force: bool = False
-    """Compare sides that were not scored alike."""
+    """Compare sides that were scored differently."""
     min_tokens: int = MIN_TOKENS
-    """Shortest response admitted where length is held fixed."""
+    """Shortest response that length control uses."""
     seed: int = 0
+    """Of the bootstrap."""
+    needed: tuple[str, ...] = ()
+    """Metrics that must be measured, checked before anything is scored."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for values that cannot be meant."""
+        """Raise UsageError for invalid values."""
         if self.pair_by is not None and self.pair_by not in BYS:
             raise UsageError(f"--pair-by {self.pair_by}: choose {', '.join(BYS)}")
         if self.min_tokens < 2:
-            raise UsageError(f"--min-tokens {self.min_tokens}: at least two")
+            raise UsageError(f"--min-tokens {self.min_tokens}: must be at least two")
         if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: not negative")
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """All that was found, for the reports to draw."""
-
-    summary: Summary
-    rows: pd.DataFrame
-    """One row a pair."""
-    explored: tuple[ExploredPair, ...]
-    has_text: bool
-    """Whether the texts of both sides were to be had."""
+            raise UsageError(f"--seed {self.seed}: must not be negative")
 
 
 def compare_sides(
@@ -101,7 +78,7 @@ def compare_sides(
     after: Data,
     settings: Mapping[str, Any],
     selection: Selection,
-    options: Options,
+    options: CompareOptions,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two datasets or scores files.
@@ -111,51 +88,51 @@ def compare_sides(
     """
     progress = progress or Progress()
     with Sides(settings, selection, progress, force=options.force) as sides:
-        old, new = sides.open(before, after)
+        old, new = sides.open(before, after, options.needed)
         pairs = pair(_keys(old), _keys(new), options.pair_by)
         progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
         if not len(pairs):
             raise InputError(
-                f"no row of {old.name} stands against one of {new.name} by {pairs.pairing.by};"
-                " --pair-by id, row or instruction chooses another key"
+                f"no row of {old.name} has the same {pairs.pairing.by} as one of {new.name}: choose"
+                " another key with --pair-by id, row or instruction"
             )
         return _Pairwise(old, new, pairs, options).compare(sides.warnings)
 
 
-def _keys(side: Side) -> Keys:
+def _keys(side: ComparedSide) -> Keys:
     instructions = None
     if side.texts is not None:
         prints = (fingerprint(text) for text in side.texts.instructions)
         instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
     scores = side.scores
-    rows_in = side.manifest.get("rows_in")
-    n_rows = rows_in if isinstance(rows_in, int) else int(scores.rows.max(initial=-1)) + 1
+    n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
     return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
 
 
 class _Pairwise:
-    """Two sides and their pairs, looked at in every way."""
+    """Two sides and their pairs: everything that a comparison says."""
 
-    def __init__(self, before: Side, after: Side, pairs: Pairs, options: Options) -> None:
+    def __init__(
+        self, before: ComparedSide, after: ComparedSide, pairs: Pairs, options: CompareOptions
+    ) -> None:
         self._before, self._after, self._pairs, self._options = before, after, pairs, options
-        there = (set(side.scores.numbers) for side in (before, after))
-        common = set.intersection(*there)
-        self._fields = [name for name in TABLE if name in common]
+        common = before.scores.numbers.keys() & after.scores.numbers.keys()
+        self._fields = [name for name in table_metrics() if name in common]
 
     def compare(self, warnings: Sequence[str]) -> Comparison:
-        """Everything, once."""
+        """The comparison."""
         before, after, options = self._before, self._after, self._options
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
         findings = self._findings()
-        caveats = list_caveats(before, after, self._pairs, options.min_tokens, TABLE)
+        caveats = list_caveats(before, after, self._pairs, options.min_tokens)
         summary = Summary(
             schema=COMPARISON_SCHEMA,
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("compare"),
-            before=dict(before.manifest),
-            after=dict(after.manifest),
+            before=before.manifest,
+            after=after.manifest,
             name_before=before.name,
             name_after=after.name,
             pairing=self._pairs.pairing,
@@ -174,19 +151,17 @@ class _Pairwise:
             seed=options.seed,
             texts_compared=self._has_text,
         )
-        return Comparison(
-            summary,
-            self._rows(common_ifd),
-            explore(before, after, self._pairs, self._fields, findings, options.seed),
-            self._has_text,
-        )
+        explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
+        found = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
+        # The texts of one side alone are not a comparison.
+        return found if self._has_text else found.without_text()
 
     @property
     def _has_text(self) -> bool:
         return self._before.texts is not None and self._after.texts is not None
 
     def _values(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A field on both sides, one entry a pair; NaN where undefined."""
+        """A metric on both sides, one entry per pair; NaN if undefined."""
         old, new = self._before.scores.numbers[name], self._after.scores.numbers[name]
         return old[self._pairs.before], new[self._pairs.after]
 
@@ -194,7 +169,7 @@ class _Pairwise:
         found = {
             name: compare_metric(
                 *self._values(name),
-                geometric=name.startswith(_RATIO_SCALES),
+                geometric=METRICS[name].is_multiplicative,
                 seed=self._options.seed,
             )
             for name in self._fields
@@ -216,7 +191,8 @@ class _Pairwise:
             _scored(self._before, self._pairs.before),
             _scored(self._after, self._pairs.after),
         )
-        options, window = self._options, self._before.manifest.get("window") or WINDOW
+        options, made = self._options, self._before.manifest
+        window = made.window if made else WINDOW
         control = length_control(
             old, new, window=max(2, window), min_tokens=options.min_tokens, seed=options.seed
         )
@@ -256,7 +232,7 @@ class _Pairwise:
             )
 
     def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
-        """One row a pair: where it comes from, its statuses, each field before and after."""
+        """One row per pair: its position, its statuses, each metric before and after."""
         import pandas as pd
 
         old, new, pairs = self._before.scores, self._after.scores, self._pairs
@@ -276,7 +252,7 @@ class _Pairwise:
         return pd.DataFrame(columns)
 
 
-def _scored(side: Side, positions: Positions) -> ScoredSide:
+def _scored(side: ComparedSide, positions: Positions) -> ScoredSide:
     """What length control needs of one side, in the order of the pairs."""
     scores = side.scores
     direct, conditional = scores.token_nll_direct, scores.token_nll_conditional
@@ -291,7 +267,7 @@ def _scored(side: Side, positions: Positions) -> ScoredSide:
     )
 
 
-def _skipped(side: Side, nlls: Ragged | None) -> int:
+def _skipped(side: ComparedSide, nlls: Ragged | None) -> int:
     """Response tokens before the first one that a pass scores: 0, or 1 where it is context.
 
     A scores file does not say, but the number of its NLLs does.  The median row decides: where
@@ -302,3 +278,47 @@ def _skipped(side: Side, nlls: Ragged | None) -> int:
     has_nlls = nlls.lengths > 0
     missing = (side.scores.scored_tokens - nlls.lengths)[has_nlls]
     return int(len(missing) > 0 and np.median(missing) >= 1)
+
+
+def compare(
+    before: Data,
+    after: Data,
+    *,
+    pair_by: By | None = None,
+    force: bool = False,
+    min_tokens: int = MIN_TOKENS,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "all",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Compare two datasets, or two sets of scores: what changed, and whether it is real.
+
+    Each side is a path (a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
+    such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
+    takes them, and with all metrics unless some are named; if a side is scored already, its
+    settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
+    scored differently; responses under `min_tokens` are left out of length control; `seed` is that
+    of the bootstrap.  Raises IfdkitError.
+    """
+    options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
+    selection = Selection(columns=columns, turns=turns)
+    given = given_settings("compare", settings)
+    return compare_sides(before, after, given, selection, options, progress)
+
+
+def default_folder(before: Data, after: Data) -> Path:
+    """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
+    names = (default_output(data).name.removesuffix(".scores.jsonl") for data in (before, after))
+    return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder with anything but an earlier comparison.
+
+    Raises OutputError.
+    """
+    check_report_folder(
+        folder, "earlier comparison", file="summary.json", schema="ifdkit.comparison/"
+    )

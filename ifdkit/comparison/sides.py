@@ -2,66 +2,83 @@
 
     dataset       ─ Scorer ─▶ numbers, per-token NLLs, texts
     scores file   ─ columns ─▶ numbers; texts from the dataset behind it, per-token NLLs from the
-                    file or the store, each where it is still to be had
+                    file or the store, as far as they can be found
 
-Both sides must have been scored alike.  That is checked before anything is scored.
+Both sides must be scored the same way, which is checked before anything is scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
-from ifdkit.errors import IfdkitError, InputError
+from ifdkit.errors import IfdkitError, InputError, UsageError
 from ifdkit.findings.finding import SideName
 from ifdkit.scoring.comparability import (
-    SETTINGS,
+    SETTINGS_IN_MANIFEST,
     contradictions,
     differences,
-    facts_of,
-    is_made_by,
+    gives_same_requests,
     settings_of,
 )
-from ifdkit.scoring.dataset import GivenScores, Texts, blocks_of, given_scores, score_dataset
-from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.ragged import Ragged, RaggedBuilder
-from ifdkit.scoring.scorer import METRICS, Progress, Scorer, Settings
-from ifdkit.scoring.table import (
-    ScoreTable,
-)
+from ifdkit.scoring.dataset import ScoredDataset, ScoresFile, Texts, open_scores, score_dataset
+from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.manifest import Manifest, ScoringSetup
+from ifdkit.scoring.metrics import available_metrics, groups
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.table import ScoreTable
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Side:
+class ComparedSide:
     """One side, ready to be compared."""
 
-    name: str
-    scores: ScoreTable
-    manifest: Mapping[str, Any]
-    texts: Texts | None = None
-    """None where the dataset behind a scores file is gone."""
+    data: ScoredDataset | ScoresFile
+    """Scores without texts if the dataset behind a scores file was not found."""
     scorer: Scorer | None = None
-    """Whose tokenizer cut the texts; None where it is not to be had."""
+    """Whose tokenizer cut the texts; None if it is not available."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of this side."""
+    """What readers of the report must know of this side."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.data.name
+
+    @property
+    def scores(self) -> ScoreTable:
+        """Its numbers."""
+        return self.data.scores
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Of the scores."""
+        return self.data.manifest
+
+    @property
+    def texts(self) -> Texts | None:
+        """None if the dataset behind a scores file was not found."""
+        return self.data.texts if isinstance(self.data, ScoredDataset) else None
 
 
-_Opened = GivenScores | Dataset
+_Opened = ScoresFile | Dataset
 
 
 class Sides:
-    """Opens both sides and holds their stores open until they are compared."""
+    """Opens both sides and keeps their stores open until they are compared."""
 
     def __init__(
         self, given: Mapping[str, Any], selection: Selection, progress: Progress, *, force: bool
     ) -> None:
-        """`given`: the settings that were asked for, which beat those of a scores file."""
+        """`given`: the settings that were asked for, which override those of a scores file."""
         self._given, self._selection, self._progress = given, selection, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
@@ -75,57 +92,75 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def open(self, before: Data, after: Data) -> tuple[Side, Side]:
+    def open(
+        self, before: Data, after: Data, needed: Collection[str] = ()
+    ) -> tuple[ComparedSide, ComparedSide]:
         """Both sides with their numbers; datasets are scored.
 
-        Raises InputError where the sides were not scored alike and that is not forced.
+        Checked before anything is scored: InputError if the sides are not comparable and that is
+        not forced, UsageError if a metric of `needed` will not be there.
         """
-        first, second = self._open(before), self._open(after)
-        if not (isinstance(first, GivenScores) and isinstance(second, GivenScores)):
-            self._scoring = self._scorer(self._settings([first, second]))
-        self._check_alike({"before": first, "after": second})
-        return self._finish("before", first), self._finish("after", second)
-
-    def _finish(self, word: SideName, opened: _Opened) -> Side:
-        if isinstance(opened, GivenScores):
-            return self._read(word, opened)
-        return self._score(word, opened)
-
-    def _open(self, data: Data) -> _Opened:
-        return given_scores(data) or self._selection.open(data)
+        sides: dict[SideName, _Opened] = {
+            word: open_scores(data) or self._selection.open(data)
+            for word, data in zip(_WORDS, (before, after), strict=True)
+        }
+        if not all(isinstance(one, ScoresFile) for one in sides.values()):
+            self._scoring = self._scorer(self._settings(sides.values()))
+        self._check_comparable(sides)
+        self._check_needed(sides, needed)
+        first, second = (
+            self._read(word, one) if isinstance(one, ScoresFile) else self._score(word, one)
+            for word, one in sides.items()
+        )
+        return first, second
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
-        """Those of a scores file where there is one, with what was asked for on top."""
-        given = (one for one in opened if isinstance(one, GivenScores))
-        manifests = [one.manifest for one in given if one.manifest]
-        base = settings_of(manifests[0]) if manifests else {"metrics": METRICS}
+        """Those of a scores file if there is one, overridden by what was asked for."""
+        manifests = [one.manifest for one in opened if isinstance(one, ScoresFile) and one.manifest]
+        base = settings_of(manifests[0]) if manifests else {"metrics": groups()}
         return Settings(**{**base, **self._given})
 
-    def _check_alike(self, sides: Mapping[str, _Opened]) -> None:
-        """Refuse unlike sides before anything is scored. Raises InputError."""
+    def _check_comparable(self, sides: Mapping[SideName, _Opened]) -> None:
+        """Refuse sides that were not scored the same way. Raises InputError."""
         found: list[str] = []
-        facts: list[Mapping[str, Any] | None] = []
+        setups: list[ScoringSetup] = []
         for word, one in sides.items():
-            if not isinstance(one, GivenScores):
+            if isinstance(one, Dataset):
                 assert self._scoring is not None, "there is a dataset to score"
-                facts.append(facts_of(self._scoring))
-                continue
-            if one.manifest is None:
+                setups.append(self._scoring.setup)
+            elif one.manifest is None:
                 found.append(
-                    f"{word} ({one.name}) has no manifest that fits it, so nothing says what made"
-                    " its scores"
+                    f"{word} ({one.name}) has no manifest that matches it, so it is unknown how it"
+                    " was scored"
                 )
-            elif self._scoring is None:  # else the flags show as differences of the other side
-                found += contradictions(word, one.manifest, self._given)
-            facts.append(one.manifest)
-        if facts[0] is not None and facts[1] is not None:
-            found += differences(facts[0], facts[1])
+            else:
+                if self._scoring is None:  # else they show as differences from the other side
+                    wrong = contradictions(one.manifest, self._given)
+                    found += [f"{word} was {problem}" for problem in wrong]
+                setups.append(one.manifest.setup)
+        if len(setups) == 2:
+            found += differences(*setups)
         if found and not self._force:
             raise InputError(
-                f"before and after do not compare: {'; '.join(found)}. Score them alike, or go on"
-                " with --force"
+                f"before and after are not comparable: {'; '.join(found)}. Score both the same way,"
+                " or use --force"
             )
-        self.warnings += [f"compared all the same (--force): {one}" for one in found]
+        self.warnings += [f"compared anyway (--force): {one}" for one in found]
+
+    def _check_needed(self, sides: Mapping[SideName, _Opened], needed: Collection[str]) -> None:
+        for word, one in sides.items():
+            if isinstance(one, ScoresFile):
+                present: Collection[str] = one.scores.numbers
+            else:
+                assert self._scoring is not None, "there is a dataset to score"
+                settings = self._scoring.settings
+                present = available_metrics(settings.passes, with_embedder=settings.needs_embedder)
+            missing = [name for name in needed if name not in present]
+            if missing:
+                raise UsageError(
+                    f"--fail-if needs {missing[0]}, which {word} does not measure: add it to"
+                    " --metrics, or score the dataset with it"
+                )
 
     def _scorer(self, settings: Settings) -> Scorer:
         if settings not in self._scorers:
@@ -133,76 +168,40 @@ class Sides:
             self._scorers[settings] = self._exits.enter_context(scorer)
         return self._scorers[settings]
 
-    def _score(self, word: SideName, dataset: Dataset) -> Side:
-        """Score a dataset; what the store knows costs nothing."""
+    def _score(self, word: SideName, dataset: Dataset) -> ComparedSide:
         assert self._scoring is not None, "there is a dataset to score"
-        self._progress.note(
-            f"{word}: {dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows"
-        )
-        done = score_dataset(
+        self._progress.note(f"{word}: {describe(dataset)}")
+        scored = score_dataset(
             dataset, self._selection, self._scoring, self._progress, token_nlls=True
         )
-        return Side(
-            name=dataset.name,
-            scores=done.scores,
-            manifest=done.manifest,
-            texts=done.texts,
-            scorer=self._scoring,
-        )
+        return ComparedSide(data=scored, scorer=self._scoring)
 
-    def _read(self, word: SideName, scores: GivenScores) -> Side:
-        """Add to a scores file what else is still to be had."""
-        self._progress.note(f"{word}: {scores.name}: {len(scores.table):,} rows of scores")
-        manifest = scores.manifest or {"input": scores.name, "input_sha256": None}
-        side = Side(name=scores.name, scores=scores.table, manifest=manifest)
-        if scores.manifest is None:
-            return replace(side, notes=(f"{word}: no texts, because no manifest names their file",))
+    def _read(self, word: SideName, scores: ScoresFile) -> ComparedSide:
+        """A scores file, with texts and NLLs of tokens if they can be found."""
+        self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
-            dataset = scores.dataset(scores.manifest)
+            dataset = scores.open_dataset()
+            scorer = self._scorer_of(scores.manifest)
+            data = scores.join(dataset, scorer if "ifd" in scores.scores.numbers else None)
         except InputError as error:
-            return replace(side, notes=(f"{word}: numbers alone, for {error}",))
-        side = replace(side, scorer=self._scorer_like(scores.manifest))
-        return self._with_texts(side, word, dataset)
+            return ComparedSide(data=scores, notes=(f"{word}: numbers only: {error}",))
+        return ComparedSide(data=data, scorer=scorer)
 
-    def _with_texts(self, side: Side, word: SideName, dataset: Dataset) -> Side:
-        """Read the dataset behind the scores, and look its tokens' NLLs up in the store."""
-        known = side.scores
-        needs_nlls = known.token_nll_direct is None or known.token_nll_conditional is None
-        scorer = side.scorer if needs_nlls and "ifd" in known.numbers else None
-        texts, direct, conditional = Texts(), RaggedBuilder(), RaggedBuilder()
-        places: list[tuple[int, int]] = []
-        for block in blocks_of(dataset):
-            for example in block:
-                texts.append(example)
-                places.append((example.row, example.turn))
-            for nlls in scorer.stored_token_nlls(block) if scorer else ():
-                direct.append(nlls.get("response_direct"))
-                conditional.append(nlls.get("response_conditional"))
-        if places != list(zip(known.rows.tolist(), known.turns.tolist(), strict=True)):
-            note = f"{word}: numbers alone, for {dataset.name} reads otherwise than when scored"
-            return replace(side, scorer=None, notes=(note,))
-        if scorer is not None:
-            known = replace(
-                known,
-                token_nll_direct=_any(direct.finish()),
-                token_nll_conditional=_any(conditional.finish()),
-            )
-        return replace(side, scores=known, texts=texts)
-
-    def _scorer_like(self, manifest: Mapping[str, Any]) -> Scorer | None:
-        """The Scorer that made these scores; None where its model is not here any more."""
+    def _scorer_of(self, manifest: Manifest | None) -> Scorer | None:
+        """The scorer that made these scores; None if its model is no longer available."""
+        if manifest is None:
+            return None
         for scorer in self._scorers.values():
-            if is_made_by(scorer, manifest):
+            if gives_same_requests(scorer.setup, manifest.setup):
                 return scorer
-        kept = {k: v for k, v in self._given.items() if k not in SETTINGS}
+        kept = {k: v for k, v in self._given.items() if k not in SETTINGS_IN_MANIFEST}
         try:
-            settings = Settings(**{**settings_of(manifest), **kept, "metrics": ("ifd",)})
-            scorer = self._scorer(settings)
+            scorer = self._scorer(
+                Settings(**{**settings_of(manifest), **kept, "metrics": ("ifd",)})
+            )
         except (IfdkitError, TypeError):
             return None
-        return scorer if is_made_by(scorer, manifest) else None
+        return scorer if gives_same_requests(scorer.setup, manifest.setup) else None
 
 
-def _any(nlls: Ragged) -> Ragged | None:
-    """None where not one entry is there."""
-    return nlls if nlls.lengths.any() else None
+_WORDS: Sequence[SideName] = ("before", "after")

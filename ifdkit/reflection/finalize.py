@@ -24,7 +24,9 @@ from ifdkit.reflection.drafting import (
 )
 from ifdkit.reflection.outcomes import Stage
 from ifdkit.reflection.provenance import Settled, Source, Tally, lines
-from ifdkit.scoring.scorer import Progress, Scorer, Settings
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 
 _ROWS_A_BLOCK = 256
 """Rows scored together where a student chooses."""
@@ -128,7 +130,7 @@ class Settler:
         self._progress.end_block()
         marks: dict[int, dict[Variant, Marks]] = {}
         for (number, name, _), row_scores in zip(found, rows, strict=True):
-            marks.setdefault(number, {})[name] = Marks(row_scores.ifd, row_scores.rifd)
+            marks.setdefault(number, {})[name] = Marks(row_scores["ifd"], row_scores["rifd"])
         return marks
 
 

@@ -37,8 +37,9 @@ from ifdkit.reflection.outcomes import Call, Stage
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import Source, Tally
 from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.scorer import Progress, Settings
+from ifdkit.scoring.settings import Settings
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:

@@ -1,1 +1,58 @@
-"""Drawing what was computed: on a terminal now, on paper later. Computes nothing."""
+"""Rendering of results: HTML, Markdown, LaTeX, SARIF and terminal. It computes nothing.
+
+Importing it registers the files of the reports, so that `result.save()` can write them.
+"""
+
+from __future__ import annotations
+
+from ifdkit.auditing.result import Audit
+from ifdkit.comparison.result import Comparison
+from ifdkit.data.report_folder import encoded, renders
+from ifdkit.data.writing import json_file
+
+# The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
+
+
+@renders(Comparison, "index.html")
+def _comparison_html(comparison: Comparison) -> bytes:
+    from ifdkit.report.comparison.html import render_html
+
+    page = render_html(
+        comparison.summary, comparison.rows, comparison.explored, has_text=comparison.has_text
+    )
+    return encoded(page)
+
+
+@renders(Comparison, "report.md")
+def _comparison_markdown(comparison: Comparison) -> bytes:
+    from ifdkit.report.comparison.markdown import render_markdown
+
+    return encoded(render_markdown(comparison.summary))
+
+
+@renders(Comparison, "table.tex")
+def _comparison_latex(comparison: Comparison) -> bytes:
+    from ifdkit.report.comparison.latex import render_latex
+
+    return encoded(render_latex(comparison.summary))
+
+
+@renders(Audit, "index.html")
+def _audit_html(audit: Audit) -> bytes:
+    from ifdkit.report.audit.html import render_audit_html
+
+    return encoded(render_audit_html(audit))
+
+
+@renders(Audit, "report.md")
+def _audit_markdown(audit: Audit) -> bytes:
+    from ifdkit.report.audit.markdown import render_audit_markdown
+
+    return encoded(render_audit_markdown(audit))
+
+
+@renders(Audit, "audit.sarif")
+def _audit_sarif(audit: Audit) -> bytes:
+    from ifdkit.report.audit.sarif import as_sarif
+
+    return json_file(as_sarif(audit))

@@ -1,13 +1,17 @@
-"""Whether two sets of scores were made alike, and what made them."""
+"""Whether two sets of scores are comparable, and what a scores file says against the flags.
+
+The one place that decides both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.manifest import Manifest, ScoringSetup
 
-_LIKE = {
+_SAME_ON_BOTH_SIDES = {
     "weights_hash": "model",
     "tokenizer_hash": "tokenizer",
     "protocol": "protocol",
@@ -17,8 +21,10 @@ _LIKE = {
     "max_length": "max_length",
     "embedder_hash": "embedder",
 }
-"""What must be the same on both sides → the field of the manifest that a person knows it by."""
-SETTINGS = (
+"""Field of a setup → the name under which users know it."""
+_FIXED_BY_SCORES = ("protocol", "template", "window", "max_length", "dtype")
+"""Settings that are decided once a dataset is scored."""
+SETTINGS_IN_MANIFEST = (
     "model",
     "embedder",
     "protocol",
@@ -28,73 +34,58 @@ SETTINGS = (
     "max_length",
     "window",
 )
-"""Settings that a manifest tells under the same name."""
-ANSWERABLE = ("protocol", "window", "max_length", "dtype")
-"""Flags that a scores file can contradict."""
+"""Settings that a manifest has under the same name."""
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What two manifests do not have in common, of what numbers depend on, with both values.
+def differences(before: ScoringSetup, after: ScoringSetup) -> list[str]:
+    """What two setups do not have in common, with both values; empty if they are comparable.
 
-    An embedder counts where both sides have one.
+    An embedder counts only if both sides have one.
     """
     found = []
-    for name, label in _LIKE.items():
-        a, b = before.get(name), after.get(name)
-        if a == b or (name == "embedder_hash" and None in (a, b)):
-            continue
-        found.append(f"{label} {_told(before, name, label)} against {_told(after, name, label)}")
+    for name, label in _SAME_ON_BOTH_SIDES.items():
+        a, b = getattr(before, name), getattr(after, name)
+        if a != b and not (name == "embedder_hash" and None in (a, b)):
+            found.append(f"{label} {_shown(before, name)} and {_shown(after, name)}")
     return found
 
 
-def _told(manifest: Mapping[str, Any], name: str, label: str) -> str:
-    """A value as a person knows it: a hash comes with the name of what it is of."""
-    value = str(manifest.get(name))
-    if name == "template_text":
-        return f"{manifest.get('template')} ({value[:40]!r})"
-    if name.endswith("_hash"):
-        known_by = manifest.get(label, "")
-        return f"{known_by} ({value[:8]})" if known_by else value[:8]
-    return value
+def _shown(setup: ScoringSetup, name: str) -> str:
+    """A value as users know it: a hash with the name of what was hashed."""
+    value = str(getattr(setup, name))
+    match name:
+        case "template_text":
+            return f"{setup.template} ({value[:40]!r})"
+        case "weights_hash":
+            return f"{setup.model} ({value[:8]})"
+        case "embedder_hash":
+            return f"{setup.embedder} ({value[:8]})"
+        case "tokenizer_hash":
+            return value[:8]
+        case _:
+            return value
 
 
-def facts_of(scorer: Scorer) -> dict[str, Any]:
-    """What a manifest will say of this Scorer, as far as `differences` asks."""
-    embedder = scorer.embedder_weights
-    return {
-        "model": scorer.weights.name,
-        "weights_hash": scorer.weights_hash,
-        "tokenizer_hash": scorer.tokenizer.fingerprint,
-        "protocol": scorer.protocol.name,
-        "template": scorer.template.name,
-        "template_text": scorer.template.source,
-        "dtype": scorer.dtype,
-        "window": scorer.settings.window,
-        "max_length": scorer.max_length,
-        "embedder": embedder.name if embedder else None,
-        "embedder_hash": scorer.embedder_hash,
-    }
+def gives_same_requests(a: ScoringSetup, b: ScoringSetup) -> bool:
+    """Whether both make the same Requests and store their NLLs under the same keys."""
+    names = set(_SAME_ON_BOTH_SIDES) - {"window", "embedder_hash"}
+    return all(getattr(a, name) == getattr(b, name) for name in names)
 
 
-def is_made_by(scorer: Scorer, manifest: Mapping[str, Any]) -> bool:
-    """Whether a Scorer makes the Requests of these scores and keeps their NLLs under their keys."""
-    facts = facts_of(scorer)
-    names = set(_LIKE) - {"window", "embedder_hash"}
-    return all(facts[name] == manifest.get(name) for name in names)
+def contradictions(manifest: Manifest, given: Mapping[str, Any]) -> list[str]:
+    """Settings that were asked for although the scores were made with others."""
+    found = []
+    for name in _FIXED_BY_SCORES:
+        asked, made = given.get(name), getattr(manifest, name)
+        if name == "template" and asked is not None:
+            asked = Path(str(asked)).name  # a manifest names a template file without its folder
+        if asked not in (None, "auto", made):
+            found.append(f"scored with {name} {made}, not {asked}")
+    return found
 
 
-def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(manifest: Manifest) -> dict[str, Any]:
     """The settings that made a scores file."""
-    found = {name: manifest[name] for name in SETTINGS if manifest.get(name) is not None}
-    if "metrics" in found:
-        found["metrics"] = tuple(found["metrics"])
-    return found
-
-
-def contradictions(word: str, manifest: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """What was asked for that a scores file was not made with, which nothing can change now."""
-    return [
-        f"{word} was scored with {name} {manifest[name]}, not {given[name]} as asked for"
-        for name in ANSWERABLE
-        if given.get(name) not in (None, "auto") and manifest.get(name) not in (None, given[name])
-    ]
+    found = {name: getattr(manifest, name) for name in SETTINGS_IN_MANIFEST}
+    found["metrics"] = tuple(manifest.metrics)
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,14 +1,14 @@
 """A dataset together with its scores: scored now, or taken from a scores file as they are.
 
-What `compare`, `select` and `audit` begin with.
+`compare`, `select` and `audit` begin with it.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,13 @@ import numpy as np
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
-from ifdkit.scoring.inputs import SCORES_SCHEMA, Selection, manifest_of, source_of
-from ifdkit.scoring.run import EXAMPLES_A_BLOCK, Run
-from ifdkit.scoring.scorer import Progress, Scorer, Work
+from ifdkit.scoring.comparability import contradictions
+from ifdkit.scoring.inputs import Selection, source_of
+from ifdkit.scoring.manifest import Manifest, manifest_beside
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.ragged import Ragged, RaggedBuilder
+from ifdkit.scoring.run import Run, blocks
+from ifdkit.scoring.scorer import Scorer, Work
 from ifdkit.scoring.table import (
     ScoreTable,
     ScoreTableBuilder,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What every example says, in the order of its scores."""
+    """Instruction and response of every example, in the order of its scores."""
 
     instructions: list[str] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
@@ -48,48 +52,107 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False)
-class GivenScores:
-    """A scores file, or a DataFrame of scores."""
+class ScoresFile:
+    """Scores without texts: a scores file, or a DataFrame of scores."""
 
     name: str
-    table: ScoreTable
-    manifest: Mapping[str, Any] | None
-    """None where none is there, or it describes another file."""
+    scores: ScoreTable
+    manifest: Manifest | None
+    """None if there is none, or if it describes another file."""
     path: Path | None
 
-    def dataset(self, manifest: Mapping[str, Any]) -> Dataset:
+    def open_dataset(self) -> Dataset:
         """The dataset that was scored, read as it was read then.
 
-        Raises InputError where it is gone or has changed.
+        Raises InputError if no manifest names it, or if it is gone or has changed.
         """
-        source = source_of(self.path or self.name, manifest)
-        return Selection().behind(manifest).open(source)
+        if self.manifest is None:
+            raise InputError(
+                f"{self.name} contains scores without texts, and no matching manifest names their"
+                " dataset: give the dataset itself"
+            )
+        source = source_of(self.path or self.name, self.manifest)
+        return Selection().behind(self.manifest).open(source)
+
+    def join(self, dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
+        """These scores with the dataset behind them, or with some of its rows: no model is used.
+
+        `scorer` looks NLLs of tokens up in its store if the file has none; None leaves them out.
+        Raises InputError if the dataset parses differently than when it was scored.
+        """
+        chosen = set(dataset.rows)
+        kept = [i for i, row in enumerate(self.scores.rows.tolist()) if row in chosen]
+        scores = self.scores if len(kept) == len(self.scores) else self.scores.take(kept)
+        if scores.token_nll_direct is not None and scores.token_nll_conditional is not None:
+            scorer = None
+        texts, rejects, direct, conditional = Texts(), [], RaggedBuilder(), RaggedBuilder()
+        positions: list[tuple[int, int]] = []
+        for block in blocks(dataset):
+            rejects += block.rejects
+            for example in block.examples:
+                texts.append(example)
+                positions.append((example.row, example.turn))
+            for nlls in scorer.stored_token_nlls(block.examples) if scorer else ():
+                direct.append(nlls.get("response_direct"))
+                conditional.append(nlls.get("response_conditional"))
+        if positions != list(zip(scores.rows.tolist(), scores.turns.tolist(), strict=True)):
+            raise InputError(
+                f"{self.name}: {dataset.name} parses differently than when it was scored; score it"
+                " again"
+            )
+        if scorer is not None:
+            scores = replace(
+                scores,
+                token_nll_direct=_unless_empty(direct.finish()),
+                token_nll_conditional=_unless_empty(conditional.finish()),
+            )
+        return ScoredDataset(
+            dataset=dataset, scores=scores, texts=texts, rejects=rejects, manifest=self.manifest
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoredDataset:
-    """Every example of a dataset: its place, its texts and its numbers, in one order."""
+    """Every example of a dataset: its position, its texts and its numbers, in one order."""
 
     dataset: Dataset
     scores: ScoreTable
     texts: Texts
     rejects: Sequence[Reject]
     """Rows that could not be read, in the order of the file."""
-    manifest: Mapping[str, Any]
-    """Of the scores."""
+    manifest: Manifest | None
+    """Of the scores; None if no model was used."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.dataset.name
 
-def given_scores(data: Data) -> GivenScores | None:
-    """The scores that `data` holds; None for a dataset. Raises InputError."""
+
+def open_scores(data: Data) -> ScoresFile | None:
+    """The scores in `data`; None if it is a dataset. Raises InputError."""
     if isinstance(data, (str, PathLike)):
         path = Path(data)
         if is_scores_file(path):
-            return GivenScores(str(data), read_scores(path), manifest_of(data), path)
+            return ScoresFile(str(data), read_scores(path), manifest_beside(path), path)
         return None
     return _scores_in_memory(data)
+
+
+def check_flags(scores: ScoresFile, given: Mapping[str, Any], *, turns: str) -> None:
+    """Refuse flags that contradict how the scores were made. Raises UsageError."""
+    if scores.manifest is None:
+        return
+    found = contradictions(scores.manifest, given)
+    if turns == "all" and scores.manifest.turns == "last":
+        found.append("scored with --turns last, and has no other turns")
+    if found:
+        raise UsageError(
+            f"{scores.name} was {found[0]}: score the dataset again, or leave the flag out"
+        )
 
 
 def score_dataset(
@@ -100,7 +163,7 @@ def score_dataset(
     *,
     token_nlls: bool = False,
 ) -> ScoredDataset:
-    """Score a dataset; what the store knows costs nothing. Raises IfdkitError.
+    """Score a dataset; what is in the store is not computed again. Raises IfdkitError.
 
     `token_nlls` keeps the NLL of every response token too.
     """
@@ -112,173 +175,74 @@ def score_dataset(
         for example, row, nlls in zip(examples, rows, stored, strict=True):
             table.append(row, nlls)
             texts.append(example)
-    manifest = run.summary(elapsed_s=time.perf_counter() - begin).manifest
+    summary = run.summary(elapsed_s=time.perf_counter() - begin)
     return ScoredDataset(
         dataset=dataset,
         scores=table.finish(),
         texts=texts,
         rejects=run.rejects,
-        manifest=asdict(manifest),
-    )
-
-
-def open_scored(
-    data: Data,
-    selection: Selection,
-    scorer: Scorer,
-    progress: Progress,
-    *,
-    needed: Sequence[str] = (),
-) -> ScoredDataset:
-    """A dataset with its scores, which are taken from a scores file where `data` is one.
-
-    `needed` are the fields that must be there.  Of a scores file `selection` takes the limit and
-    the sample; its columns and turns are those of the scores.  Raises InputError where the dataset
-    behind the scores is gone or has changed, UsageError where they lack a field.
-    """
-    given = given_scores(data)
-    if given is None:
-        dataset = selection.open(data)
-        progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
-        return score_dataset(dataset, selection, scorer, progress)
-    return scored_before(given, selection, progress, needed=needed)
-
-
-def scored_before(
-    given: GivenScores, selection: Selection, progress: Progress, *, needed: Sequence[str] = ()
-) -> ScoredDataset:
-    """The dataset behind a scores file, with its scores as they are: no model is asked.
-
-    Arguments and errors as of :func:`open_scored`.
-    """
-    if given.manifest is None:
-        raise InputError(
-            f"{given.name} holds scores without texts, and no manifest that fits names their"
-            " dataset: give the dataset itself"
-        )
-    lacking = [name for name in needed if name not in given.table.numbers]
-    if lacking:
-        raise UsageError(
-            f"{given.name} holds no {lacking[0]}: score its dataset with the metric that gives it,"
-            " or name the dataset itself"
-        )
-    progress.note(f"{given.name}: {len(given.table):,} rows of scores")
-    return _with_texts(given, given.manifest, selection)
-
-
-def _with_texts(
-    given: GivenScores, manifest: Mapping[str, Any], selection: Selection
-) -> ScoredDataset:
-    whole = given.dataset(manifest)
-    dataset = selection.narrow(whole)
-    chosen = set(dataset.rows)
-    kept = [i for i, row in enumerate(given.table.rows.tolist()) if row in chosen]
-    scores = given.table if len(kept) == len(given.table) else given.table.take(kept)
-    texts, rejects = Texts(), []
-    places: list[tuple[int, int]] = []
-    for found in dataset:
-        if isinstance(found, Reject):
-            rejects.append(found)
-            continue
-        for example in found:
-            texts.append(example)
-            places.append((example.row, example.turn))
-    if places != list(zip(scores.rows.tolist(), scores.turns.tolist(), strict=True)):
-        raise InputError(
-            f"{given.name}: {dataset.name} reads otherwise than when it was scored; score it again"
-        )
-    return ScoredDataset(
-        dataset=dataset, scores=scores, texts=texts, rejects=rejects, manifest=manifest
+        manifest=summary.manifest,
     )
 
 
 def without_scores(dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
-    """A dataset with its texts alone, or with its tokens counted too: no model is asked."""
-    collected = _Unscored()
-    block: list[Example] = []
-    for found in dataset:
-        if isinstance(found, Reject):
-            collected.rejects.append(found)
-        else:
-            block += found
-        if len(block) >= EXAMPLES_A_BLOCK:
-            collected.add(block, scorer)
-            block = []
-    collected.add(block, scorer)
-    return collected.finish(dataset)
-
-
-class _Unscored:
-    """Collects examples with no more than can be told without a model."""
-
-    def __init__(self) -> None:
-        self.rejects: list[Reject] = []
-        self._texts = Texts()
-        self._ids: list[str] = []
-        self._statuses: list[str] = []
-        self._places: list[tuple[int, int]] = []
-        self._counts: dict[str, list[int]] = {}
-
-    def add(self, block: Sequence[Example], scorer: Scorer | None) -> None:
-        for example in block:
-            self._texts.append(example)
-            self._ids.append(example.id)
-            self._places.append((example.row, example.turn))
+    """A dataset with its texts alone, or with its tokens counted too: no model is used."""
+    texts, rejects = Texts(), []
+    ids: list[str] = []
+    statuses: list[str] = []
+    positions: list[tuple[int, int]] = []
+    counts: dict[str, list[int]] = {name: [] for name in _COUNTED} if scorer else {}
+    for block in blocks(dataset):
+        rejects += block.rejects
+        for example in block.examples:
+            texts.append(example)
+            ids.append(example.id)
+            positions.append((example.row, example.turn))
         if scorer is None:
-            self._statuses += [str(_emptiness(example)) for example in block]
-            return
-        for passes in scorer.align(block):
-            self._statuses.append(str(passes.status))
-            for name in _COUNTED:
-                self._counts.setdefault(name, []).append(getattr(passes, name))
-
-    def finish(self, dataset: Dataset) -> ScoredDataset:
-        places = np.array(self._places, dtype=np.int64).reshape(-1, 2)
-        counts = {name: np.array(n, dtype=np.float64) for name, n in self._counts.items()}
-        table = ScoreTable(
-            ids=self._ids,
-            rows=places[:, 0],
-            turns=places[:, 1],
-            statuses=self._statuses,
-            numbers=counts,
-        )
-        return ScoredDataset(
-            dataset=dataset, scores=table, texts=self._texts, rejects=self.rejects, manifest={}
-        )
+            statuses += [str(_status_of_texts(example)) for example in block.examples]
+            continue
+        for passes in scorer.align(block.examples):
+            statuses.append(str(passes.status))
+            for name, column in counts.items():
+                column.append(getattr(passes, name))
+    places = np.array(positions, dtype=np.int64).reshape(-1, 2)
+    scores = ScoreTable(
+        ids=ids,
+        rows=places[:, 0],
+        turns=places[:, 1],
+        statuses=statuses,
+        numbers={name: np.array(n, dtype=np.float64) for name, n in counts.items()},
+    )
+    return ScoredDataset(
+        dataset=dataset, scores=scores, texts=texts, rejects=rejects, manifest=None
+    )
 
 
 _COUNTED = ("instruction_tokens", "response_tokens", "truncated_tokens")
+"""Metrics that the tokenizer alone gives."""
 
 
-def _emptiness(example: Example) -> Status:
+def _status_of_texts(example: Example) -> Status:
     if not example.response.strip():
         return Status.EMPTY_RESPONSE
     return Status.OK if example.instruction.strip() else Status.EMPTY_INSTRUCTION
 
 
-def blocks_of(dataset: Dataset) -> Iterator[Sequence[Example]]:
-    """The examples of a dataset, some thousand at a time."""
-    block: list[Example] = []
-    for found in dataset:
-        block += [] if isinstance(found, Reject) else found
-        if len(block) >= EXAMPLES_A_BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
+def _unless_empty(nlls: Ragged) -> Ragged | None:
+    return nlls if nlls.lengths.any() else None
 
 
-def _scores_in_memory(data: Any) -> GivenScores | None:
+def _scores_in_memory(data: Any) -> ScoresFile | None:
     """A DataFrame that `ifdkit.score` made."""
-    pandas = sys.modules.get("pandas")  # where it is not loaded, nothing is a DataFrame
+    pandas = sys.modules.get("pandas")  # if it is not loaded, nothing is a DataFrame
     if not (pandas and isinstance(data, pandas.DataFrame) and has_score_columns(list(data))):
         return None
     import pyarrow as pa
 
-    made = data.attrs.get("manifest")
-    is_ours = isinstance(made, Mapping) and made.get("schema") == SCORES_SCHEMA
+    name, made = "scores in memory", data.attrs.get("manifest")
+    manifest = Manifest.from_json(made, name) if isinstance(made, Mapping) else None
     try:
         table = from_arrow(pa.Table.from_pandas(data, preserve_index=False))
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"this DataFrame of scores cannot be read: {error}") from error
-    return GivenScores("scores in memory", table, made if is_ours else None, None)
+    return ScoresFile(name, table, manifest, None)

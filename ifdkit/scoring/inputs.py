@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -15,13 +14,12 @@ from ifdkit.data.dataset import Dataset, Turns, open_dataset
 from ifdkit.data.layouts import SLOTS
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError, UsageError
+from ifdkit.scoring.manifest import Manifest, manifest_beside
 
 if TYPE_CHECKING:
     import pandas as pd
 
     Data = str | PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame
-
-SCORES_SCHEMA = "ifdkit.scores/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,8 @@ class Selection:
     def open(self, data: Data) -> Dataset:
         """The dataset, with these rows. Raises InputError or UsageError."""
         self._check()
-        if (made := manifest_of(data)) is not None:
+        made = manifest_beside(data) if isinstance(data, (str, PathLike)) else None
+        if made is not None:
             dataset = self.behind(made).open(source_of(data, made))
         else:
             dataset = open_dataset(data, columns=self.columns, turns=self.turns)
@@ -74,46 +73,35 @@ class Selection:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: not negative")
 
-    def behind(self, made: Mapping[str, Any]) -> Selection:
+    def behind(self, made: Manifest) -> Selection:
         """The rows that a scores file was made from, read as they were read then."""
-        then = made.get("columns") or {}
+        turns: Turns = "last" if "last" in (self.turns, made.turns) else "all"
         return Selection(
-            columns=self.columns or {slot: then.get(slot, "") for slot in SLOTS},
-            turns="last" if self.turns == "last" else made.get("turns", "all"),
-            limit=made.get("limit"),
-            sample=made.get("sample"),
-            seed=made.get("seed") or 0,
+            columns=self.columns or {slot: made.columns.get(slot, "") for slot in SLOTS},
+            turns=turns,
+            limit=made.limit,
+            sample=made.sample,
+            seed=made.seed or 0,
         )
 
 
-def manifest_of(data: Data) -> dict[str, Any] | None:
-    """The manifest beside a scores file; None for anything else.
-
-    None too where it describes another file than this one, because the scores were changed since.
-    """
-    if not isinstance(data, (str, PathLike)):
-        return None
-    try:
-        manifest = json.loads(Path(f"{data}.manifest.json").read_bytes())
-        if manifest["schema"] != SCORES_SCHEMA or manifest["output_sha256"] != sha256(Path(data)):
-            return None
-        has_source = isinstance(manifest["input"], str) and "input_sha256" in manifest
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no scores file of ours, or one whose manifest is lost: the reader will tell
-    return manifest if has_source else None
-
-
-def source_of(data: Data, manifest: Mapping[str, Any]) -> Path:
+def source_of(data: Data, manifest: Manifest) -> Path:
     """The dataset that a scores file was made from, as it was then.
 
-    Raises InputError where it is gone or has changed.
+    Raises InputError if it is gone or has changed.
     """
-    name, digest = Path(manifest["input"]), manifest["input_sha256"]
-    # The path is as it was typed: from the folder of that day, perhaps that of the scores.
+    name, digest = Path(manifest.input), manifest.input_sha256
+    # The path is as it was typed: relative to the folder of that run, or to that of the scores.
     places = [name, Path(data).parent / name] if isinstance(data, (str, PathLike)) else [name]
-    there = [path for path in places if digest and path.exists()]
-    for path in there:
+    found = [path for path in places if digest and path.exists()]
+    for path in found:
         if sha256(path) == digest:
             return path
-    what = "has changed since" if there else "is not here"
-    raise InputError(f"{data} holds scores without texts, and {name}, their source, {what}")
+    what = "has changed since" if found else "is not here"
+    raise InputError(f"{data} contains scores without texts, and {name}, their source, {what}")
+
+
+def describe(dataset: Dataset) -> str:
+    """`data.json: Alpaca: instruction + input → output, 1,000 rows`, for a note to the user."""
+    rows = "1 row" if dataset.n_rows == 1 else f"{dataset.n_rows:,} rows"
+    return f"{dataset.name}: {dataset.columns.describe()}, {rows}"

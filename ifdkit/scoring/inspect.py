@@ -1,20 +1,21 @@
-"""The verb *show*: one example, its numbers, and every response token's surprise."""
+"""`ifdkit show`: one example, its numbers, and the surprise of every response token."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
 from ifdkit.prompting.alignment import Tokenizer
-from ifdkit.records import NLL, Example, Pass, Reject, ScoreRow
-from ifdkit.scoring.metrics import score_row
+from ifdkit.records import NLL, Example, Pass, Reject
+from ifdkit.scoring.rows import ScoreRow, score_columns, score_row
 from ifdkit.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One response token of a pass and its NLL in nats, None where it only serves as context."""
+    """One response token of a pass and its NLL in nats; None if it only serves as context."""
 
     text: str
     nats: float | None
@@ -22,12 +23,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One example, looked at closely."""
+    """One example in detail."""
 
     example: Example
     row: ScoreRow
     direct: list[Token]
     conditional: list[Token]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `--json`: the example, its row of scores and its tokens."""
+        names = score_columns(token_nll=True)
+        return {**asdict(self), "row": {name: self.row.column(name) for name in names}}
 
     @property
     def is_parallel(self) -> bool:
@@ -36,10 +42,10 @@ class Inspection:
 
 
 def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Example:
-    """The example at a 0-based row, else with an id; the last turn unless one is named.
+    """The example at a 0-based row, else with an id; its last turn unless `turn` is given.
 
-    A number that is a position is a position, whatever the ids.  Raises InputError where there is
-    no such example or its row cannot be read, UsageError where it has no such turn.
+    A number is a position if there is such a row, whatever the ids.  Raises InputError if there is
+    no such example or its row cannot be read, UsageError if it has no such turn.
     """
     position = int(which) if which.isdecimal() and int(which) in dataset.rows else None
     for found in dataset:
@@ -47,15 +53,15 @@ def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Examp
             if found.row == position:
                 raise InputError(f"row {position} of {dataset.name} is rejected: {found.reason}")
             continue
-        here = [e for e in found if (e.id == which if position is None else e.row == position)]
-        if not here:
+        matching = [e for e in found if (e.id == which if position is None else e.row == position)]
+        if not matching:
             continue
-        chosen = [example for example in here if turn in (None, example.turn)]
+        chosen = [example for example in matching if turn in (None, example.turn)]
         if not chosen:
-            raise UsageError(f"--turn {turn}: there are assistant turns 0…{found[-1].turn}")
+            raise UsageError(f"--turn {turn}: the row has assistant turns 0 to {found[-1].turn}")
         return chosen[-1]
     raise InputError(
-        f"{dataset.name} has {dataset.n_rows:,} rows, none with the number or id {which!r}"
+        f"{dataset.name} has {dataset.n_rows:,} rows, none with the position or id {which!r}"
     )
 
 
@@ -66,14 +72,14 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
         example,
         passes,
         nlls,
-        coherence=scorer.coherence(example, passes),
+        coherence=scorer.coherences([example], [passes])[0],
         window=scorer.settings.window,
     )
     bare = scorer.tokenizer.encode([example.response], special=False)[0]
     texts = token_texts(example.response, scorer.tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
-        """Texts from the response where the pass cut it like that, else from the ids."""
+        """Texts cut from the response if the pass has the same ids, else decoded from the ids."""
         if one is None or nll is None:
             return []
         request, skipped = one.request, one.skipped
@@ -95,7 +101,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
 
 
 def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
-    """The response cut at its tokens; a character split over several tokens stays with the last."""
+    """The response cut at its tokens; a character split over several tokens goes to the last."""
     offsets = tokenizer.offsets(response, special=False)
     texts, begin = [], 0
     for i, (_, end) in enumerate(offsets):

@@ -1,149 +1,125 @@
-"""Numbers of one example, from the NLLs of its passes: arithmetic on arrays, no model.
+"""The registry of metrics: the one place that describes the numbers of a scores file.
 
-    ppl   = exp(mean NLL)
-    IFD   = ppl(response | instruction) / ppl(response)           2402.10110 eq. 2, 2402.00530
-    IFD (loss) = NLL(response | instruction) / NLL(response)      2308.12032 eq. 4
-    r-IFD = ppl(instruction | response) / ppl(instruction)        2402.10110 eq. 5
-
-Per-token NLLs are float32; every sum is taken in float64.
+Columns and their types, `--metrics`, `--by`, `--fail-if`, the tables and figures of `compare` and
+the table in the docs are derived from `METRICS` at the time of use, so that a metric added by
+:func:`register_metric` works in every command.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
 
-import numpy as np
+from ifdkit.errors import UsageError
+from ifdkit.records import PASSES
+from ifdkit.scoring.builtin_metrics import BUILT_IN
+from ifdkit.scoring.metric import Measured, Metric, Scale, Value
 
-from ifdkit.records import NLL, PASSES, Example, Passes, ScoreRow, Status
+GROUPS = ("ppl", "ifd", "rifd", "coherence")
+"""What `--metrics` names, besides single metrics."""
+DEFAULT_GROUPS = ("ppl", "ifd", "coherence")
+RESERVED = frozenset(
+    {"id", "row", "turn", "status", "reason", "source", *GROUPS, *(one.name for one in BUILT_IN)}
+)
+"""Names of built-in columns and groups: no metric can be registered under them."""
 
-
-def mean_nll(nll: NLL | None) -> float | None:
-    """Mean nats per token, None for no tokens."""
-    if nll is None or not len(nll):
-        return None
-    return float(nll.sum(dtype=np.float64)) / len(nll)
-
-
-def perplexity(mean: float | None) -> float | None:
-    """exp(mean NLL): >= 1, None where undefined or too large for a float."""
-    if mean is None:
-        return None
-    try:
-        return math.exp(mean)
-    except OverflowError:
-        return None
+METRICS: dict[str, Metric] = {metric.name: metric for metric in BUILT_IN}
+"""Name → metric, in the order of the columns."""
 
 
-def perplexity_ratio(conditional: float | None, direct: float | None) -> float | None:
-    """exp(conditional - direct) of two mean NLLs: > 0, below 1 where the context helps."""
-    if conditional is None or direct is None:
-        return None
-    # Perplexities can overflow where their ratio does not.
-    return perplexity(conditional - direct)
-
-
-def loss_ratio(conditional: float | None, direct: float | None) -> float | None:
-    """conditional / direct of two mean NLLs: > 0, None where either is 0.
-
-    A conditional 0 would be the best loss ratio there is, for one token that the model copied.
-    """
-    if not conditional or not direct:
-        return None
-    return conditional / direct
-
-
-def first_tokens(nll: NLL | None, skipped: int, window: int) -> NLL | None:
-    """NLLs among the first `window` tokens of the target, None where it is shorter."""
-    if nll is None or len(nll) + skipped < window:
-        return None
-    return nll[: max(0, window - skipped)]
-
-
-def bits_per_byte(nll: NLL | None, n_bytes: int) -> float | None:
-    """Total NLL in bits over the UTF-8 bytes it covers: comparable across tokenizers."""
-    if nll is None or not n_bytes:
-        return None
-    return float(nll.sum(dtype=np.float64)) / math.log(2) / n_bytes
-
-
-def score_row(
-    example: Example,
-    passes: Passes,
-    nlls: Mapping[str, NLL],
+def register_metric(
+    name: str,
+    compute: Callable[[Measured], Value],
     *,
-    coherence: float | None = None,
-    window: int = 64,
-    token_nll: bool = False,
-) -> ScoreRow:
-    """All fields of one example, from the NLLs of the passes that were scored."""
-    status, reason = str(passes.status), passes.reason
-    broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
-    if broken:
-        # A model that overflows answers nothing: not one of its numbers on this row is kept.
-        nlls, status = {}, str(Status.INVALID)
-        reason = f"the model gave no finite probability in the {broken[0].replace('_', ' ')} pass"
-    direct, conditional = nlls.get("response_direct"), nlls.get("response_conditional")
-    mean = {name: mean_nll(nlls.get(name)) for name in PASSES}
-    flaw = _flaw(mean)
-    if flaw and status in (Status.OK, Status.TRUNCATED):
-        status, reason = str(Status.INVALID), flaw
-    has_ratio = status != Status.INVALID
-    pair = (mean["response_conditional"], mean["response_direct"])
-    reverse_pair = (mean["instruction_conditional"], mean["instruction_direct"])
-    return ScoreRow(
-        id=example.id,
-        row=example.row,
-        turn=example.turn,
-        status=status,
-        reason=reason,
-        instruction_tokens=passes.instruction_tokens,
-        response_tokens=passes.response_tokens,
-        instruction_words=len(example.instruction.split()),
-        response_words=len(example.response.split()),
-        truncated_tokens=passes.truncated_tokens,
-        nll_instruction_direct=mean["instruction_direct"],
-        nll_response_direct=mean["response_direct"],
-        nll_response_conditional=mean["response_conditional"],
-        nll_instruction_conditional=mean["instruction_conditional"],
-        ppl_instruction_direct=perplexity(mean["instruction_direct"]),
-        ppl_response_direct=perplexity(mean["response_direct"]),
-        ppl_response_conditional=perplexity(mean["response_conditional"]),
-        ppl_instruction_conditional=perplexity(mean["instruction_conditional"]),
-        ifd=perplexity_ratio(*pair) if has_ratio else None,
-        ifd_loss=loss_ratio(*pair) if has_ratio else None,
-        rifd=perplexity_ratio(*reverse_pair) if has_ratio else None,
-        rifd_loss=loss_ratio(*reverse_pair) if has_ratio else None,
-        ifd_window=windowed_ifd(passes, direct, conditional, window) if has_ratio else None,
-        bits_per_byte_response=bits_per_byte(direct, passes.scored_bytes),
-        coherence=coherence,
-        token_nll_response_direct=_as_list(direct) if token_nll else None,
-        token_nll_response_conditional=_as_list(conditional) if token_nll else None,
+    passes: tuple[str, ...] = (),
+    label: str | None = None,
+    unit: str = "value",
+    definition: str = "",
+    source: str = "",
+    scale: Scale = "linear",
+    is_ratio: bool = False,
+    higher_is_harder: bool | None = None,
+    replace: bool = False,
+) -> Metric:
+    """Add a metric to every command of this process, and return its entry.
+
+    `compute` gets a :class:`Measured` and returns a number, or None if the number is undefined.
+    It is called for every example for which the `passes` it needs were run; `ifdkit.score(data)`
+    runs them unless `metrics` leaves it out.  A registered metric has a column in scores files,
+    ranks with `select --by`, is a row of `compare`'s table and is known to `--fail-if`.
+
+    Raises UsageError for a name that is not an identifier in lower case, that ifdkit uses itself,
+    or that is registered already (unless `replace`), and for an unknown pass.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UsageError(f"metric name {name!r}: use lower-case letters, digits and underscores")
+    if name in RESERVED or name.startswith("token_nll_") or (name in METRICS and not replace):
+        raise UsageError(f"metric {name!r} exists: choose another name, or pass replace=True")
+    unknown = [one for one in passes if one not in PASSES]
+    if unknown:
+        raise UsageError(
+            f"metric {name!r}: no pass {unknown[0]!r}; choose from {', '.join(PASSES)}"
+        )
+    label = label or name
+    METRICS[name] = Metric(
+        name=name,
+        compute=compute,
+        label=label,
+        short=name[:18],
+        unit=unit,
+        definition=definition or f"{label}, registered by the user.",
+        passes=passes,
+        group=name,
+        source=source or "registered by the user",
+        scale=scale,
+        is_ratio=is_ratio,
+        higher_is_harder=higher_is_harder,
+        table_order=1 + max(metric.table_order or 0 for metric in METRICS.values()),
     )
+    return METRICS[name]
 
 
-def _flaw(mean: Mapping[str, float | None]) -> str | None:
-    """Why no ratio of these means can be trusted, or None."""
-    for name, value in mean.items():
-        if value == 0.0:
-            return f"the {name.replace('_', ' ')} NLL is exactly 0: no ratio is defined"
-        if value is not None and perplexity(value) is None:
-            return f"the {name.replace('_', ' ')} perplexity is too large for a number"
-    return None
+def groups() -> tuple[str, ...]:
+    """What `all` stands for: the built-in groups, then registered metrics."""
+    return (*GROUPS, *(name for name, metric in METRICS.items() if metric.group == name
+                       and name not in GROUPS))  # fmt: skip
 
 
-def windowed_ifd(
-    passes: Passes, direct: NLL | None, conditional: NLL | None, window: int
-) -> float | None:
-    """IFD over the first `window` response tokens, None where the response is shorter."""
-    if not passes.response_direct or not passes.response_conditional:
-        return None
-    return perplexity_ratio(
-        mean_nll(first_tokens(conditional, passes.response_conditional.skipped, window)),
-        mean_nll(first_tokens(direct, passes.response_direct.skipped, window)),
-    )
+def default_groups() -> tuple[str, ...]:
+    """What is measured if nothing else is asked for: r-IFD costs a further pass."""
+    return tuple(name for name in groups() if name not in GROUPS or name in DEFAULT_GROUPS)
 
 
-def _as_list(nll: NLL | None) -> list[float] | None:
-    """The shortest decimals that read back as the same float32."""
-    return None if nll is None else [float(str(value)) for value in nll]
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """`ifd,rifd` or `all` as names; they are checked by `passes_of`."""
+    return groups() if text == "all" else tuple(name.strip() for name in text.split(","))
+
+
+def passes_of(name: str) -> frozenset[str]:
+    """The passes that a group or a single metric needs. Raises UsageError for an unknown name."""
+    if name in METRICS:
+        return frozenset(METRICS[name].passes)
+    members = [metric for metric in METRICS.values() if metric.group == name]
+    if not members:
+        raise UsageError(f"no metric {name!r}: choose from {', '.join(groups())}, or all")
+    return frozenset(one for metric in members for one in metric.passes)
+
+
+def needs_embedder(name: str) -> bool:
+    """Whether a group or metric compares embeddings."""
+    return name == "coherence"
+
+
+def available_metrics(passes: frozenset[str], *, with_embedder: bool) -> list[str]:
+    """Metrics that have numbers once these passes were run, in the order of the columns."""
+    return [
+        name
+        for name, metric in METRICS.items()
+        if passes.issuperset(metric.passes) and (with_embedder or not needs_embedder(name))
+    ]
+
+
+def table_metrics() -> list[str]:
+    """Metrics of the table of `compare`, in its order."""
+    listed = [metric for metric in METRICS.values() if metric.table_order is not None]
+    return [metric.name for metric in sorted(listed, key=lambda metric: metric.table_order or 0)]

@@ -1,95 +1,84 @@
-"""How far a run in 16 bits lies from float32, measured on a sample of its own examples."""
+"""The precision check: what a run in 16 bits costs, measured on a sample of its own examples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ifdkit.errors import ModelError
-from ifdkit.records import Example, ScoreRow
-from ifdkit.scoring.scorer import Progress, Scorer
+from ifdkit.records import Example
+from ifdkit.scoring.manifest import PrecisionCheck
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.rows import ScoreRow
+from ifdkit.scoring.scorer import Scorer
 from ifdkit.stats.columns import spearman
 
-_MOST, _FEWEST, _ONE_IN = 64, 12, 50
+_MIN_EXAMPLES, _MAX_EXAMPLES, _ONE_IN = 12, 64, 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """IFD of the run against IFD in float32, over the same examples."""
+class PrecisionSample:
+    """A random sample of the examples that have an IFD, drawn while they are scored.
 
-    n: int
-    median_abs_ifd: float | None = None
-    """Median of |Δ IFD|."""
-    p95_abs_ifd: float | None = None
-    """95 % of the examples lie within it."""
-    spearman: float | None = None
-    """Rank correlation of the two; None for fewer than ten examples."""
-    reason: str | None = None
-    """Why it was not measured."""
-
-
-class DriftSample:
-    """A random sample of the examples that have an IFD, as they go by (reservoir sampling).
-
-    Vitter, "Random sampling with a reservoir" (1985), algorithm R.
+    Reservoir sampling: Vitter, "Random sampling with a reservoir" (1985), algorithm R.
     """
 
     def __init__(self, size: int | None, seed: int = 0) -> None:
         """`size`: examples to keep; None: one in 50, at least 12 and at most 64."""
         self._size = size
-        self._room = _MOST if size is None else size
+        self._capacity = _MAX_EXAMPLES if size is None else size
         self._generator = np.random.default_rng(seed)
         self._kept: list[tuple[Example, float]] = []
         self._seen = 0
 
     def add(self, example: Example, row: ScoreRow) -> None:
-        """One example goes by."""
-        if row.ifd is None or not self._room:
+        """Consider one scored example."""
+        if row["ifd"] is None or not self._capacity:
             return
         self._seen += 1
-        if len(self._kept) < self._room:
-            self._kept.append((example, row.ifd))
-        elif (place := int(self._generator.integers(self._seen))) < self._room:
-            self._kept[place] = (example, row.ifd)
+        if len(self._kept) < self._capacity:
+            self._kept.append((example, row["ifd"]))
+        elif (slot := int(self._generator.integers(self._seen))) < self._capacity:
+            self._kept[slot] = (example, row["ifd"])
 
     def choose(self) -> list[tuple[Example, float]]:
-        """The sample, and the IFD of each."""
-        wanted = max(_FEWEST, self._seen // _ONE_IN) if self._size is None else self._size
+        """The sampled examples, each with its IFD."""
+        wanted = max(_MIN_EXAMPLES, self._seen // _ONE_IN) if self._size is None else self._size
         if wanted >= len(self._kept):
             return self._kept
         chosen = self._generator.choice(len(self._kept), wanted, replace=False)
         return [self._kept[i] for i in sorted(chosen)]
 
 
-def measure_drift(scorer: Scorer, sample: DriftSample, progress: Progress) -> Drift | None:
-    """Score a sample again in float32 and compare; None where there is nothing to compare.
+def check_precision(
+    scorer: Scorer, sample: PrecisionSample, progress: Progress
+) -> PrecisionCheck | None:
+    """Score a sample again in float32 and compare; None if there is nothing to compare.
 
-    The scorer's own models are unloaded first: two copies may not fit.  What is scored here goes
-    to the same store, so a second run measures for nothing.
+    The scorer's own models are unloaded first, because two copies may not fit.  The float32 scores
+    go to the same store, so that a second run computes nothing.
     """
     if scorer.dtype == "float32" or not (chosen := sample.choose()):
         return None
     problem = scorer.float32_problem()
     scorer.unload()
     if problem:
-        return Drift(n=0, reason=problem)
-    progress.note(f"scoring {len(chosen)} examples again in float32, to tell what {scorer.dtype}"
-                  " costs")  # fmt: skip
-    exactly = replace(scorer.settings, dtype="float32", metrics=("ifd",))
+        return PrecisionCheck(n=0, reason=problem)
+    progress.note(f"precision check: scoring {len(chosen)} examples again in float32")
+    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",))
     try:
-        with Scorer(exactly, store=scorer.store) as exact:
+        with Scorer(settings, store=scorer.store) as exact:
             rows = exact.score([example for example, _ in chosen])
     except ModelError as error:
-        return Drift(n=0, reason=str(error))
-    pairs = [(ifd, row.ifd) for (_, ifd), row in zip(chosen, rows, strict=True) if row.ifd]
+        return PrecisionCheck(n=0, reason=str(error))
+    pairs = [(ifd, row["ifd"]) for (_, ifd), row in zip(chosen, rows, strict=True) if row["ifd"]]
     if not pairs:
         return None
-    ours, theirs = np.array(pairs).T
-    gap = np.abs(ours - theirs)
-    return Drift(
+    approximate, exact_ifd = np.array(pairs).T
+    difference = np.abs(approximate - exact_ifd)
+    return PrecisionCheck(
         n=len(pairs),
-        median_abs_ifd=float(np.median(gap)),
-        p95_abs_ifd=float(np.percentile(gap, 95)),
-        spearman=spearman(ours.tolist(), theirs.tolist()),
+        median_abs_ifd=float(np.median(difference)),
+        p95_abs_ifd=float(np.percentile(difference, 95)),
+        spearman=spearman(approximate.tolist(), exact_ifd.tolist()),
     )

@@ -13,19 +13,26 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.dataset import DATA_ENDINGS, Dataset, Turns
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import check_output, row_writer, score_columns, write_json, write_rejects
-from ifdkit.errors import OutputError, UsageError
-from ifdkit.records import METRIC_FIELDS, Example, Passes, Reject, ScoreRow
-from ifdkit.scoring.inputs import SCORES_SCHEMA, Selection
-from ifdkit.scoring.precision import Drift, DriftSample, measure_drift
-from ifdkit.scoring.scorer import Progress, Scorer, Settings, parse_metrics
+from ifdkit.data.writing import write_json, write_rejects
+from ifdkit.errors import OutputError
+from ifdkit.records import Example, Passes, Reject
+from ifdkit.scoring.formats import check_output, row_writer
+from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import describe as describe_dataset
+from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.precision import PrecisionSample, check_precision
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.rows import ScoreRow, score_columns
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 
@@ -35,70 +42,12 @@ if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
 _Item = TypeVar("_Item")
-EXAMPLES_A_BLOCK = 2048
-"""Examples planned together: enough for tight batches, few enough to hold."""
-_SUMMARY_FIELDS = (
-    "instruction_tokens",
-    "response_tokens",
-    *(name for name in METRIC_FIELDS if not name.startswith("nll_")),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What made a scores file: enough to make it again, and to tell whether two compare."""
-
-    schema: str
-    version: str
-    created: str
-    command: str
-    input: str
-    input_sha256: str | None
-    columns: dict[str, str]
-    turns: str
-    limit: int | None
-    sample: int | None
-    seed: int | None
-    model: str
-    model_source: str
-    weights_hash: str
-    tokenizer_hash: str
-    embedder: str | None
-    embedder_source: str | None
-    embedder_hash: str | None
-    protocol: str
-    template: str
-    template_text: str
-    metrics: list[str]
-    dtype: str
-    dtype_asked: str
-    """`auto`, or the same."""
-    drift: Drift | None
-    """Distance from float32, where `dtype` is less."""
-    device: str
-    window: int
-    max_length: int
-    rows_in: int
-    rows_scored: int
-    rows_rejected: int
-    examples: int
-    status_counts: dict[str, int]
-    requests: int
-    requests_from_store: int
-    requests_scored: int
-    texts_embedded: int
-    tokens_scored: int
-    elapsed_s: float
-    model_load_s: float
-    scoring_s: float
-    embedding_s: float
-    tokens_per_s: float | None
-    output: str | None = None
-    output_sha256: str | None = None
+EXAMPLES_PER_BLOCK = 2048
+"""Examples planned together: enough for tight batches, few enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ScoreSummary:
     """The numbers at the end of a run."""
 
     metrics: dict[str, Description]
@@ -116,22 +65,23 @@ class Summary:
             "ifd_length_spearman": self.ifd_length_spearman,
             "status_counts": self.status_counts,
             "output": str(self.output) if self.output else None,
-            "manifest": asdict(self.manifest),
+            "manifest": self.manifest.as_json(),
         }
 
 
 class Run:
-    """One dataset going through a Scorer, block by block, and the account of it."""
+    """One dataset going through a Scorer block by block, and the counts of the run."""
 
     def __init__(self, dataset: Dataset, selection: Selection, scorer: Scorer) -> None:
         self._dataset, self._selection, self._scorer = dataset, selection, scorer
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
-        self._values = {name: array("d") for name in _SUMMARY_FIELDS}
+        described = (name for name, metric in METRICS.items() if metric.in_summary)
+        self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
-        self._drift_sample = DriftSample(scorer.settings.drift)
-        self._drift: Drift | None = None
+        self._sample = PrecisionSample(scorer.settings.drift)
+        self._precision: PrecisionCheck | None = None
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
         """Rows of scores, in the order of the dataset."""
@@ -140,48 +90,33 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores, in the order of the dataset."""
         progress.start(self._dataset.n_rows)
-        for n_rows, examples, passes in _ahead(self._aligned()):
-            progress.begin_block(n_rows, len(examples))
-            rows = self._scorer.score(examples, passes)
-            self._account(examples, rows)
-            yield examples, rows
+        for block, passes in _ahead(self._aligned()):
+            progress.begin_block(block.n_rows, len(block.examples))
+            rows = self._scorer.score(block.examples, passes)
+            self._count(block, rows)
+            yield block.examples, rows
             progress.end_block()
-        self._drift = measure_drift(self._scorer, self._drift_sample, progress)
+        self._precision = check_precision(self._scorer, self._sample, progress)
 
-    def _aligned(self) -> Iterator[tuple[int, list[Example], list[Passes]]]:
-        """Blocks of examples with their passes, and how many rows each was made from."""
-        for n_rows, examples in self._examples():
-            yield n_rows, examples, self._scorer.align(examples)
+    def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
+        for block in blocks(self._dataset):
+            yield block, self._scorer.align(block.examples)
 
-    def _examples(self) -> Iterator[tuple[int, list[Example]]]:
-        """Blocks of examples, and how many rows each was made from."""
-        block: list[Example] = []
-        begin = 0
-        for found in self._dataset:
-            self._rows_in += 1
-            if isinstance(found, Reject):
-                self.rejects.append(found)
-            else:
-                block += found
-            if len(block) >= EXAMPLES_A_BLOCK:
-                yield self._rows_in - begin, block
-                block, begin = [], self._rows_in
-        if block:
-            yield self._rows_in - begin, block
-
-    def _account(self, examples: Sequence[Example], rows: Sequence[ScoreRow]) -> None:
-        for example, row in zip(examples, rows, strict=True):
-            self._drift_sample.add(example, row)
+    def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
+        self._rows_in += block.n_rows
+        self.rejects += block.rejects
+        for example, row in zip(block.examples, rows, strict=True):
+            self._sample.add(example, row)
             self._statuses[row.status] += 1
             for name, values in self._values.items():
-                if (value := getattr(row, name)) is not None:
+                if (value := row[name]) is not None:
                     values.append(value)
-            if row.ifd is not None:
-                self._ifd_lengths.append(row.response_tokens)
+            if row["ifd"] is not None:
+                self._ifd_lengths.append(row["response_tokens"] or 0)
 
-    def summary(self, *, elapsed_s: float, output: Path | None = None) -> Summary:
-        """The account so far."""
-        return Summary(
+    def summary(self, *, elapsed_s: float, output: Path | None = None) -> ScoreSummary:
+        """The counts so far."""
+        return ScoreSummary(
             metrics={
                 name: describe(values) for name, values in self._values.items() if len(values)
             },
@@ -193,30 +128,19 @@ class Run:
 
     def _manifest(self, elapsed_s: float, output: Path | None) -> Manifest:
         scorer, settings, work = self._scorer, self._scorer.settings, self._scorer.work
-        embedder = scorer.embedder_weights
         return Manifest(
             schema=SCORES_SCHEMA,
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("score"),
             **self._selection.account(self._dataset),
-            model=scorer.weights.name,
+            **asdict(scorer.setup),
             model_source=scorer.weights.source,
-            weights_hash=scorer.weights_hash,
-            tokenizer_hash=scorer.tokenizer.fingerprint,
-            embedder=embedder.name if embedder else None,
-            embedder_source=embedder.source if embedder else None,
-            embedder_hash=scorer.embedder_hash,
-            protocol=scorer.protocol.name,
-            template=scorer.template.name,
-            template_text=scorer.template.source,
+            embedder_source=scorer.embeddings.weights.source if scorer.embeddings else None,
             metrics=list(settings.metrics),
-            dtype=scorer.dtype,
             dtype_asked=settings.dtype,
-            drift=self._drift,
+            drift=self._precision,
             device=scorer.device,
-            window=settings.window,
-            max_length=scorer.max_length,
             rows_in=self._rows_in,
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),
@@ -239,6 +163,31 @@ class Run:
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows of a dataset that are worked on together."""
+
+    n_rows: int
+    examples: list[Example]
+    rejects: list[Reject]
+
+
+def blocks(dataset: Dataset) -> Iterator[Block]:
+    """The rows of a dataset, some thousand examples at a time."""
+    n_rows, examples, rejects = 0, [], []
+    for found in dataset:
+        n_rows += 1
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            examples += found
+        if len(examples) >= EXAMPLES_PER_BLOCK:
+            yield Block(n_rows, examples, rejects)
+            n_rows, examples, rejects = 0, [], []
+    if n_rows:
+        yield Block(n_rows, examples, rejects)
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
@@ -271,7 +220,7 @@ def score_to_file(
     settings: Settings,
     selection: Selection,
     progress: Progress | None = None,
-) -> Summary:
+) -> ScoreSummary:
     """Score a dataset into a file, with its manifest and its rejects beside it.
 
     Every file appears whole or not at all.  A manifest of an earlier run goes before the scores
@@ -285,7 +234,7 @@ def score_to_file(
     dataset = selection.open(data)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
-    progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
+    progress.note(describe_dataset(dataset))
     with Scorer(settings, progress) as scorer:
         run = Run(dataset, selection, scorer)
         with row_writer(output, token_nll=settings.token_nll) as writer:
@@ -294,7 +243,7 @@ def score_to_file(
             manifest.unlink(missing_ok=True)
             write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
         summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-        write_json(manifest, asdict(summary.manifest))
+        write_json(manifest, summary.manifest.as_json())
     return summary
 
 
@@ -317,24 +266,19 @@ def score(
     """
     import pandas as pd
 
-    unknown = settings.keys() - {f.name for f in fields(Settings)}
-    if unknown:
-        raise UsageError(f"score() has no setting {sorted(unknown)[0]!r}")
     begin = time.perf_counter()
     progress = progress or Progress()
     selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
-    if isinstance(settings.get("metrics"), str):
-        settings["metrics"] = parse_metrics(settings["metrics"])
-    chosen = Settings(**settings)
+    chosen = Settings(**given_settings("score", settings))
     dataset = selection.open(data)
     with Scorer(chosen, progress) as scorer:
         run = Run(dataset, selection, scorer)
         rows = [row for block in run.blocks(progress) for row in block]
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
     names = score_columns(token_nll=chosen.token_nll)
-    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
-    numeric = dict.fromkeys(METRIC_FIELDS, "float64")
-    frame = frame.astype(numeric)
-    frame.attrs["manifest"] = asdict(summary.manifest)
+    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
+    floats = [name for name, metric in METRICS.items() if not metric.is_integer]
+    frame = frame.astype(dict.fromkeys(floats, "float64"))
+    frame.attrs["manifest"] = summary.manifest.as_json()
     frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
     return frame

@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.data.writing import WRITERS, arrow_type
 from ifdkit.errors import InputError, brief
-from ifdkit.records import FIELDS, METRIC_FIELDS, NLL, TOKEN_FIELDS, ScoreRow
+from ifdkit.records import NLL
+from ifdkit.scoring.formats import FORMATS
+from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
+from ifdkit.scoring.rows import TOKEN_FIELDS, ScoreRow, score_columns
 
-NUMBER_FIELDS = ("instruction_tokens", "response_tokens", "truncated_tokens", *METRIC_FIELDS)
-"""Columns of numbers that a comparison looks at."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _NEEDED = ("id", "row", "turn", "status", "response_tokens")
 _MARKS = {*_NEEDED, "nll_response_direct"}
-_BLOCK_BYTES = 2**25
-"""Longest row: the NLLs of a hundred thousand tokens take some five megabytes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoreTable:
-    """The scores of one side, column by column, one entry an example."""
+    """Scores, column by column, one entry per example."""
 
     ids: Sequence[str]
     rows: NDArray[np.int64]
     turns: NDArray[np.int64]
     statuses: Sequence[str]
     numbers: Mapping[str, NDArray[np.float64]]
-    """Field → column; NaN where undefined.  Fields that were not asked for are absent."""
+    """Metric → column; NaN if undefined.  A metric without any number is absent."""
     token_nll_direct: Ragged | None = None
-    """NLLs of the response's scored tokens; None where the file has no such column."""
+    """NLLs of the response's scored tokens; None if they are not known."""
     token_nll_conditional: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, places: Sequence[int]) -> ScoreTable:
-        """The table with these entries, by place, without NLLs of tokens."""
-        at = np.asarray(places, dtype=np.int64)
+    def take(self, positions: Sequence[int]) -> ScoreTable:
+        """The table with the entries at these positions, without NLLs of tokens."""
+        at = np.asarray(positions, dtype=np.int64)
         return ScoreTable(
-            ids=[self.ids[i] for i in places],
+            ids=[self.ids[i] for i in positions],
             rows=self.rows[at],
             turns=self.turns[at],
-            statuses=[self.statuses[i] for i in places],
+            statuses=[self.statuses[i] for i in positions],
             numbers={name: column[at] for name, column in self.numbers.items()},
         )
 
@@ -62,10 +62,11 @@ class ScoreTable:
 
 
 def is_scores_file(path: Path) -> bool:
-    """Whether a file has the columns of one, manifest or not."""
+    """Whether a file has the columns of one, with or without a manifest."""
+    found = FORMATS.get(path.suffix.lower())
     try:
-        return path.is_file() and set(_column_names(path)) >= _MARKS
-    except (OSError, ValueError):
+        return found is not None and path.is_file() and has_score_columns(found.columns_of(path))
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -78,31 +79,32 @@ def read_scores(path: Path) -> ScoreTable:
     """Read a scores file in any of its formats. Raises InputError."""
     import pyarrow as pa
 
+    found = FORMATS[path.suffix.lower()]
     try:
-        names = [name for name in FIELDS if name in set(_column_names(path))]
-        table = _READERS[path.suffix.lower()](path, names)
-        return from_arrow(table)
+        present = set(found.columns_of(path))
+        names = [name for name in score_columns(token_nll=True) if name in present]
+        return from_arrow(found.read(path, names))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no scores file that can be read: {brief(error)}") from error
+        raise InputError(f"{path} is not a readable scores file: {brief(error)}") from error
 
 
-def from_arrow(table: Any) -> ScoreTable:
-    """An Arrow table with the columns of a scores file. Raises ValueError where one is missing."""
+def from_arrow(table: pa.Table) -> ScoreTable:
+    """An Arrow table with the columns of a scores file. Raises ValueError if one is missing."""
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}")
     numbers = {
         name: table[name].cast("float64").to_numpy(zero_copy_only=False)
-        for name in NUMBER_FIELDS
+        for name in METRICS
         if name in table.column_names
     }
-    # A column that was not asked for is there all the same, empty.
+    # A metric that was not asked for has a column without a number.
     numbers = {name: column for name, column in numbers.items() if np.isfinite(column).any()}
     direct, conditional = (_ragged(table, name) for name in TOKEN_FIELDS)
     return ScoreTable(
         ids=table["id"].to_pylist(),
-        rows=_whole(table["row"]),
-        turns=_whole(table["turn"]),
+        rows=_integers(table["row"]),
+        turns=_integers(table["turn"]),
         statuses=table["status"].to_pylist(),
         numbers=numbers,
         token_nll_direct=direct,
@@ -110,14 +112,14 @@ def from_arrow(table: Any) -> ScoreTable:
     )
 
 
-def _whole(column: Any) -> NDArray[np.int64]:
+def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     if column.null_count:
         raise ValueError("a row has no number")
     found: NDArray[np.int64] = column.cast("int64").to_numpy()
     return found
 
 
-def _ragged(table: Any, name: str) -> Ragged | None:
+def _ragged(table: pa.Table, name: str) -> Ragged | None:
     if name not in table.column_names:
         return None
     import pyarrow as pa
@@ -136,64 +138,6 @@ def _ragged(table: Any, name: str) -> Ragged | None:
     return Ragged(values, lengths)
 
 
-def _column_names(path: Path) -> Sequence[str]:
-    """Names in the first line or the schema. Raises ValueError or OSError."""
-    ending = path.suffix.lower()
-    if ending == ".parquet":
-        import pyarrow.parquet as pq
-
-        return [str(name) for name in pq.read_schema(path).names]
-    if ending == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            return next(csv.reader([file.readline(_BLOCK_BYTES)]), [])
-    if ending == ".jsonl":
-        with path.open("rb") as file:
-            first = json.loads(file.readline(_BLOCK_BYTES))
-        return list(first) if isinstance(first, dict) else []
-    return []
-
-
-def _read_json_lines(path: Path, names: Sequence[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.json as pj
-
-    schema = pa.schema([(name, arrow_type(name)) for name in names])
-    return pj.read_json(
-        path,
-        read_options=pj.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-    )
-
-
-def _read_parquet(path: Path, names: Sequence[str]) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path, columns=list(names))
-
-
-def _read_csv(path: Path, names: Sequence[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.csv as pc
-
-    types = {n: pa.string() if n in TOKEN_FIELDS else arrow_type(n) for n in names}
-    table = pc.read_csv(
-        path,
-        read_options=pc.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=pc.ParseOptions(newlines_in_values=True),
-        convert_options=pc.ConvertOptions(
-            column_types=types, include_columns=list(names), null_values=[""]
-        ),
-    )
-    # What kept a cell from being a formula is not part of the id.
-    ids = [name[1:] if name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
-           for name in table["id"].to_pylist()]  # fmt: skip
-    return table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
-
-
-_READERS = {".jsonl": _read_json_lines, ".parquet": _read_parquet, ".csv": _read_csv}
-assert set(_READERS) == set(WRITERS), "what is written can be read"
-
-
 class ScoreTableBuilder:
     """Collects rows of scores as they are made."""
 
@@ -201,7 +145,7 @@ class ScoreTableBuilder:
         self._ids: list[str] = []
         self._statuses: list[str] = []
         self._rows, self._turns = array("q"), array("q")
-        self._numbers = {name: array("d") for name in NUMBER_FIELDS}
+        self._numbers = {name: array("d") for name in METRICS}
         self._direct, self._conditional = RaggedBuilder(), RaggedBuilder()
 
     def append(self, row: ScoreRow, nlls: Mapping[str, NLL]) -> None:
@@ -211,7 +155,7 @@ class ScoreTableBuilder:
         self._rows.append(row.row)
         self._turns.append(row.turn)
         for name, column in self._numbers.items():
-            value = getattr(row, name)
+            value = row[name]
             column.append(float("nan") if value is None else value)
         self._direct.append(nlls.get("response_direct"))
         self._conditional.append(nlls.get("response_conditional"))

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.errors import UsageError
-from ifdkit.selection.options import LENGTH_FIELDS, MISFIT_FROM, Options
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.selection.options import LENGTH_FIELDS, MISFIT_FROM, SelectOptions
 from ifdkit.selection.ranking import Band, Column, Places, best_first, best_within_bands, drawn
 from ifdkit.selection.rows import Rows
 
@@ -31,8 +32,6 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 KEPT = ""
 _LONGEST = 32
 """Characters of a reason."""
-_RATIOS = ("ifd", "ifd_loss", "ifd_window", "rifd", "rifd_loss")
-"""Of conditional to direct: a misfit from 1 on."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,7 +52,7 @@ class Verdict:
         return stay
 
 
-def draw(rows: Rows, options: Options, rows_in: int, seed: int) -> Verdict:
+def draw(rows: Rows, options: SelectOptions, rows_in: int, seed: int) -> Verdict:
     """As many rows by chance, of all that could be read: what every other choice must beat."""
     n = _wanted(options, rows_in)
     reasons = np.full(len(rows), "not_drawn", dtype=f"<U{_LONGEST}")
@@ -61,7 +60,7 @@ def draw(rows: Rows, options: Options, rows_in: int, seed: int) -> Verdict:
     return Verdict(reasons=reasons, wanted=n)
 
 
-def rank(rows: Rows, options: Options, rows_in: int, embed: Embed) -> Verdict:
+def rank(rows: Rows, options: SelectOptions, rows_in: int, embed: Embed) -> Verdict:
     """The best rows by a field, as the options say. Raises UsageError.
 
     `rows_in` are all rows of the input: what a share is a share of.
@@ -94,13 +93,13 @@ def rank(rows: Rows, options: Options, rows_in: int, embed: Embed) -> Verdict:
     return Verdict(reasons=reasons, values=values, wanted=n, bands=tuple(bands))
 
 
-def _wanted(options: Options, rows_in: int) -> int:
+def _wanted(options: SelectOptions, rows_in: int) -> int:
     top = options.top_rows
     assert top is not None, "the options say so"
     return top.of(rows_in)
 
 
-def _screened(values: Column, field: str, options: Options) -> Reasons:
+def _screened(values: Column, field: str, options: SelectOptions) -> Reasons:
     """Rows that no ranking is open to."""
     reasons: Reasons = np.full(len(values), KEPT, dtype=f"<U{_LONGEST}")
     with np.errstate(invalid="ignore"):  # NaN is no more and no less than anything
@@ -108,14 +107,14 @@ def _screened(values: Column, field: str, options: Options) -> Reasons:
             reasons[values > options.max] = "above_max"
         if options.min is not None:
             reasons[values < options.min] = "below_min"
-        if field in _RATIOS and not options.keep_misaligned:
+        if METRICS[field].is_ratio and not options.keep_misaligned:
             name = "rifd" if field.startswith("rifd") else "ifd"
             reasons[values >= MISFIT_FROM] = f"{name}_above_one"
     reasons[~np.isfinite(values)] = "undefined"
     return reasons
 
 
-def _pool(options: Options, n: int, rows_in: int) -> int:
+def _pool(options: SelectOptions, n: int, rows_in: int) -> int:
     pool = options.pool_rows.of(rows_in)
     if pool < n:
         raise UsageError(

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifdkit.errors import UsageError
-from ifdkit.scoring.table import NUMBER_FIELDS
+from ifdkit.scoring.metrics import METRICS
 from ifdkit.selection.ranking import Top
 
 WORD_FIELDS = ("instruction_words", "response_words")
 LENGTH_FIELDS = ("instruction_tokens", "response_tokens", *WORD_FIELDS)
-BY_FIELDS = (*LENGTH_FIELDS, *(name for name in NUMBER_FIELDS if name not in LENGTH_FIELDS))
-"""What `--by` takes: every number of a row of scores."""
 MISFIT_FROM = 1.0
 """From here on a ratio says that one half does not help with the other (2308.12032)."""
 DEFAULT_POOL = "20%"
@@ -53,7 +51,7 @@ _FITS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class SelectOptions:
     """Which rows to keep."""
 
     by: str | None = None
@@ -114,13 +112,7 @@ class Options:
     def metrics(self) -> tuple[str, ...]:
         """What has to be measured by a model; empty where texts or their tokens are enough."""
         field = self.field
-        if field is None or field in LENGTH_FIELDS or field == "truncated_tokens":
-            return ()
-        if field == "coherence":
-            return ("coherence",)
-        if field.startswith("rifd") or field.endswith("instruction_conditional"):
-            return ("rifd",)
-        return ("ppl",) if field.endswith("instruction_direct") else ("ifd",)
+        return () if field is None or METRICS[field].group is None else (field,)
 
     @property
     def needs_tokens(self) -> bool:
@@ -136,8 +128,8 @@ class Options:
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"no method {self.method!r}: choose {', '.join(METHODS)}")
-        if self.by is not None and self.by not in BY_FIELDS:
-            raise UsageError(f"--by {self.by}: no such field; there is {', '.join(BY_FIELDS)}")
+        if self.by is not None and self.by not in METRICS:
+            raise UsageError(f"--by {self.by}: no such metric; choose from {', '.join(METRICS)}")
 
     def _check_company(self) -> None:
         for name, fitting in _FITS.items():

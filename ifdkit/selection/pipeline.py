@@ -15,17 +15,19 @@ from ifdkit.data.dataset import Dataset
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.dataset import (
-    GivenScores,
     ScoredDataset,
-    given_scores,
+    ScoresFile,
+    check_flags,
+    open_scores,
     score_dataset,
-    scored_before,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection
-from ifdkit.scoring.scorer import Progress, Scorer, Settings
+from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
 from ifdkit.selection.methods import Embed, Verdict, draw, rank
-from ifdkit.selection.options import WORD_FIELDS, Options
+from ifdkit.selection.options import WORD_FIELDS, SelectOptions
 from ifdkit.selection.reflected import taken
 from ifdkit.selection.rows import Rows
 
@@ -34,16 +36,13 @@ if TYPE_CHECKING:
 
     from ifdkit.scoring.inputs import Data
 
-_FIXED = ("protocol", "window", "max_length", "dtype")
-"""Settings that a scores file can contradict."""
-
 
 class Work:
     """What is asked of which rows, and with which model."""
 
     def __init__(
         self,
-        options: Options,
+        options: SelectOptions,
         settings: Mapping[str, Any],
         selection: Selection,
         progress: Progress,
@@ -60,14 +59,12 @@ class Work:
         if _is_same_file(data, output):
             raise OutputError(f"-o {output} is the input itself: choose another name")
         if self._options.field not in (None, *WORD_FIELDS):
-            given = given_scores(data)
+            given = open_scores(data)
             if given is not None:
                 return self._read(given, output)
         dataset = self.selection.open(data)
         check_rows_output(output, dataset.path)
-        self._progress.note(
-            f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows"
-        )
+        self._progress.note(describe(dataset))
         if not (self._options.metrics or self._options.needs_tokens):
             return without_scores(dataset)
         with Scorer(self._settings, self._progress) as scorer:
@@ -75,27 +72,18 @@ class Work:
                 return without_scores(dataset, scorer)
             return score_dataset(dataset, self.selection, scorer, self._progress)
 
-    def _read(self, given: GivenScores, output: Path) -> ScoredDataset:
-        needed = [name for name in [self._options.field] if name]
-        scored = scored_before(given, self.selection, self._progress, needed=needed)
-        check_rows_output(output, scored.dataset.path)
-        self._check_fit(given.name, scored.manifest)
-        return scored
-
-    def _check_fit(self, name: str, manifest: Mapping[str, Any]) -> None:
-        """Refuse what the scores were not made with, which nothing can change now."""
-        for setting in _FIXED:
-            asked, made = self._given.get(setting), manifest.get(setting)
-            if asked not in (None, "auto", made) and made is not None:
-                raise UsageError(
-                    f"{name} was scored with {setting} {made}, not {asked} as asked for: score the"
-                    " dataset again, or leave the flag out"
-                )
-        if self.selection.turns == "all" and manifest.get("turns") == "last":
+    def _read(self, given: ScoresFile, output: Path) -> ScoredDataset:
+        self._progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
+        field = self._options.field
+        if field is not None and field not in given.scores.numbers:
             raise UsageError(
-                f"{name} was scored with --turns last, and holds no other turns: score the dataset"
-                " again, or leave --turns all out"
+                f"{given.name} has no {field}: score its dataset with --metrics {field}, or name"
+                " the dataset itself"
             )
+        dataset = self.selection.narrow(given.open_dataset())
+        check_rows_output(output, dataset.path)
+        check_flags(given, self._given, turns=self.selection.turns)
+        return given.join(dataset)
 
     def judge(self, rows: Rows, dataset: Dataset) -> Verdict:
         """What becomes of each row. Raises UsageError where none is kept."""
@@ -118,7 +106,8 @@ class Work:
         def embed(texts: Sequence[str]) -> NDArray[np.float32]:
             self._progress.note(f"embedding {len(texts):,} rows")
             with Scorer(settings, self._progress) as scorer:
-                found = scorer.embeddings(texts)
+                assert scorer.embeddings is not None, "coherence needs them"
+                found = scorer.embeddings.embed(texts)
             vectors = np.stack([found[text] for text in texts])
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             unit: NDArray[np.float32] = np.divide(
@@ -136,7 +125,7 @@ def _is_same_file(data: Data, output: Path) -> bool:
         return False  # one of them is not there
 
 
-def provenance_of(options: Options, dataset: Dataset) -> Path:
+def provenance_of(options: SelectOptions, dataset: Dataset) -> Path:
     """Where the student's choices stand: beside the dataset, unless another file was named."""
     if options.provenance is not None:
         return Path(options.provenance)

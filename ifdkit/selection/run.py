@@ -29,11 +29,13 @@ from ifdkit.errors import UsageError
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.manifest import Manifest
+from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.scorer import Progress, Settings
+from ifdkit.scoring.settings import Settings
 from ifdkit.selection.effect import Effect, effect_of
 from ifdkit.selection.methods import Verdict
-from ifdkit.selection.options import METHODS, Options
+from ifdkit.selection.options import METHODS, SelectOptions
 from ifdkit.selection.pipeline import Work, provenance_of
 from ifdkit.selection.ranking import Band
 from ifdkit.selection.row_log import write_account
@@ -86,8 +88,8 @@ class Selected:
     bands: tuple[Band, ...]
     """Of response length; empty but for `length-controlled`."""
     effect: Effect
-    scores: Mapping[str, Any] | None
-    """The manifest of the scores; None where none were looked at."""
+    scores: Manifest | None
+    """The manifest of the scores; None if no scores were used."""
     elapsed_s: float
     kept_rows: tuple[int, ...] = dataclass_field(repr=False)
     """0-based positions in the input, ascending; not in the manifest, but in the file of rows."""
@@ -102,7 +104,7 @@ class Selected:
 def select_to_file(
     data: Data,
     output: Path,
-    options: Options,
+    options: SelectOptions,
     settings: Mapping[str, Any] | None = None,
     selection: Selection | None = None,
     progress: Progress | None = None,
@@ -140,7 +142,7 @@ def select_to_file(
         **_counts(rows, verdict, scored, options.field),
         bands=verdict.bands,
         effect=effect,
-        scores=scored.manifest or None,
+        scores=scored.manifest,
         elapsed_s=round(time.perf_counter() - begin, 3),
     )
     write_json(manifest, done.as_json())
@@ -161,7 +163,7 @@ def _copy(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) ->
     return sources.labels()
 
 
-def _asked(options: Options, dataset: Dataset) -> dict[str, Any]:
+def _asked(options: SelectOptions, dataset: Dataset) -> dict[str, Any]:
     method = METHODS[options.method] if options.method else None
     parameters = {k: v for k, v in asdict(options).items() if k not in ("by", "method")}
     if options.diversity:
@@ -222,14 +224,14 @@ def select(
     `lowest`, `diversity`, …) and of :class:`ifdkit.Settings` (`model`, `protocol`, …).  Raises
     IfdkitError.
     """
-    own, known = _names(Options), _names(Settings) - {"metrics"}
+    own, known = _names(SelectOptions), _names(Settings) - {"metrics"}
     if unknown := options.keys() - own - known:
         raise UsageError(f"select() has no option {sorted(unknown)[0]!r}")
     chosen = {name: value for name, value in options.items() if name in own}
     return select_to_file(
         data,
         Path(output),
-        Options(by=by, method=method, top=top, **chosen),
+        SelectOptions(by=by, method=method, top=top, **chosen),
         {name: value for name, value in options.items() if name in known},
         Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed),
         progress,

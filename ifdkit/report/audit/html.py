@@ -77,8 +77,8 @@ class _Rule:
     """What is said of places beyond those that the audit carries."""
 
 
-def render_audit_html(audit: Audit, *, has_text: bool = True) -> str:
-    """The whole page; `has_text` says whether it may quote the dataset."""
+def render_audit_html(audit: Audit) -> str:
+    """The whole page."""
     rules = [_rule(i, rule) for i, rule in enumerate(audit.rules, start=1)]
     by_state = {one: [rule for rule in rules if rule.state == one] for one in _VERDICTS}
     return render_page(
@@ -89,7 +89,7 @@ def render_audit_html(audit: Audit, *, has_text: bool = True) -> str:
         headline=headline(audit),
         basis=basis(audit),
         advice=advice(audit),
-        has_text=has_text,
+        has_text=audit.has_text,
         table=[rule for rule in rules if rule.state in {"failed", "warns", "passed"}],
         to_mend=by_state["failed"] + by_state["warns"],
         passed=by_state["passed"],
@@ -100,7 +100,7 @@ def render_audit_html(audit: Audit, *, has_text: bool = True) -> str:
         made_from=list(_made_from(audit)),
         scores=[
             (one_line(name, 60), manifest_value(value))
-            for name, value in (audit.manifest or {}).items()
+            for name, value in (audit.manifest.as_json() if audit.manifest else {}).items()
         ],
     )
 

@@ -146,7 +146,7 @@ def _templates(audit: Audit) -> str:
 
 
 def _made_from(audit: Audit) -> str:
-    scores = audit.manifest or {}
+    scores = audit.manifest.as_json() if audit.manifest else {}
     made = ", ".join(f"{name} {code(str(scores[name]), 80)}" for name in _NAMES if scores.get(name))
     against = ", ".join(code(name, 80) for name in audit.against[:5]) or NOTHING
     compared = f" Compared against {against}" if audit.against else ""

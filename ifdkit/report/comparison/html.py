@@ -54,10 +54,9 @@ def render_html(
     *,
     has_text: bool = True,
 ) -> str:
-    """The whole page.
+    """The whole page, of at most about 3 MB.
 
-    `rows` feeds the figures, `explored` the explorer; `has_text` says whether the latter holds
-    texts.  At most about 3 MB whatever comes in.
+    `rows` feeds the figures, `explored` the explorer; `has_text` says whether the latter has texts.
     """
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
@@ -151,12 +150,12 @@ def _unpaired(summary: Summary) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _manifest(summary: Summary) -> list[_ManifestLine]:
-    names = dict.fromkeys([*summary.before, *summary.after])
+    before, after = (one.as_json() if one else {} for one in (summary.before, summary.after))
     return [
         _ManifestLine(
             one_line(name, 60),
-            manifest_value(summary.before.get(name)),
-            manifest_value(summary.after.get(name)),
+            manifest_value(before.get(name)),
+            manifest_value(after.get(name)),
         )
-        for name in names
+        for name in dict.fromkeys([*before, *after])
     ]

@@ -68,13 +68,14 @@ def render_latex(summary: Summary) -> str:
     """A `table` environment that needs `\\usepackage{booktabs}`."""
     rows = "\n".join(_row(field, metric) for field, metric in summary.metrics.items())
     before, after = latex(summary.name_before, 80), latex(summary.name_after, 80)
+    model = summary.before.model if summary.before else "an unknown model"
     caption = (
         f"{before} (before) and {after} (after): median and mean of each side over"
         f" {latex(plural(summary.pairing.n_pairs, 'pair'))}; median of the paired changes with its"
         " 95\\,\\% interval; Wilcoxon signed-rank $p$ after Holm's correction;"
         " matched-pairs rank-biserial correlation $r$; share of pairs that rose, ties"
         " counting half."
-        f" Scored with {latex(str(summary.before.get('model') or 'an unnamed model'), 80)}."
+        f" Scored with {latex(model, 80)}."
     )
     lengths = " ".join(
         latex(one.sentence, 600) for one in summary.length_control.values() if one.sentence

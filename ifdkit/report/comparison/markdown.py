@@ -193,11 +193,8 @@ def _finding_parts(finding: Finding) -> Iterator[str]:
 
 def _made_from(summary: Summary) -> str:
     pairing, before = summary.pairing, summary.before
-    made = ", ".join(
-        f"{name} {code(str(before[name]), 80)}"
-        for name in ("model", "protocol", "template", "dtype")
-        if before.get(name)
-    )
+    names = ("model", "protocol", "template", "dtype") if before else ()
+    made = ", ".join(f"{name} {code(str(getattr(before, name)), 80)}" for name in names)
     return (
         f"{plural(pairing.n_pairs, 'pair')} by {prose(pairing.by, 40)};"
         f" {pairing.unmatched_before:,} before and {pairing.unmatched_after:,} after without a"

@@ -26,7 +26,6 @@ from ifdkit.report.audit.wording import (
     title,
     where,
 )
-from ifdkit.report.confidential import audit_without_text
 from ifdkit.report.terminal.screen import Screen
 from ifdkit.report.visible import one_line
 
@@ -51,7 +50,7 @@ def print_audit(
     With `text=False` nothing of the dataset is quoted.
     """
     console = console or Screen()
-    audit = audit if text else audit_without_text(audit)
+    audit = audit if text else audit.without_text()
     console.print(Text(one_line(audit.input, 60), "bold"))
     console.print(Text(one_line(headline(audit), 800), _verdict_style(audit)))
     console.print(Text(one_line(f"{basis(audit)} {advice(audit)}", 800)))

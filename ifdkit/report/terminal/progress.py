@@ -7,7 +7,7 @@ import time
 from typing import TextIO
 
 from ifdkit.report.format import duration, number
-from ifdkit.scoring.scorer import Progress
+from ifdkit.scoring.progress import Progress
 
 _LINE_EVERY_S = 30.0
 

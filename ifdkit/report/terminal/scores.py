@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ifdkit.engine.models import Available
-from ifdkit.records import METRIC_FIELDS
 from ifdkit.report.format import duration, number, plural, size
 from ifdkit.report.terminal.screen import Screen
 from ifdkit.scoring.inspect import Inspection, Token
-from ifdkit.scoring.precision import Drift
-from ifdkit.scoring.run import Summary
+from ifdkit.scoring.manifest import PrecisionCheck
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.run import ScoreSummary
 
 # Surprise in nats → background. One hue, dark enough on light and light enough on dark grounds
 # with the text colour set alongside; the scale ends where a token had one chance in 3,000.
@@ -44,7 +44,7 @@ def _table(*headers: str, first: str = "") -> Table:
     return table
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: ScoreSummary) -> None:
     """What `ifdkit score` ends with."""
     console, made = _stdout(), summary.manifest
     table = _table("n", "mean", "median", "sd", "5 %", "95 %")
@@ -64,7 +64,7 @@ def print_summary(summary: Summary) -> None:
         console.print(f"→ {summary.output}  (and {summary.output}.manifest.json)", soft_wrap=True)
 
 
-def _summary_lines(summary: Summary) -> Iterable[str]:
+def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     made = summary.manifest
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
     rejected = f"; {plural(made.rows_rejected, 'row')} rejected" if made.rows_rejected else ""
@@ -84,7 +84,7 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
         yield _drift_line(made.dtype, made.drift)
 
 
-def _drift_line(dtype: str, drift: Drift) -> str:
+def _drift_line(dtype: str, drift: PrecisionCheck) -> str:
     if drift.reason:
         return f"{dtype} against float32: not measured, {drift.reason}"
     rank = "" if drift.spearman is None else f", Spearman {drift.spearman:.3f}"
@@ -106,9 +106,9 @@ def print_inspection(inspection: Inspection) -> None:
     # Words stay whole on a terminal; in a pipe lines stay as they are.
     console.print(example.instruction or "(none)", soft_wrap=not console.is_terminal)
     table = _table("value")
-    for name in ("instruction_tokens", "response_tokens", *METRIC_FIELDS):
-        value = getattr(row, name)
-        if value is not None:
+    for name, metric in METRICS.items():
+        value = row[name]
+        if value is not None and (metric.in_summary or not metric.is_integer):
             table.add_row(name, str(value) if isinstance(value, int) else number(value, 4))
     console.print(table)
     if not inspection.direct and not inspection.conditional:

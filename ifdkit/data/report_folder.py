@@ -1,0 +1,79 @@
+"""The folder of a report: which files a result is saved as, and how they appear.
+
+Results are made below the report layer and saved by themselves (`result.save(folder)`), so the
+renderers are registered from above: each file of a report is one function under `@renders`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ifdkit.data.writing import atomic
+from ifdkit.errors import OutputError
+
+Result = TypeVar("Result")
+Render = Callable[[Result], bytes]
+_RENDERERS: dict[tuple[type, str], Render[Any]] = {}
+
+
+def renders(kind: type[Result], name: str) -> Callable[[Render[Result]], Render[Result]]:
+    """Register a function that makes the file `name` of a report on a result of this kind."""
+
+    def register(render: Render[Result]) -> Render[Result]:
+        _RENDERERS[kind, name] = render
+        return render
+
+    return register
+
+
+def save_report(result: object, folder: str | Path, names: Sequence[str]) -> Path:
+    """Write the files `names` of a report into `folder`, and return the folder.
+
+    All are made before the first is written, so that they describe one result.  Each appears whole
+    or not at all.  Raises OutputError.
+    """
+    files = {name: _RENDERERS[type(result), name](result) for name in names}
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror or error}") from error
+    for name, content in files.items():
+        with atomic(place / name) as file:
+            file.write(content)
+    return place
+
+
+def encoded(text: str) -> bytes:
+    """Text as UTF-8; a lone surrogate, which no encoding has, as its escape."""
+    return text.encode(errors="backslashreplace")
+
+
+def check_report_folder(folder: Path, what: str, *, file: str, schema: str) -> None:
+    """Refuse, before any work is done, a folder with files of anything but an earlier report.
+
+    `what` names the report in the error, `file` is the JSON file that identifies one, and `schema`
+    is what its schema begins with.  Raises OutputError.
+    """
+    if not folder.exists():
+        parent = next(one for one in folder.absolute().parents if one.exists())
+        if not (parent.is_dir() and os.access(parent, os.W_OK)):
+            raise OutputError(f"cannot create {folder}: {parent} is not a writable folder")
+        return
+    if not folder.is_dir():
+        raise OutputError(f"-o {folder} is a file: name a folder for the report")
+    if any(folder.iterdir()) and not _schema_of(folder / file).startswith(schema):
+        raise OutputError(
+            f"-o {folder} is not empty and is not an {what} of ifdkit: name a new or empty folder"
+        )
+
+
+def _schema_of(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_bytes())["schema"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""

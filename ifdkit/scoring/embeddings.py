@@ -1,0 +1,97 @@
+"""Sentence embeddings behind the store: each distinct text is embedded once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ifdkit.engine.models import Weights
+from ifdkit.scoring.batches import BatchFiller
+from ifdkit.scoring.store import Store, Vector, text_key
+
+if TYPE_CHECKING:
+    from ifdkit.engine.embedder import SentenceEmbedder
+
+_TEXTS_PER_BATCH = {"cpu": 16, "mps": 64, "cuda": 256}
+"""Texts embedded and stored together: on a CPU more are slower, and take more memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderUsage:
+    """What an embedder has done so far."""
+
+    texts: int = 0
+    embedding_s: float = 0.0
+    load_s: float = 0.0
+
+    def __sub__(self, before: EmbedderUsage) -> EmbedderUsage:
+        return EmbedderUsage(
+            self.texts - before.texts,
+            self.embedding_s - before.embedding_s,
+            self.load_s - before.load_s,
+        )
+
+
+class Embeddings:
+    """An embedder behind a store. Loads the weights when they are first needed."""
+
+    def __init__(
+        self, weights: Weights, store: Store, *, device: str, trust_remote_code: bool = False
+    ) -> None:
+        self.weights = weights
+        # All files: an embedder's numbers depend on its tokenizer and pooling too.
+        self.hash = weights.fingerprint(store.file_digest, everything=True)
+        self.usage = EmbedderUsage()
+        self._store, self._device, self._trust = store, device, trust_remote_code
+        self._filler = BatchFiller()
+        self._embedder: SentenceEmbedder | None = None
+
+    def embed(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Text → embedding, float32 of shape (dimensions,)."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(self.hash, text) for text in distinct]
+        known = self._store.get_embeddings(keys)
+        order = sorted(range(len(distinct)), key=lambda i: (-len(distinct[i]), i))
+
+        def compute(batch: list[int]) -> list[Vector]:
+            embedder, start = self._loaded(), time.perf_counter()
+            vectors = list(embedder.embed([distinct[i] for i in batch]))
+            self._count(texts=len(batch), embedding_s=time.perf_counter() - start)
+            return vectors
+
+        size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
+        for begin in range(0, len(order), size):
+            missing = [i for i in order[begin : begin + size] if keys[i] not in known]
+            self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
+        self._filler.wait()
+        return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def unload(self) -> None:
+        """Free the memory of the model; it loads again when needed."""
+        self._embedder = None
+
+    def close(self) -> None:
+        """Finish what is being stored."""
+        self._filler.close()
+
+    def _loaded(self) -> SentenceEmbedder:
+        if self._embedder is None:
+            from ifdkit.engine.embedder import SentenceEmbedder
+
+            begin = time.perf_counter()
+            self._embedder = SentenceEmbedder(
+                self.weights.name,
+                self.weights.folder,
+                device=self._device,
+                trust_remote_code=self._trust,
+            )
+            self._count(load_s=time.perf_counter() - begin)
+        return self._embedder
+
+    def _count(self, *, texts: int = 0, embedding_s: float = 0.0, load_s: float = 0.0) -> None:
+        used = self.usage
+        self.usage = EmbedderUsage(
+            used.texts + texts, used.embedding_s + embedding_s, used.load_s + load_s
+        )

@@ -1,0 +1,232 @@
+"""The formats of a scores file, each written and read back: a new format is one more entry.
+
+Every format has the same columns.  JSON is strict, CSV ends its lines as RFC 4180 says.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ifdkit.data.writing import atomic, dumps, json_line
+from ifdkit.errors import OutputError, UsageError
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, ScoreRow, score_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_PER_GROUP = 4096
+_BLOCK_BYTES = 2**25
+"""Longest row: the NLLs of a hundred thousand tokens take some five megabytes."""
+
+
+class RowWriter:
+    """Writes rows of scores into an open file."""
+
+    def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
+        """`names` are the columns; a format with a header writes it now."""
+        self._file, self._names = file, names
+
+    def write(self, rows: Sequence[ScoreRow]) -> None:
+        """Append rows."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Complete the content; the file itself is closed by whoever opened it."""
+
+
+class JsonLinesWriter(RowWriter):
+    """One strict JSON object per line."""
+
+    def write(self, rows: Sequence[ScoreRow]) -> None:
+        """Append rows."""
+        for row in rows:
+            self._file.write(json_line({name: row.column(name) for name in self._names}))
+
+
+class CsvWriter(RowWriter):
+    """CSV with a header; lists are JSON in a cell."""
+
+    def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
+        """Write the header."""
+        super().__init__(file, names)
+        self._text = io.TextIOWrapper(
+            file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
+        )
+        # Python quotes a bare carriage return in a cell only with this line terminator.
+        self._writer = csv.writer(self._text, lineterminator="\r\n")
+        self._writer.writerow(names)
+
+    def write(self, rows: Sequence[ScoreRow]) -> None:
+        """Append rows."""
+        for row in rows:
+            self._writer.writerow([_cell(row.column(name)) for name in self._names])
+
+    def finish(self) -> None:
+        """Hand the file back without closing it."""
+        self._text.flush()
+        self._text.detach()
+
+
+class ParquetWriter(RowWriter):
+    """Parquet with typed columns, zstd inside."""
+
+    def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
+        """Write the schema."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        super().__init__(file, names)
+        self._schema = pa.schema([(name, arrow_type(name)) for name in names])
+        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
+
+    def write(self, rows: Sequence[ScoreRow]) -> None:
+        """Append rows."""
+        import pyarrow as pa
+
+        for begin in range(0, len(rows), _ROWS_PER_GROUP):
+            part = rows[begin : begin + _ROWS_PER_GROUP]
+            arrays = [
+                pa.array([_valid_text(row.column(field.name)) for row in part], field.type)
+                for field in self._schema
+            ]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def finish(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+_FORMULA_SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # full-width ones too
+
+
+def _cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.lstrip().startswith(_FORMULA_SIGNS):
+        return f"'{value}"
+    return dumps(value) if isinstance(value, list) else value
+
+
+def _valid_text(value: Any) -> Any:
+    """Text that UTF-8 can encode: a lone surrogate is written as its escape."""
+    is_text = isinstance(value, str) and not value.isascii()
+    return value.encode(errors="backslashreplace").decode() if is_text else value
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type of a column of a scores file."""
+    import pyarrow as pa
+
+    if name in TOKEN_FIELDS:
+        return pa.list_(pa.float32())
+    if name in ("row", "turn"):
+        return pa.int64()
+    if name in IDENTITY_FIELDS:
+        return pa.string()
+    return pa.int64() if METRICS[name].is_integer else pa.float64()
+
+
+def _read_json_lines(path: Path, names: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.json as pj
+
+    schema = pa.schema([(name, arrow_type(name)) for name in names])
+    return pj.read_json(
+        path,
+        read_options=pj.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, columns=list(names))
+
+
+def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    types = {n: pa.string() if n in TOKEN_FIELDS else arrow_type(n) for n in names}
+    table = pc.read_csv(
+        path,
+        read_options=pc.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pc.ParseOptions(newlines_in_values=True),
+        convert_options=pc.ConvertOptions(
+            column_types=types, include_columns=list(names), null_values=[""]
+        ),
+    )
+    # The quote that keeps a cell from being a formula is not part of the id.
+    ids = [name[1:] if name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
+           for name in table["id"].to_pylist()]  # fmt: skip
+    return table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
+
+
+def _json_lines_columns(path: Path) -> Sequence[str]:
+    with path.open("rb") as file:
+        first = json.loads(file.readline(_BLOCK_BYTES))
+    return list(first) if isinstance(first, dict) else []
+
+
+def _csv_columns(path: Path) -> Sequence[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader([file.readline(_BLOCK_BYTES)]), [])
+
+
+def _parquet_columns(path: Path) -> Sequence[str]:
+    import pyarrow.parquet as pq
+
+    return [str(name) for name in pq.read_schema(path).names]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresFormat:
+    """How scores are written under an ending, and read back."""
+
+    writer: type[RowWriter]
+    read: Callable[[Path, Sequence[str]], pa.Table]
+    """Path, columns → Arrow table. Raises ValueError, OSError or ArrowException."""
+    columns_of: Callable[[Path], Sequence[str]]
+    """Names in the first line or the schema, with the same errors."""
+
+
+FORMATS = {
+    ".jsonl": ScoresFormat(JsonLinesWriter, _read_json_lines, _json_lines_columns),
+    ".csv": ScoresFormat(CsvWriter, _read_csv, _csv_columns),
+    ".parquet": ScoresFormat(ParquetWriter, _read_parquet, _parquet_columns),
+}
+"""Ending → format."""
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work is done, an output that could not be written.
+
+    Raises UsageError for an unknown ending, OutputError for a missing folder.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"-o {path}: end it in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
+
+
+@contextmanager
+def row_writer(path: Path, *, token_nll: bool) -> Iterator[RowWriter]:
+    """A scores file in the format of its ending, which appears when the block ends."""
+    with atomic(path) as file:
+        writer = FORMATS[path.suffix.lower()].writer(file, score_columns(token_nll=token_nll))
+        try:
+            yield writer
+        finally:
+            # After an error too, while the file is open: Parquet's writer insists on a footer.
+            writer.finish()

@@ -1,0 +1,189 @@
+"""What made a scores file: enough to make it again, and to tell whether two are comparable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ifdkit.data.sources import sha256
+from ifdkit.errors import InputError
+
+SCORES_SCHEMA = "ifdkit.scores/1"
+_FAMILY = "ifdkit.scores/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionCheck:
+    """IFD of a run in 16 bits against IFD in float32, over the same examples."""
+
+    n: int
+    median_abs_ifd: float | None = None
+    """Median of |Δ IFD|."""
+    p95_abs_ifd: float | None = None
+    """95 % of the examples lie within it."""
+    spearman: float | None = None
+    """Rank correlation of the two; None for fewer than ten examples."""
+    reason: str | None = None
+    """Why it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringSetup:
+    """All that the numbers depend on, besides the texts."""
+
+    model: str
+    weights_hash: str
+    tokenizer_hash: str
+    protocol: str
+    template: str
+    template_text: str
+    dtype: str
+    window: int
+    max_length: int
+    embedder: str | None
+    embedder_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The manifest beside a scores file."""
+
+    schema: str
+    version: str
+    created: str
+    command: str
+    input: str
+    input_sha256: str | None
+    columns: dict[str, str]
+    turns: str
+    limit: int | None
+    sample: int | None
+    seed: int | None
+    model: str
+    model_source: str
+    weights_hash: str
+    tokenizer_hash: str
+    embedder: str | None
+    embedder_source: str | None
+    embedder_hash: str | None
+    protocol: str
+    template: str
+    template_text: str
+    metrics: list[str]
+    dtype: str
+    dtype_asked: str
+    """`auto`, or the same."""
+    drift: PrecisionCheck | None
+    """How far 16 bits lie from float32; None if `dtype` is float32."""
+    device: str
+    window: int
+    max_length: int
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    examples: int
+    status_counts: dict[str, int]
+    requests: int
+    requests_from_store: int
+    requests_scored: int
+    texts_embedded: int
+    tokens_scored: int
+    elapsed_s: float
+    model_load_s: float
+    scoring_s: float
+    embedding_s: float
+    tokens_per_s: float | None
+    output: str | None = None
+    output_sha256: str | None = None
+
+    @property
+    def setup(self) -> ScoringSetup:
+        """The part that decides whether two sets of scores are comparable."""
+        return ScoringSetup(**{one.name: getattr(self, one.name) for one in fields(ScoringSetup)})
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of the manifest file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Manifest:
+        """Read a manifest. `where` names it in errors.
+
+        Fields that this version does not know are ignored: the schema number rises when one of
+        them changes what the others mean.  Raises InputError for an unknown schema, or for a field
+        that is missing or of another type.
+        """
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} is not a manifest: it is not a JSON object")
+        if value.get("schema") != SCORES_SCHEMA:
+            raise InputError(
+                f"{where} has schema {value.get('schema')!r}, and this ifdkit reads"
+                f" {SCORES_SCHEMA!r}: use the version that wrote it, or score the dataset again"
+            )
+        found: Manifest = _from_json(cls, value, where)
+        return found
+
+
+def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a JSON object, every field checked against its annotation."""
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for name, hint in hints.items():
+        if name not in value:
+            raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")
+        one, nested = value[name], _dataclass_in(hint)
+        if nested is not None and isinstance(one, Mapping):
+            one = _from_json(nested, one, f"{where}, {name}")
+        elif not _fits(one, hint):
+            raise InputError(f"{where}: field {name!r} has the wrong type: {str(one)[:40]!r}")
+        found[name] = one
+    return kind(**found)
+
+
+def _dataclass_in(hint: Any) -> Any:
+    """The dataclass of `X` or `X | None`; None if there is none."""
+    options = get_args(hint) or (hint,)
+    return next((one for one in options if hasattr(one, "__dataclass_fields__")), None)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if hint is NoneType:
+        return value is None
+    origin = get_origin(hint) or hint
+    if origin in (int, float):  # JSON writes 1.0 as 1, and true is not a number
+        return isinstance(value, (int, origin)) and not isinstance(value, bool)
+    if not isinstance(value, origin):
+        return False
+    parts = get_args(hint)
+    if origin is list:
+        return all(_fits(one, parts[0]) for one in value)
+    if origin is dict:
+        return all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
+    return True
+
+
+def manifest_beside(path: str | PathLike[str]) -> Manifest | None:
+    """The manifest of the scores file at `path`.
+
+    None if there is none, or if it describes other bytes than these: then the scores were changed
+    since, or belong to another run.  Raises InputError for a manifest that this version cannot
+    read.
+    """
+    beside = Path(f"{path}.manifest.json")
+    try:
+        value = json.loads(beside.read_bytes())
+        if not str(value["schema"]).startswith(_FAMILY):
+            return None  # the manifest of a selection or a reflection
+        digest = value["output_sha256"]
+        if digest is None or digest != sha256(Path(path)):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return Manifest.from_json(value, str(beside))

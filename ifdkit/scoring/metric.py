@@ -1,0 +1,79 @@
+"""What a metric is, and what it is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ifdkit.records import NLL, Example, Passes
+from ifdkit.scoring.arithmetic import mean_nll
+
+Scale = Literal["linear", "log"]
+Value = float | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All that was measured of one example: the input of every metric."""
+
+    example: Example
+    passes: Passes
+    nlls: Mapping[str, NLL]
+    """Pass → NLL of each scored token, nats, float32 of shape (tokens,)."""
+    coherence: float | None = None
+    """Cosine of the two sentence embeddings; None if it was not asked for."""
+    window: int = 64
+    """Response tokens of `ifd_window`."""
+    _means: dict[str, float | None] = field(default_factory=dict)
+
+    def nll(self, name: str) -> NLL | None:
+        """NLLs of the tokens of one pass of `PASSES`; None if it was not run."""
+        return self.nlls.get(name)
+
+    def mean(self, name: str) -> float | None:
+        """Mean NLL of one pass, nats per scored token."""
+        if name not in self._means:
+            self._means[name] = mean_nll(self.nlls.get(name))
+        return self._means[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One column of a scores file."""
+
+    name: str
+    compute: Callable[[Measured], Value]
+    """None if undefined for the example.  A NaN or an infinity counts as undefined."""
+    label: str
+    """For tables and figures: `Response perplexity, direct`."""
+    short: str
+    """At most 18 characters, for a terminal."""
+    unit: str
+    definition: str
+    """One sentence."""
+    passes: tuple[str, ...] = ()
+    """Passes of `PASSES` that it needs."""
+    group: str | None = None
+    """The name of `--metrics` that includes it; None if it costs no model."""
+    source: str = ""
+    """The paper, or where the convention comes from."""
+    is_integer: bool = False
+    scale: Scale = "linear"
+    """Axis of its figures."""
+    is_multiplicative: bool = False
+    """Positive, and compared by factors: its geometric mean is meaningful."""
+    is_ratio: bool = False
+    """Conditional ÷ direct: 1 or more means that the context does not help."""
+    higher_is_harder: bool | None = None
+    """Whether a larger number means a harder example; None if it says nothing about difficulty."""
+    in_summary: bool = True
+    """Whether `ifdkit score` describes it at the end of a run."""
+    table_order: int | None = None
+    """Position in the table of `compare`; None leaves it out."""
+    in_paper_table: bool = False
+    """Whether it is a column of table 6 of 2402.10110."""
+    headline_order: int | None = None
+    """Preference for the headline of `compare`, smallest first; None never leads it."""
+    subject: str = ""
+    """How the headline names it."""

@@ -1,0 +1,122 @@
+"""One row of a scores file: the numbers of an example, and the status that explains the gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ifdkit.errors import UsageError
+from ifdkit.records import NLL, PASSES, Example, Passes, Status
+from ifdkit.scoring.arithmetic import perplexity
+from ifdkit.scoring.metric import Measured, Metric, Value
+from ifdkit.scoring.metrics import METRICS
+
+TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
+"""Columns that exist only if the NLLs of tokens are asked for."""
+IDENTITY_FIELDS = ("id", "row", "turn", "status", "reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """The numbers of one example, as in a scores file.
+
+    NLLs are mean nats per scored token, perplexities their exponentials, ratios are > 0.  None is
+    an undefined number, or one that was not asked for.
+    """
+
+    id: str
+    row: int
+    turn: int
+    status: str
+    reason: str | None
+    numbers: Mapping[str, Value]
+    """Metric → value, for every metric in `METRICS`."""
+    token_nll_response_direct: list[float] | None = field(default=None, repr=False)
+    token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of a metric; KeyError for an unknown one."""
+        return self.numbers[name]
+
+    def column(self, name: str) -> Any:
+        """The value of any column."""
+        return self.numbers[name] if name in self.numbers else getattr(self, name)
+
+
+def score_columns(*, token_nll: bool = False) -> tuple[str, ...]:
+    """The columns of a scores file, in order."""
+    return (*IDENTITY_FIELDS, *METRICS, *(TOKEN_FIELDS if token_nll else ()))
+
+
+def score_row(
+    example: Example,
+    passes: Passes,
+    nlls: Mapping[str, NLL],
+    *,
+    coherence: float | None = None,
+    window: int = 64,
+    token_nll: bool = False,
+) -> ScoreRow:
+    """All columns of one example, from the NLLs of the passes that were run."""
+    status, reason = str(passes.status), passes.reason
+    broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
+    if broken:
+        # None of the numbers of a model that overflows is kept.
+        nlls, status = {}, str(Status.INVALID)
+        reason = f"the model gave no finite probability in the {_in_words(broken[0])} pass"
+    measured = Measured(example, passes, nlls, coherence, window)
+    problem = _ratio_problem(measured)
+    if problem and status in (Status.OK, Status.TRUNCATED):
+        status, reason = str(Status.INVALID), problem
+    return ScoreRow(
+        id=example.id,
+        row=example.row,
+        turn=example.turn,
+        status=status,
+        reason=reason,
+        numbers={
+            name: None if metric.is_ratio and status == Status.INVALID else _value(metric, measured)
+            for name, metric in METRICS.items()
+        },
+        token_nll_response_direct=_as_list(measured.nll("response_direct"), token_nll),
+        token_nll_response_conditional=_as_list(measured.nll("response_conditional"), token_nll),
+    )
+
+
+def _value(metric: Metric, measured: Measured) -> Value:
+    """The value of a metric; None if a pass it needs was not run, or it is not finite."""
+    if any(name not in measured.nlls for name in metric.passes):
+        return None
+    try:
+        value = metric.compute(measured)
+    except Exception as error:  # a registered metric can fail in any way
+        where = f"row {measured.example.row}, id {measured.example.id!r}"
+        raise UsageError(
+            f"metric {metric.name!r} failed on {where}: {type(error).__name__}: {error}"
+        ) from error
+    if value is None or metric.is_integer:
+        return value
+    return float(value) if np.isfinite(value) else None
+
+
+def _ratio_problem(measured: Measured) -> str | None:
+    """Why no ratio of these means can be trusted, or None."""
+    for name in PASSES:
+        mean = measured.mean(name)
+        if mean == 0.0:
+            return f"the {_in_words(name)} NLL is exactly 0: no ratio is defined"
+        if mean is not None and perplexity(mean) is None:
+            return f"the {_in_words(name)} perplexity is too large for a number"
+    return None
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _as_list(nll: NLL | None, is_wanted: bool) -> list[float] | None:
+    """The shortest decimals that read back as the same float32."""
+    return [float(str(value)) for value in nll] if is_wanted and nll is not None else None

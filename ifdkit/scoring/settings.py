@@ -1,0 +1,85 @@
+"""Everything that decides the numbers, and where they are stored."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
+from ifdkit.errors import UsageError
+from ifdkit.prompting.protocols import PROTOCOLS, choose_template
+from ifdkit.scoring.metrics import default_groups, groups, needs_embedder, parse_metrics, passes_of
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Model, protocol and precision of a run."""
+
+    model: str = DEFAULT_MODEL
+    embedder: str = DEFAULT_EMBEDDER
+    protocol: str = "aligned"
+    template: str | None = None
+    """None: the protocol's own."""
+    metrics: tuple[str, ...] = field(default_factory=default_groups)
+    """Groups (`ppl`, `ifd`, `rifd`, `coherence`) or single metrics."""
+    dtype: str = "auto"
+    device: str = "auto"
+    max_length: int | None = None
+    """Tokens of the longest pass; None: the protocol's, or the model's context if shorter."""
+    window: int = 64
+    """Response tokens of `ifd_window`."""
+    token_nll: bool = False
+    drift: int | None = None
+    """Examples of the precision check, if `dtype` is less than float32; None: 2 %, 12 to 64."""
+    store: str | None = None
+    """Path of the score store; None: in the user's cache; `off`: a temporary one."""
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for invalid values."""
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"no protocol {self.protocol!r}: choose {', '.join(PROTOCOLS)}")
+        if not self.metrics:
+            raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"no dtype {self.dtype!r}: choose {', '.join(DTYPES)}")
+        if self.window < 1:
+            raise UsageError(f"--window {self.window}: must be at least one token")
+        if self.max_length is not None and self.max_length < 2:
+            raise UsageError(f"--max-length {self.max_length}: must be at least two tokens")
+        if self.drift is not None and self.drift < 0:
+            raise UsageError(f"--drift {self.drift}: must not be negative")
+        choose_template(PROTOCOLS[self.protocol], self.template)
+        _ = self.passes  # which raises for an unknown metric
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """The passes that the metrics need."""
+        return frozenset(one for name in self.metrics for one in passes_of(name))
+
+    @property
+    def needs_embedder(self) -> bool:
+        """Whether the metrics compare embeddings."""
+        return any(map(needs_embedder, self.metrics))
+
+
+def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a public function as arguments of :class:`Settings`.
+
+    Metrics may be text, as in `"ifd,rifd"` or `"all"`.  Raises UsageError for an unknown keyword.
+    """
+    known = [one.name for one in fields(Settings)]
+    for name in keywords:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else f"; settings: {', '.join(known)}"
+            raise UsageError(f"{function}() has no keyword {name!r}{hint}")
+    found = dict(keywords)
+    if isinstance(found.get("metrics"), str):
+        found["metrics"] = parse_metrics(found["metrics"])
+    return found
