@@ -1,22 +1,25 @@
-"""Every error a user can meet, in one tree.
+"""The error tree.
 
 IfdkitError                 exit code 2; one line that says what, where and what to do
-├── UsageError              flags or arguments that cannot be meant
+├── UsageError              invalid flags or arguments
 ├── InputError              data that cannot be read
 │   └── AmbiguousFormatError  data that can be read in two ways; names the flag that decides
-├── ModelError              a name that resolves to nothing, weights refused or broken
+├── ModelError              a model that does not resolve or does not load
 ├── StoreError              the score store cannot be opened, read or written
-├── OracleError             the oracle cannot be reached, refuses the key or is not there
+├── OracleError             the oracle cannot be reached or refuses the key
 └── OutputError             a result that cannot be written
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class IfdkitError(Exception):
-    """Base of everything that ifdkit raises on purpose.
+    """Base of all errors that ifdkit raises on purpose.
 
-    The message is one line for a person: the value, the place (file, row, byte) and the fix.
+    The message is one line: the value, the place (file, row, byte) and the fix.
     """
 
 
@@ -49,6 +52,15 @@ class OutputError(IfdkitError):
 
 
 def brief(error: BaseException) -> str:
-    """The first line of a foreign error, or its type where it says nothing."""
+    """The first line of an error from another library, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def unknown(what: str, value: object, choices: Iterable[str]) -> str:
+    """`no metric 'idf': did you mean 'ifd'?`, or with all the choices if none is close."""
+    names = list(choices)
+    close = difflib.get_close_matches(str(value), names, n=1)
+    if close:
+        return f"no {what} {value!r}: did you mean {close[0]!r}?"
+    return f"no {what} {value!r}: choose from {', '.join(names) or 'none'}"

@@ -248,7 +248,7 @@ def test_an_interrupted_audit_exits_130(
 
     monkeypatch.setattr("ifdkit.auditing.run.read_against", interrupt)
     assert main(["audit", "data.json", *TEXTS]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "Interrupted; progress saved" in capsys.readouterr().err
 
 
 @pytest.mark.long

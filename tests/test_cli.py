@@ -77,7 +77,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--limit", "x"], "not a valid integer"),
         (["scor", "data.json"], "No such command 'scor'"),
         (["score", "nothing.json"], "no such file: nothing.json"),
-        (["score", "data.json", "--protocol", "mine"], "no protocol 'mine': choose aligned"),
+        (["score", "data.json", "--protocol", "mine"], "no protocol 'mine': choose from aligned"),
         (["score", "data.json", "--model", "./nowhere"], "does not exist"),
         (["score", "data.json", "--model", "no-such-model"], "not in the hub's cache"),
         (["score", "data.json", "-o", "x.xml"], "end it in .jsonl, .csv, .parquet"),
@@ -165,7 +165,7 @@ def test_ctrl_c_exits_130_keeps_what_is_done_and_leaves_no_litter(
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1].startswith("ifdkit: interrupted; finished work is kept")
+    assert err.splitlines()[-1].startswith("ifdkit: Interrupted; progress saved")
     assert "Traceback" not in err
     left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("store.sqlite")}
     assert left == {"data.json"}

@@ -120,8 +120,14 @@ def test_the_gate(
         (["old.json"], "Missing argument 'AFTER'"),
         (["old.json", "nothing.json"], "no such file: nothing.json"),
         (["old.json", "new.json", "--fail-if", "ifd is bad"], "is not a comparison such as"),
-        (["old.json", "new.json", "--fail-if", "idf.median_change < 0"], "'idf' in"),
-        (["old.json", "new.json", "--fail-if", "coherence.n < 0"], "no compared metric"),
+        (
+            ["old.json", "new.json", "--fail-if", "idf.median_change < 0"],
+            "no metric 'idf': did you mean 'ifd'?",
+        ),
+        (
+            ["old.json", "new.json", "--fail-if", "coherence.n < 0"],
+            "--fail-if needs coherence, which before does not measure",
+        ),
         (["old.json", "new.json", "--pair-by", "luck"], "'luck' is not one of"),
         (["old.json", "new.json", "--min-tokens", "1"], "--min-tokens 1: must be at least two"),
         (["old.json", "new.json", "--seed", "-4"], "--seed -4: must not be negative"),
@@ -182,7 +188,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     os.kill(first.pid, signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130, err
-    assert "finished work is kept" in err
+    assert "Interrupted; progress saved" in err
     assert not Path("reports").exists()
     kept = _kept(store)
     assert kept > 0

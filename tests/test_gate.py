@@ -163,17 +163,20 @@ def test_nan_is_undefined_too() -> None:
         ("ifd.n = 3", "is not a comparison"),
         ("0 < ifd.n", "is not a comparison"),
         ("__import__('os').system('true') < 0", "is not a comparison"),
-        ("ifd < 0", "names no number: write METRIC.STATISTIC"),
-        ("a.b.c < 0", "names no number"),
-        ("ifd.medain_change < 0", "is no statistic; there are mean_change, median_change"),
-        ("idf.median_change < 0", "is no metric; there are instruction_tokens, response_tokens"),
-        ("id.n < 0", "is no metric"),
-        ("length_control.ifd.sentence < 0", "is no estimate; there are min_tokens, n_pairs"),
-        ("length_control.ifd.raw_ci95 < 0", "is no estimate"),
-        ("findings.refusals.count > 0", "is no kind of finding; there are prompt_leak, shared"),
-        ("findings.refusal.text > 0", "is no number of a finding; there are count, share"),
-        ("pairing.by == 0", "is no count of pairs; there are n_pairs, unmatched_before"),
-        ("pairing.__class__ == 0", "is no count of pairs"),
+        ("ifd < 0", "is not the name of a number: write METRIC.STATISTIC"),
+        ("a.b.c < 0", "is not the name of a number"),
+        ("ifd.medain_change < 0", "no statistic 'medain_change': did you mean 'median_change'?"),
+        ("idf.median_change < 0", "no metric 'idf': did you mean 'ifd'?"),
+        ("id.n < 0", "no metric 'id'"),
+        (
+            "length_control.ifd.sentence < 0",
+            "no estimate 'sentence': choose from min_tokens, n_pairs",
+        ),
+        ("length_control.ifd.raw_ci95 < 0", "no estimate 'raw_ci95'"),
+        ("findings.refusals.count > 0", "no kind of finding 'refusals': did you mean 'refusal'?"),
+        ("findings.refusal.text > 0", "no number of a finding 'text': choose from count, share"),
+        ("pairing.by == 0", "no count of pairs 'by': choose from n_pairs, unmatched_before"),
+        ("pairing.__class__ == 0", "no count of pairs '__class__'"),
     ],
 )
 def test_what_no_summary_has_is_refused_before_scoring(text: str, message: str) -> None:
@@ -182,18 +185,20 @@ def test_what_no_summary_has_is_refused_before_scoring(text: str, message: str) 
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("rifd.mean_change < 0", "is no compared metric; there are ifd, coherence"),
-        ("length_control.rifd.raw_change < 0", "is no metric with length control; there are ifd"),
-    ],
-)
-def test_what_this_summary_lacks_is_refused(text: str, message: str) -> None:
-    condition = parse_condition(text)
-    with pytest.raises(UsageError) as caught:
-        condition.check(SUMMARY)
-    assert message in str(caught.value)
+def test_a_metric_without_a_number_is_undefined_and_fails_the_gate() -> None:
+    why = parse_condition("rifd.mean_change < 0").check(SUMMARY)
+    assert why is not None
+    assert "rifd.mean_change is undefined here" in why
+
+
+def test_only_ifd_has_length_control() -> None:
+    with pytest.raises(UsageError, match="no metric with length control 'coherence'"):
+        parse_condition("length_control.coherence.raw_change < 0")
+
+
+def test_a_condition_knows_its_metrics() -> None:
+    text = "ifd.median_change < 0 and length_control.ifd.overlap < 1 and pairing.n_pairs > 3"
+    assert parse_condition(text).metrics == ["ifd", "ifd"]
 
 
 @given(st.text(max_size=40))
@@ -202,7 +207,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         condition = parse_condition(text)
     except UsageError:
         return
-    assert condition.comparisons
+    assert condition.clauses
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

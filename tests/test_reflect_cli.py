@@ -204,7 +204,7 @@ def test_after_an_end_by_force_nothing_is_asked_twice(
         assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 130)
         assert "Traceback" not in said
         if how != "SIGKILL":
-            assert said.splitlines()[-1].startswith("ifdkit: interrupted;")
+            assert said.splitlines()[-1].startswith("ifdkit: Interrupted;")
         assert not (tmp_path / "new.json").exists()
         journal = (tmp_path / "new.json.journal.jsonl").read_text()
         kept = journal.count('"kind":"reply"')

@@ -105,8 +105,8 @@ def test_names_from_the_data_cannot_steer_the_terminal(
     [
         ([], "say what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
         (["--by", "ifd", "--method", "random", "--top", "5"], "say one of both"),
-        (["--by", "idf", "--top", "5"], "--by idf: no such metric; choose from instruction_tokens"),
-        (["--method", "luck", "--top", "5"], "no method 'luck': choose cherry"),
+        (["--by", "idf", "--top", "5"], "--by: no metric 'idf': did you mean 'ifd'?"),
+        (["--method", "luck", "--top", "5"], "no method 'luck': choose from cherry"),
         (["--by", "ifd"], "say how many rows: --top 5% or --top 2000, or which: --min X, --max X"),
         (["--method", "random"], "say how many rows: --top 5% or --top 2000"),
         (["--method", "cherry", "--min", "0.1"], "say how many rows"),

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ifdkit.cli.options import option, together
+from ifdkit.cli.flags import (
+    SETTINGS_TABLES,
+    echo_json,
+    progress_of,
+    reader_may_leave,
+    selection_of,
+    settings_given,
+    start,
+)
+from ifdkit.cli.options import common_options, metric_options, option, rows_options, together
 
 if TYPE_CHECKING:
     from ifdkit.auditing.result import RuleResult
@@ -55,3 +64,44 @@ def failure(rule: RuleResult) -> str:
         return f"{rule.name}: {rule.found}"  # the share is not what fails it
     most = allowed(rule) if rule.most <= 0 else f"at most {allowed(rule)}"
     return f"{rule.name}: {counted(rule)} ({rate(rule.share)}), {most} allowed"
+
+
+@click.command("audit")
+@click.argument("data")
+@audit_options
+@rows_options("Only N random rows: shares get 95 % intervals.", "Seed of the samples.")
+@metric_options
+@common_options
+@click.pass_context
+def audit(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+    """Hold DATA against rules: a gate for CI, and a look before GPU hours are spent.
+
+    DATA is a dataset, which is scored first unless --no-model says otherwise, or a scores file.
+    Exits with 1 where a rule of severity error fails. Rules are set in ifdkit.toml, in tables such
+    as [audit.refusal], or by --rule.
+
+    \b
+    Example:
+      ifdkit audit data.json --against eval.json -o reports/audit
+    """
+    from ifdkit.auditing.run import audit_dataset, check_folder
+    from ifdkit.report.terminal.audit import print_audit
+
+    start(context, flags)
+    options = asked_of_audit(flags, context.meta[SETTINGS_TABLES]["audit"], context.obj)
+    if output is not None:
+        check_folder(output)
+    with progress_of(flags) as progress:
+        found = audit_dataset(data, settings_given(flags), selection_of(flags), options, progress)
+    found = found.without_text() if flags["no_text"] else found
+    if output is not None:
+        found.save(output)
+    with reader_may_leave():
+        if flags["as_json"]:
+            echo_json(found.as_json())
+        else:
+            print_audit(found, output)
+    for rule in found.errors:
+        click.echo(f"ifdkit: audit failed: {failure(rule)}", err=True)
+    if found.errors:
+        context.exit(1)

@@ -1,8 +1,9 @@
-"""How flags are made, and those that commands share."""
+"""How flags are made, and the flags that commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,14 +13,14 @@ Flag = Callable[[Any], Any]
 
 
 def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option that `IFDKIT_<NAME>` sets too."""
+    """An option that the variable `IFDKIT_<NAME>` sets too."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, **attributes)
 
 
 def together(*flags: Flag) -> Callable[[Command], Command]:
-    """One decorator of several options, which `--help` shows in this order."""
+    """One decorator for several options, which `--help` shows in this order."""
 
     def decorate(command: Command) -> Command:
         for flag in reversed(flags):
@@ -29,36 +30,60 @@ def together(*flags: Flag) -> Callable[[Command], Command]:
     return decorate
 
 
-measuring_options = together(
+def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:  # noqa: A002
+    """`--output`, which no variable sets: it belongs to one call."""
+    return click.option("--output", "-o", type=click.Path(path_type=Path), help=help, **attributes)
+
+
+def rows_options(
+    sample: str = "Only N random rows, in file order.", seed: str = "Seed of the sample."
+) -> Callable[[Command], Command]:
+    """Which rows of DATA to read; `sample` and `seed` are help texts."""
+    return together(
+        option("--limit", type=int, metavar="N", help="Only the first N rows."),
+        option("--sample", type=int, metavar="N", help=sample),
+        option("--seed", type=int, default=0, help=f"{seed}  [default: 0]"),
+    )
+
+
+metric_options = together(
     option(
         "--metrics",
         help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
     ),
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
-    option("--window", type=int, help="Response tokens that ifd_window looks at.  [default: 64]"),
+    option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
     option(
         "--drift",
         type=int,
-        help="Examples scored again in float32 where --dtype is less, to"
-        " tell what that costs; 0: none.  [default: 2 %, 12 to 64]",
+        metavar="N",
+        help="Examples of the precision check, which scores a sample again in float32 if --dtype"
+        " is less; 0 turns it off.  [default: 2 %, 12 to 64]",
     ),
 )
-"""The flags of the commands whose result is scores: what to measure."""
+"""What to measure, for the commands whose result is scores."""
 
-common_options = together(
+model_options = together(
     option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
     option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
     option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
     option("--dtype", help="auto, float32, bfloat16 or float16."),
     option("--device", help="auto, cpu, cuda, cuda:N or mps."),
-    option("--max-length", type=int, help="Tokens of the longest pass."),
-    option("--columns", help="What is where: instruction=q,response=a,…"),
-    option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to work on."),
+    option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),
+    option("--columns", help="Which column is which: instruction=q,response=a,…"),
+    option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to use."),
     option("--store", help="Path of the score store, or off."),
     option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
     option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),
+)
+"""The model, the protocol and how DATA is read."""
+
+output_options = together(
     option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
     option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
-    option("--verbose", "-v", is_flag=True, help="Say what was resolved; show tracebacks."),
+    option("--verbose", "-v", is_flag=True, help="Print resolved options, and tracebacks."),
 )
-"""The flags that every command which uses a model takes."""
+"""What is printed."""
+
+common_options = together(model_options, output_options)
+"""The flags of every command that uses a model."""

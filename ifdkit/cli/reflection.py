@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ifdkit.cli.options import option, together
+from ifdkit.cli.flags import echo_json, progress_of, selection_of, settings_of, start
+from ifdkit.cli.options import common_options, option, output_option, rows_options, together
 
 if TYPE_CHECKING:
     from ifdkit.reflection.options import Options
@@ -67,3 +68,44 @@ def dry_run(data: str, flags: Mapping[str, Any], selection: Selection) -> dict[s
 
     print_estimate(found)
     return None
+
+
+@click.command("reflect")
+@click.argument("data")
+@output_option("File for the recycled dataset, in the format of DATA.")
+@reflect_options
+@rows_options()
+@common_options
+@click.pass_context
+def reflect(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+    """Rewrite the instructions of DATA, then the responses, through an oracle.
+
+    What the oracle does not rewrite cleanly stays as it was. Replies are kept beside OUT: the same
+    command again asks, and pays for, nothing twice. A key is read from the environment alone.
+
+    \b
+    Example:
+      ifdkit reflect data.json -o recycled.json --oracle local --limit 10
+    """
+    from ifdkit.reflection.run import reflect_to_file
+
+    start(context, flags)
+    flags["turns"] = flags["turns"] or "last"
+    if flags["dry_run"]:
+        if (found := dry_run(data, flags, selection_of(flags))) is not None:
+            echo_json(found)
+        return
+    if output is None:
+        raise click.MissingParameter(
+            param_type="option", param_hint="'--output' / '-o'", ctx=context
+        )
+    options = reflection_options(flags)
+    with progress_of(flags) as progress:
+        settings, selection = settings_of(flags), selection_of(flags)
+        done = reflect_to_file(data, output, options, settings, selection, progress)
+    if flags["as_json"]:
+        echo_json(done.as_json())
+    else:
+        from ifdkit.report.terminal.reflection import print_reflection
+
+        print_reflection(done)

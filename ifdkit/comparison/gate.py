@@ -1,12 +1,12 @@
 """The condition of `--fail-if`, such as `ifd.median_change < 0 and ifd.p_holm < 0.05`.
 
-condition   comparison and comparison and …
-comparison  NAME OP NUMBER                       OP: < <= > >= == !=
+condition   clause and clause and …
+clause      NAME OP NUMBER                       OP: < <= > >= == !=
 NAME        METRIC.STATISTIC                     ifd.median_change
             length_control.METRIC.ESTIMATE       length_control.ifd.common_length_change
             findings.KIND.count, .share          the largest of that kind that is not of the old
-                                                 file alone, 0 where none;
-                                                 undefined where no texts were compared
+                                                 file alone, 0 if there is none;
+                                                 undefined if no texts were compared
             pairing.COUNT                        pairing.n_pairs
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from ifdkit.comparison.result import LengthControl, Pairing, Summary
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
 from ifdkit.findings import KINDS
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.paired import MetricChange
@@ -53,7 +53,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 _EXAMPLE = "ifd.median_change < 0"
-_COMPARISON = re.compile(
+_CLAUSE = re.compile(
     rf"\s*([\w.-]+)\s*({'|'.join(_OPERATORS)})\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*",
     re.ASCII | re.IGNORECASE,
 )
@@ -68,11 +68,12 @@ def _numeric(record: type) -> tuple[str, ...]:
 _ESTIMATES = _numeric(LengthControl)
 _COUNTS = _numeric(Pairing)
 _OF_FINDINGS = ("count", "share")
+_LENGTH_CONTROLLED = ("ifd",)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One comparison of a named number of the summary with a constant."""
+class Clause:
+    """A named number of the summary compared with a constant."""
 
     name: str
     operator: str
@@ -82,49 +83,53 @@ class Comparison:
         return f"{self.name} {self.operator} {self.number:g}"
 
     def holds(self, summary: Summary) -> bool | None:
-        """Whether it is true; None where the number is undefined.  Raises UsageError."""
+        """Whether it is true; None if the number is undefined."""
         value = value_of(self.name, summary)
         return None if value is None else _OPERATORS[self.operator](value, self.number)
+
+    def reason(self, summary: Summary) -> str:
+        """Why it does not let the gate pass, with the actual number."""
+        value = value_of(self.name, summary)
+        if value is None:
+            return f"{self.name} is undefined here, so {self} cannot be ruled out"
+        return f"{self.name} is {value:.6g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Comparisons that must all hold for the gate to fail."""
+    """Clauses that must all hold for the gate to fail."""
 
     text: str
-    comparisons: tuple[Comparison, ...]
+    clauses: tuple[Clause, ...]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics it needs."""
+        parts = (
+            clause.name.removeprefix("length_control.").split(".")[0] for clause in self.clauses
+        )
+        return [name for name in parts if name in METRICS]
 
     def check(self, summary: Summary) -> str | None:
-        """Why the gate fails, with the actual numbers; None where it passes.
+        """Why the gate fails, with the actual numbers; None if it passes.
 
-        It fails where every comparison holds or might: an undefined number never lets a dataset
-        pass by itself, only a comparison that is false does.  Raises UsageError for a name that
-        this summary does not have.
+        It fails if every clause holds or might hold: an undefined number never lets a dataset pass
+        by itself, only a clause that is false does.
         """
-        outcomes = [(one, one.holds(summary)) for one in self.comparisons]
-        if any(outcome is False for _, outcome in outcomes):
+        if any(clause.holds(summary) is False for clause in self.clauses):
             return None
-        reasons = [_reason(one, outcome, summary) for one, outcome in outcomes]
-        return f"--fail-if {self.text!r}: {' and '.join(reasons)}"
-
-
-def _reason(comparison: Comparison, outcome: bool | None, summary: Summary) -> str:
-    if outcome is None:
-        return f"{comparison.name} is undefined here, so {comparison} cannot be ruled out"
-    return f"{comparison.name} is {value_of(comparison.name, summary):.6g}"
+        reasons = " and ".join(clause.reason(summary) for clause in self.clauses)
+        return f"--fail-if {self.text!r}: {reasons}"
 
 
 def parse_condition(text: str) -> Condition:
-    """The condition in a text.  Raises UsageError for what no summary can have.
-
-    Whether a metric was measured is known only to `check`.
-    """
+    """The condition in a text. Raises UsageError for a name that no summary can have."""
     parts = re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE)
-    return Condition(text.strip(), tuple(_parse_comparison(part) for part in parts))
+    return Condition(text.strip(), tuple(_parse_clause(part) for part in parts))
 
 
-def _parse_comparison(text: str) -> Comparison:
-    found = _COMPARISON.fullmatch(text)
+def _parse_clause(text: str) -> Clause:
+    found = _CLAUSE.fullmatch(text)
     if found is None:
         raise UsageError(
             f"--fail-if: {text!r} is not a comparison such as {_EXAMPLE!r}: a name, one of"
@@ -132,14 +137,14 @@ def _parse_comparison(text: str) -> Comparison:
         )
     name, operator_, number = found.groups()
     _check_name(name)
-    return Comparison(name, operator_, float(number))
+    return Clause(name, operator_, float(number))
 
 
 def _check_name(name: str) -> None:
-    """Raise UsageError unless some summary could have the name."""
+    """Raise UsageError unless a summary can have the name."""
     match name.split("."):
         case ["length_control", metric, estimate]:
-            _one_of(metric, METRICS, name, "metric")
+            _one_of(metric, _LENGTH_CONTROLLED, name, "metric with length control")
             _one_of(estimate, _ESTIMATES, name, "estimate")
         case ["findings", kind, statistic]:
             _one_of(kind, KINDS, name, "kind of finding")
@@ -151,40 +156,38 @@ def _check_name(name: str) -> None:
             _one_of(statistic, _STATISTICS, name, "statistic")
         case _:
             raise UsageError(
-                f"--fail-if: {name!r} names no number: write METRIC.STATISTIC (ifd.median_change),"
-                " length_control.METRIC.ESTIMATE, findings.KIND.count or pairing.COUNT"
+                f"--fail-if: {name!r} is not the name of a number: write METRIC.STATISTIC"
+                " (ifd.median_change), length_control.METRIC.ESTIMATE, findings.KIND.count or"
+                " pairing.COUNT"
             )
 
 
 def value_of(name: str, summary: Summary) -> Number:
-    """The number of that name, None where it is undefined.  Raises UsageError for no such name."""
+    """The number of that name; None if it is undefined. Raises UsageError for an unknown name."""
     _check_name(name)
     match name.split("."):
         case ["length_control", metric, estimate]:
-            _one_of(metric, summary.length_control, name, "metric with length control")
-            return _as_number(getattr(summary.length_control[metric], estimate))
+            control = summary.length_control.get(metric)
+            return _as_number(getattr(control, estimate)) if control else None
         case ["findings", _, _] if not summary.texts_compared:
-            return None  # nobody looked, which is not the same as nothing there
+            return None  # not looked for, which is not the same as not found
         case ["findings", kind, statistic]:
-            # What stands in the old file alone is no reason to refuse the new one.
+            # A finding of the old file alone is no reason to refuse the new one.
             now = [f for f in summary.findings if f.kind == kind and f.side != "before"]
-            found = [getattr(f, statistic) for f in now]
-            return _as_number(max(found, default=0))
+            return _as_number(max((getattr(f, statistic) for f in now), default=0))
         case ["pairing", count]:
             return _as_number(getattr(summary.pairing, count))
         case [metric, statistic]:
-            _one_of(metric, summary.metrics, name, "compared metric")
-            return _as_number(_STATISTICS[statistic](summary.metrics[metric]))
-    raise AssertionError(name)  # `_check_name` lets nothing else through
+            change = summary.metrics.get(metric)
+            return _as_number(_STATISTICS[statistic](change)) if change else None
+    raise AssertionError(name)  # `_check_name` admits nothing else
 
 
 def _as_number(value: float | None) -> Number:
-    """A number that can be compared: NaN would make every comparison false, and the gate pass."""
+    """A number that can be compared: NaN would make every clause false, and the gate pass."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _one_of(word: str, known: Iterable[str], name: str, what: str) -> None:
     if word not in known:
-        raise UsageError(
-            f"--fail-if: {word!r} in {name!r} is no {what}; there are {', '.join(known) or 'none'}"
-        )
+        raise UsageError(f"--fail-if: {unknown(what, word, known)} (in {name!r})")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
 from ifdkit.records import PASSES
 from ifdkit.scoring.builtin_metrics import BUILT_IN
 from ifdkit.scoring.metric import Measured, Metric, Scale, Value
@@ -55,11 +55,9 @@ def register_metric(
         raise UsageError(f"metric name {name!r}: use lower-case letters, digits and underscores")
     if name in RESERVED or name.startswith("token_nll_") or (name in METRICS and not replace):
         raise UsageError(f"metric {name!r} exists: choose another name, or pass replace=True")
-    unknown = [one for one in passes if one not in PASSES]
-    if unknown:
-        raise UsageError(
-            f"metric {name!r}: no pass {unknown[0]!r}; choose from {', '.join(PASSES)}"
-        )
+    wrong = [one for one in passes if one not in PASSES]
+    if wrong:
+        raise UsageError(f"metric {name!r}: {unknown('pass', wrong[0], PASSES)}")
     label = label or name
     METRICS[name] = Metric(
         name=name,
@@ -101,7 +99,7 @@ def passes_of(name: str) -> frozenset[str]:
         return frozenset(METRICS[name].passes)
     members = [metric for metric in METRICS.values() if metric.group == name]
     if not members:
-        raise UsageError(f"no metric {name!r}: choose from {', '.join(groups())}, or all")
+        raise UsageError(unknown("metric", name, [*groups(), "all", *METRICS]))
     return frozenset(one for metric in members for one in metric.passes)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.scoring.metrics import default_groups, groups, needs_embedder, parse_metrics, passes_of
 
@@ -43,11 +42,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
         if self.protocol not in PROTOCOLS:
-            raise UsageError(f"no protocol {self.protocol!r}: choose {', '.join(PROTOCOLS)}")
+            raise UsageError(unknown("protocol", self.protocol, PROTOCOLS))
         if not self.metrics:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
-            raise UsageError(f"no dtype {self.dtype!r}: choose {', '.join(DTYPES)}")
+            raise UsageError(unknown("dtype", self.dtype, DTYPES))
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:
@@ -76,9 +75,7 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
     known = [one.name for one in fields(Settings)]
     for name in keywords:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {close[0]!r}?" if close else f"; settings: {', '.join(known)}"
-            raise UsageError(f"{function}() has no keyword {name!r}{hint}")
+            raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
     found = dict(keywords)
     if isinstance(found.get("metrics"), str):
         found["metrics"] = parse_metrics(found["metrics"])

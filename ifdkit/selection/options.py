@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.selection.ranking import Top
 
@@ -127,9 +127,9 @@ class SelectOptions:
                 f" {', '.join(METHODS)}"
             )
         if self.method is not None and self.method not in METHODS:
-            raise UsageError(f"no method {self.method!r}: choose {', '.join(METHODS)}")
+            raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
         if self.by is not None and self.by not in METRICS:
-            raise UsageError(f"--by {self.by}: no such metric; choose from {', '.join(METRICS)}")
+            raise UsageError(f"--by: {unknown('metric', self.by, METRICS)}")
 
     def _check_company(self) -> None:
         for name, fitting in _FITS.items():

@@ -1,0 +1,106 @@
+"""From flags to the arguments of the library, and from results to stdout."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ifdkit.scoring.inputs import Selection
+    from ifdkit.scoring.progress import Progress
+    from ifdkit.scoring.settings import Settings
+
+
+SETTINGS_TABLES = "ifdkit.tables"
+"""Where a click context keeps the tables of the settings file, such as `[audit.refusal]`."""
+
+
+def given_fields(kind: type, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that are fields of a dataclass and were given: the rest keeps its default."""
+    from dataclasses import fields
+
+    return {one.name: flags[one.name] for one in fields(kind) if flags.get(one.name) is not None}
+
+
+def settings_given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given, as keywords."""
+    from ifdkit.scoring.metrics import parse_metrics
+    from ifdkit.scoring.settings import Settings
+
+    given = given_fields(Settings, flags)
+    if "metrics" in given:
+        given["metrics"] = parse_metrics(given["metrics"])
+    return given
+
+
+def settings_of(flags: Mapping[str, Any]) -> Settings:
+    """Flags → Settings."""
+    from ifdkit.scoring.settings import Settings
+
+    return Settings(**settings_given(flags))
+
+
+def selection_of(flags: Mapping[str, Any]) -> Selection:
+    """Flags → which rows to read, and how."""
+    from ifdkit.data.layouts import parse_columns
+    from ifdkit.scoring.inputs import Selection
+
+    given = given_fields(Selection, flags)
+    if "columns" in given:
+        given["columns"] = parse_columns(given["columns"])
+    return Selection(**given)
+
+
+def start(context: click.Context, flags: Mapping[str, Any]) -> None:
+    """Set the log level; with --verbose, print every option and where it came from."""
+    if not flags["quiet"]:
+        level = logging.INFO if flags["verbose"] else logging.WARNING
+        logging.getLogger("ifdkit").setLevel(level)
+    if not flags["verbose"]:
+        return
+    for name, value in sorted(flags.items()):
+        source = context.get_parameter_source(name)
+        if value is not None and source is not None:
+            where = {"DEFAULT_MAP": str(context.obj)}.get(source.name, source.name.lower())
+            click.echo(f"{name.replace('_', '-')} = {value}  ({where})", err=True)
+
+
+@contextmanager
+def progress_of(flags: Mapping[str, Any]) -> Iterator[Progress | None]:
+    """A bar on a terminal, lines elsewhere, nothing with --quiet."""
+    if flags["quiet"]:
+        yield None
+        return
+    from ifdkit.report.terminal.progress import BarProgress, LineProgress
+
+    if not sys.stderr.isatty():
+        yield LineProgress()
+        return
+    bar = BarProgress()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def echo_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    from ifdkit.data.writing import dumps
+
+    click.echo(dumps(value, indent=2))
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print within it: if whoever reads stdout has left, the rest is dropped."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

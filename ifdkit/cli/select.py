@@ -1,0 +1,85 @@
+"""`ifdkit select`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ifdkit.cli.flags import (
+    echo_json,
+    given_fields,
+    progress_of,
+    selection_of,
+    settings_given,
+    start,
+)
+from ifdkit.cli.options import common_options, option, output_option, rows_options, together
+
+select_options = together(
+    option("--by", metavar="METRIC", help="Rank by a metric: ifd, rifd, coherence,"
+           " response_tokens, …"),
+    option("--method", metavar="NAME", help="cherry, superfiltering, selective,"
+           " length-controlled or random."),
+    option("--top", metavar="N|N%", help="Rows to keep: a number, or a share of all rows of"
+           " DATA, rounded down."),
+    option("--min", type=float, metavar="X", help="Drop rows with a smaller value."),
+    option("--max", type=float, metavar="X", help="Drop rows with a larger value."),
+    option("--lowest", is_flag=True, help="With --by: keep the smallest values, not the largest."),
+    option("--keep-misaligned", is_flag=True, help="Keep rows whose ratio (IFD, r-IFD) is 1 or"
+           " more when ranking by it."),
+    option("--diversity", is_flag=True, help="With superfiltering: of the best rows, keep those"
+           " that represent the others."),
+    option("--pool", metavar="N|N%", help="The best rows that --diversity chooses from."
+           "  [default: 20%]"),
+    option("--bands", type=int, metavar="N", help="With length-controlled: bands of response"
+           " length.  [default: 10]"),
+    option("--provenance", type=click.Path(path_type=Path), help="With selective: what"
+           " `ifdkit reflect --select` chose.  [default: DATA.provenance.jsonl]"),
+    option("--embedder", help="Folder or hub id of a sentence-embedding model."),
+    option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
+)  # fmt: skip
+"""The flags of `ifdkit select`."""
+
+
+@click.command("select")
+@click.argument("data")
+@output_option("File for the rows kept, in the format of DATA.", required=True)
+@select_options
+@rows_options(seed="Seed of everything random.")
+@common_options
+@click.pass_context
+def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> None:
+    """Keep the rows of DATA that are worth training on, unchanged and in their order.
+
+    DATA is a dataset, of which only the ranking metric is measured, or a scores file. A share such
+    as 5% is a share of all its rows; of equal values the first in the file wins. The last turn of a
+    conversation represents it, or with --turns all the mean over its turns.
+
+    \b
+    Methods:
+      cherry              highest ifd_loss below 1 (as published: --protocol cherry)
+      superfiltering      highest ifd below 1 (as published: --protocol superfiltering -m gpt2)
+      selective           what the student accepted in the output of `ifdkit reflect --select`
+      length-controlled   highest ifd within bands of response length
+      random              the baseline; uses no model
+
+    \b
+    Example:
+      ifdkit select data.json -o best.json --by ifd --top 5%
+    """
+    from ifdkit.report.terminal.selection import print_selection
+    from ifdkit.selection.options import SelectOptions
+    from ifdkit.selection.run import select_to_file
+
+    start(context, flags)
+    flags["turns"] = flags["turns"] or "last"
+    options = SelectOptions(**given_fields(SelectOptions, flags))
+    settings, selection = settings_given(flags), selection_of(flags)
+    with progress_of(flags) as progress:
+        done = select_to_file(data, output, options, settings, selection, progress)
+    if flags["as_json"]:
+        echo_json(done.as_json())
+    else:
+        print_selection(done)

@@ -1,0 +1,41 @@
+"""`ifdkit show`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ifdkit.cli.flags import echo_json, progress_of, selection_of, settings_of, start
+from ifdkit.cli.options import common_options, metric_options
+
+
+@click.command("show")
+@click.argument("data")
+@click.argument("row")
+@click.option("--turn", type=int, help="Assistant turn of a conversation.  [default: the last]")
+@metric_options
+@common_options
+@click.pass_context
+def show(context: click.Context, /, data: str, row: str, turn: int | None, **flags: Any) -> None:
+    """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
+
+    ROW is a position from 0 or an id.
+
+    \b
+    Example:
+      ifdkit show data.json 12
+    """
+    from ifdkit.report.terminal.scores import print_inspection
+    from ifdkit.scoring.inspect import find_example, inspect
+    from ifdkit.scoring.scorer import Scorer
+
+    start(context, flags)
+    with progress_of(flags) as progress:
+        example = find_example(selection_of(flags).open(data), row, turn)
+        with Scorer(settings_of(flags), progress) as scorer:
+            inspection = inspect(example, scorer)
+    if flags["as_json"]:
+        echo_json(inspection.as_json())
+    else:
+        print_inspection(inspection)
