@@ -2,8 +2,8 @@
 
     python -m benchmarks.audit_rules
 
-Every kind of defect is planted several times in a clean file, some of whose rows only look bad;
-then the rules are asked.  Writes `reports/audit-rules.md`, which names every wording missed.
+Every kind of defect is planted several times in a clean file, some rows of which only look bad, and
+the rules are applied.  Writes `reports/audit-rules.md`, which lists every wording missed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ifdkit.auditing.run import audit
-from ifdkit.auditing.texts import TEXT_CHECKS
 from tests.planted import (
     EVALUATION,
     KINDS,
+    TEXT_CHECKS,
     Row,
     clean_rows,
     corpus,
@@ -41,18 +41,18 @@ _REPORT = Path(__file__).parents[1] / "reports" / "audit-rules.md"
 
 @dataclass
 class Tally:
-    """What one rule did on all mixtures."""
+    """What one rule found in all files."""
 
     planted: Counter[int] = field(default_factory=Counter)
     """Rows with its defect, by the number of the wording."""
     found: Counter[int] = field(default_factory=Counter)
-    """Those of them that it found."""
+    """Those that it found, by the number of the wording."""
     false_alarms: list[str] = field(default_factory=list)
-    """Texts of rows that it took for bad."""
+    """Other rows that it reported: id and quotation."""
 
     @property
     def precision(self) -> float | None:
-        """True findings ÷ findings; None without any."""
+        """True findings ÷ findings; None without findings."""
         n = self.found.total() + len(self.false_alarms)
         return self.found.total() / n if n else None
 
@@ -63,7 +63,7 @@ class Tally:
 
 
 def mixture(seed: int) -> list[Row]:
-    """A clean file in which every kind is planted, each wording equally often."""
+    """A clean file with every kind planted in it, each wording equally often."""
     rows = clean_rows(_ROWS, seed)
     for kind in TEXT_CHECKS:
         rows, _ = plant(rows, kind, _PER_WORDING * len(wordings(kind)), seed)
@@ -71,20 +71,20 @@ def mixture(seed: int) -> list[Row]:
 
 
 def measure(seeds: tuple[int, ...] = _SEEDS) -> dict[str, Tally]:
-    """Every rule on every mixture."""
+    """Every text rule on every mixture."""
     tallies = {rule: Tally() for rule in TEXT_CHECKS}
     for seed in seeds:
         rows = mixture(seed)
         texts = corpus(rows)
         for rule, tally in tallies.items():
-            hits = {hit.place: hit.quote for hit in TEXT_CHECKS[rule](texts)}
-            for place, row in enumerate(rows):
-                _count(tally, rule, row, hits.get(place))
+            hits = {hit.index: hit.quote for hit in TEXT_CHECKS[rule](texts)}
+            for index, row in enumerate(rows):
+                _count(tally, rule, row, hits.get(index))
     return tallies
 
 
 def measure_other_rules(seeds: tuple[int, ...] = _SEEDS) -> dict[str, Tally]:
-    """The rules that hold rows against each other, or look for what is not there; one at a time."""
+    """The other rules that need no scores; one kind planted at a time."""
     kinds = [kind for kind in KINDS if kind not in TEXT_CHECKS and kind not in _NEED_SCORES]
     tallies = {kind: Tally() for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
@@ -120,29 +120,29 @@ def report(of_rows: dict[str, Tally], others: dict[str, Tally]) -> str:
     """The page."""
     seeds = ", ".join(map(str, _SEEDS))
     lines = [
-        "# How well the rules of an audit tell good rows from bad",
+        "# Precision and recall of the audit rules",
         "",
-        f"Made by `python -m benchmarks.audit_rules`. The mixture (`tests/planted*.py`) was written"
-        " by those who wrote the rules, and the rules were mended on it: on other data expect less."
-        f" Every file holds {len(hard_rows())} rows that only look bad: a letter that declines an"
-        " offer, a lesson about HTML, a translation, test cards, keys of tutorials.",
+        "Made by `python -m benchmarks.audit_rules`. The authors of the rules wrote the planted"
+        " defects (`tests/planted*.py`) and improved the rules on them: expect less on other data."
+        f" Every file contains {len(hard_rows())} rows that only look bad: a letter that declines"
+        " an offer, a lesson about HTML, a translation, test cards, keys of tutorials.",
         "",
-        "## One row by itself",
+        "## Rules about single rows",
         "",
-        f"{len(_SEEDS)} files of {_ROWS} rows (seeds {seeds}) in which all of these kinds are"
-        f" planted, {_PER_WORDING} rows of each wording. Some wordings are hard on purpose.",
+        f"{len(_SEEDS)} files of {_ROWS} rows (seeds {seeds}) with all of these kinds planted"
+        f" in them, {_PER_WORDING} rows of each wording. Some wordings are hard on purpose.",
         "",
         *_table(of_rows),
         "",
-        "What was missed:",
+        "Missed wordings:",
         "",
         *_missed(of_rows),
         "",
-        "## Rows against each other, and what is not there",
+        "## Rules that compare rows",
         "",
         f"{len(_SEEDS)} files of {_OTHER_ROWS} rows for each rule (seeds {seeds}), {_PER_KIND} rows"
-        " of its kind in each. The rules on scores are not among them: what is unusual to a model"
-        " cannot be planted without one.",
+        " of its kind in each. The rules about scores are not measured, because what is unusual to"
+        " a model cannot be planted without one.",
         "",
         *_table(others),
         "",
@@ -178,7 +178,7 @@ def _missed(tallies: dict[str, Tally]) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """On one line, as code, whatever backticks it holds."""
+    """On one line, as code, whatever backticks it contains."""
     line = " ".join(text.split())
     return f"```` {line} ````"
 

@@ -1,9 +1,9 @@
-"""What `ifdkit audit` finds in real files: counts, ids and shared phrases, and none of the texts.
+"""What `ifdkit audit` finds in real files: counts, ids and shared phrases, but no other texts.
 
     python -m benchmarks.audits ../shared/data/alpaca_1k.json ../shared/data/alpacaeval400_*.json
 
-Default rules and metrics, the embedded models; what the store knows costs nothing.  Writes
-`reports/audits.md`.
+Default rules and metrics, the embedded models; rows that are in the store are not scored again.
+Writes `reports/audits.md`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ifdkit.report.audit.wording import headline, rate
 
 _IDS_SHOWN = 30
 _PHRASES = ("recurring_opening", "recurring_closing", "recurring_phrase")
-"""Rules whose details are words that many rows share."""
+"""Rules whose details are phrases that many rows share."""
 
 
 def section(audit: Audit) -> list[str]:
@@ -36,7 +36,7 @@ def section(audit: Audit) -> list[str]:
     ]
     lines += [_rows(rule) for rule in shown]
     nothing = [rule.title for rule in audit.rules if rule.checked and not rule.count]
-    lines.append(f"Nothing found of: {', '.join(sorted(nothing))}.")
+    lines.append(f"Nothing found: {', '.join(sorted(nothing))}.")
     return lines
 
 
@@ -64,8 +64,8 @@ def main() -> None:
         "# What audits of real files found",
         f"Made by `python -m benchmarks.audits {' '.join(map(str, arguments.data))}`: default"
         f" rules, {made.model}, {made.protocol} protocol, {made.dtype}, on"
-        f" {machine()}. Ids are those of the scores; no text of the files but the phrases that many"
-        " rows share.",
+        f" {machine()}. Ids are those of the scores. Of the texts, only phrases that many rows"
+        " share are shown.",
         *[line for audit in audits for line in section(audit)],
     ]
     arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Near duplicates: the exact search of ours against MinHash and LSH by `datasketch`.
+"""Near duplicates: our exact search compared with MinHash and LSH of `datasketch`.
 
     OMP_NUM_THREADS=1 .venv-peers/bin/python -m benchmarks.near
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from ifdkit.findings import near
-from ifdkit.findings.runs import Vocabulary
+from ifdkit.findings.ngrams import Vocabulary
 
 BANDS, ROWS = 25, 5
 SEED = 0
@@ -33,13 +33,13 @@ class Cost:
 
     cpu_s: float
     bytes_peak: int
-    """What the process needed more than before."""
+    """Peak memory of the process minus its memory before."""
     found: frozenset[int]
-    """Places of texts with a near duplicate."""
+    """Indices of texts with a near duplicate."""
 
 
 def vocabulary(rng: random.Random) -> tuple[list[str], list[float]]:
-    """20,000 words that are no words, and how frequent each is."""
+    """20,000 invented words, and the frequency of each."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return (
         ["".join(rng.choices(letters, k=rng.randrange(2, 9))) for _ in range(20_000)],
@@ -61,7 +61,7 @@ def prose(n: int) -> list[str]:
 
 
 def template(n: int) -> list[str]:
-    """100 words that all share and 24 of their own; 200 texts stand twice with one word changed."""
+    """100 words that all texts share and 24 of their own; 200 have a copy with one word changed."""
     rng = random.Random(SEED)
     known, weights = vocabulary(rng)
     head = " ".join(rng.choices(known, weights, k=100))
@@ -80,45 +80,45 @@ def _edited(rng: random.Random, words: list[str], n_changed: int, known: list[st
 
 
 def exact(texts: list[str]) -> frozenset[int]:
-    """Ours."""
-    return frozenset(place for group in near.near_duplicates(texts) for place in group)
+    """The exact search of `ifdkit.findings.near`."""
+    return frozenset(index for group in near.near_duplicates(texts) for index in group)
 
 
-def sketched(texts: list[str], most: int | None = None) -> frozenset[int]:
-    """MinHash and LSH; a text with `most` candidates or more is not entered into the index."""
+def sketched(texts: list[str], max_candidates: int | None = None) -> frozenset[int]:
+    """MinHash and LSH; a text with `max_candidates` or more is not added to the index."""
     from datasketch import MinHash, MinHashLSH
 
     words = Vocabulary()
-    sets = [near.shingles(words.numbers(text, near.MOST_WORDS)) for text in texts]
+    sets = [near.shingles(words.ids(text, near.MAX_WORDS)) for text in texts]
     sketches: Iterator[MinHash] = MinHash.generator(
         (one.tolist() for one in sets),
         num_perm=BANDS * ROWS,
         seed=SEED + 1,
-        hashfunc=lambda run: (run * 0x9E3779B97F4A7C15 >> 32) & 0xFFFFFFFF,
+        hashfunc=lambda shingle: (shingle * 0x9E3779B97F4A7C15 >> 32) & 0xFFFFFFFF,
     )
-    index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+    lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
     found: set[int] = set()
-    for place, sketch in enumerate(sketches):
-        candidates = sorted(index.query(sketch))
-        for other in candidates[:most]:
-            alike = {place, other}
-            if alike <= found or near.jaccard(sets[place], sets[other]) < near.SIMILARITY:
+    for index, sketch in enumerate(sketches):
+        candidates = sorted(lsh.query(sketch))
+        for other in candidates[:max_candidates]:
+            pair = {index, other}
+            if pair <= found or near.jaccard(sets[index], sets[other]) < near.SIMILARITY:
                 continue
-            found |= alike
-        if most is None or len(candidates) < most:
-            index.insert(place, sketch, check_duplication=False)
+            found |= pair
+        if max_candidates is None or len(candidates) < max_candidates:
+            lsh.insert(index, sketch, check_duplication=False)
     return frozenset(found)
 
 
 def sketched_bounded(texts: list[str]) -> frozenset[int]:
-    """The same with as many comparisons for each text as ours allows itself."""
-    return sketched(texts, near.MOST_PARTNERS)
+    """MinHash and LSH with the limit of comparisons per text of the exact search."""
+    return sketched(texts, near.MAX_CANDIDATES)
 
 
 def measure(
     make: Callable[[int], list[str]], n: int, search: Callable[[list[str]], frozenset[int]]
 ) -> Cost:
-    """Search once."""
+    """Time and peak memory of one search."""
     texts = make(n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.process_time()
@@ -128,10 +128,10 @@ def measure(
     return Cost(cpu_s, (after - before) * 1024, found)
 
 
-WAYS = {
+METHODS = {
     "exact prefix filter (ours)": exact,
     f"datasketch, {BANDS} bands of {ROWS}": sketched,
-    f"datasketch, at most {near.MOST_PARTNERS} comparisons a text": sketched_bounded,
+    f"datasketch, at most {near.MAX_CANDIDATES} comparisons per text": sketched_bounded,
 }
 
 
@@ -143,12 +143,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("reports"), help="folder")
     arguments = parser.parse_args()
     lines = [
-        "| texts | way | seconds | memory | texts found | missed |",
+        "| texts | method | seconds | memory | texts found | missed |",
         "|---|---|--:|--:|--:|--:|",
     ]
     for make, n in ((prose, arguments.prose), (template, arguments.template)):
         all_found: frozenset[int] = frozenset()
-        for name, search in WAYS.items():
+        for name, search in METHODS.items():
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 cost = pool.submit(measure, make, n, search).result()
             all_found = all_found or cost.found
@@ -164,7 +164,7 @@ def main() -> None:
         "# Near duplicates: exact search or sketches",
         f"Made by `{' '.join(['python -m benchmarks.near', *sys.argv[1:]])}`"
         f" on one core of {machine()}. Synthetic texts, seed {SEED}; similarity"
-        f" {near.SIMILARITY:g} of three-word runs. {BANDS} bands of {ROWS} propose a pair of just"
+        f" {near.SIMILARITY:g} of word 3-grams. {BANDS} bands of {ROWS} propose a pair of exactly"
         f" that similarity with probability {chance:.4f}.",
         about,
         "\n".join(lines),

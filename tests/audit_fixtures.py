@@ -1,4 +1,4 @@
-"""A made-up audit for its reports: every state a rule can be in, nothing computed in earnest."""
+"""A made-up audit for the tests of its reports, with rules in every state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ifdkit.auditing.result import MOST_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
+from ifdkit.auditing.result import MAX_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
 from tests.report_fixtures import MANIFEST
 
 OPENING = "Here is a new and more detailed answer:"
@@ -37,21 +37,21 @@ FAILED = (
         count=1,
         share=0.001,
         found="The row cannot be read as an example.",
-        fix="Repair or remove the rows; most trainers stop at the first, or skip it unsaid.",
-        places=(Place(id="", row=411, line=412, quote="the row ends inside a text"),),
+        fix="Fix or remove the rows. Most trainers stop at the first one or skip it silently.",
+        places=(Place(id="", row=411, line=412, quote="the row ends inside a string"),),
     ),
     RuleResult(
         name="prompt_leak",
-        title="leaks of a rewriting prompt",
+        title="leaked prompts",
         severity="error",
         passed=False,
         checked=999,
         count=212,
         share=212 / 999,
         share_ci95=(0.188, 0.239),
-        found="The text speaks of its own rewriting: the prompt has leaked.",
-        fix="Cut the framing off, or ask the oracle again; the model learns to open this way.",
-        places=_places(MOST_PLACES, f"{OPENING} the moon does not change its shape at all"),
+        found="The text mentions its own rewriting: the prompt has leaked.",
+        fix="Remove the framing or generate the text again. Otherwise the model learns it.",
+        places=_places(MAX_PLACES, f"{OPENING} the moon does not change its shape at all"),
     ),
 )
 WARNS = (
@@ -66,8 +66,8 @@ WARNS = (
         share_ci95=(0.215, 0.268),
         most=0.02,
         threshold=0.01,
-        found="The response opens with words that a share of 0.01 or more share.",
-        fix="Cut the phrase off where it says nothing: the model learns to open every answer so.",
+        found="The response starts with words that 1 % of the responses or more start with.",
+        fix="Cut the phrase if it adds nothing. Otherwise the model learns to start with it.",
         places=_places(12, OPENING),
         details=(
             Detail(text=OPENING, count=212, row_ids=tuple(f"alpaca-{37 * i}" for i in range(9))),
@@ -86,13 +86,13 @@ WARNS = (
         share_ci95=(0.049, 0.079),
         most=0.05,
         threshold=1.0,
-        found="IFD is 1 or more: the instruction makes the response no likelier.",
-        fix="Look whether response and instruction belong together.",
+        found="IFD is 1 or more: the instruction does not make the response more likely.",
+        fix="Check whether response and instruction belong together.",
         places=_places(3, value=1.04),
     ),
     RuleResult(
         name="unstable_verdict",
-        title="verdicts that hang on the template",
+        title="template-dependent results",
         severity="warning",
         passed=False,
         checked=480,
@@ -100,7 +100,7 @@ WARNS = (
         share=33 / 480,
         most=0.05,
         threshold=0.8,
-        found="Under the other template IFD lies on the other side of 1.",
+        found="Under the other template, IFD is on the other side of 1.",
         fix="Score with the template that the model will be trained with.",
     ),
 )
@@ -115,8 +115,8 @@ PASSED = (
         share=4 / 999,
         share_ci95=(0.0016, 0.0102),
         most=0.01,
-        found="The response opens by declining what is asked.",
-        fix="Remove the rows, unless refusing is to be learnt.",
+        found="The response declines the request.",
+        fix="Remove the rows, unless you want to train refusals.",
         places=_places(4, "I am sorry, but as an AI language model I cannot"),
     ),
     RuleResult(
@@ -128,8 +128,8 @@ PASSED = (
         count=0,
         share=0.0,
         share_ci95=(0.0, 0.0038),
-        found="The response holds no text.",
-        fix="Remove the rows: they teach the model to stop at once.",
+        found="The response is empty.",
+        fix="Remove the rows. They teach the model to stop immediately.",
     ),
     RuleResult(
         name="personal_data",
@@ -140,7 +140,7 @@ PASSED = (
         count=2,
         share=2 / 999,
         most=0.01,
-        found="The text holds what looks like somebody's address or number.",
+        found="The text contains what looks like a person's address or number.",
         details=(Detail(text="e-mail addresses", count=2, row_ids=("alpaca-9", "alpaca-12")),),
         places=_places(2, "write to jane@example.org"),
     ),
@@ -148,7 +148,7 @@ PASSED = (
 UNAPPLIED = (
     RuleResult(
         name="contamination",
-        title="rows of the evaluation set",
+        title="rows of an evaluation set",
         severity="error",
         passed=True,
         skipped="needs --against",
@@ -165,7 +165,7 @@ CHECK = TemplateCheck(
 
 
 def make_audit(**changes: Any) -> Audit:
-    """Fails by two rules of eight that were applied, drawn from a larger file."""
+    """Two of eight applied rules fail, on a sample of a larger file."""
     audit = Audit(
         version="0.1.0",
         created="2025-11-22T17:00:00+00:00",
@@ -188,7 +188,7 @@ def make_audit(**changes: Any) -> Audit:
 
 
 def with_text_everywhere(audit: Audit, text: Callable[[str], str]) -> Audit:
-    """The same audit with `text(place)` wherever words of a dataset or a user can stand."""
+    """The same audit with `text(field)` in place of all words of a dataset or a user."""
 
     def place(one: Place) -> Place:
         return replace(one, id=text("id"), quote=text("quote"))

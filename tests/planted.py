@@ -1,7 +1,7 @@
-"""A clean file, and defects planted in it, several wordings of each kind.
+"""A clean file, and defects planted in it, with several wordings of each kind.
 
-What the rules of `ifdkit audit` are measured with (`benchmarks/audit_rules.py`).  Some wordings of
-every kind are hard on purpose, so that no rule reaches a recall of 1 by construction.
+Measures the rules of `ifdkit audit` (`benchmarks/audit_rules.py`).  Some wordings of every kind are
+hard on purpose, so that no rule has a recall of 1 by construction.
 
     rows = clean_rows()
     rows, places = plant(rows, "refusal", 20)
@@ -13,9 +13,12 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ifdkit.auditing.checking import OfTexts
+from ifdkit.auditing.rules import RULES
 from ifdkit.findings.texts import Corpus
-from tests import planted_clean, planted_things
+from tests import planted_clean, planted_secrets
 from tests.planted_wordings import (
+    BLANK,
     CUTS,
     ECHOES,
     EVALUATION,
@@ -27,13 +30,27 @@ from tests.planted_wordings import (
 Row = dict[str, Any]
 Maker = Callable[[random.Random, Row], Row]
 
-__all__ = ["EVALUATION", "KINDS", "clean_rows", "corpus", "plant", "wording", "wordings"]
+__all__ = [
+    "EVALUATION",
+    "KINDS",
+    "TEXT_CHECKS",
+    "clean_rows",
+    "corpus",
+    "plant",
+    "wording",
+    "wordings",
+]
+
+TEXT_CHECKS = {
+    rule.name: rule.check.text_check for rule in RULES if isinstance(rule.check, OfTexts)
+}
+"""Rule → its check, for the rules that look at the texts of one example at a time."""
 
 
 def clean_rows(n: int = 300, seed: int = 0) -> list[Row]:
-    """Alpaca rows in which no rule has anything to find; the same for the same seed.
+    """Alpaca rows in which no rule finds anything; the same for the same seed.
 
-    The hard ones, which only look like defects, have ids that begin with "hard".
+    The hard ones, which only look like defects, have ids that start with "hard".
     """
     rng = random.Random(seed)
     hard = planted_clean.hard_rows()
@@ -44,7 +61,7 @@ def clean_rows(n: int = 300, seed: int = 0) -> list[Row]:
 
 
 def corpus(rows: Sequence[Row]) -> Corpus:
-    """The rows as the rules see them, `input` on a line of its own below the instruction."""
+    """The rows as the rules see them, with `input` on its own line below the instruction."""
     return Corpus(
         ids=tuple(row["id"] for row in rows),
         instructions=tuple(
@@ -56,10 +73,10 @@ def corpus(rows: Sequence[Row]) -> Corpus:
 
 
 def plant(rows: Sequence[Row], kind: str, n: int, seed: int = 0) -> tuple[list[Row], list[int]]:
-    """New rows, `n` of them with the defect, and the 0-based places that show it, ascending.
+    """New rows, `n` of them with the defect, and the 0-based positions of these, ascending.
 
-    Plain rows are spoiled, their ids naming kind and number of the wording.  Of a row and its copy
-    the later one shows it.
+    The defect replaces plain rows; their new ids contain its kind and the number of its wording.
+    Of a row and its copy, the later one counts.
     """
     rng = random.Random(f"{kind} {seed}")
     rows = [dict(row) for row in rows]
@@ -84,7 +101,7 @@ def wording(row: Row) -> int:
 
 
 def _saying(text: str) -> Maker:
-    """A response made of a wording, `$said` standing for the response that was there."""
+    """The response becomes a wording, with the old response in place of `$said`."""
     return lambda _, row: row | {"output": text.replace("$said", row["output"])}
 
 
@@ -97,7 +114,7 @@ def _echoing(text: str) -> Maker:
 
 
 def _cut(tail: str) -> Maker:
-    """The response ends with a sentence that is cut."""
+    """The response ends with a sentence that is cut off."""
     return lambda _, row: row | {"output": f"{row['output']} {tail}"}
 
 
@@ -105,12 +122,12 @@ def _foreign(asked: str, said: str) -> Maker:
     return lambda _, row: row | {"instruction": asked or row["instruction"], "output": said}
 
 
-def _holding(thing: planted_things.Thing) -> Maker:
-    """The response, and after its first sentence a carrier that holds the thing."""
+def _containing(planted: planted_secrets.Maker) -> Maker:
+    """After its first sentence the response contains what is planted."""
 
     def make(rng: random.Random, row: Row) -> Row:
         first, _, rest = row["output"].partition(". ")
-        return row | {"output": f"{first}. {thing(rng)} {rest}".strip()}
+        return row | {"output": f"{first}. {planted(rng)} {rest}".strip()}
 
     return make
 
@@ -136,11 +153,11 @@ _MAKERS: dict[str, list[Maker]] = {
     **{kind: [_saying(text) for text in texts] for kind, texts in RESPONSES.items()},
     "cut_off": [_cut(tail) for tail in CUTS],
     "language_mismatch": [_foreign(asked, said) for asked, said in OTHER_LANGUAGES],
-    "personal_data": [_holding(thing) for thing in planted_things.PERSONAL.values()],
-    "secret": [_holding(thing) for thing in planted_things.SECRETS.values()],
+    "personal_data": [_containing(planted) for planted in planted_secrets.PERSONAL.values()],
+    "secret": [_containing(planted) for planted in planted_secrets.SECRETS.values()],
     "repeated_instruction": [_echoing(text) for text in ECHOES],
-    "empty_response": [_with("output", text) for text in ("", " \n\t ")],
-    "empty_instruction": [_with("instruction", text) for text in ("", " \n\t ")],
+    "empty_response": [_with("output", text) for text in BLANK.values()],
+    "empty_instruction": [_with("instruction", text) for text in BLANK.values()],
     "unreadable_row": [_with("output", value) for value in (7, True, {"text": "Yes."})],
     "over_long_prompt": [_long],
     "contamination": [
@@ -160,7 +177,7 @@ def _copied(source: Row, _: Row) -> Row:
 
 
 def _nearly_copied(source: Row, _: Row) -> Row:
-    """The same row, but for a word at the end of each text."""
+    """The same row except for a word at the end of each text."""
     asked = source["instruction"].rstrip(".?") + " please?"
     return source | {"instruction": asked, "output": f"{source['output']} Indeed."}
 
@@ -180,13 +197,15 @@ KINDS = (*_MAKERS, *_COPIES)
 
 
 def wordings(kind: str) -> list[str]:
-    """What each wording of a kind of text defect is called in a report."""
+    """The name of each wording of a text defect in a report."""
     names: dict[str, list[str]] = {
         **{kind: [*texts] for kind, texts in RESPONSES.items()},
         "cut_off": [f"… {tail}" for tail in CUTS],
         "language_mismatch": [said for _, said in OTHER_LANGUAGES],
-        "personal_data": [*planted_things.PERSONAL],
-        "secret": [*planted_things.SECRETS],
+        "personal_data": [*planted_secrets.PERSONAL],
+        "secret": [*planted_secrets.SECRETS],
         "repeated_instruction": [*ECHOES],
+        "empty_response": [*BLANK],
+        "empty_instruction": [*BLANK],
     }
     return names[kind] + [f"instruction: {text}" for text in INSTRUCTIONS.get(kind, ())]

@@ -1,4 +1,4 @@
-"""The wordings in which defects are planted; `$said` and `$asked` stand for what was there."""
+"""The wordings of planted defects; `$said` and `$asked` stand for the row's own texts."""
 
 from __future__ import annotations
 
@@ -83,14 +83,17 @@ RESPONSES: dict[str, list[str]] = {
 RESPONSES["ai_disclaimer"][3] = "They are well liked. But as an AI assistant, I own none. $said"
 
 ALSO_SHOWS = {("refusal", 4): "ai_disclaimer"}
-"""Wordings that another rule finds with good reason: kind and number, and the rule."""
+"""Kind and number of a wording that another rule finds too, rightly → that rule."""
 
 INSTRUCTIONS: dict[str, list[str]] = {
     "prompt_leak": ["New prompt: $asked", "[New Instruction] $asked [End]"],
     "html_remains": ["$asked<br><br>Be brief.", "<p>$asked</p>"],
     "mojibake": ["Donâ€™t be long. $asked"],
 }
-"""Wordings that stand in the instruction; they follow those of the response."""
+"""Wordings planted in the instruction; numbered after those of the response."""
+
+BLANK = {"nothing": "", "whitespace": " \n\t "}
+"""Name of an empty text → the text."""
 
 CUTS = [
     "Whoever goes along the river in the morning will see the boats and the",
@@ -168,7 +171,7 @@ OTHER_LANGUAGES = [
         " kehren sie mit vollen Körben zurück und erzählen von den großen Fischen.",
     ),
 ]
-"""Instruction (the row's own where empty) and a response in another language."""
+"""Instruction (the row's own if empty) and a response in another language."""
 
 EVALUATION = (
     "How many barrels of rain does a roof of forty square metres give in a wet October?",

@@ -1,10 +1,11 @@
-"""`ifdkit.audit`: every rule finds what is planted and nothing else, and its shares are honest."""
+"""`ifdkit.audit`: every rule finds what is planted and nothing else, and its shares are right."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 import ifdkit
 from ifdkit.auditing import run as auditing
 from ifdkit.auditing import templates
-from ifdkit.auditing.numbers import FEWEST_RESPONSES, FEWEST_TOKENS
-from ifdkit.auditing.outcomes import Outcome, Subject, in_order, judge, wilson_ci95
-from ifdkit.auditing.result import MOST_PLACES, Audit, RuleResult
+from ifdkit.auditing.checking import AuditedDataset, CheckResult, SecondTemplate
+from ifdkit.auditing.numbers import MIN_RESPONSES, MIN_TOKENS
+from ifdkit.auditing.result import MAX_PLACES, Audit, RuleResult
+from ifdkit.auditing.rule_settings import configured, from_flags, from_mapping, from_tables
 from ifdkit.auditing.rules import RULES
-from ifdkit.auditing.run import CHECKS
-from ifdkit.auditing.thresholds import configured, from_flags, from_mapping, from_tables
+from ifdkit.auditing.verdict import in_order, judge, wilson_ci95
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.writing import dumps
 from ifdkit.errors import InputError, UsageError
@@ -34,15 +35,7 @@ Make = Callable[..., Path]
 Rows = Sequence[Mapping[str, Any]]
 RULE = {rule.name: rule for rule in RULES}
 OFF = {rule.name: {"severity": "off"} for rule in RULES}
-NEEDS_SCORES = {
-    "truncated_response",
-    "over_long_prompt",
-    "ifd_above_one",
-    "low_coherence",
-    "low_perplexity",
-    "high_perplexity",
-    "unstable_verdict",
-}
+NO_SCORES = "needs scores, and no model was used"
 N_PLANTED = 12
 
 
@@ -61,8 +54,8 @@ def rule_of(found: Audit, name: str) -> RuleResult:
     return next(rule for rule in found.rules if rule.name == name)
 
 
-def subject_of(rows: Rows, statuses: Sequence[str] = (), **numbers: Any) -> Subject:
-    """Rows with scores written by hand."""
+def dataset_of(rows: Rows, statuses: Sequence[str] = (), **numbers: Any) -> AuditedDataset:
+    """Rows with the given scores."""
     dataset = open_dataset(rows)
     examples = [one for found in dataset if not isinstance(found, Reject) for one in found]
     texts = Texts([one.instruction for one in examples], [one.response for one in examples])
@@ -74,27 +67,23 @@ def subject_of(rows: Rows, statuses: Sequence[str] = (), **numbers: Any) -> Subj
         numbers={name: np.array(column, dtype=np.float64) for name, column in numbers.items()},
     )
     scored = ScoredDataset(dataset=dataset, scores=table, texts=texts, rejects=[], manifest=None)
-    return Subject.of(scored, {})
+    return AuditedDataset.of(scored, {})
 
 
 def some_rows(n: int) -> list[dict[str, str]]:
     return [{"instruction": f"Ask {i}", "output": f"Answer number {i}."} for i in range(n)]
 
 
-def verdict(name: str, subject: Subject, **changes: Any) -> RuleResult:
+def verdict(name: str, data: AuditedDataset, **changes: Any) -> RuleResult:
     rule = replace(RULE[name], **changes)
-    return judge(rule, CHECKS[name](subject, rule), is_sample=False)
+    return judge(rule, rule.check(data, rule), is_sample=False)
 
 
 # The table
 
 
-def test_every_rule_has_a_check_and_every_check_a_rule() -> None:
-    assert {rule.name for rule in RULES} == {*CHECKS, "unstable_verdict"}
+def test_the_table_is_consistent() -> None:
     assert len(RULES) == len(RULE)
-
-
-def test_the_table_is_sound() -> None:
     for rule in RULES:
         assert 0 <= rule.most <= 1
         assert rule.severity in ("error", "warning")
@@ -122,12 +111,13 @@ def test_the_clean_file_is_clean(evaluation: Path) -> None:
     found = texts_only(clean_rows(), against=[evaluation])
     assert found.passed
     assert [(rule.name, rule.count) for rule in found.rules if rule.count] == []
-    assert {rule.name for rule in found.rules if rule.skipped} == NEEDS_SCORES
+    skipped = {rule.name: rule.skipped for rule in found.rules if rule.skipped}
+    assert set(skipped.values()) == {NO_SCORES, "needs --template-check"}
+    assert skipped.keys() & set(KINDS) == {"over_long_prompt"}
     assert all(rule.checked > 0 for rule in found.rules if not rule.skipped)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind in CHECKS and
-                                  kind not in NEEDS_SCORES])  # fmt: skip
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "over_long_prompt"])
 def test_what_is_planted_is_found(kind: str, evaluation: Path) -> None:
     rows, places = plant(clean_rows(), kind, N_PLANTED)
     found = rule_of(texts_only(rows, against=[evaluation], rules=only(kind, most=0)), kind)
@@ -135,7 +125,7 @@ def test_what_is_planted_is_found(kind: str, evaluation: Path) -> None:
     at = {place.row for place in found.places}
     assert len(at) == found.count
     assert at <= set(places)
-    # How many of each wording is measured elsewhere; that the rule looks at all is seen here.
+    # `reports/audit-rules.md` measures the recall of each wording; here most must be found.
     assert len(at) >= len(places) / 2
     assert found.found
     assert found.fails == (found.severity == "error")
@@ -153,38 +143,38 @@ def test_a_number_beyond_its_threshold(
     name: str, column: str, good: float, bad: float, bad_value: float
 ) -> None:
     rows = some_rows(10)
-    clean = verdict(name, subject_of(rows, [], **{column: [good] * 10}))
+    clean = verdict(name, dataset_of(rows, [], **{column: [good] * 10}))
     assert (clean.count, clean.checked, clean.passed, clean.found) == (0, 10, True, "")
     # Checked are the rows in which the number is defined.
     column_of = [good] * 7 + [bad, math.nan, math.nan]
-    found = verdict(name, subject_of(rows, [], **{column: column_of}))
+    found = verdict(name, dataset_of(rows, [], **{column: column_of}))
     assert (found.count, found.checked, found.share, found.passed) == (1, 8, 1 / 8, False)
     assert [(place.row, place.value) for place in found.places] == [(7, bad_value)]
-    nothing = verdict(name, subject_of(rows, response_tokens=[1] * 10))
+    nothing = verdict(name, dataset_of(rows, instruction_tokens=[1] * 10))
     assert nothing.skipped
     assert nothing.passed
     assert nothing.share is None
     assert not nothing.warns
 
 
-def test_a_number_too_large_for_a_place_is_not_one() -> None:
-    infinite = subject_of(some_rows(3), ifd=[0.5, math.inf, 2.0])
+def test_an_infinite_number_is_not_checked() -> None:
+    infinite = dataset_of(some_rows(3), ifd=[0.5, math.inf, 2.0])
     found = verdict("ifd_above_one", infinite)
     assert (found.count, found.checked) == (1, 2)
 
 
-def test_prompts_that_leave_no_room_are_told_by_status() -> None:
+def test_over_long_prompts_are_found_by_status() -> None:
     statuses = ["ok", "prompt_too_long", "truncated"]
-    found = verdict("over_long_prompt", subject_of(some_rows(3), statuses, response_tokens=[1] * 3))
+    found = verdict("over_long_prompt", dataset_of(some_rows(3), statuses, response_tokens=[1] * 3))
     assert (found.count, found.checked) == (1, 3)
     assert [place.row for place in found.places] == [1]
 
 
-def perplexities(*odd: float, tokens: int = 50) -> Subject:
-    """Forty ordinary rows, and others."""
+def perplexities(*odd: float, tokens: int = 50) -> AuditedDataset:
+    """Forty ordinary rows, and outliers."""
     nll = [*np.random.default_rng(0).normal(2.5, 0.3, 40), *odd]
     lengths = [50] * 40 + [tokens] * len(odd)
-    return subject_of(some_rows(len(nll)), nll_response_direct=nll, response_tokens=lengths,
+    return dataset_of(some_rows(len(nll)), nll_response_direct=nll, response_tokens=lengths,
                       ppl_response_direct=np.exp(nll), truncated_tokens=[0] * len(nll))  # fmt: skip
 
 
@@ -193,11 +183,11 @@ def test_an_outlier_of_perplexity(name: str, nll: float) -> None:
     other = {"low_perplexity": "high_perplexity", "high_perplexity": "low_perplexity"}[name]
     clean = verdict(name, perplexities())
     assert (clean.count, clean.checked) == (0, 40)
-    subject = perplexities(nll)
-    found = verdict(name, subject)
+    data = perplexities(nll)
+    found = verdict(name, data)
     assert (found.count, found.checked, found.passed) == (1, 41, False)
-    assert verdict(other, subject).count == 0
-    column = subject.scored.scores.numbers["nll_response_direct"]
+    assert verdict(other, data).count == 0
+    column = data.scored.scores.numbers["nll_response_direct"]
     median = np.median(column)
     # By hand: |x − median| ÷ (1.4826 MAD).
     spread = 1.4826 * np.median(np.abs(column - median))
@@ -207,29 +197,29 @@ def test_an_outlier_of_perplexity(name: str, nll: float) -> None:
     assert place.value == pytest.approx(math.exp(nll))
     assert found.threshold is not None
     limit = math.exp(median + math.copysign(found.threshold * spread, nll - median))
-    assert f"it is {limit:.3g} or" in found.found
-    assert f"where {math.exp(median):.3g} is usual" in found.found
-    assert verdict(name, subject, threshold=0.99 * distance).count == 1
-    assert verdict(name, subject, threshold=1.01 * distance).count == 0
+    assert f"({limit:.3g} or" in found.found
+    assert f"the median is {math.exp(median):.3g})." in found.found
+    assert verdict(name, data, threshold=0.99 * distance).count == 1
+    assert verdict(name, data, threshold=1.01 * distance).count == 0
 
 
-def test_perplexities_of_few_words_or_few_rows_are_not_judged() -> None:
-    short = verdict("high_perplexity", perplexities(8.0, tokens=FEWEST_TOKENS - 1))
+def test_perplexities_of_few_tokens_or_few_rows_are_not_judged() -> None:
+    short = verdict("high_perplexity", perplexities(8.0, tokens=MIN_TOKENS - 1))
     assert (short.count, short.checked) == (0, 40)
-    few = subject_of(some_rows(3), nll_response_direct=[2, 2.1, 9], response_tokens=[50] * 3)
-    assert f"needs {FEWEST_RESPONSES}" in str(verdict("high_perplexity", few).skipped)
-    n = FEWEST_RESPONSES
-    same = subject_of(some_rows(n), nll_response_direct=[2.0] * n, response_tokens=[50] * n)
+    few = dataset_of(some_rows(3), nll_response_direct=[2, 2.1, 9], response_tokens=[50] * 3)
+    assert f"needs {MIN_RESPONSES}" in str(verdict("high_perplexity", few).skipped)
+    n = MIN_RESPONSES
+    same = dataset_of(some_rows(n), nll_response_direct=[2.0] * n, response_tokens=[50] * n)
     assert "same perplexity" in str(verdict("high_perplexity", same).skipped)
     wide = [1e308, -1e308] * n
-    far = subject_of(some_rows(2 * n), nll_response_direct=wide, response_tokens=[50] * 2 * n)
+    far = dataset_of(some_rows(2 * n), nll_response_direct=wide, response_tokens=[50] * 2 * n)
     assert verdict("high_perplexity", far).count == 0
 
 
-# Rows against rows
+# Examples compared with each other
 
 
-def test_a_conversation_is_the_same_only_with_all_its_turns() -> None:
+def test_a_conversation_is_a_duplicate_only_with_all_its_turns() -> None:
     def talk(first: str) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": first},
                              {"role": "assistant", "content": f"About {first}."},
@@ -264,7 +254,7 @@ def test_duplicates_are_counted_under_one_rule() -> None:
     assert rule_of(found, "exact_duplicate").checked == 7
 
 
-def test_recurring_phrases_are_named_with_their_rows() -> None:
+def test_recurring_phrases_are_listed_with_their_rows() -> None:
     rows, _ = plant(clean_rows(), "recurring_opening", 20)
     found = rule_of(texts_only(rows, rules=only("recurring_opening")), "recurring_opening")
     first = found.details[0]
@@ -272,7 +262,7 @@ def test_recurring_phrases_are_named_with_their_rows() -> None:
     assert first.count == 20
     assert len(first.row_ids) == 20
     assert found.quotes_text
-    # A phrase that too few share is none.
+    # A phrase that too few share is not recurring.
     rare = texts_only(rows, rules=only("recurring_opening", threshold=0.2))
     assert rule_of(rare, "recurring_opening").count == 0
 
@@ -314,14 +304,14 @@ def test_an_evaluation_set_in_any_format(write: Make, name: str, rows: Any) -> N
     assert rule_of(one, "contamination").count == N_PLANTED
 
 
-def test_an_evaluation_set_that_says_nothing_is_an_error(write: Make) -> None:
+def test_an_evaluation_set_without_instructions_is_an_error(write: Make) -> None:
     with pytest.raises(InputError, match="no such file"):
         texts_only(some_rows(3), against=["nothing.json"])
     path = write("odd.json", [{"colour": "red"}])
     with pytest.raises(InputError, match=r"--against .*odd.json: .*no known pair of columns"):
         texts_only(some_rows(3), against=[path])
     path = write("empty.json", [{"instruction": " ", "output": "x"}])
-    with pytest.raises(InputError, match="not one instruction"):
+    with pytest.raises(InputError, match="no instruction can be read"):
         texts_only(some_rows(3), against=[path])
 
 
@@ -333,7 +323,7 @@ def result(severity: Any, *, passed: bool, skipped: str | None = None) -> RuleRe
                       passed=passed, skipped=skipped)  # fmt: skip
 
 
-def test_what_fails_comes_first() -> None:
+def test_failed_rules_come_first() -> None:
     failed, other = result("error", passed=False), result("error", passed=False)
     warns, passed = result("warning", passed=False), result("error", passed=True)
     off, skipped = result("off", passed=True), result("error", passed=True, skipped="why")
@@ -342,33 +332,34 @@ def test_what_fails_comes_first() -> None:
 
 
 @pytest.mark.parametrize(("count", "passed"), [(0, True), (1, True), (2, True), (3, False)])
-def test_a_share_passes_up_to_what_is_allowed(count: int, passed: bool) -> None:
+def test_a_share_up_to_the_allowed_one_passes(count: int, passed: bool) -> None:
     rule = replace(RULE["refusal"], most=0.02)
-    found = judge(rule, Outcome(checked=100, count=count), is_sample=False)
+    found = judge(rule, CheckResult(checked=100, count=count), is_sample=False)
     assert (found.passed, found.share, found.share_ci95) == (passed, count / 100, None)
 
 
-def test_a_rule_that_is_off_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(*_: Any) -> Outcome:
-        raise AssertionError("looked")
+def test_a_rule_that_is_off_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: Any) -> CheckResult:
+        raise AssertionError("applied")
 
-    monkeypatch.setattr(auditing, "CHECKS", dict.fromkeys(CHECKS, explode))
+    exploding = tuple(replace(rule, check=explode) for rule in RULES)
+    monkeypatch.setattr(auditing, "configured", partial(configured, rules=exploding))
     found = texts_only(some_rows(3), rules=OFF)
     assert found.passed
     assert {rule.severity for rule in found.rules} == {"off"}
     assert all(rule.skipped is None and rule.checked == 0 for rule in found.rules)
-    with pytest.raises(AssertionError, match="looked"):
+    with pytest.raises(AssertionError, match="applied"):
         texts_only(some_rows(3), rules=only("refusal"))
 
 
-def test_places_are_the_first_of_them_with_their_lines(write: Make) -> None:
+def test_places_are_the_first_ones_with_their_lines(write: Make) -> None:
     lines = [dumps({"instruction": f"Ask {i}", "output": "" if i % 2 else "fine"})
              for i in range(200)]  # fmt: skip
     lines[6] = "{broken"
     path = write("data.jsonl", "\n".join(lines))
     found = texts_only(path)
     empty, unreadable = rule_of(found, "empty_response"), rule_of(found, "unreadable_row")
-    assert (empty.count, len(empty.places)) == (100, MOST_PLACES)
+    assert (empty.count, len(empty.places)) == (100, MAX_PLACES)
     assert [(place.row, place.line) for place in empty.places[:2]] == [(1, 2), (3, 4)]
     assert empty.places[0].quote == "Ask 1"
     (place,) = unreadable.places
@@ -378,7 +369,7 @@ def test_places_are_the_first_of_them_with_their_lines(write: Make) -> None:
     assert (found.rows, found.rows_in_file, found.examples) == (200, 200, 199)
 
 
-def test_the_audit_is_strict_json_whatever_the_texts_say() -> None:
+def test_the_audit_is_strict_json_whatever_the_texts_contain() -> None:
     hostile = ["\u202e<script>alert(1)</script>", "\x1b[31m red", "|table|", "💥 ``` \n\n"]
     rows = [{"id": text, "instruction": text, "output": text * 9} for text in hostile * 5]
     found = texts_only([*rows, {"instruction": 3, "output": None}])
@@ -392,7 +383,7 @@ def test_the_audit_is_strict_json_whatever_the_texts_say() -> None:
 # A sample of the rows
 
 
-def test_wilson_by_hand() -> None:
+def test_wilson_against_its_formula() -> None:
     # p = 0.03, n = 400, z = 1.959964: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) ÷ (1 + z²/n)
     z, p, n = 1.959963984540054, 0.03, 400
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -423,7 +414,7 @@ def test_intervals_cover_the_share_of_the_whole_file() -> None:
     assert (found.sample, found.seed, found.rows, found.rows_in_file) == (50, 99, 50, 500)
 
 
-def test_a_sample_says_that_it_sees_too_few_duplicates() -> None:
+def test_a_sample_warns_that_it_contains_too_few_duplicates() -> None:
     rows = [row for row in clean_rows(100) for _ in range(2)]
     found = texts_only(rows, sample=80)
     for rule in found.rules:
@@ -444,10 +435,10 @@ def test_a_sample_of_more_rows_than_there_are_is_the_whole_file() -> None:
     assert (first.sample, first.rows, first.rows_in_file) == (None, 2, 5)
 
 
-# What a project makes of the rules
+# Settings of the rules
 
 
-def test_later_settings_beat_earlier_ones_key_by_key() -> None:
+def test_later_settings_override_earlier_ones_key_by_key() -> None:
     file = from_tables(
         {"refusal": {"severity": "error", "most": 0.5}, "low-coherence": {"threshold": 0.3}},
         "ifdkit.toml",
@@ -468,8 +459,8 @@ def test_later_settings_beat_earlier_ones_key_by_key() -> None:
     [
         ({"refusals": {}, "refusl": {"most": 0}}, r"ifdkit.toml: \[audit.refusl\]: no rule is"
          " called 'refusl'; did you mean refusal"),
-        ({"refusal": {"sevrity": "error"}}, r"\[audit.refusal\]: a rule has severity, most,"
-         " threshold and no 'sevrity'; did you mean severity"),
+        ({"refusal": {"sevrity": "error"}}, r"\[audit.refusal\]: no key of a rule is called"
+         " 'sevrity'; there are severity, most, threshold; did you mean severity"),
         ({"refusal": {"severity": "fatal"}}, "choose error, warning, off"),
         ({"refusal": {"severity": True}}, "choose error, warning, off"),
         ({"refusal": {"most": 2}}, "most 2: it must be a share from 0 to 1"),
@@ -479,17 +470,17 @@ def test_later_settings_beat_earlier_ones_key_by_key() -> None:
         ({"refusal": {"threshold": 1}}, "refusal has no threshold"),
         ({"low_coherence": {"threshold": 2}}, "a number from -1 to 1"),
         ({"ifd_above_one": {"threshold": math.inf}}, "0 or more"),
-        ({"refusal": 3}, r"\[audit\] holds a table for each rule, such as \[audit.refusal\], and no"
+        ({"refusal": 3}, r"\[audit\] contains one table per rule, such as \[audit.refusal\], not"
          " 'refusal'"),
     ],
 )  # fmt: skip
-def test_a_setting_that_cannot_be_meant(tables: dict[str, Any], message: str) -> None:
+def test_an_invalid_setting(tables: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         configured(from_tables(tables, "ifdkit.toml"))
 
 
 @pytest.mark.parametrize("text", ["refusal", "refusal=error", ".most=1", "refusal.=1", "a.b"])
-def test_a_flag_that_sets_nothing(text: str) -> None:
+def test_a_flag_without_rule_key_and_value(text: str) -> None:
     with pytest.raises(UsageError, match=r"write RULE\.KEY=VALUE"):
         from_flags([text])
 
@@ -518,7 +509,7 @@ ROWS = [{"instruction": f"Count to {i}", "output": f"1 2 3 and so on until {i}, 
         for i in range(24)]  # fmt: skip
 
 
-def test_the_rules_see_the_scores(tiny: dict[str, Any]) -> None:
+def test_rules_use_the_scores(tiny: dict[str, Any]) -> None:
     scores = ifdkit.score(ROWS, **tiny)
     found = ifdkit.audit(ROWS, **tiny)
     rule = rule_of(found, "ifd_above_one")
@@ -530,7 +521,7 @@ def test_the_rules_see_the_scores(tiny: dict[str, Any]) -> None:
     assert found.manifest.metrics == ["ifd"]
 
 
-def test_a_scores_file_serves_without_a_model(
+def test_a_scores_file_needs_no_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ifdkit.scoring.inputs import Selection
@@ -546,14 +537,14 @@ def test_a_scores_file_serves_without_a_model(
     found = ifdkit.audit(output, scores=False)
     assert found.rules == whole.rules
     assert found.input == str(path)
-    # It stands for a sample, which it was.
+    # The scores are those of a sample.
     assert (found.sample, found.rows, found.rows_in_file) == (20, 20, 24)
     assert (whole.sample, whole.rows_in_file) == (20, 24)
     part = ifdkit.audit(output, scores=False, sample=5, seed=1)
     assert (part.sample, part.rows, part.rows_in_file) == (5, 5, 24)
 
 
-def test_two_templates(tiny: dict[str, Any]) -> None:
+def test_a_template_check(tiny: dict[str, Any]) -> None:
     found = ifdkit.audit(ROWS, **tiny, template_check="alpaca", rules=only("unstable_verdict"))
     plain = ifdkit.score(ROWS, **tiny).ifd.to_numpy()
     alpaca = ifdkit.score(ROWS, **tiny, template="alpaca").ifd.to_numpy()
@@ -575,43 +566,42 @@ def test_two_templates(tiny: dict[str, Any]) -> None:
     assert rule.share_ci95 is None
 
 
-def test_two_templates_look_at_a_sample(
+def test_a_template_check_scores_a_sample(
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "MOST_ROWS", 12)
+    monkeypatch.setattr(templates, "MAX_ROWS", 12)
     found = ifdkit.audit(ROWS, **tiny, template_check="alpaca", rules=only("unstable_verdict"))
     assert found.template_check is not None
     rule = rule_of(found, "unstable_verdict")
     assert found.template_check.n == rule.checked == 12
     assert rule.share_ci95 == wilson_ci95(rule.count, 12)
     assert found.sample is None
-    monkeypatch.setattr(templates, "MOST_ROWS", 5)
+    monkeypatch.setattr(templates, "MAX_ROWS", 5)
     few = ifdkit.audit(ROWS, **tiny, template_check="alpaca", rules=only("unstable_verdict"))
     assert "needs 10 examples" in str(rule_of(few, "unstable_verdict").skipped)
 
 
-def two(first: Sequence[float], second: Sequence[float]) -> templates.TwoTemplates:
-    old = subject_of(some_rows(len(first)), ifd=first).scored
-    new = subject_of(some_rows(len(second)), ifd=second).scored
-    return templates._compared(old, new, ("plain", "alpaca"))
+def two(first: Sequence[float], second: Sequence[float]) -> SecondTemplate:
+    old = dataset_of(some_rows(len(first)), ifd=first).scored
+    new = dataset_of(some_rows(len(second)), ifd=second).scored
+    return templates.compare_templates(old, new, ("plain", "alpaca"))
 
 
 @pytest.mark.parametrize(
     ("second", "count", "passed"),
     [
         (lambda x: x, 0, True),
-        (lambda x: x + 0.9, 20, False),  # all change sides, in the same order
+        (lambda x: x + 0.9, 20, False),  # all change the side of 1, in the same order
         (lambda x: 0.9 - x, 0, False),  # none does, in another order
     ],
 )
 def test_an_unstable_verdict(second: Callable[[float], float], count: int, passed: bool) -> None:
     first = [0.3 + i / 50 for i in range(20)]
-    subject = subject_of(some_rows(20), ifd=first)
-    rule = RULE["unstable_verdict"]
-    outcome = templates.unstable_verdict(subject, rule, two(first, [second(x) for x in first]))
-    found = judge(rule, outcome, is_sample=False)
+    again = two(first, [second(x) for x in first])
+    data = replace(dataset_of(some_rows(20), ifd=first), second_template=again)
+    found = verdict("unstable_verdict", data)
     assert (found.count, found.checked, found.passed) == (count, 20, passed)
-    assert ("0.8 is wanted" in found.found) is (not passed and not count)
+    assert ("0.8 or more is required" in found.found) is (not passed and not count)
 
 
 @pytest.mark.parametrize(
@@ -624,14 +614,14 @@ def test_an_unstable_verdict(second: Callable[[float], float], count: int, passe
         ({"template_check": "alpaca", "metrics": "coherence"}, "needs the IFD"),
     ],
 )
-def test_a_template_check_that_cannot_be(
+def test_an_impossible_template_check(
     tiny: dict[str, Any], tiny_embedder: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         ifdkit.audit(ROWS, **{**tiny, "embedder": str(tiny_embedder), **settings})
 
 
-def test_a_template_check_of_a_scores_file_takes_its_model(
+def test_a_template_check_of_a_scores_file_uses_its_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     from ifdkit.scoring.inputs import Selection
@@ -650,8 +640,8 @@ def test_a_template_check_of_a_scores_file_takes_its_model(
         ifdkit.audit(output, template_check="alpaca", store=tiny["store"])
 
 
-def test_real_files_show_what_their_report_says(shared_file: Callable[..., Path]) -> None:
-    """`reports/audits.md`, as far as the texts alone tell; every row was looked at by eye."""
+def test_real_files_match_their_report(shared_file: Callable[..., Path]) -> None:
+    """`reports/audits.md`, for the rules about texts; every row was read by eye."""
     found = {}
     for name in ("alpaca_1k", "alpacaeval400_alpaca-7b", "alpacaeval400_recycled-wizardlm-7b-v1"):
         done = ifdkit.audit(shared_file("data", f"{name}.json"), scores=False)

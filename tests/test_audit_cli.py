@@ -45,7 +45,7 @@ def refusing(write: Make) -> Path:
     return write("data.json", [*ROWS, REFUSAL])
 
 
-def test_what_passes_exits_zero_and_writes_nothing(
+def test_an_audit_that_passes_exits_zero_and_writes_nothing(
     write: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("data.json", ROWS)
@@ -58,7 +58,7 @@ def test_what_passes_exits_zero_and_writes_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_rule_that_warns_passes_and_one_that_errs_does_not(
+def test_a_warning_passes_and_an_error_fails(
     refusing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["audit", "data.json", *TEXTS]) == 0
@@ -82,7 +82,7 @@ def test_every_failed_rule_has_a_line(write: Make, capsys: pytest.CaptureFixture
     assert all(line.endswith("none allowed") for line in (first, second))
 
 
-def test_the_settings_file_and_what_beats_it(
+def test_the_settings_file_and_what_overrides_it(
     refusing: Path, write: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("pyproject.toml", '[tool.ifdkit.audit.refusal]\nseverity = "error"\n')
@@ -92,7 +92,7 @@ def test_the_settings_file_and_what_beats_it(
     capsys.readouterr()
     assert main(["audit", "data.json", *TEXTS, "--rule", "refusal.most=0"]) == 1
     assert "none allowed" in capsys.readouterr().err
-    # Options of the command stand beside the table, and other commands are not disturbed.
+    # Options of the command are outside the table, and other commands are not affected.
     write("ifdkit.toml", 'no-model = true\nquiet = true\n[audit.refusal]\nseverity = "error"\n')
     assert main(["audit", "data.json"]) == 1
     assert main(["models", "--json"]) == 0
@@ -103,8 +103,8 @@ def test_the_settings_file_and_what_beats_it(
     [
         ("[audit.refusl]\nmost = 1", "ifdkit.toml: [audit.refusl]: no rule is called 'refusl'; did"
          " you mean refusal?"),
-        ("[audit]\nsample = 3", "[audit] holds a table for each rule, such as [audit.refusal], and"
-         " no 'sample'"),
+        ("[audit]\nsample = 3", "[audit] contains one table per rule, such as [audit.refusal], not"
+         " 'sample'"),
         ("audit = 3", "ifdkit.toml: audit is no option, but a table: write [audit]"),
         ("[audits.refusal]\nmost = 1", "no option is called 'audits'"),
     ],
@@ -150,7 +150,7 @@ def test_errors_are_one_line_and_exit_two(
     assert "Traceback" not in err
 
 
-def test_the_report_is_written_where_it_is_asked_for(
+def test_the_report_is_written_to_the_output_folder(
     refusing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [*TEXTS, "-o", "reports/audit", "--rule", "refusal.severity=error"]
@@ -168,7 +168,7 @@ def test_the_report_is_written_where_it_is_asked_for(
     assert "index.html" in capsys.readouterr().out
 
 
-def test_no_word_of_the_data_without_text(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_omits_the_data(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
     opening = "Xylophones are what this answer is about, as always:"
     rows = [{**row, "output": f"{opening} {row['output']}"} for row in ROWS]
     write("data.json", [*rows, {"instruction": "Xylophone", "output": ""}])
@@ -213,15 +213,15 @@ def test_with_a_model_and_another_template(
     assert code == (0 if found["passed"] else 1)
     assert found["template_check"]["n"] == 21
     assert found["manifest"]["template"] == "plain"
-    assert "template check: 21 of 21 rows again under alpaca" in err
+    assert "template check: scoring 21 of 21 rows under alpaca" in err
     assert "Alpaca: instruction → output, 21 rows" in err
-    # What fails it is the ranking of the rows, not a share: the line says so.
+    # It fails by the ranking of the rows, not by a share, and the line says so.
     strict = ["--rule", "unstable_verdict.severity=error", "--rule", "unstable_verdict.most=1",
               "--rule", "unstable_verdict.threshold=1"]  # fmt: skip
     assert main(["audit", "data.json", *small, "--template-check", "alpaca", "-q", *strict]) == 1
     err = capsys.readouterr().err
     assert err.startswith("ifdkit: audit failed: unstable_verdict: ")
-    assert "and 1 is wanted" in err
+    assert "(1 or more is required)" in err
 
 
 def test_an_evaluation_set_by_flag_variable_and_file(
@@ -273,7 +273,7 @@ def test_any_rows(rows: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["screen", "json"])
 @pytest.mark.parametrize(("extra", "code"), [([], 0), ([REFUSAL], 1)], ids=["passes", "fails"])
-def test_a_reader_who_leaves_does_not_change_the_verdict(
+def test_a_closed_pipe_does_not_change_the_verdict(
     write: Make, form: tuple[str, ...], extra: list[dict[str, str]], code: int
 ) -> None:
     path = write("data.json", [*ROWS, *extra])

@@ -17,7 +17,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from ifdkit.auditing.result import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.auditing.result import AUDIT_SCHEMA, MAX_PLACES, Audit, Detail, Place, RuleResult
 from ifdkit.auditing.run import check_folder
 from ifdkit.data.writing import dumps
 from ifdkit.errors import OutputError
@@ -99,8 +99,8 @@ def test_a_rule_is_in_one_state() -> None:
 
 def test_the_headline_counts_and_names(audit: Audit, clean: Audit) -> None:
     assert headline(audit) == (
-        "Failed: 2 of 8 rules find more than they allow (unreadable rows; leaks of a rewriting"
-        " prompt), and 3 warn."
+        "Failed: 2 of 8 rules find more than they allow (unreadable rows; leaked prompts),"
+        " and 3 warn."
     )
     one = replace(audit, rules=(*FAILED[:1], *PASSED))
     assert headline(one).startswith("Failed: 1 of 4 rules finds more than it allows (")
@@ -450,7 +450,7 @@ def test_sarif_tells_rules_and_places(audit: Audit) -> None:
     assert physical["artifactLocation"] == {"uri": "data/recycled.jsonl", "uriBaseId": "%SRCROOT%"}
     assert second["locations"][0]["logicalLocations"][0]["name"] == place.id
     assert second["message"]["text"] == (
-        "The text speaks of its own rewriting: the prompt has leaked. Row 37, line 38:"
+        "The text mentions its own rewriting: the prompt has leaked. Row 37, line 38:"
         f" “{place.quote}” {FAILED[1].fix}"
     )
     assert second["level"] == "error"
@@ -465,7 +465,7 @@ def test_a_line_that_is_not_known_is_not_invented(audit: Audit) -> None:
 
 def test_sarif_holds_at_most_so_many_places_a_rule(audit: Audit) -> None:
     rule = replace(FAILED[1], places=FAILED[1].places * 3)
-    assert len(run_of(replace(audit, rules=(rule,)))["results"]) == MOST_PLACES
+    assert len(run_of(replace(audit, rules=(rule,)))["results"]) == MAX_PLACES
 
 
 def fingerprints(audit: Audit) -> list[str]:
@@ -650,6 +650,6 @@ def test_what_found_nothing_is_one_line(audit: Audit) -> None:
     assert "✓ nothing found: empty responses\n" in text
     assert "! warns" in text
     assert "✗ failed" in text
-    assert "– not applied (needs --against): rows of the evaluation set\n" in text
+    assert "– not applied (needs --against): rows of an evaluation set\n" in text
     assert "– switched off: cut-off responses\n" in text
     assert "… and 209 more" in text

@@ -1,4 +1,4 @@
-"""The checks of single rows: what is planted is found, what only looks bad is not."""
+"""The checks of single examples: what is planted is found, what only looks bad is not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from functools import cache
 
 import pytest
 
-from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.run import audit
-from ifdkit.auditing.texts import TEXT_CHECKS
-from ifdkit.findings import languages, markup, personal, secrets, signs
-from ifdkit.findings.texts import MOST_CHARS, Corpus, quote, quote_at
-from tests.planted import KINDS, Row, clean_rows, corpus, plant, wording, wordings
-from tests.planted_things import PERSONAL, SECRETS, luhn_digit
+from ifdkit.findings import languages, markup, personal, secrets
+from ifdkit.findings.masking import masked, masked_quote
+from ifdkit.findings.texts import MAX_QUOTE_CHARS, Corpus, quote, quote_at
+from tests.planted import KINDS, TEXT_CHECKS, Row, clean_rows, corpus, plant, wording, wordings
+from tests.planted_secrets import PERSONAL, SECRETS, luhn_digit
 from tests.planted_wordings import ALSO_SHOWS
 
 pytestmark = pytest.mark.long
@@ -36,7 +35,7 @@ MISSED: dict[str, set[int]] = {
     "secret": {11, 12},
     "repeated_instruction": {4, 5},
 }
-"""Hard wordings that a rule never finds, as `reports/audit-rules.md` says."""
+"""Rule → hard wordings that it never finds, as in `reports/audit-rules.md`."""
 
 
 def of(*rows: tuple[str, str]) -> Corpus:
@@ -52,7 +51,7 @@ def shows(rule: str, asked: str, answer: str) -> bool:
     return bool(TEXT_CHECKS[rule](of((asked, answer))))
 
 
-# The mixture
+# A clean file with planted defects
 
 
 @pytest.mark.parametrize("rule", TEXT_CHECKS)
@@ -60,18 +59,18 @@ def shows(rule: str, asked: str, answer: str) -> bool:
 def test_a_clean_file_is_clean(rule: str, seed: int) -> None:
     """Negative control: a quarter of it is hard on purpose."""
     rows = clean_rows(seed=seed)
-    assert [(rows[hit.place]["id"], hit.quote) for hit in TEXT_CHECKS[rule](corpus(rows))] == []
+    assert [(rows[hit.index]["id"], hit.quote) for hit in TEXT_CHECKS[rule](corpus(rows))] == []
 
 
 @pytest.mark.parametrize("rule", TEXT_CHECKS)
 def test_what_is_planted_is_found_and_nothing_else(rule: str) -> None:
     rows, places = plant(clean_rows(), rule, 3 * len(wordings(rule)))
     hits = TEXT_CHECKS[rule](corpus(rows))
-    assert [hit.place for hit in hits] == sorted({hit.place for hit in hits})
-    assert {hit.place for hit in hits} <= set(places)
-    found = {wording(rows[hit.place]) for hit in hits}
-    assert set(range(len(wordings(rule)))) - found == MISSED[rule]
-    assert all(0 < len(hit.quote) <= MOST_CHARS for hit in hits)
+    assert [hit.index for hit in hits] == sorted({hit.index for hit in hits})
+    assert {hit.index for hit in hits} <= set(places)
+    found = {wording(rows[hit.index]) for hit in hits}
+    assert set(range(len(wordings(rule)))) - found == MISSED.get(rule, set())
+    assert all(0 < len(hit.quote) <= MAX_QUOTE_CHARS for hit in hits)
 
 
 @cache
@@ -84,22 +83,21 @@ def mixture() -> list[Row]:
 
 
 @pytest.mark.parametrize("rule", TEXT_CHECKS)
-def test_other_defects_do_not_disturb_a_rule(rule: str) -> None:
-    """Negative control: rows that are bad in another way."""
+def test_rules_ignore_other_defects(rule: str) -> None:
+    """Negative control: rows with other defects."""
     for hit in TEXT_CHECKS[rule](corpus(mixture())):
-        row = mixture()[hit.place]
+        row = mixture()[hit.index]
         kind, is_planted, _ = row["id"].partition(".")
         assert is_planted, row
         assert kind == rule or ALSO_SHOWS.get((kind, wording(row))) == rule, row
 
 
-def test_every_check_is_a_rule_and_can_be_planted() -> None:
-    assert set(TEXT_CHECKS) <= {rule.name for rule in RULES}
-    assert set(TEXT_CHECKS) <= set(KINDS)
+def test_every_text_check_can_be_planted() -> None:
+    assert set(MISSED) <= set(TEXT_CHECKS) <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_planting_spoils_as_many_rows_as_it_says(kind: str) -> None:
+def test_planting_changes_as_many_rows_as_it_reports(kind: str) -> None:
     clean = clean_rows()
     rows, places = plant(clean, kind, 12)
     assert places == [at for at, row in enumerate(rows) if row != clean[at]]
@@ -107,7 +105,7 @@ def test_planting_spoils_as_many_rows_as_it_says(kind: str) -> None:
     assert plant(clean, kind, 12) == (rows, places) != plant(clean, kind, 12, seed=1)
 
 
-def test_quotations_show_the_words_that_gave_them() -> None:
+def test_quotations_show_the_words_that_were_found() -> None:
     far = "The hives stand in a row along the wall and face the morning sun all through the year. "
     wanted = {
         "ai_disclaimer": (far + "But as an AI assistant, I own none.", "as an AI assistant"),
@@ -124,17 +122,17 @@ def test_quotations_show_the_words_that_gave_them() -> None:
     assert hit.quote == "New prompt: why?"
 
 
-def test_a_place_is_quoted_with_a_few_words_before_it() -> None:
+def test_a_quotation_from_the_middle_starts_a_few_words_before() -> None:
     text = "word " * 100 + "here it is, " + "word " * 100
     shown = quote_at(text, text.index("here"))
     assert shown.startswith("… word word")
     assert "here it is" in shown
-    assert len(shown) <= MOST_CHARS
+    assert len(shown) <= MAX_QUOTE_CHARS
     assert quote_at("short text", 6) == "short text"
     assert quote_at("x" * 1000, 900).startswith("… x")
 
 
-# Signs, where the instruction decides
+# Checks in which the instruction decides
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_a_place_is_quoted_with_a_few_words_before_it() -> None:
         ("Continue: I must", "I must go down to the sea again.", False),
     ],
 )
-def test_a_refusal_that_was_asked_for_is_none(asked: str, answer: str, is_one: bool) -> None:
+def test_a_requested_refusal_does_not_count(asked: str, answer: str, is_one: bool) -> None:
     assert shows("refusal", asked, answer) is is_one
 
 
@@ -163,7 +161,7 @@ def test_a_refusal_that_was_asked_for_is_none(asked: str, answer: str, is_one: b
         ("Name a poet.", "Her verse was a new answer to an old question.", False),
     ],
 )
-def test_a_rewriter_that_praises_itself_at_the_end(asked: str, end: str, is_one: bool) -> None:
+def test_a_rewriting_that_praises_itself_at_the_end(asked: str, end: str, is_one: bool) -> None:
     answer = "Sappho wrote of the moon and of the Pleiades. " * 40 + end
     hits = TEXT_CHECKS["prompt_leak"](of((asked, answer)))
     assert bool(hits) is is_one
@@ -181,7 +179,7 @@ def test_a_rewriter_that_praises_itself_at_the_end(asked: str, end: str, is_one:
         ("Is an AI alive?", "As an AI model, I am not.", False),
     ],
 )
-def test_a_disclaimer_where_ai_is_the_subject_is_none(
+def test_a_disclaimer_does_not_count_if_the_subject_is_ai(
     asked: str, answer: str, is_one: bool
 ) -> None:
     assert shows("ai_disclaimer", asked, answer) is is_one
@@ -199,7 +197,7 @@ def test_a_disclaimer_where_ai_is_the_subject_is_none(
     ],
 )
 def test_repetitions(asked: str, answer: str, is_one: bool) -> None:
-    assert signs.repeats(asked, answer) is is_one
+    assert shows("repeated_instruction", asked, answer) is is_one
 
 
 # Markup
@@ -209,7 +207,7 @@ def test_repetitions(asked: str, answer: str, is_one: bool) -> None:
     "text",
     ["a<br>b", "<P>Yes.</P>", "<img src='a.png' />", "Tom &amp; Ann", "&#8217;tis", "<i>so</i>"],
 )
-def test_remains_of_html(text: str) -> None:
+def test_leftover_html(text: str) -> None:
     assert shows("html_remains", "Name a town.", text)
     assert not shows("html_remains", "Name a town in HTML.", text)
     assert not shows("html_remains", "Name a town.", f"```\n{text}\n```")
@@ -226,12 +224,11 @@ def test_what_only_looks_like_html(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["itâ€™s", "cafÃ©", "MÃ¼ller", "20Â°C", "\ufffd", "ÐŸÑ€Ð¸Ð²ÐµÑ‚"])
-def test_wrongly_decoded_characters(text: str) -> None:
+def test_encoding_errors(text: str) -> None:
     assert shows("mojibake", "Name a town.", text)
 
 
-def test_mojibake_is_what_a_wrong_codec_makes_of_utf8() -> None:
-    """The pattern against the mistake itself."""
+def test_text_decoded_with_the_wrong_codec_is_found() -> None:
     for right in ("it’s", "“quoted”", "a – b", "café", "naïve", "Zürich", "señor", "£5", "20 °C"):
         wrong = right.encode().decode("cp1252", "ignore")
         assert shows("mojibake", wrong, "Yes.")
@@ -239,7 +236,7 @@ def test_mojibake_is_what_a_wrong_codec_makes_of_utf8() -> None:
 
 
 @pytest.mark.parametrize("text", ["“AMANHÃ”", "São Tomé", "CAFÉ…", "Â propos", "âge", "naïf"])
-def test_letters_that_begin_mojibake_and_are_right(text: str) -> None:
+def test_correct_letters_that_also_begin_mojibake(text: str) -> None:
     """Negative control."""
     assert not shows("mojibake", "Name a town.", text)
 
@@ -252,7 +249,7 @@ GERMAN = (
 ENGLISH = "Why do the fishermen of this village mend their nets every morning before they leave?"
 
 
-def test_another_language_that_nobody_asked_for() -> None:
+def test_a_different_language_that_nobody_asked_for() -> None:
     assert shows("language_mismatch", ENGLISH, GERMAN)
     assert shows("language_mismatch", GERMAN, ENGLISH)
     assert shows("language_mismatch", ENGLISH, "Лодки утром стоят в гавани.")
@@ -269,34 +266,36 @@ def test_another_language_that_nobody_asked_for() -> None:
         GERMAN.replace("Boote", "Schiffe"),
     ],
 )
-def test_a_language_that_was_asked_for_or_is_shared(asked: str) -> None:
+def test_a_requested_or_common_language(asked: str) -> None:
     """Negative control."""
     assert not shows("language_mismatch", asked, GERMAN)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_question_about_a_foreign_text_is_answered_in_its_own_language(order: int) -> None:
+def test_questions_about_foreign_texts_are_answered_in_their_own_language(
+    order: int,
+) -> None:
     asked = "\n".join(["What do they do in the morning, according to this text?", GERMAN][::order])
     answer = "They mend their nets in the harbour, before the wind begins to blow in the morning."
     assert not shows("language_mismatch", asked, answer)
     assert shows("language_mismatch", GERMAN, answer)
 
 
-def test_short_texts_and_code_are_not_told() -> None:
+def test_short_texts_and_code_have_no_known_language() -> None:
     """Negative control."""
     assert not shows("language_mismatch", ENGLISH, "Guten Morgen!")
     code = "```sql\nSELECT nombre FROM clientes WHERE ciudad = 'Madrid' ORDER BY apellido\n```"
     assert not shows("language_mismatch", ENGLISH, code)
 
 
-def test_neighbours_count_as_one_language() -> None:
-    assert languages._alike("da", "no")
-    assert not languages._alike("de", "en")
+def test_similar_languages_count_as_one() -> None:
+    assert languages._are_similar("da", "no")
+    assert not languages._are_similar("de", "en")
 
 
-def test_the_classifier_is_loaded_only_where_it_is_asked() -> None:
+def test_the_classifiers_are_loaded_only_when_used() -> None:
     script = (
-        "import sys; from ifdkit.auditing.texts import TEXT_CHECKS;"
+        "import sys; from ifdkit.auditing.rules import RULES;"
         "sys.exit(len({'py3langid', 'phonenumbers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
@@ -356,12 +355,12 @@ def test_personal_data(text: str, shown: str) -> None:
         "postgres://ann:Kx8-pq2@db.lorenz-ofen.de/shop",
     ],
 )
-def test_what_is_nobodys(text: str) -> None:
+def test_what_is_no_personal_data(text: str) -> None:
     """Negative control."""
-    assert [text[one.start : one.end] for one in personal.things(text)] == []
+    assert [text[one.start : one.end] for one in personal.find_personal_data(text)] == []
 
 
-def test_checksums_against_numbers_from_elsewhere() -> None:
+def test_checksums_of_published_numbers() -> None:
     assert personal.has_luhn_sum("79927398713")  # the worked example of many handbooks
     assert not any(personal.has_luhn_sum(f"7992739871{d}") for d in "012456789")
     for digits in ("453957876362148", "7992739871", "1"):
@@ -389,23 +388,23 @@ def test_checksums_against_numbers_from_elsewhere() -> None:
         'token: "AIza' + 'SyD-your-key"',
     ],
 )
-def test_keys_that_open_nothing(text: str) -> None:
+def test_placeholders_are_no_secrets(text: str) -> None:
     """Negative control."""
-    assert [text[one.start : one.end] for one in secrets.keys(text)] == []
+    assert [text[one.start : one.end] for one in secrets.find_secrets(text)] == []
 
 
 @pytest.mark.parametrize("kind", [*PERSONAL, *SECRETS])
 def test_what_is_found_is_never_repeated(kind: str) -> None:
     make = (PERSONAL | SECRETS)[kind]
-    find = secrets.keys if kind in SECRETS else personal.things
+    find = secrets.find_secrets if kind in SECRETS else personal.find_personal_data
     for seed in range(20):
         text = make(random.Random(seed))
         for one in find(text):
-            thing = text[one.start : one.end]
+            found = text[one.start : one.end]
             assert len(one.mask) <= 13
-            assert all(thing[at : at + 9] not in one.mask for at in range(len(thing) - 8))
-            assert thing not in secrets.masked(f"x {text} y")
-            assert secrets.masked(f"x {text} y").startswith("x ")
+            assert all(found[at : at + 9] not in one.mask for at in range(len(found) - 8))
+            assert found not in masked(f"x {text} y")
+            assert masked(f"x {text} y").startswith("x ")
 
 
 def test_a_quotation_lists_a_few_and_counts_the_rest() -> None:
@@ -430,7 +429,7 @@ def test_quotations_of_other_rules_mask_it_too() -> None:
 @pytest.mark.parametrize("end", ["head", "tail", "middle"])
 @pytest.mark.parametrize("before", range(0, 120, 7))
 def test_a_key_that_a_quotation_cuts_is_masked(kind: str, end: str, before: int) -> None:
-    """What is cut off has the form of no key, and is one."""
+    """The rest of a cut key has no known format."""
     rng = random.Random(before)
     body = "".join(rng.choices(string.ascii_letters + string.digits, k=900))
     key = f"eyJ{body[:30]}.eyJ{body[30:300]}.{body[300:400]}"
@@ -443,15 +442,15 @@ def test_a_key_that_a_quotation_cuts_is_masked(kind: str, end: str, before: int)
         "tail": quote(text, "tail"),
         "middle": quote_at(text, text.index(key) + before * 6),
     }[end]
-    shown = secrets.masked_quote(cut, [text])
+    shown = masked_quote(cut, [text])
     assert all(body[at : at + 9] not in shown for at in range(len(body) - 8))
     words = {word for word in cut.split() if word in {"word", "so", "it", "and", "on"}}
     assert words <= {*shown.split(), "and", "it"}
 
 
 def test_masking_leaves_the_rest_as_it_was() -> None:
-    assert secrets.masked("no numbers @ all: 1-2-3") == "no numbers @ all: 1-2-3"
-    assert secrets.masked("to berta.kessler77@gmail.com!") == "to b…@g….com!"
+    assert masked("no numbers @ all: 1-2-3") == "no numbers @ all: 1-2-3"
+    assert masked("to berta.kessler77@gmail.com!") == "to b…@g….com!"
 
 
 # Hostile text
@@ -470,7 +469,7 @@ _UNITS = [
 
 @pytest.fixture
 def limit() -> Iterator[None]:
-    """A minute at most: what is linear takes a second, what is quadratic would take hours."""
+    """One minute: linear time is a second, quadratic time would be hours."""
 
     def stop(*_: object) -> None:
         raise TimeoutError("a pattern that takes more than linear time")
@@ -485,12 +484,12 @@ def limit() -> Iterator[None]:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs alarms")
 @pytest.mark.parametrize("rule", TEXT_CHECKS)
 def test_hostile_texts_take_linear_time(rule: str, limit: None) -> None:
-    """Structure, not time: 30,000 characters of each unit, on either side."""
+    """30,000 characters of each unit, as instruction and as response."""
     texts = [unit * (30_000 // len(unit)) for unit in _UNITS]
     rows = [(text, "Yes.") for text in texts] + [("Why is that?", text + "!") for text in texts]
     for hit in TEXT_CHECKS[rule](of(*rows)):
         hit.quote.encode()
-        assert len(hit.quote) <= MOST_CHARS
+        assert len(hit.quote) <= MAX_QUOTE_CHARS
 
 
 def test_a_megabyte_of_one_character(limit: None) -> None:
@@ -498,23 +497,23 @@ def test_a_megabyte_of_one_character(limit: None) -> None:
         check(of(("a" * 1_000_000, "1" * 1_000_000), ("@" * 1_000_000, "<" * 1_000_000)))
 
 
-def test_nothing_is_found_in_nothing() -> None:
-    for check in TEXT_CHECKS.values():
+def test_empty_texts_are_only_empty() -> None:
+    for rule, check in TEXT_CHECKS.items():
         assert check(of()) == []
-        assert check(of(("", ""))) == []
+        assert bool(check(of(("", "")))) is rule.startswith("empty_")
 
 
-def test_marks_of_forms_do_not_hide_keys() -> None:
-    """The cheap look before each pattern against the pattern alone."""
-    for form in secrets._FORMS:
+def test_markers_of_formats_hide_no_key() -> None:
+    """The cheap test before each pattern, compared with the pattern alone."""
+    for form in secrets._FORMATS:
         for make in SECRETS.values():
             text = make(random.Random(5))
             if form.pattern.search(text):
-                assert secrets._may_hold(text, form.mark)
+                assert secrets._may_contain(text, form.marker)
 
 
-def test_the_cheap_look_at_numbers_hides_none() -> None:
-    """The prefilter against the patterns alone."""
+def test_the_cheap_test_for_numbers_hides_none() -> None:
+    """The test before the patterns, compared with the patterns alone."""
     for name, make in PERSONAL.items():
         text = make(random.Random(3))
         found = [*personal._accounts(text), *personal._cards(text), *personal._phones(text)]

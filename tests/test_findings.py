@@ -1,4 +1,4 @@
-"""Findings: what is planted is found with exactly its rows, and clean data stay silent."""
+"""Findings: what is planted is found with exactly its rows, and clean data gives none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifdkit.findings import KINDS, TextPair, find, near, phrases, scripts, signs
+from ifdkit.findings import CHECKS, KINDS, TITLES, TextPair, find, near, phrases
+from ifdkit.findings.checks import TextCheck
 from ifdkit.findings.finding import Finding
-from ifdkit.findings.texts import MOST_CHARS, MOST_EXAMPLES, MOST_IDS, key, quote, sides, words
+from ifdkit.findings.incomplete import cut_off
+from ifdkit.findings.pairs import MAX_EXAMPLES, MAX_IDS, PairedTexts
+from ifdkit.findings.scripts import scripts_differ
+from ifdkit.findings.stock_phrases import ai_disclaimer, opens_with_refusal, prompt_leak, refusal
+from ifdkit.findings.texts import MAX_QUOTE_CHARS, Corpus, key, quote, words
 
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[1]
 SharedFile = Callable[..., Path]
 
-# Words that are no words: nothing is shared between two rows but by chance.
+# Invented words, so that two rows share something only by chance.
 _SYLLABLES = ["".join(parts) for parts in product("bdfgklmnprstvz", "aeiou", "lmnrst")]
 
 
@@ -34,7 +39,7 @@ def prose(rng: random.Random, n_words: int) -> str:
 
 
 def clean(n: int = 200, seed: int = 0) -> list[TextPair]:
-    """Pairs in which every text is rewritten and nothing is to be found."""
+    """Pairs in which every text is rewritten, without any finding."""
     rng = random.Random(seed)
     return [
         TextPair(
@@ -54,7 +59,7 @@ def clean(n: int = 200, seed: int = 0) -> list[TextPair]:
 
 
 def planted(rows: Iterable[int], **made: Callable[[TextPair], Any]) -> list[TextPair]:
-    """Clean pairs with some fields of some rows made anew from the pair."""
+    """Clean pairs, in some rows of which some fields are replaced by a function of the pair."""
     pairs = clean()
     for row in rows:
         pairs[row] = replace(pairs[row], **{name: make(pairs[row]) for name, make in made.items()})
@@ -70,7 +75,7 @@ def ids(rows: Iterable[int]) -> set[str]:
 
 
 def real_pairs(before: Path, after: Path) -> list[TextPair]:
-    """Pairs of two files that run parallel."""
+    """Pairs of two files with the same rows."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in (before, after)]
     return pairs_of(*rows)
 
@@ -97,7 +102,7 @@ LEAD = "Here is a longer and more thorough text: "
 CODE = "```python\nprint(1)\n"
 RUSSIAN = "Это длинный ответ, который написан на другом языке, чем вопрос."
 
-# kind, side, fields made anew
+# kind, side, replaced fields
 PLANTS: list[tuple[str, str, dict[str, Callable[[TextPair], Any]]]] = [
     ("shared_opening", "after", {"response_after": lambda p: LEAD + p.response_after}),
     ("shared_opening", "before", {"response_before": lambda p: "**" + LEAD + p.response_before}),
@@ -176,6 +181,19 @@ def prose_end(pair: TextPair) -> str:
     return prose(random.Random(pair.id_after), 14).replace(".", "") + " and the"
 
 
+def corpus_of(*rows: tuple[str, str]) -> Corpus:
+    """Instructions and their responses."""
+    return Corpus(
+        ids=tuple(map(str, range(len(rows)))),
+        instructions=tuple(instruction for instruction, _ in rows),
+        responses=tuple(response for _, response in rows),
+    )
+
+
+def shows(check: TextCheck, instruction: str, response: str) -> bool:
+    return bool(check(corpus_of((instruction, response))))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_clean_pairs_give_no_findings(seed: int) -> None:
     assert find(clean(seed=seed)) == ()
@@ -193,15 +211,22 @@ def test_what_is_planted_is_found_with_its_rows(
     assert (found.side, set(found.row_ids)) == (side, ids({*rows, *near_row}))
     assert found.count == len(found.row_ids)
     assert found.share == found.count / 200
-    assert 0 < len(found.examples) <= MOST_EXAMPLES
-    assert all(0 < len(one) <= MOST_CHARS or kind == "empty" for one in found.examples)
+    assert 0 < len(found.examples) <= MAX_EXAMPLES
+    assert all(0 < len(one) <= MAX_QUOTE_CHARS or kind == "empty" for one in found.examples)
+
+
+def test_every_kind_is_declared_once_with_a_title() -> None:
+    assert len(set(KINDS)) == len(CHECKS) == len(TITLES)
+    for title in TITLES.values():
+        assert title[:1].islower() or title.startswith(("AI ", "IFD "))
+        assert not title.endswith(".")
 
 
 def test_every_kind_but_mixed_up_rows_has_a_plant() -> None:
     assert {kind for kind, _, _ in PLANTS} == set(KINDS) - {"copied_from_other_row"}
 
 
-def test_mixed_up_rows_are_noticed() -> None:
+def test_mixed_up_rows_are_found() -> None:
     pairs = clean()
     pairs[5] = replace(pairs[5], response_after=pairs[9].response_before)
     (found,) = find(pairs)
@@ -228,7 +253,7 @@ def test_the_order_of_rows_does_not_matter(
     [("response_after", "response_before"), ("response_before", "response_after")],
 )
 def test_what_both_sides_of_a_pair_show_is_no_finding(field: str, twin: str) -> None:
-    """Negative control: the signs of refusal, cut-off and the like, on both sides alike."""
+    """Negative control: refusals, open code blocks and the like on both sides."""
     text = "I'm sorry, but I can't help with that, for as an AI model, I have no hands.\n```\n"
     pairs = planted(ROWS, **{field: lambda p: text + p.id_after, twin: lambda p: text + p.id_after})
     assert {one.kind for one in find(pairs)} == {"copied_across"}
@@ -247,7 +272,7 @@ def test_rows_that_differ_from_the_other_side_come_first() -> None:
     assert "1 of these rows" in found.text
 
 
-def test_a_response_that_goes_on_is_not_nearly_copied() -> None:
+def test_a_response_that_continues_is_not_nearly_copied() -> None:
     """Negative controls: a long continuation, and a text with every fourth word changed."""
     old = prose(random.Random(1), 200)
     assert near.are_near(old, old + " Quite so.")
@@ -260,7 +285,7 @@ def test_a_response_that_goes_on_is_not_nearly_copied() -> None:
 # Phrases
 
 
-def test_a_phrase_is_shown_as_it_is_written_and_not_beside_its_beginning() -> None:
+def test_a_phrase_is_shown_as_written_and_without_its_own_beginning() -> None:
     (found,) = of_kind(find(planted(ROWS, **PLANTS[0][2])), "shared_opening")
     assert (found.text, found.quotes_text, found.other_count) == (LEAD.strip(), True, 0)
 
@@ -270,7 +295,7 @@ def test_a_closing_is_shown_with_its_full_stop() -> None:
     assert found.text == "I hope that this helps you!"
 
 
-def test_a_beginning_is_reported_for_the_rows_that_no_longer_phrase_explains() -> None:
+def test_a_shorter_phrase_is_reported_for_the_rows_without_the_longer_one() -> None:
     pairs = clean()
     for row in range(80):
         more = "a wholly new answer:" if row < 50 else prose(random.Random(row), 5)
@@ -299,16 +324,16 @@ def test_a_phrase_as_frequent_on_the_other_side_is_not_reported() -> None:
     assert find(pairs) == ()
 
 
-def test_a_phrase_only_twice_as_frequent_is_not_reported_however_sure() -> None:
-    """Negative control: 110 against 50 of 200 rows, p < 10⁻⁸, is a matter of style."""
-    assert phrases.Chance(200, 200).p(50, 110) < 1e-8
+def test_a_phrase_only_twice_as_frequent_is_not_reported_however_significant() -> None:
+    """Negative control: 110 against 50 of 200 rows, p < 10⁻⁸, is style."""
+    assert phrases.TaroneTest(200, 200).p(50, 110) < 1e-8
     pairs = planted(range(110), response_after=lambda p: LEAD + p.response_after)
     for row in range(50):
         pairs[row] = replace(pairs[row], response_before=LEAD + pairs[row].response_before)
     assert find(pairs) == ()
 
 
-def test_openings_are_found_where_no_spaces_part_the_words() -> None:
+def test_openings_are_found_in_scripts_without_spaces() -> None:
     rng = random.Random(0)
     letters = [chr(code) for code in range(0x4E00, 0x4F00)]
 
@@ -319,15 +344,15 @@ def test_openings_are_found_where_no_spaces_part_the_words() -> None:
     assert found.text.startswith("以下是改写后的答")
 
 
-def test_closed_phrases_against_counting_by_hand() -> None:
+def test_closed_phrases_match_a_brute_force_count() -> None:
     rng = random.Random(3)
     texts = [" ".join(rng.choices("ab", k=rng.randrange(0, 9))) for _ in range(400)]
     cut = [tuple(text.split()) for text in texts]
     expected = {}
     for start in {one[:n] for one in cut for n in range(3, len(one) + 1)}:
         rows = [row for row, one in enumerate(cut) if one[: len(start)] == start]
-        goes_on = {cut[row][len(start)] if len(cut[row]) > len(start) else None for row in rows}
-        if len(rows) >= phrases.FEWEST_ROWS and (len(goes_on) > 1 or goes_on == {None}):
+        next_words = {cut[row][len(start)] if len(cut[row]) > len(start) else None for row in rows}
+        if len(rows) >= phrases.MIN_ROWS and (len(next_words) > 1 or next_words == {None}):
             expected[start] = rows
     found = {one.words: one.rows.tolist() for one in phrases.closed_phrases(texts)}
     assert len(expected) > 50
@@ -340,25 +365,25 @@ def test_p_is_twice_the_smaller_tail_of_fishers_exact_test(k: int, other: int) -
 
     table = [[k, 400 - k], [other, 300 - other]]
     tails = [fisher_exact(table, alternative=way).pvalue for way in ("greater", "less")]
-    assert phrases.Chance(400, 300).p(k, other) == pytest.approx(min(1, 2 * min(tails)))
+    assert phrases.TaroneTest(400, 300).p(k, other) == pytest.approx(min(1, 2 * min(tails)))
 
 
 def test_tarone_counts_only_phrases_that_can_reach_significance() -> None:
     # Five rows can be split no more unevenly than 5 : 0, and that has p = 2 / 2⁵ > 0.05.
-    alone = phrases.Chance.of([9], 400, 400)
-    among_rare = phrases.Chance.of([9] + [5] * 10_000, 400, 400)
-    among_frequent = phrases.Chance.of([9] + [30] * 10_000, 400, 400)
+    alone = phrases.TaroneTest.of([9], 400, 400)
+    among_rare = phrases.TaroneTest.of([9] + [5] * 10_000, 400, 400)
+    among_frequent = phrases.TaroneTest.of([9] + [30] * 10_000, 400, 400)
     assert alone.level == among_rare.level == phrases.ALPHA
     assert among_frequent.level == pytest.approx(phrases.ALPHA / 10_000, rel=0.01)
 
 
-def test_random_halves_of_templated_text_share_no_phrase_more_often_than_promised() -> None:
-    """Negative control: 60 splits of openings that are as frequent on both sides by law."""
+def test_random_halves_of_templated_text_share_a_phrase_no_more_often_than_alpha() -> None:
+    """Negative control: 60 splits of openings drawn from one distribution."""
     rng = random.Random(5)
     heads = [
         f"{a} {b} {c}" for a in ("write", "make") for b in "xyz" for c in ("one", "two", "six")
     ]
-    weights = [1 / (1 + place) for place in range(len(heads))]
+    weights = [1 / (1 + rank) for rank in range(len(heads))]
     false_alarms = 0
     for _ in range(60):
         pairs = [
@@ -369,15 +394,15 @@ def test_random_halves_of_templated_text_share_no_phrase_more_often_than_promise
             )
             for pair in CLEAN_100
         ]
-        found = phrases.shared_phrases(*sides(pairs))
-        false_alarms += bool(of_kind(found, "shared_opening"))
+        found = phrases.shared_opening(PairedTexts.of(pairs, seed=0))
+        false_alarms += bool(found)
     assert false_alarms <= 6  # of 60 at 5 %: more has a probability of 3 %
 
 
 CLEAN_100 = clean(100)
 
 
-# Signs
+# Stock phrases
 
 
 @pytest.mark.parametrize(
@@ -387,15 +412,20 @@ CLEAN_100 = clean(100)
         "I am very sorry, I cannot provide medical advice.",
         "I cannot fulfill this request.",
         "Sorry, I won't write that.",
-        "Unfortunately, I am not able to browse the internet.",
-        "As an AI language model, I cannot express opinions.",
         "Sorry, the task involves sound. We cannot complete this task.",
         "Es tut mir leid, aber ich kann dabei nicht helfen.",
         "抱歉，我无法回答这个问题。",
+        # Forms that once only one of the two patterns knew.
+        "I'm sorry. I can't help with that.",
+        "I'm afraid I can't do that.",
+        "I decline to answer.",
+        "I'm not going to write that.",
+        "I cannot rewrite this text.",
     ],
 )
 def test_refusals(text: str) -> None:
-    assert signs.refuses("", text)
+    assert shows(refusal, "", text)
+    assert opens_with_refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -412,12 +442,34 @@ def test_refusals(text: str) -> None:
 )
 def test_what_only_sounds_like_a_refusal(text: str) -> None:
     """Negative control."""
-    assert not signs.refuses("", text)
+    assert not shows(refusal, "", text)
+    assert not opens_with_refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "in_response", "in_reply"),
+    [
+        ("Unfortunately, I am not able to browse the internet.", True, False),
+        ("As an AI language model, I cannot express opinions.", True, False),
+        ("I can't access my account. What should I do?", True, False),
+        ("I have to decline an invitation. How do I say it?", True, False),
+        ("I cannot open the jar of pickles that my aunt sent.", True, False),
+        ("Unfortunately, we cannot provide a refund for opened boxes.", False, True),
+        ("I'm sorry for your loss. I cannot support you as I would like to.", False, True),
+        ("I apologize for the confusion. However, I cannot assist with that.", False, True),
+    ],
+)
+def test_a_reply_and_a_response_refuse_differently(
+    text: str, in_response: bool, in_reply: bool
+) -> None:
+    """An oracle's reply may be an instruction, and a response may be anybody's letter."""
+    assert shows(refusal, "", text) is in_response
+    assert opens_with_refusal(text) is in_reply
 
 
 def test_an_ai_is_more_than_the_word() -> None:
-    assert signs.disclaims("", "I'm just an AI model, but here goes.")
-    assert not signs.disclaims("", "As an AI researcher, Turing asked what a machine can do.")
+    assert shows(ai_disclaimer, "", "I'm just an AI model, but here goes.")
+    assert not shows(ai_disclaimer, "", "As an AI researcher, Turing asked what a machine can do.")
 
 
 @pytest.mark.parametrize(
@@ -432,8 +484,8 @@ def test_an_ai_is_more_than_the_word() -> None:
     ],
 )
 def test_leaks(text: str) -> None:
-    assert signs.leaks("Name a town.", text)
-    assert signs.leaks(text, "Paris.")
+    assert shows(prompt_leak, "Name a town.", text)
+    assert shows(prompt_leak, text, "Paris.")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +499,7 @@ def test_leaks(text: str) -> None:
 )
 def test_what_only_sounds_like_a_leak(asked: str, text: str) -> None:
     """Negative control."""
-    assert not signs.leaks(asked, text)
+    assert not shows(prompt_leak, asked, text)
 
 
 @pytest.mark.parametrize(
@@ -462,14 +514,15 @@ def test_what_only_sounds_like_a_leak(asked: str, text: str) -> None:
 def test_lists_tables_verse_and_code_are_not_cut_off(end: str) -> None:
     """Negative control."""
     verse = "The sun goes down behind the hill and I am on my way"
-    text = f"{verse}\n{end}"
-    assert signs.cut_off_rows([text, *(pair.response_after for pair in clean(30))]) == []
+    texts = [f"{verse}\n{end}", *(pair.response_after for pair in clean(30))]
+    rows = [("", text) for text in texts]
+    assert cut_off(corpus_of(*rows)) == []
 
 
-def test_nothing_is_cut_off_where_full_stops_are_unusual() -> None:
+def test_nothing_is_cut_off_if_full_stops_are_unusual() -> None:
     """Negative control."""
-    texts = [pair.response_after.rstrip(".") for pair in clean(30)]
-    assert signs.cut_off_rows(texts) == []
+    rows = [("", pair.response_after.rstrip(".")) for pair in clean(30)]
+    assert cut_off(corpus_of(*rows)) == []
 
 
 # Scripts
@@ -491,8 +544,8 @@ def test_nothing_is_cut_off_where_full_stops_are_unusual() -> None:
         ("Why is the sky blue?", "42 🎉🎉🎉", False),
     ],
 )
-def test_scripts_not_languages(asked: str, answer: str, switches: bool) -> None:
-    assert scripts.differ(asked, answer) is switches
+def test_scripts_are_compared_not_languages(asked: str, answer: str, switches: bool) -> None:
+    assert scripts_differ(asked, answer) is switches
 
 
 # Near duplicates
@@ -501,11 +554,11 @@ def test_scripts_not_languages(asked: str, answer: str, switches: bool) -> None:
 def slow_near_duplicates(texts: list[str]) -> list[int]:
     """Every text against every other."""
 
-    def runs(text: str) -> set[tuple[str, ...]]:
-        cut = words(text, near.MOST_WORDS)
+    def shingles(text: str) -> set[tuple[str, ...]]:
+        cut = words(text, near.MAX_WORDS)
         return set(zip(cut, cut[1:], cut[2:], strict=False))
 
-    sets = [runs(text) for text in texts]
+    sets = [shingles(text) for text in texts]
     return [
         row
         for row, mine in enumerate(sets)
@@ -517,7 +570,7 @@ def slow_near_duplicates(texts: list[str]) -> list[int]:
     ]
 
 
-def test_near_duplicates_against_all_pairs() -> None:
+def test_near_duplicates_match_all_pairs() -> None:
     rng = random.Random(7)
     texts = []
     for _ in range(60):
@@ -528,8 +581,8 @@ def test_near_duplicates_against_all_pairs() -> None:
                 copy[at] = rng.choice(_SYLLABLES)
             texts.append(" ".join(copy))
     found = near.nearly_repeated(texts, [key(text) for text in texts], 0)
-    assert list(found.rows) == slow_near_duplicates(texts)
-    assert 100 < len(found.rows) < len(texts)
+    assert list(found.indices) == slow_near_duplicates(texts)
+    assert 100 < len(found.indices) < len(texts)
 
 
 def edited(rng: random.Random, text: str, n_changed: int) -> str:
@@ -540,15 +593,15 @@ def edited(rng: random.Random, text: str, n_changed: int) -> str:
 
 
 def slow_groups(texts: list[str]) -> list[tuple[int, ...]]:
-    """Every text against every other, and what hangs together by flooding."""
-    cuts = [words(text, near.MOST_WORDS) for text in texts]
+    """Connected components by comparing every text with every other."""
+    cuts = [words(text, near.MAX_WORDS) for text in texts]
     sets = [set(zip(cut, cut[1:], cut[2:], strict=False)) for cut in cuts]
 
     def linked(one: int, other: int) -> bool:
         if key(texts[one]) == key(texts[other]):
             return bool(texts[one].split())
         both = sets[one] | sets[other]
-        long_enough = min(len(cuts[one]), len(cuts[other])) >= near.FEWEST_WORDS
+        long_enough = min(len(cuts[one]), len(cuts[other])) >= near.MIN_WORDS
         return long_enough and len(sets[one] & sets[other]) / len(both) >= near.SIMILARITY
 
     groups, left = [], set(range(len(texts)))
@@ -563,7 +616,7 @@ def slow_groups(texts: list[str]) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_groups_of_near_duplicates_against_all_pairs(seed: int) -> None:
+def test_groups_of_near_duplicates_match_all_pairs(seed: int) -> None:
     rng = random.Random(seed)
     texts = ["", " ", "Yes.", "Yes.", "yes. ", "No."]
     for _ in range(25):
@@ -577,7 +630,7 @@ def test_groups_of_near_duplicates_against_all_pairs(seed: int) -> None:
     assert max(len(group) for group in groups) > 4
 
 
-def test_groups_are_chained_and_do_not_depend_on_the_order() -> None:
+def test_groups_are_chains_and_do_not_depend_on_the_order() -> None:
     rng = random.Random(2)
     chain = [prose(rng, 100).replace(".", "")]
     for at in (10, 30, 50, 70, 90):  # each is near the next; the ends are not near each other
@@ -586,8 +639,8 @@ def test_groups_are_chained_and_do_not_depend_on_the_order() -> None:
     assert not near.are_near(chain[0], chain[-1])
     texts = [*chain, *(pair.response_after for pair in clean(40))]
     order = rng.sample(range(len(texts)), len(texts))
-    (group,) = near.near_duplicates([texts[place] for place in order])
-    assert {order[place] for place in group} == set(range(6))
+    (group,) = near.near_duplicates([texts[index] for index in order])
+    assert {order[index] for index in group} == set(range(6))
 
 
 def test_different_texts_are_in_no_group() -> None:
@@ -600,25 +653,25 @@ def test_different_texts_are_in_no_group() -> None:
 def test_exact_duplicates_are_not_near_ones() -> None:
     """Negative control."""
     texts = [clean(1)[0].response_after] * 5
-    assert near.nearly_repeated(texts, [key(text) for text in texts], 0).rows == ()
+    assert near.nearly_repeated(texts, [key(text) for text in texts], 0).indices == ()
 
 
-def test_many_texts_are_sampled_by_the_seed_and_the_text_says_so(
+def test_many_texts_are_sampled_with_the_seed_and_the_finding_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs = planted(range(100), **PLANTS[-1][2])
     texts = [pair.response_after for pair in pairs]
     keys = [key(text) for text in texts]
-    monkeypatch.setattr(near, "MOST_TEXTS", 50)
+    monkeypatch.setattr(near, "MAX_TEXTS", 50)
     one, same, other = (near.nearly_repeated(texts, keys, seed) for seed in (1, 1, 2))
     assert one == same != other
-    assert (one.searched, one.distinct) == (50, 200)
+    assert (one.n_searched, one.n_distinct) == (50, 200)
     (found,) = of_kind(find(pairs), "near_duplicate")
     assert "sample of 50 different responses" in found.text
 
 
 def test_a_file_of_one_template_takes_linear_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Structure, not time: every text is compared with a bounded number of others."""
+    """Counts comparisons, not time: each text is compared with a bounded number of others."""
     plain = near.jaccard
     compared: list[float] = []
 
@@ -628,11 +681,11 @@ def test_a_file_of_one_template_takes_linear_work(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(near, "jaccard", counting)
     shared = prose(random.Random(0), 100)
-    for n_own in (1, 20):  # nearly all alike, and all just too unlike
+    for n_own in (1, 20):  # nearly all similar, and all just below the threshold
         compared.clear()
         texts = [f"{shared} {prose(random.Random(row), n_own)} {row}" for row in range(1000)]
         near.nearly_repeated(texts, [key(text) for text in texts], 0)
-        assert 0 < len(compared) <= near.MOST_PARTNERS * len(texts)
+        assert 0 < len(compared) <= near.MAX_CANDIDATES * len(texts)
 
 
 # Real data
@@ -657,12 +710,12 @@ def test_a_real_rewriting_prompt_is_found_in_its_answers(shared_file: SharedFile
     assert not kinds & {"exact_duplicate", "near_duplicate", "language_switch", "copied_across"}
 
 
-def test_a_real_file_against_itself_is_only_copied(shared_file: SharedFile) -> None:
+def test_a_real_file_compared_with_itself_is_only_copied(shared_file: SharedFile) -> None:
     """Negative control."""
     rows = json.loads(shared_file("data", "alpaca_1k.json").read_text(encoding="utf-8"))[:500]
     (found,) = find(pairs_of(rows, rows))
     assert (found.kind, found.count, found.share) == ("copied_across", 500, 1.0)
-    assert len(found.row_ids) == MOST_IDS
+    assert len(found.row_ids) == MAX_IDS
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -715,7 +768,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_text_neither_fails_nor_shows() -> None:
+def test_hostile_text_neither_fails_nor_is_shown() -> None:
     rng = np.random.default_rng(0)
     pairs = [
         TextPair(
@@ -732,13 +785,13 @@ def test_hostile_text_neither_fails_nor_shows() -> None:
         for shown in (one.text, *one.examples):
             shown.encode()  # lone surrogates would fail
             assert not any(mark in shown for mark in "\x00\x1b\x07\n\u202e\u2066")
-            assert len(shown) <= MOST_CHARS or not one.quotes_text
+            assert len(shown) <= MAX_QUOTE_CHARS or not one.quotes_text
 
 
 @pytest.mark.parametrize("end", ["head", "tail"])
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_quotations_are_short(text: str, end: Any) -> None:
-    assert len(quote(text, end)) <= MOST_CHARS
+    assert len(quote(text, end)) <= MAX_QUOTE_CHARS
     quote(text, end).encode()
 
 

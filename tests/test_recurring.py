@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ifdkit.findings import shared_runs
-from ifdkit.findings.recurring import Kind, Recurring, recurring
-from ifdkit.findings.texts import MOST_CHARS, words
+from ifdkit.findings import shared_ngrams
+from ifdkit.findings.recurring import PhraseKind, Recurring, recurring
+from ifdkit.findings.texts import MAX_QUOTE_CHARS, words
 
 pytestmark = pytest.mark.long
 
 SharedFile = Callable[..., Path]
-KINDS: tuple[Kind, ...] = ("opening", "closing", "phrase")
+KINDS: tuple[PhraseKind, ...] = ("opening", "closing", "phrase")
 _SYLLABLES = ["".join(parts) for parts in product("bdfgklmnprstvz", "aeiou", "lmnrst")]
 
 
 def prose(rng: random.Random, n_words: int) -> str:
-    """Words that are no words: nothing is shared between two texts but by chance."""
+    """Invented words, so that two texts share something only by chance."""
     made = [rng.choice(_SYLLABLES) + rng.choice(_SYLLABLES) for _ in range(n_words)]
     sentences = [" ".join(made[at : at + 10]).capitalize() for at in range(0, n_words, 10)]
     return ". ".join(sentences) + "."
@@ -41,7 +41,7 @@ CLOSING = "I hope that this helps you!"
 PHRASE = "it is important to note that, above all,"
 
 
-def plant(kind: Kind, texts: Sequence[str], rows: Sequence[int] = ROWS) -> list[str]:
+def plant(kind: PhraseKind, texts: Sequence[str], rows: Sequence[int] = ROWS) -> list[str]:
     made = list(texts)
     for row in rows:
         if kind == "opening":
@@ -60,14 +60,14 @@ PLANTED = {"opening": OPENING, "closing": CLOSING, "phrase": PHRASE.rstrip(",")}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_clean_texts_share_nothing(kind: Kind, seed: int) -> None:
+def test_clean_texts_share_nothing(kind: PhraseKind, seed: int) -> None:
     assert recurring(clean(seed=seed), kind=kind) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("planted", KINDS)
 def test_what_is_planted_is_found_with_its_rows_and_under_its_kind(
-    planted: Kind, kind: Kind
+    planted: PhraseKind, kind: PhraseKind
 ) -> None:
     found = recurring(plant(planted, clean()), kind=kind)
     expected = [Recurring(PLANTED[planted], ROWS)] if kind == planted else []
@@ -75,26 +75,26 @@ def test_what_is_planted_is_found_with_its_rows_and_under_its_kind(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_too_few_rows_are_no_habit(kind: Kind) -> None:
+def test_a_phrase_in_too_few_rows_is_not_reported(kind: PhraseKind) -> None:
     """Negative control: four rows, and five of six hundred."""
     assert recurring(plant(kind, clean(), ROWS[:4]), kind=kind) == []
     assert recurring(plant(kind, clean(600), ROWS[:5]), kind=kind) == []
-    (found,) = recurring(plant(kind, clean(600), ROWS[:5]), kind=kind, smallest_share=0.005)
-    assert found.places == ROWS[:5]
+    (found,) = recurring(plant(kind, clean(600), ROWS[:5]), kind=kind, min_share=0.005)
+    assert found.indices == ROWS[:5]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_text_in_many_rows_is_a_duplicate_and_no_phrase(kind: Kind) -> None:
+def test_one_text_in_many_rows_is_a_duplicate_and_not_a_phrase(kind: PhraseKind) -> None:
     """Negative control."""
     copied = plant(kind, clean())[ROWS[0]]
     assert recurring([*clean(), *[copied] * 50], kind=kind) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_copies_of_a_text_that_shows_it_are_named_too(kind: Kind) -> None:
+def test_copies_of_a_text_with_the_phrase_are_listed_too(kind: PhraseKind) -> None:
     texts = plant(kind, clean())
     (found,) = recurring([*texts, texts[ROWS[0]].upper()], kind=kind)
-    assert found.places == (*ROWS, len(texts))
+    assert found.indices == (*ROWS, len(texts))
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_short_openings_need_more_rows(opening: str, share: float, is_found: boo
     assert [one.text for one in recurring(texts, kind="opening")] == [opening] * is_found
 
 
-def test_a_row_stands_under_one_opening() -> None:
+def test_a_row_has_one_opening() -> None:
     texts = clean()
     for row in range(40):
         more = "a wholly new answer:" if row < 25 else prose(random.Random(row), 5)
         texts[row] = f"Here you have {more} {texts[row]}"
     longer, shorter = recurring(texts, kind="opening")
-    assert (longer.text, longer.places) == ("Here you have a wholly new answer:", tuple(range(25)))
-    assert (shorter.text, shorter.places) == ("Here you have", tuple(range(25, 40)))
+    assert (longer.text, longer.indices) == ("Here you have a wholly new answer:", tuple(range(25)))
+    assert (shorter.text, shorter.indices) == ("Here you have", tuple(range(25, 40)))
 
 
 # Phrases inside
@@ -142,11 +142,11 @@ LONG = "one two three four five six seven eight nine ten"
 SHORT = "three four five six seven eight"
 
 
-def test_the_longest_phrase_is_given_and_its_parts_only_for_other_rows() -> None:
+def test_the_longest_phrase_is_reported_and_its_parts_only_for_other_rows() -> None:
     rows = {row: [LONG if row < 12 else SHORT] for row in range(20)}
     longer, shorter = recurring(put_inside(clean(), rows), kind="phrase")
-    assert (longer.text, longer.places) == (LONG, tuple(range(12)))
-    assert (shorter.text, shorter.places) == (SHORT, tuple(range(12, 20)))
+    assert (longer.text, longer.indices) == (LONG, tuple(range(12)))
+    assert (shorter.text, shorter.indices) == (SHORT, tuple(range(12, 20)))
 
 
 def test_parts_with_the_same_rows_are_dropped() -> None:
@@ -154,11 +154,11 @@ def test_parts_with_the_same_rows_are_dropped() -> None:
     assert found.text == LONG
 
 
-def test_a_text_may_hold_two_phrases_and_counts_once_for_each() -> None:
+def test_a_text_with_two_phrases_counts_once_for_each() -> None:
     other = "a b c d e f g"
     made = put_inside(clean(), {row: [LONG, other, LONG] for row in range(12)})
     found = recurring(made, kind="phrase")
-    assert [(one.text, one.places) for one in found] == [
+    assert [(one.text, one.indices) for one in found] == [
         (LONG, tuple(range(12))),
         (other, tuple(range(12))),
     ]
@@ -169,54 +169,54 @@ def test_a_phrase_that_one_text_repeats_is_not_shared() -> None:
     assert recurring(put_inside(clean(), {0: [LONG] * 3, 1: [LONG]}), kind="phrase") == []
 
 
-def test_very_long_passages_are_given_in_parts_without_overlap() -> None:
+def test_very_long_passages_are_reported_in_parts_without_overlap() -> None:
     passage = prose(random.Random(9), 100)
     found = recurring(put_inside(clean(), {row: [passage] for row in range(12)}), kind="phrase")
     lengths = [len(words(one.text, 100)) for one in found]
-    assert all(one.places == tuple(range(12)) for one in found)
+    assert all(one.indices == tuple(range(12)) for one in found)
     assert sum(lengths) <= 102
     assert found[0].text.startswith(passage[:60])
-    assert all(len(one.text) <= MOST_CHARS for one in found)
+    assert all(len(one.text) <= MAX_QUOTE_CHARS for one in found)
 
 
 def slow_phrases(texts: Sequence[str], fewest: int, most_words: int) -> dict[str, set[int]]:
-    """Every run of every length, counted by hand; closed ones only."""
+    """Every n-gram of every length, counted by brute force; closed ones only."""
     rows: dict[tuple[str, ...], set[int]] = {}
     for row, text in enumerate(texts):
         cut = words(text, 1_000)
-        for n in range(shared_runs.FEWEST_WORDS, most_words + 1):
+        for n in range(shared_ngrams.MIN_WORDS, most_words + 1):
             for at in range(len(cut) - n + 1):
                 rows.setdefault(tuple(cut[at : at + n]), set()).add(row)
-    frequent = {run: some for run, some in rows.items() if len(some) >= fewest}
+    frequent = {ngram: some for ngram, some in rows.items() if len(some) >= fewest}
     replaced = {
         part
-        for run, some in frequent.items()
-        for part in (run[1:], run[:-1])
+        for ngram, some in frequent.items()
+        for part in (ngram[1:], ngram[:-1])
         if part in frequent and frequent[part] == some
     }
-    return {" ".join(run): some for run, some in frequent.items() if run not in replaced}
+    return {" ".join(ngram): some for ngram, some in frequent.items() if ngram not in replaced}
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_closed_runs_against_counting_by_hand(seed: int) -> None:
+def test_closed_ngrams_match_a_brute_force_count(seed: int) -> None:
     rng = random.Random(seed)
     texts = []
-    for row in range(60):  # few words, so that runs recur; own words keep the ends apart
+    for row in range(60):  # few words, so that n-grams recur; unique ones keep the ends apart
         middle = " ".join(rng.choices("ab", weights=[5, 1], k=25))
         texts.append(f"begin{row} {middle} end{row}")
-    stream = shared_runs._Stream.of(texts)
-    seeds = shared_runs._seeds(stream, shared_runs._count(stream), 8)
+    stream = shared_ngrams._Stream.of(texts)
+    seeds = shared_ngrams._seeds(stream, shared_ngrams._count(stream), 8)
     found = {}
-    for one in shared_runs._closed(stream, seeds, 8):
-        row = int(stream.rows(np.array([one.at]))[0])
-        start = one.at - int(stream.borders[row])
-        found[" ".join(words(texts[row], 1_000)[start : start + one.n_words])] = one.n_rows
+    for one in shared_ngrams._closed(stream, seeds, 8):
+        row = int(stream.rows(np.array([one.start]))[0])
+        offset = one.start - int(stream.borders[row])
+        found[" ".join(words(texts[row], 1_000)[offset : offset + one.n_words])] = one.n_rows
     expected = slow_phrases(texts, 8, 27)
     assert len(expected) > 20
-    assert found == {run: len(rows) for run, rows in expected.items()}
+    assert found == {ngram: len(rows) for ngram, rows in expected.items()}
 
 
-def test_where_nearly_every_run_is_frequent_a_part_of_the_texts_is_searched(
+def test_if_nearly_every_ngram_is_frequent_a_part_of_the_texts_is_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = random.Random(5)
@@ -226,29 +226,29 @@ def test_where_nearly_every_run_is_frequent_a_part_of_the_texts_is_searched(
         cut = list(head)
         cut[rng.randrange(len(cut))] = "changed"
         texts.append(f"begin{row} {' '.join(cut)} {prose(rng, 10)}")
-    monkeypatch.setattr(shared_runs, "MOST_PLACES", 2_000)
+    monkeypatch.setattr(shared_ngrams, "MAX_OCCURRENCES", 2_000)
     searched = []
-    plain = shared_runs._closed
+    plain = shared_ngrams._closed
 
     def spied(stream: Any, seeds: Any, fewest: int) -> Any:
-        searched.append(len(seeds.at))
+        searched.append(len(seeds.starts))
         return plain(stream, seeds, fewest)
 
-    monkeypatch.setattr(shared_runs, "_closed", spied)
+    monkeypatch.setattr(shared_ngrams, "_closed", spied)
     found = recurring(texts, kind="phrase")
     assert found
     assert max(searched) <= 2_000
-    for one in found[:1]:  # named with its rows of all texts
+    for one in found[:1]:  # with its rows in all texts
         wanted = words(one.text, 99)
-        holding = [
+        containing = [
             row
             for row, text in enumerate(texts)
             if any(words(text, 99)[at : at + len(wanted)] == wanted for at in range(60))
         ]
-        assert list(one.places) == holding
+        assert list(one.indices) == containing
 
 
-def test_what_is_not_inside_is_left_to_openings_and_closings() -> None:
+def test_openings_and_closings_are_not_phrases_too() -> None:
     passage = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
     texts = [f"{passage} {text}" if row < 20 else text for row, text in enumerate(clean())]
     assert recurring(texts, kind="phrase") == []
@@ -259,14 +259,14 @@ def test_what_is_not_inside_is_left_to_openings_and_closings() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_order_of_texts_does_not_matter(kind: Kind) -> None:
+def test_the_order_of_texts_does_not_matter(kind: PhraseKind) -> None:
     texts = plant(kind, plant("phrase", clean(), range(200, 215)))
     order = random.Random(1).sample(range(len(texts)), len(texts))
     plain = recurring(texts, kind=kind)
     shuffled = recurring([texts[row] for row in order], kind=kind)
     assert plain
-    assert [(one.text, set(one.places)) for one in plain] == [
-        (one.text, {order[place] for place in one.places}) for one in shuffled
+    assert [(one.text, set(one.indices)) for one in plain] == [
+        (one.text, {order[index] for index in one.indices}) for one in shuffled
     ]
 
 
@@ -283,13 +283,13 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_texts(kind: Kind) -> None:
+def test_hostile_texts(kind: PhraseKind) -> None:
     assert recurring([], kind=kind) == []
     assert recurring(["", "", "!"] * 20, kind=kind) == []
     for one in recurring(
         [f"{row} {text} {row}" for row in range(8) for text in HOSTILE], kind=kind
     ):
-        assert 0 < len(one.text) <= MOST_CHARS
+        assert 0 < len(one.text) <= MAX_QUOTE_CHARS
 
 
 # Real data
@@ -303,10 +303,11 @@ def test_the_shared_opening_of_the_recycled_file_is_found(shared_file: SharedFil
     texts = responses(shared_file("data", "alpacaeval400_recycled-wizardlm-7b-v1.json"))
     found = recurring(texts, kind="opening")
     by_start = [one for one in found if one.text.startswith("Here is a new and")]
-    rows = {place for one in by_start for place in one.places}
-    told = {row for row, text in enumerate(texts) if text.strip().startswith("Here is a new and")}
-    assert rows == told
-    assert len(told) == 9
+    rows = {index for one in by_start for index in one.indices}
+    starts = [text.strip().startswith("Here is a new and") for text in texts]
+    expected = set(np.flatnonzero(starts).tolist())
+    assert rows == expected
+    assert len(expected) == 9
 
 
 @pytest.mark.parametrize("name", ["alpaca_1k.json", "alpacaeval400_alpaca-7b.json"])
@@ -321,7 +322,7 @@ def test_ordinary_openings_of_real_files_are_not_reported(
 @pytest.mark.parametrize("kind", ["closing", "phrase"])
 @pytest.mark.parametrize("name", ["alpaca_1k.json", "alpacaeval400_alpaca-7b.json"])
 def test_real_files_share_no_closing_and_no_phrase(
-    name: str, kind: Kind, shared_file: SharedFile
+    name: str, kind: PhraseKind, shared_file: SharedFile
 ) -> None:
     """Negative control."""
     assert recurring(responses(shared_file("data", name)), kind=kind) == []

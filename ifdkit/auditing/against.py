@@ -1,4 +1,4 @@
-"""The instructions of an evaluation set, in whatever format it comes."""
+"""The instructions of evaluation sets, in any format that datasets have."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Reject
 from ifdkit.scoring.progress import Progress
 
-_WITHOUT_RESPONSE = ("instruction", "prompt", "question", "query")
-"""Columns that are enough: an evaluation set need not hold answers, nor answers that are text."""
+_INSTRUCTION_COLUMNS = ("instruction", "prompt", "question", "query")
+"""One is enough: an evaluation set may have no answers, or answers that are not text."""
 
 
 def read_against(
     files: Iterable[str | PathLike[str]], progress: Progress
 ) -> dict[str, Sequence[str]]:
-    """File → its instructions, each once. Raises InputError where a file shows none."""
+    """File → its distinct instructions. Raises InputError if a file has none."""
     found: dict[str, Sequence[str]] = {}
     for file in files:
         found[str(file)] = texts = _instructions(str(file))
@@ -31,9 +31,9 @@ def _instructions(file: str) -> list[str]:
         texts = _texts(open_dataset(file))
     except InputError as error:
         texts, problem = [], error
-    for column in _WITHOUT_RESPONSE if not texts else ():
+    for column in _INSTRUCTION_COLUMNS if not texts else ():
         try:
-            # The column stands for the response too, which nobody looks at.
+            # The column serves as the response too, which is not used.
             texts = _texts(open_dataset(file, columns={"instruction": column, "response": column}))
         except (InputError, UsageError):
             continue
@@ -41,10 +41,10 @@ def _instructions(file: str) -> list[str]:
             break
     if texts:
         return texts
-    raise InputError(f"--against {file}: {problem or 'not one instruction can be read there'}")
+    raise InputError(f"--against {file}: {problem or 'no instruction can be read from it'}")
 
 
 def _texts(dataset: Dataset) -> list[str]:
-    """Its instructions in the order of the file, each once."""
+    """The distinct instructions in the order of the file."""
     examples = (one for found in dataset if not isinstance(found, Reject) for one in found)
     return list(dict.fromkeys(one.instruction for one in examples if one.instruction.strip()))

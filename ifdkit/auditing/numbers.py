@@ -1,174 +1,134 @@
-"""Rules on what can be read and on scores: which rows have a number that they should not have.
+"""Checks of scores, and of what could be read: examples with a number that they should not have.
 
-Every rule counts as checked the rows in which its number is defined.
+Each check counts as checked the examples in which its number is defined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from ifdkit.auditing.outcomes import Check, Outcome, Subject
-from ifdkit.auditing.result import MOST_PLACES, Place
-from ifdkit.auditing.rules import Rule
-from ifdkit.findings.secrets import masked
+from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
+from ifdkit.auditing.result import MAX_PLACES, Place
+from ifdkit.findings.masking import masked
 from ifdkit.findings.texts import quote
 from ifdkit.records import Status
 from ifdkit.scoring.arithmetic import perplexity
 
-FEWEST_TOKENS = 16
-"""In shorter responses the perplexity is that of a few words: names and numbers look strange."""
-FEWEST_RESPONSES = 20
-"""Among fewer nothing is usual."""
-_MAD_TO_SD = 1.4826
+MIN_TOKENS = 16
+"""A shorter response has the perplexity of a few words: names and numbers have a high one."""
+MIN_RESPONSES = 20
+"""Among fewer there is no usual perplexity."""
+_SD_PER_MAD = 1.4826
 """Of a normal distribution, the standard deviation ÷ the median absolute deviation."""
 
 
-def unreadable_row(subject: Subject, rule: Rule) -> Outcome:
-    """Rows that were rejected by the reader; `checked` are rows, not examples."""
+def unreadable_row(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Rows that the reader rejected; `checked` counts rows, not examples."""
     del rule
-    rejects = subject.scored.rejects
+    rejects = data.scored.rejects
     places = tuple(
         Place(id="", row=one.row, line=one.line, quote=masked(quote(one.reason)))
-        for one in rejects[:MOST_PLACES]
+        for one in rejects[:MAX_PLACES]
     )
-    n_rows = subject.scored.dataset.n_rows
-    return Outcome(checked=n_rows, count=len(rejects), places=places)
+    n_rows = data.scored.dataset.n_rows
+    return CheckResult(checked=n_rows, count=len(rejects), places=places)
 
 
-def empty_response(subject: Subject, rule: Rule) -> Outcome:
-    """Responses of whitespace at most. Read from the texts: it needs no scores."""
+def truncated_response(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses that run past the maximum length of the scores; the value is in tokens."""
     del rule
-    return _empty(subject, subject.corpus.responses, subject.corpus.instructions)
-
-
-def empty_instruction(subject: Subject, rule: Rule) -> Outcome:
-    """The same of instructions."""
-    del rule
-    return _empty(subject, subject.corpus.instructions, subject.corpus.responses)
-
-
-def _empty(subject: Subject, texts: tuple[str, ...], others: tuple[str, ...]) -> Outcome:
-    places = [place for place, text in enumerate(texts) if not text.strip()]
-    return subject.outcome(places, len(texts), quoted=lambda place: quote(others[place]))
-
-
-def truncated_response(subject: Subject, rule: Rule) -> Outcome:
-    """Responses whose end lies beyond the maximum length of the scores; the value is in tokens."""
-    del rule
-    tokens = subject.numbers("truncated_tokens")
+    tokens = data.numbers("truncated_tokens")
     if tokens is None:
-        return subject.lacks("number of truncated tokens")
-    responses = subject.corpus.responses
-    return subject.outcome(
+        return data.lacks("number of truncated tokens")
+    return data.result(
         np.flatnonzero(tokens > 0),
         int(np.isfinite(tokens).sum()),
         values=tokens,
-        quoted=lambda place: quote(responses[place], "tail"),
+        quoted=lambda index: quote(data.corpus.responses[index], "tail"),
     )
 
 
-def over_long_prompt(subject: Subject, rule: Rule) -> Outcome:
-    """Prompts as long as the maximum length: nothing of the response is left."""
+def over_long_prompt(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Prompts that fill the maximum length, so that no response token is left."""
     del rule
-    if not subject.scored.scores.numbers:
-        return subject.lacks("status")
-    statuses = subject.scored.scores.statuses
-    places = [i for i, status in enumerate(statuses) if status == Status.PROMPT_TOO_LONG]
-    return subject.outcome(places, len(statuses))
+    if not data.scored.scores.numbers:
+        return data.lacks("status")
+    statuses = data.scored.scores.statuses
+    indices = [i for i, status in enumerate(statuses) if status == Status.PROMPT_TOO_LONG]
+    return data.result(indices, len(statuses))
 
 
-def ifd_above_one(subject: Subject, rule: Rule) -> Outcome:
-    """IFD of the threshold (1) or more: given its instruction the response is no likelier."""
-    values = subject.numbers("ifd")
+def ifd_above_one(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """IFD at or above the threshold: the instruction does not make the response more likely."""
+    values = data.numbers("ifd")
     if values is None:
-        return subject.lacks("IFD")
-    known = np.isfinite(values)
-    broken = known & (values >= _threshold(rule))
-    return subject.outcome(np.flatnonzero(broken), int(known.sum()), values=values)
+        return data.lacks("IFD")
+    is_known = np.isfinite(values)
+    indices = np.flatnonzero(is_known & (values >= rule.limit))
+    return data.result(indices, int(is_known.sum()), values=values)
 
 
-def low_coherence(subject: Subject, rule: Rule) -> Outcome:
-    """Cosine of instruction and response below the threshold.
+def low_coherence(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Cosine similarity of instruction and response below the threshold.
 
-    The default, 0.1, takes 0.7 % of 1,000 Alpaca rows and 0.3 % of 400 answers of Alpaca-7B.
+    The default, 0.1, is met by 0.7 % of 1,000 Alpaca rows and by 0.3 % of 400 answers of Alpaca-7B.
     """
-    values = subject.numbers("coherence")
+    values = data.numbers("coherence")
     if values is None:
-        return subject.lacks("coherence")
-    known = np.isfinite(values)
-    broken = known & (values < _threshold(rule))
-    return subject.outcome(np.flatnonzero(broken), int(known.sum()), values=values)
+        return data.lacks("coherence")
+    is_known = np.isfinite(values)
+    indices = np.flatnonzero(is_known & (values < rule.limit))
+    return data.result(indices, int(is_known.sum()), values=values)
 
 
-def low_perplexity(subject: Subject, rule: Rule) -> Outcome:
-    """Responses far easier than is usual in this file: loops, boilerplate, texts known by heart."""
-    return _outliers(subject, rule, sign=-1)
+def low_perplexity(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses of unusually low perplexity: loops, boilerplate, memorized texts."""
+    return _outliers(data, rule, sign=-1)
 
 
-def high_perplexity(subject: Subject, rule: Rule) -> Outcome:
-    """Responses far stranger than is usual in this file: gibberish, broken encodings."""
-    return _outliers(subject, rule, sign=1)
+def high_perplexity(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses of unusually high perplexity: gibberish, encoding errors."""
+    return _outliers(data, rule, sign=1)
 
 
-def _outliers(subject: Subject, rule: Rule, *, sign: int) -> Outcome:
-    """Rows whose direct NLL lies `threshold` robust standard deviations off the median.
+def _outliers(data: AuditedDataset, rule: Rule, *, sign: int) -> CheckResult:
+    """Responses whose direct NLL is `threshold` robust standard deviations from the median.
 
-    Relative to the file, because what is usual depends on model, tokenizer and language; on NLL,
-    which is the log of perplexity; by median and MAD, which outliers do not move (Iglewicz and
-    Hoaglin 1993, who advise 3.5).  The upper tail is heavy on real data, for short answers are
-    hard: there the default is 5.  A file that is strange as a whole shows no outlier.
+    Relative to the file, because usual values depend on model, tokenizer and language.  Of the NLL,
+    which is the log of the perplexity.  By median and MAD, which outliers do not move (Iglewicz and
+    Hoaglin 1993, who advise 3.5).  The upper tail of real data is heavy, because short answers have
+    a high perplexity: there the default is 5.  A file that is unusual as a whole has no outliers.
     """
-    nll = subject.numbers("nll_response_direct")
+    nll = data.numbers("nll_response_direct")
     if nll is None:
-        return subject.lacks("perplexity of the response")
-    known = np.isfinite(nll) & (subject.scored.scores.scored_tokens >= FEWEST_TOKENS)
-    n_known = int(known.sum())
-    if n_known < FEWEST_RESPONSES:
-        return Outcome(
-            skipped=f"needs {FEWEST_RESPONSES} responses of {FEWEST_TOKENS} tokens or more to tell"
-            f" what is usual, and there are {n_known}"
+        return data.lacks("perplexity of the response")
+    is_known = np.isfinite(nll) & (data.scored.scores.scored_tokens >= MIN_TOKENS)
+    n_known = int(is_known.sum())
+    if n_known < MIN_RESPONSES:
+        return CheckResult(
+            skipped=f"needs {MIN_RESPONSES} responses of {MIN_TOKENS} tokens or more, and there"
+            f" are {n_known}"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        median = float(np.median(nll[known]))
-        deviations = np.where(known, sign * (nll - median), np.nan)
-        spread = _MAD_TO_SD * float(np.median(np.abs(deviations[known])))
+        median = float(np.median(nll[is_known]))
+        deviations = np.where(is_known, sign * (nll - median), np.nan)
+        spread = _SD_PER_MAD * float(np.median(np.abs(deviations[is_known])))
     if not (spread > 0 and np.isfinite(spread)):
-        return Outcome(skipped="most responses have the same perplexity, so nothing is unusual")
-    limit = _threshold(rule) * spread
-    return subject.outcome(
+        return CheckResult(skipped="most responses have the same perplexity, so none is unusual")
+    limit = rule.limit * spread
+    return data.result(
         np.flatnonzero(deviations >= limit),
         n_known,
-        values=subject.numbers("ppl_response_direct"),
-        quoted=lambda place: quote(subject.corpus.responses[place]),
+        values=data.numbers("ppl_response_direct"),
+        quoted=lambda index: quote(data.corpus.responses[index]),
         found=_with_perplexities(rule, median, sign * limit),
     )
 
 
-def _with_perplexities(rule: Rule, median: float, off: float) -> str:
-    """The rule's sentence with what it amounts to in this file: places show perplexities."""
-    limit, usual = perplexity(median + off), perplexity(median)
+def _with_perplexities(rule: Rule, median: float, distance: float) -> str:
+    """The rule's sentence with the perplexities of this file, because places show perplexities."""
+    limit, usual = perplexity(median + distance), perplexity(median)
     if limit is None or usual is None:
         return rule.sentence
-    word = "more" if off > 0 else "less"
-    return f"{rule.sentence[:-1]}: it is {limit:.3g} or {word}, where {usual:.3g} is usual."
-
-
-def _threshold(rule: Rule) -> float:
-    assert rule.threshold is not None, rule.name
-    return rule.threshold
-
-
-NUMBER_CHECKS: Mapping[str, Check] = {
-    "unreadable_row": unreadable_row,
-    "empty_response": empty_response,
-    "empty_instruction": empty_instruction,
-    "truncated_response": truncated_response,
-    "over_long_prompt": over_long_prompt,
-    "ifd_above_one": ifd_above_one,
-    "low_coherence": low_coherence,
-    "low_perplexity": low_perplexity,
-    "high_perplexity": high_perplexity,
-}
-"""Rule → its check."""
+    word = "more" if distance > 0 else "less"
+    return f"{rule.sentence[:-1]} ({limit:.3g} or {word}; the median is {usual:.3g})."

@@ -1,157 +1,149 @@
-"""Rules that hold examples against each other, or against an evaluation set."""
+"""Checks that compare examples with each other, or with an evaluation set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Literal
 
-from ifdkit.auditing.outcomes import Check, Outcome, Subject
+from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
 from ifdkit.auditing.result import Detail
-from ifdkit.auditing.rules import Rule
 from ifdkit.findings.contamination import contaminated
-from ifdkit.findings.near import FEWEST_WORDS, near_duplicates
-from ifdkit.findings.recurring import recurring
-from ifdkit.findings.secrets import masked
-from ifdkit.findings.texts import EMPTY, MOST_IDS, quote, words
+from ifdkit.findings.masking import masked
+from ifdkit.findings.near import MIN_WORDS, near_duplicates
+from ifdkit.findings.pairs import MAX_IDS
+from ifdkit.findings.recurring import PhraseKind, recurring
+from ifdkit.findings.texts import EMPTY_KEY, has_words, quote
 
-MOST_PHRASES = 10
-"""Phrases of one kind that a rule names, the most frequent first."""
+MAX_PHRASES = 10
+"""Phrases in the details of a rule, the most frequent first."""
 
 
-def exact_duplicate(subject: Subject, rule: Rule) -> Outcome:
-    """Examples that repeat an earlier one, whitespace and case aside: those to be taken out.
+def exact_duplicate(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples that equal an earlier one except for whitespace and case: those to be removed.
 
-    Of a conversation all turns so far must be the same: "You're welcome!" is said in many.
+    In a conversation all turns so far must be equal, because "You're welcome!" occurs in many.
     """
     del rule
-    repeated, _ = _repeats(subject)
-    return subject.outcome(repeated, _n_filled(subject.corpus.response_keys))
+    repeated, _ = _repeats(data)
+    return data.result(repeated, _n_filled(data.corpus.response_keys))
 
 
-def duplicate_instruction(subject: Subject, rule: Rule) -> Outcome:
-    """Examples whose instruction, after the same turns, an earlier one answers otherwise."""
+def duplicate_instruction(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples whose instruction, after the same turns, an earlier one answers differently."""
     del rule
-    _, asked_again = _repeats(subject)
-    return subject.outcome(asked_again, _n_filled(subject.corpus.instruction_keys))
+    _, asked_again = _repeats(data)
+    return data.result(asked_again, _n_filled(data.corpus.instruction_keys))
 
 
-def _repeats(subject: Subject) -> tuple[list[int], list[int]]:
-    """Places that repeat an earlier example, and those that answer its instruction otherwise."""
+def _repeats(data: AuditedDataset) -> tuple[list[int], list[int]]:
+    """Examples that equal an earlier one, and those that answer its instruction differently."""
     seen: set[bytes] = set()
     asked_before: set[bytes] = set()
     repeated, asked_again = [], []
-    for place, asked, whole in _keys(subject):
+    for index, asked, whole in _conversation_keys(data):
         if whole in seen:
-            repeated.append(place)
+            repeated.append(index)
         elif asked in asked_before:
-            asked_again.append(place)
+            asked_again.append(index)
         seen.add(whole)
         asked_before.add(asked)
     return repeated, asked_again
 
 
-def _keys(subject: Subject) -> Iterator[tuple[int, bytes, bytes]]:
-    """Place, key of all up to its instruction, key of all up to its response; empty ones aside."""
-    corpus, rows = subject.corpus, subject.scored.scores.rows.tolist()
+def _conversation_keys(data: AuditedDataset) -> Iterator[tuple[int, bytes, bytes]]:
+    """Index of each example, key of its row up to the instruction, and up to the response."""
+    corpus, rows = data.corpus, data.scored.scores.rows.tolist()
     before, last_row = b"", None
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         before = before if row == last_row else b""
         last_row = row
-        instruction, response = corpus.instruction_keys[place], corpus.response_keys[place]
+        instruction, response = corpus.instruction_keys[index], corpus.response_keys[index]
         asked = blake2b(before + instruction, digest_size=16).digest()
         before = blake2b(asked + response, digest_size=16).digest()
-        if EMPTY not in (instruction, response):  # rules of their own tell of these
-            yield place, asked, before
+        if EMPTY_KEY not in (instruction, response):  # these have rules of their own
+            yield index, asked, before
 
 
-def near_duplicate(subject: Subject, rule: Rule) -> Outcome:
-    """Responses with nearly the words of an earlier one; rows that are the same are not counted.
+def near_duplicate(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses with almost the words of an earlier one; exact duplicates are not counted.
 
-    The same response to another instruction is, unless it is short: many a question is answered
-    by "Yes".
+    An equal response to another instruction counts, unless it is short: "Yes" answers many.
     """
     del rule
-    corpus = subject.corpus
-    repeated, _ = _repeats(subject)
-    near = {place for group in near_duplicates(corpus.responses) for place in group[1:]}
-    return subject.outcome(
-        sorted(place for place in near.difference(repeated) if _is_long(corpus.responses[place])),
-        _n_filled(corpus.response_keys),
-        quoted=lambda place: quote(corpus.responses[place]),
+    responses = data.corpus.responses
+    repeated, _ = _repeats(data)
+    near = {index for group in near_duplicates(responses) for index in group[1:]}
+    indices = near.difference(repeated)
+    return data.result(
+        sorted(index for index in indices if has_words(responses[index], MIN_WORDS)),
+        _n_filled(data.corpus.response_keys),
+        quoted=lambda index: quote(responses[index]),
     )
 
 
-def _is_long(text: str) -> bool:
-    return len(words(text, FEWEST_WORDS)) == FEWEST_WORDS
-
-
-def contamination(subject: Subject, rule: Rule) -> Outcome:
-    """Examples whose instruction stands in a file of `--against`."""
+def contamination(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples whose instruction is in a file of `--against`."""
     del rule
-    if not subject.against:
-        return Outcome(skipped="needs --against: a file whose rows must not be in the dataset")
+    if not data.against:
+        return CheckResult(skipped="needs --against: a file whose rows must not be in the dataset")
     quotes: dict[int, str] = {}
     details = []
-    for name, instructions in subject.against.items():
-        hits = contaminated(subject.corpus, instructions)
-        quotes |= {hit.place: hit.quote for hit in hits}
-        ids = tuple(subject.corpus.ids[hit.place] for hit in hits[:MOST_IDS])
+    for name, instructions in data.against.items():
+        hits = contaminated(data.corpus, instructions)
+        quotes |= {hit.index: hit.quote for hit in hits}
+        ids = tuple(data.corpus.ids[hit.index] for hit in hits[:MAX_IDS])
         details += [Detail(text=name, count=len(hits), row_ids=ids)] if hits else []
-    return subject.outcome(
+    return data.result(
         sorted(quotes),
-        _n_filled(subject.corpus.instruction_keys),
+        _n_filled(data.corpus.instruction_keys),
         quoted=quotes.__getitem__,
         details=tuple(details),
     )
 
 
-def _recurring(kind: Literal["opening", "closing", "phrase"]) -> Check:
-    """The check for what recurs at one end of the responses, or anywhere in them."""
+def recurring_opening(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses that start with words that at least the threshold of the responses start with."""
+    return _recurring(data, rule, "opening")
 
-    def check(subject: Subject, rule: Rule) -> Outcome:
-        corpus, smallest = subject.corpus, rule.threshold
-        assert smallest is not None, rule.name
-        found = recurring(corpus.responses, kind=kind, smallest_share=smallest)
-        found = sorted(found, key=lambda one: (-len(one.places), one.text))
-        phrase_of = {place: one.text for one in reversed(found) for place in one.places}
 
-        def shown(place: int) -> str:
-            if kind == "phrase":
-                return phrase_of[place]
-            return quote(corpus.responses[place], "tail" if kind == "closing" else "head")
+def recurring_closing(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses that end with words that at least the threshold of the responses end with."""
+    return _recurring(data, rule, "closing")
 
-        details = tuple(
-            Detail(
-                text=masked(one.text),
-                count=len(one.places),
-                row_ids=tuple(corpus.ids[place] for place in one.places[:MOST_IDS]),
-            )
-            for one in found[:MOST_PHRASES]
+
+def recurring_phrase(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Responses with a phrase inside that at least the threshold of the responses contain."""
+    return _recurring(data, rule, "phrase")
+
+
+def _recurring(data: AuditedDataset, rule: Rule, kind: PhraseKind) -> CheckResult:
+    corpus = data.corpus
+    found = recurring(corpus.responses, kind=kind, min_share=rule.limit)
+    found = sorted(found, key=lambda one: (-len(one.indices), one.text))
+    phrase_of = {index: one.text for one in reversed(found) for index in one.indices}
+
+    def quoted(index: int) -> str:
+        if kind == "phrase":
+            return phrase_of[index]
+        return quote(corpus.responses[index], "tail" if kind == "closing" else "head")
+
+    details = tuple(
+        Detail(
+            text=masked(one.text),
+            count=len(one.indices),
+            row_ids=tuple(corpus.ids[index] for index in one.indices[:MAX_IDS]),
         )
-        return subject.outcome(
-            sorted(phrase_of),
-            _n_filled(corpus.response_keys),
-            quoted=shown,
-            details=details,
-            quotes_text=bool(details),
-        )
-
-    return check
+        for one in found[:MAX_PHRASES]
+    )
+    return data.result(
+        sorted(phrase_of),
+        _n_filled(corpus.response_keys),
+        quoted=quoted,
+        details=details,
+        quotes_text=bool(details),
+    )
 
 
 def _n_filled(keys: list[bytes]) -> int:
-    """How many texts hold anything."""
-    return sum(key != EMPTY for key in keys)
-
-
-REPEAT_CHECKS: Mapping[str, Check] = {
-    "exact_duplicate": exact_duplicate,
-    "near_duplicate": near_duplicate,
-    "duplicate_instruction": duplicate_instruction,
-    "contamination": contamination,
-    "recurring_opening": _recurring("opening"),
-    "recurring_closing": _recurring("closing"),
-    "recurring_phrase": _recurring("phrase"),
-}
-"""Rule → its check."""
+    """How many texts are not empty."""
+    return sum(key != EMPTY_KEY for key in keys)

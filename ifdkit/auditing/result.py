@@ -1,7 +1,7 @@
-"""What an audit says of a dataset: the nouns between `auditing` and the reports.
+"""The result of an audit.
 
-`auditing` fills them; `report` draws them and computes nothing.  `audit.json` is :class:`Audit` as
-it stands here (schema "ifdkit.audit/1"), so renaming a field is breaking a user's script.
+`audit.json` is :class:`Audit` field by field (schema "ifdkit.audit/1"), so renaming a field breaks
+users' scripts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One example in which a rule found something, or one row that could not be read."""
+    """An example in which a rule found something, or a row that could not be read."""
 
     id: str
     """Empty for a row that could not be read."""
@@ -32,16 +32,16 @@ class Place:
     """0-based position in the input."""
     turn: int | None = None
     line: int | None = None
-    """1-based line on which the row begins, where the format has lines."""
+    """1-based line on which the row begins; None if the format has no lines."""
     quote: str = ""
-    """The words that show it, on one line; empty without texts."""
+    """The words that show it, on one line; empty with `--no-text`."""
     value: float | None = None
-    """The number that broke the threshold, where one did."""
+    """The number that the rule is about, if it is about one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """A part of what a rule found: one phrase of many, one pattern of many."""
+    """A part of what a rule found: one phrase, one evaluation file."""
 
     text: str
     count: int
@@ -55,34 +55,35 @@ class RuleResult:
     name: str
     """As in `ifdkit.toml`: `refusal`, `ifd_above_one`."""
     title: str
-    """A noun phrase for a table: "refusals"."""
+    """A plural noun phrase as it reads inside a sentence: "refusals"."""
     severity: Severity
     passed: bool
-    """False where more rows show it than `most` allows; says nothing of the severity."""
+    """Whether the share is at most `most`, whatever the severity."""
     unit: Unit = "example"
     """What is counted."""
     checked: int = 0
-    """Of how many the rule could tell: those in which its number is defined."""
+    """Rows or examples that the rule could check: those in which its number is defined."""
     count: int = 0
+    """Those that show what it looks for."""
     share: float | None = None
-    """count ÷ checked, 0…1; None where nothing could be checked."""
+    """count ÷ checked, 0…1; None if nothing could be checked."""
     share_ci95: Interval | None = None
-    """Wilson's interval for the whole file; None where all of it was audited."""
+    """Wilson interval of the whole file's share; None if all of it was audited."""
     most: float = 0.0
-    """The largest share that passes."""
+    """The largest share that passes, 0…1."""
     threshold: float | None = None
-    """The number that divides good from bad, for rules that have one."""
+    """The limit of the number that the rule is about; None if it is about none."""
     found: str = ""
-    """One sentence: what was found."""
+    """What was found; empty if nothing was."""
     fix: str = ""
-    """One sentence: what to do about it."""
+    """What to do about it."""
     places: tuple[Place, ...] = ()
-    """The first of them, at most :data:`MOST_PLACES`."""
+    """The first of them, at most :data:`MAX_PLACES`."""
     details: tuple[Detail, ...] = ()
     skipped: str | None = None
-    """Why the rule was not applied, as in "needs --against"; None where it was."""
+    """Why the rule was not applied, as in "needs --against"; None if it was."""
     quotes_text: bool = False
-    """Whether `found` or the details quote the dataset: left out of a report without texts."""
+    """Whether `found` or the details quote the dataset, so that `--no-text` must hide them."""
 
     @property
     def fails(self) -> bool:
@@ -91,19 +92,20 @@ class RuleResult:
 
     @property
     def warns(self) -> bool:
-        """Whether it is worth a look, and no more."""
+        """Whether it is a warning, which does not make the audit fail."""
         return self.severity == "warning" and not self.passed and self.skipped is None
 
 
-MOST_PLACES = 50
-"""Places that a rule carries."""
+MAX_PLACES = 50
+"""Places in the result of a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateCheck:
-    """How much of the verdict is the template's: the same rows under two of them."""
+    """How much IFD depends on the template: the same rows scored under two of them."""
 
     templates: tuple[str, str]
+    """The one of the scores, and the second."""
     n: int
     """Examples whose IFD is defined under both."""
     spearman: float | None
@@ -111,12 +113,12 @@ class TemplateCheck:
     above_one: tuple[float | None, float | None]
     """Share of IFD ≥ 1 under each, 0…1."""
     agreement: float | None
-    """Share of the examples that both put on the same side of 1, 0…1."""
+    """Share of examples with IFD on the same side of 1 under both, 0…1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The verdict on one dataset."""
+    """The verdict on one dataset, rule by rule."""
 
     version: str
     created: str
@@ -124,21 +126,22 @@ class Audit:
     input: str
     input_sha256: str | None
     rows: int
-    """Rows of the file that were looked at."""
+    """Rows of the file that were audited."""
     rows_in_file: int
     examples: int
     sample: int | None
-    """Rows drawn at random; None where all were looked at."""
+    """Rows drawn at random; None if none were drawn."""
     seed: int | None
+    """Of the sample; None without one."""
     passed: bool
-    """No rule of severity `error` fails."""
+    """Whether no rule of severity `error` fails."""
     rules: tuple[RuleResult, ...]
-    """Failed errors first, then warnings, then what passed, then what was skipped or off."""
+    """Failed errors first, then warnings, then passed rules, then skipped ones and those off."""
     template_check: TemplateCheck | None
     against: tuple[str, ...]
     """Files whose rows must not be in the dataset."""
     manifest: Manifest | None
-    """Of the scores; None where no model was asked."""
+    """Of the scores; None without scores."""
     elapsed_s: float
     schema: str = AUDIT_SCHEMA
     has_text: bool = True
@@ -146,12 +149,12 @@ class Audit:
 
     @property
     def errors(self) -> tuple[RuleResult, ...]:
-        """Rules that make it fail."""
+        """The rules that make the audit fail."""
         return tuple(rule for rule in self.rules if rule.fails)
 
     @property
     def warnings(self) -> tuple[RuleResult, ...]:
-        """Rules that ask for a look."""
+        """The rules that warn."""
         return tuple(rule for rule in self.rules if rule.warns)
 
     def without_text(self) -> Audit:

@@ -1,49 +1,32 @@
-"""The rules of an audit: what each looks for, how grave it is, how much of it passes, the fix.
+"""The rules of an audit: severity, largest share that passes, check, and what to do.
 
-A new rule is one more entry here and one check beside its like: `numbers` (scores), `repeats`
-(rows against rows), `texts` (one row by itself).
+A new rule is one entry here.  `text_rule` makes one from a text check of `findings`; the other
+checks are in `numbers` (scores) and `repeats` (examples compared with each other).
 
-Errors are few: what no training run should meet, whatever the data are for.  The rest is a matter
-of the purpose (a set of refusals is nothing wrong where refusing is to be learnt) and warns; a
-project that knows its purpose makes an error of it in `ifdkit.toml`.
+Few rules are errors: what no training run should contain, whatever its purpose.  The others warn,
+because they depend on the purpose (a set of refusals is fine for training refusals).  A project
+that knows its purpose changes the severity in `ifdkit.toml`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from ifdkit.auditing.result import Severity, Unit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule, as `ifdkit.toml` may have changed it."""
-
-    name: str
-    title: str
-    """A noun phrase for a table: "refusals"."""
-    severity: Severity
-    most: float
-    """Largest share of what was checked that passes, 0…1."""
-    found: str
-    """What a row shows that breaks it, in one sentence; `{threshold}` stands for the number, and
-    `{percent}` for it in per cent."""
-    fix: str
-    threshold: float | None = None
-    """The number that divides good from bad; None for rules without one."""
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-    """What the threshold may be, both ends included."""
-    unit: Unit = "example"
-    compares_rows: bool = False
-    """Whether rows are held against each other, so that a sample shows too few."""
-
-    @property
-    def sentence(self) -> str:
-        """`found` with the threshold in it."""
-        number = self.threshold or 0.0
-        return self.found.format(threshold=f"{number:g}", percent=f"{100 * number:g} %")
-
+from ifdkit.auditing import numbers, repeats
+from ifdkit.auditing.checking import Rule, text_rule
+from ifdkit.auditing.templates import unstable_verdict
+from ifdkit.findings.incomplete import (
+    cut_off,
+    empty_instruction,
+    empty_response,
+    repeated_instruction,
+    unclosed_code_block,
+)
+from ifdkit.findings.languages import language_mismatch
+from ifdkit.findings.markup import encoding_errors, leftover_html
+from ifdkit.findings.personal import personal_data
+from ifdkit.findings.secrets import secret
+from ifdkit.findings.stock_phrases import ai_disclaimer, prompt_leak, refusal
 
 RULES = (
     Rule(
@@ -51,56 +34,52 @@ RULES = (
         title="unreadable rows",
         severity="error",
         most=0.0,
+        check=numbers.unreadable_row,
         unit="row",
         found="The row cannot be read as an example.",
-        fix="Repair or remove the rows; most trainers stop at the first, or skip it unsaid.",
+        fix="Fix or remove the rows. Most trainers stop at the first one or skip it silently.",
     ),
-    Rule(
+    text_rule(
+        empty_response,
         name="empty_response",
-        title="empty responses",
         severity="error",
         most=0.0,
-        found="The response holds no text.",
-        fix="Remove the rows: they teach the model to stop at once.",
+        fix="Remove the rows. They teach the model to stop immediately.",
     ),
-    Rule(
-        name="secret",
-        title="keys, tokens and passwords",
+    text_rule(
+        secret,
         severity="error",
         most=0.0,
-        found="The text holds what looks like a key or a token.",
-        fix="Revoke what is real, and replace it by a placeholder: a model repeats it verbatim.",
+        fix="Revoke real ones and replace them with placeholders. Models can repeat them verbatim.",
     ),
     Rule(
         name="contamination",
-        title="rows of the evaluation set",
+        title="rows of an evaluation set",
         severity="error",
         most=0.0,
-        found="The instruction is one of the evaluation set.",
-        fix="Remove the rows, or what the model scores on that set afterwards says nothing.",
+        check=repeats.contamination,
+        found="The instruction is in an evaluation set.",
+        fix="Remove the rows. Otherwise the model's score on that set is meaningless.",
     ),
-    Rule(
-        name="prompt_leak",
-        title="leaks of a rewriting prompt",
+    text_rule(
+        prompt_leak,
         severity="error",
         most=0.0,
-        found="The text speaks of its own rewriting: the prompt has leaked.",
-        fix="Cut the framing off, or ask the oracle again; the model learns to open this way.",
+        fix="Remove the framing or generate the text again. Otherwise the model learns it.",
     ),
-    Rule(
-        name="empty_instruction",
-        title="empty instructions",
+    text_rule(
+        empty_instruction,
         severity="warning",
         most=0.0,
-        found="No instruction precedes the response.",
-        fix="Remove the rows, unless the model is to open the conversation.",
+        fix="Remove the rows, unless the model is meant to open the conversation.",
     ),
     Rule(
         name="over_long_prompt",
-        title="prompts that leave no room",
+        title="prompts that leave no room for a response",
         severity="warning",
         most=0.0,
-        found="The prompt fills the maximum length: nothing of the response can be trained on.",
+        check=numbers.over_long_prompt,
+        found="The prompt fills the maximum length, so no part of the response is trained on.",
         fix="Shorten the prompt, raise the maximum length, or remove the rows.",
     ),
     Rule(
@@ -108,191 +87,186 @@ RULES = (
         title="responses cut at the maximum length",
         severity="warning",
         most=0.01,
-        found="The end of the response lies beyond the maximum length.",
-        fix="Raise the maximum length of training, or shorten the rows: the model never sees them"
-        " end.",
+        check=numbers.truncated_response,
+        found="The response runs past the maximum length.",
+        fix="Raise the maximum length for training or shorten the rows. Otherwise the model never"
+        " sees where they end.",
     ),
-    Rule(
-        name="refusal",
-        title="refusals",
+    text_rule(
+        refusal,
         severity="warning",
         most=0.01,
-        found="The response opens by declining what is asked.",
-        fix="Remove the rows, unless refusing is to be learnt.",
+        fix="Remove the rows, unless you want to train refusals.",
     ),
-    Rule(
-        name="ai_disclaimer",
-        title="“as an AI language model”",
+    text_rule(
+        ai_disclaimer,
         severity="warning",
         most=0.01,
-        found="The response calls its writer an AI.",
-        fix="Remove the phrase or the rows: the model takes over another one's persona.",
+        fix="Remove the phrase or the rows. Otherwise the model picks up another model's persona.",
     ),
-    Rule(
-        name="cut_off",
-        title="responses that stop inside a sentence",
+    text_rule(
+        cut_off,
         severity="warning",
         most=0.02,
-        found="The response stops inside a sentence.",
-        fix="Generate them again with more tokens, or remove them.",
+        fix="Generate them again with a higher token limit, or remove them.",
     ),
-    Rule(
-        name="unbalanced_code_fence",
-        title="code blocks without an end",
+    text_rule(
+        unclosed_code_block,
         severity="warning",
         most=0.01,
-        found="A code block begins and does not end.",
-        fix="Close the fence; where the code is cut off, generate it again.",
+        fix="Close the block. If the code is cut off, generate it again.",
     ),
-    Rule(
-        name="html_remains",
-        title="HTML remains",
+    text_rule(
+        leftover_html,
         severity="warning",
         most=0.01,
-        found="The text holds remains of HTML.",
-        fix="Turn the pages into text before they become examples.",
+        fix="Convert the pages to text before you make examples of them.",
     ),
-    Rule(
-        name="mojibake",
-        title="wrongly decoded characters",
+    text_rule(
+        encoding_errors,
         severity="warning",
         most=0.0,
-        found="Characters were decoded wrongly (â€™ for ’), or lost (U+FFFD).",
-        fix="Read the source again as UTF-8; what shows as U+FFFD cannot be restored.",
+        fix="Read the source again as UTF-8. What shows as U+FFFD cannot be restored.",
     ),
-    Rule(
-        name="language_mismatch",
-        title="responses in another language",
+    text_rule(
+        language_mismatch,
         severity="warning",
         most=0.02,
-        found="The response is in another language than the instruction.",
-        fix="Look whether the instruction asks for it; else generate the response again.",
+        fix="Check whether the instruction asks for it. If not, generate the response again.",
     ),
-    Rule(
-        name="personal_data",
-        title="personal data",
+    text_rule(
+        personal_data,
         severity="warning",
         most=0.01,
-        found="The text holds what looks like somebody's address or number.",
-        fix="Replace it by a placeholder, or make sure that it may be used.",
+        fix="Replace it with a placeholder, or make sure that you may use it.",
     ),
-    Rule(
-        name="repeated_instruction",
-        title="responses that only repeat the instruction",
+    text_rule(
+        repeated_instruction,
         severity="warning",
         most=0.0,
-        found="The response only repeats its instruction.",
         fix="Generate the response again, or remove the row.",
     ),
     Rule(
         name="exact_duplicate",
-        title="repeated examples",
+        title="duplicate examples",
         severity="warning",
         most=0.01,
+        check=repeats.exact_duplicate,
         compares_rows=True,
-        found="An earlier example is the same but for whitespace and case.",
-        fix="Keep one of each: a repeated row counts double in training.",
+        found="An earlier example is the same except for whitespace and case.",
+        fix="Keep one of each. A duplicate counts twice in training.",
     ),
     Rule(
         name="near_duplicate",
-        title="nearly repeated responses",
+        title="near-duplicate responses",
         severity="warning",
         most=0.02,
+        check=repeats.near_duplicate,
         compares_rows=True,
-        found="The response has nearly the words of an earlier one.",
-        fix="Keep the best of each group, unless the small differences are the point.",
+        found="The response has almost the same words as an earlier one.",
+        fix="Keep the best of each group, unless the small differences matter.",
     ),
     Rule(
         name="duplicate_instruction",
         title="instructions with several responses",
         severity="warning",
         most=0.01,
+        check=repeats.duplicate_instruction,
         compares_rows=True,
-        found="An earlier example answers the same instruction otherwise.",
-        fix="Keep the best response of each, unless several are meant to be learnt.",
+        found="An earlier example answers the same instruction differently.",
+        fix="Keep the best response to each, unless the model should learn several.",
     ),
     Rule(
         name="recurring_opening",
         title="recurring openings",
         severity="warning",
         most=0.02,
+        check=repeats.recurring_opening,
         threshold=0.01,
         bounds=(0.0, 1.0),
-        found="The response opens with words that {percent} of the responses or more open with.",
-        fix="Cut the phrase off where it says nothing: the model learns to open every answer so.",
+        found="The response starts with words that {percent} of the responses or more start with.",
+        fix="Cut the phrase if it adds nothing. Otherwise the model learns to start with it.",
     ),
     Rule(
         name="recurring_closing",
         title="recurring closings",
         severity="warning",
         most=0.02,
+        check=repeats.recurring_closing,
         threshold=0.01,
         bounds=(0.0, 1.0),
         found="The response ends with words that {percent} of the responses or more end with.",
-        fix="Cut the phrase off where it says nothing: the model learns to end every answer so.",
+        fix="Cut the phrase if it adds nothing. Otherwise the model learns to end with it.",
     ),
     Rule(
         name="recurring_phrase",
         title="recurring phrases",
         severity="warning",
         most=0.05,
+        check=repeats.recurring_phrase,
         threshold=0.02,
         bounds=(0.0, 1.0),
-        found="The response holds a phrase that {percent} of the responses or more hold.",
-        fix="Look at the phrases: many come from one prompt or one writer, and become a habit.",
+        found="The response contains a phrase that {percent} of the responses or more contain.",
+        fix="Look at the phrases. Many come from one prompt or one author and become a habit of the"
+        " model.",
     ),
     Rule(
         name="ifd_above_one",
         title="IFD of 1 or more",
         severity="warning",
         most=0.05,
+        check=numbers.ifd_above_one,
         threshold=1.0,
         bounds=(0.0, math.inf),
-        found="IFD is {threshold} or more: the instruction makes the response no likelier.",
-        fix="Look whether response and instruction belong together; where most rows show it, the"
-        " template is foreign to the model: try another --template.",
+        found="IFD is {threshold} or more: the instruction does not make the response more likely.",
+        fix="Check whether response and instruction belong together. If most rows show it, the"
+        " model may not know the template: try another --template.",
     ),
     Rule(
         name="low_coherence",
-        title="responses about something else",
+        title="off-topic responses",
         severity="warning",
         most=0.01,
+        check=numbers.low_coherence,
         threshold=0.1,
         bounds=(-1.0, 1.0),
-        found="The cosine of instruction and response is below {threshold}.",
-        fix="Look whether the rows are mixed up; one-word answers and code are often low.",
+        found="The cosine similarity of instruction and response is below {threshold}.",
+        fix="Check whether the rows are mixed up. One-word answers and code often score low.",
     ),
     Rule(
         name="low_perplexity",
-        title="responses that are too easy",
+        title="unusually low perplexity",
         severity="warning",
         most=0.01,
+        check=numbers.low_perplexity,
         threshold=3.5,
         bounds=(0.0, math.inf),
-        found="The perplexity of the response alone lies {threshold} robust standard deviations"
-        " under the median.",
-        fix="Look for loops, lists and boilerplate, and for texts that the model knows by heart.",
+        found="The direct perplexity of the response is {threshold} robust standard deviations or"
+        " more below the median.",
+        fix="Look for loops, lists and boilerplate, and for texts that the model has memorized.",
     ),
     Rule(
         name="high_perplexity",
-        title="responses that are too strange",
+        title="unusually high perplexity",
         severity="warning",
         most=0.01,
+        check=numbers.high_perplexity,
         threshold=5.0,
         bounds=(0.0, math.inf),
-        found="The perplexity of the response alone lies {threshold} robust standard deviations"
-        " over the median.",
-        fix="Look for gibberish, wrong encodings and languages that the model does not know.",
+        found="The direct perplexity of the response is {threshold} robust standard deviations or"
+        " more above the median.",
+        fix="Look for gibberish, encoding errors and languages that the model does not know.",
     ),
     Rule(
         name="unstable_verdict",
-        title="verdicts that hang on the template",
+        title="template-dependent results",
         severity="warning",
         most=0.05,
+        check=unstable_verdict,
         threshold=0.8,
         bounds=(-1.0, 1.0),
-        found="Under the other template IFD lies on the other side of 1.",
+        found="Under the other template, IFD is on the other side of 1.",
         fix="Score with the template that the model will be trained with.",
     ),
 )
-"""Every rule, what spoils training most first."""
+"""Every rule, in the order of report: what spoils training most comes first."""

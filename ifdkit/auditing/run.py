@@ -1,20 +1,20 @@
 """The verb *audit*: a dataset in, a verdict out, rule by rule.
 
-dataset ─ scores (or none) ─▶ Subject ─ each rule's check ─▶ Outcome ─ judge ─▶ RuleResult
+dataset ─ scores (or none) ─▶ AuditedDataset ─ each rule's check ─▶ CheckResult ─ verdict ─▶ Audit
 
-rules       what each rule is; `thresholds` what a project makes of it
-outcomes    what the checks look at, what they find, and the verdict on it
-numbers     checks on scores and on what can be read
-repeats     checks of examples against each other, or against an evaluation set
-texts       checks of one example by itself
-templates   the same rows under another template
-against     the instructions of an evaluation set
+rules           every rule; `rule_settings` changes them
+checking        what a rule, a check and its result are
+numbers         checks of scores, and of what could be read
+repeats         checks that compare examples with each other, or with an evaluation set
+templates       the same rows scored under a second template
+against         the instructions of evaluation sets
+verdict, result whether a rule passes; what an audit returns
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
@@ -22,19 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
-from ifdkit.auditing.numbers import NUMBER_CHECKS
-from ifdkit.auditing.outcomes import Check, Outcome, Subject, in_order, judge, with_lines
-from ifdkit.auditing.repeats import REPEAT_CHECKS
-from ifdkit.auditing.result import Audit, RuleResult
-from ifdkit.auditing.rules import RULES, Rule
-from ifdkit.auditing.templates import (
-    TwoTemplates,
-    check_templates,
-    other_settings,
-    unstable_verdict,
-)
-from ifdkit.auditing.texts import TEXT_CHECKS
-from ifdkit.auditing.thresholds import configured, from_mapping
+from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
+from ifdkit.auditing.result import Audit
+from ifdkit.auditing.rule_settings import configured, from_mapping
+from ifdkit.auditing.rules import RULES
+from ifdkit.auditing.templates import score_under_second, second_settings
+from ifdkit.auditing.verdict import in_order, judge, with_lines
 from ifdkit.data.dataset import Turns
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import UsageError
@@ -56,25 +49,25 @@ from ifdkit.version import VERSION
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
-__all__ = ["CHECKS", "Options", "audit", "audit_dataset"]
+__all__ = ["AuditOptions", "audit", "audit_dataset"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What to hold a dataset against."""
+class AuditOptions:
+    """What to check a dataset against."""
 
     rules: tuple[Rule, ...] = RULES
     against: tuple[str | PathLike[str], ...] = ()
-    """Evaluation sets: their instructions must not be in the dataset."""
+    """Evaluation sets whose instructions must not be in the dataset."""
     template_check: str | None = None
-    """Another template under which a sample of the rows is scored too."""
+    """A second template, under which a sample of the rows is scored too."""
     scores: bool = True
-    """False: no model is asked, so rules on scores are skipped unless the data are scores."""
+    """Whether to score a dataset; without scores the rules about them are skipped."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what contradicts itself."""
+        """Raise UsageError for options that contradict each other."""
         if self.template_check is not None and not self.scores:
-            raise UsageError("--template-check asks a model: leave out --no-model, or the check")
+            raise UsageError("--template-check needs a model: leave out --no-model, or the check")
 
 
 def audit(
@@ -92,17 +85,17 @@ def audit(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Audit:
-    """Hold a dataset against every rule: `audit("data.json").passed`.
+    """Check a dataset against every rule: `audit("data.json").passed`.
 
-    `data` is a path (a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
-    that of `ifdkit.score` too.  `sample` rows at random are looked at, with intervals on the
-    shares; `against` are evaluation sets whose instructions must not be there; `template_check`
-    names a second template; `rules` changes what a rule is, as in
-    `{"refusal": {"severity": "error", "most": 0.02}}`; with `scores=False` no model is asked.
-    `settings` are those of :class:`ifdkit.Settings`.  Raises IfdkitError.
+    `data` is a path (of a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
+    including that of `ifdkit.score`.  `sample` audits so many rows at random, with intervals on the
+    shares.  `against` are evaluation sets whose instructions must not be in the data.
+    `template_check` names a second template.  `rules` changes rules, as in
+    `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `settings`
+    are those of :class:`ifdkit.Settings`.  Raises IfdkitError.
     """
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
-    options = Options(
+    options = AuditOptions(
         rules=configured(from_mapping(rules or {})),
         against=files,
         template_check=template_check,
@@ -116,7 +109,7 @@ def audit_dataset(
     data: Data,
     asked: Mapping[str, Any],
     selection: Selection,
-    options: Options,
+    options: AuditOptions,
     progress: Progress | None = None,
 ) -> Audit:
     """The verdict on a dataset. Raises IfdkitError; what was scored stays in the store.
@@ -130,15 +123,16 @@ def audit_dataset(
         check_flags(given, asked, turns="last")
     other = None
     if options.template_check is not None:
-        made = given.manifest if given else None
-        other = other_settings(settings, options.template_check, made)
+        manifest = given.manifest if given else None
+        other = second_settings(settings, options.template_check, manifest)
     against = read_against(options.against, progress)
     scored = _scored(data, given, settings, selection, options, progress)
-    two = check_templates(scored, other, selection.seed, progress) if other else None
+    second = score_under_second(scored, other, selection.seed, progress) if other else None
     sample = _sample(scored, given, selection)
-    progress.note(f"holding {len(scored):,} examples against {len(options.rules)} rules")
-    results = _results(
-        Subject.of(scored, against), options.rules, two, is_sample=sample is not None
+    progress.note(f"checking {len(scored):,} examples against {len(options.rules)} rules")
+    dataset = AuditedDataset.of(scored, against, second)
+    results = in_order(
+        judge(rule, _check(rule, dataset), is_sample=sample is not None) for rule in options.rules
     )
     return Audit(
         version=VERSION,
@@ -153,7 +147,7 @@ def audit_dataset(
         seed=None if sample is None else selection.seed,
         passed=not any(result.fails for result in results),
         rules=with_lines(results, scored.dataset),
-        template_check=two.check if two else None,
+        template_check=second.check if second else None,
         against=tuple(against),
         manifest=scored.manifest,
         elapsed_s=round(time.perf_counter() - begin, 3),
@@ -168,15 +162,20 @@ def check_folder(folder: Path) -> None:
     check_report_folder(folder, "earlier audit", file="audit.json", schema="ifdkit.audit/")
 
 
+def _check(rule: Rule, dataset: AuditedDataset) -> CheckResult:
+    """What the rule's check found; a rule that is off is not applied."""
+    return CheckResult() if rule.severity == "off" else rule.check(dataset, rule)
+
+
 def _scored(
     data: Data,
     given: ScoresFile | None,
     settings: Settings,
     selection: Selection,
-    options: Options,
+    options: AuditOptions,
     progress: Progress,
 ) -> ScoredDataset:
-    """The dataset with its scores; given ones are taken as they are, and cost no model."""
+    """The dataset with its scores; those of a scores file are used as they are, without a model."""
     if given is not None:
         progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
         return given.join(selection.narrow(given.open_dataset()))
@@ -189,7 +188,7 @@ def _scored(
 
 
 def _sample(scored: ScoredDataset, given: ScoresFile | None, selection: Selection) -> int | None:
-    """Rows that were drawn at random, now or when they were scored; None where all are there."""
+    """Rows that were drawn at random, now or when they were scored; None if all were audited."""
     n_rows = pool = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
         made = given.manifest
@@ -198,37 +197,3 @@ def _sample(scored: ScoredDataset, given: ScoresFile | None, selection: Selectio
             return scored.dataset.n_rows
     pool = min(selection.limit or pool, pool)
     return selection.sample if selection.sample and selection.sample < pool else None
-
-
-def _results(
-    subject: Subject, rules: Iterable[Rule], two: TwoTemplates | None, *, is_sample: bool
-) -> tuple[RuleResult, ...]:
-    """Every rule's verdict, in the order of report; what is off is not applied."""
-
-    def outcome(rule: Rule) -> Outcome:
-        if rule.severity == "off":
-            return Outcome()
-        if rule.name == "unstable_verdict":
-            return unstable_verdict(subject, rule, two)
-        return CHECKS[rule.name](subject, rule)
-
-    return in_order(judge(rule, outcome(rule), is_sample=is_sample) for rule in rules)
-
-
-def _of_texts(name: str) -> Check:
-    """A check of one example by itself as a rule."""
-
-    def check(subject: Subject, rule: Rule) -> Outcome:
-        del rule
-        quotes = {hit.place: hit.quote for hit in TEXT_CHECKS[name](subject.corpus)}
-        return subject.outcome(sorted(quotes), len(subject), quoted=quotes.__getitem__)
-
-    return check
-
-
-CHECKS: Mapping[str, Check] = {
-    **NUMBER_CHECKS,
-    **REPEAT_CHECKS,
-    **{name: _of_texts(name) for name in TEXT_CHECKS},
-}
-"""Rule → its check; `unstable_verdict` has one that needs a second template."""

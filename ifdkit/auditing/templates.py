@@ -1,19 +1,17 @@
-"""How much of the verdict is the template's: the same rows under two of them.
+"""How much IFD depends on the template: a sample of the rows scored again under a second one.
 
-IFD depends on the words around the instruction.  Where two templates rank the rows otherwise, or
-put many on the other side of 1, what is selected by IFD is selected by the template.
+IFD depends on the words around the instruction.  If two templates rank the rows differently, or put
+many on different sides of 1, a selection by IFD is a selection by template.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ifdkit.auditing.outcomes import Outcome, Subject
+from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule, SecondTemplate
 from ifdkit.auditing.result import TemplateCheck
-from ifdkit.auditing.rules import Rule
 from ifdkit.errors import UsageError
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import CHAT, load_template
@@ -26,64 +24,52 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.stats.columns import FEWEST_PAIRS, spearman
 
-MOST_ROWS = 200
-"""Rows that are scored again: a share of them is known to some 7 points."""
-_OF_THE_MACHINE = ("store", "device", "allow_pickle", "trust_remote_code")
-"""Settings that hold for any model."""
+MAX_ROWS = 200
+"""Rows that are scored again: the 95 % interval of their share is at most ±7 points."""
+_OF_MACHINE = ("store", "device", "allow_pickle", "trust_remote_code")
+"""Settings that do not depend on how a scores file was made."""
 
 
-@dataclass(frozen=True, eq=False)
-class TwoTemplates:
-    """The check, and the IFDs behind it."""
+def second_settings(
+    settings: Settings, template: str, manifest: Manifest | None = None
+) -> Settings:
+    """How to score under the second template; `manifest` is that of a scores file, if given.
 
-    check: TemplateCheck
-    places: NDArray[np.int64]
-    """Examples with an IFD under both, by position in the dataset, ascending."""
-    first: NDArray[np.float64]
-    """Their IFD under the first template."""
-    second: NDArray[np.float64]
-    is_sample: bool
-    """Whether rows were drawn, rather than all taken."""
-
-
-def other_settings(settings: Settings, other: str, manifest: Manifest | None = None) -> Settings:
-    """How to score under the other template; `manifest` is that of a scores file.
-
-    Raises UsageError, before any work is done, where the protocol does not admit the template, it
-    is not there, or it is the one in use.
+    Raises UsageError, before any scoring, if the template does not exist, is the one in use, or is
+    not allowed by the protocol.
     """
     if manifest is not None:
-        kept = {name: getattr(settings, name) for name in _OF_THE_MACHINE}
+        kept = {name: getattr(settings, name) for name in _OF_MACHINE}
         settings = Settings(**{**settings_of(manifest), **kept, "template": None})
         used = manifest.template
     else:
         used = choose_template(PROTOCOLS[settings.protocol], settings.template)
-    if other == used:
+    if template == used:
         raise UsageError(
-            f"--template-check {other}: that is the template in use; name another than it"
+            f"--template-check {template}: that is the template in use; name another one"
         )
-    if other != CHAT:
-        load_template(other)
-    return replace(settings, template=other, metrics=("ifd",), token_nll=False, drift=0)
+    if template != CHAT:
+        load_template(template)
+    return replace(settings, template=template, metrics=("ifd",), token_nll=False, drift=0)
 
 
-def check_templates(
+def score_under_second(
     scored: ScoredDataset, settings: Settings, seed: int, progress: Progress
-) -> TwoTemplates:
-    """Score a sample of the rows under the other template, which `settings` name.
+) -> SecondTemplate:
+    """Score a sample of the rows under the template of `settings`.
 
-    Raises UsageError where the scores hold no IFD or were made by another model.
+    Raises UsageError if the scores have no IFD or were made by another model.
     """
     if "ifd" not in scored.scores.numbers:
         raise UsageError("--template-check needs the IFD of the rows, and no example has one")
     dataset = scored.dataset
     rows = dataset.rows
-    if len(rows) > MOST_ROWS:
-        chosen = np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)
+    if len(rows) > MAX_ROWS:
+        chosen = np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False)
         rows = [rows[i] for i in chosen]
     dataset = dataset.choose(rows)
     progress.note(
-        f"template check: {dataset.n_rows:,} of {len(scored.dataset.rows):,} rows again under"
+        f"template check: scoring {dataset.n_rows:,} of {len(scored.dataset.rows):,} rows under"
         f" {settings.template}"
     )
     with Scorer(settings, progress) as scorer:
@@ -91,25 +77,27 @@ def check_templates(
         assert made is not None, "there are scores"
         if scorer.weights_hash != made.weights_hash:
             raise UsageError(
-                f"--template-check: the scores were made with {made.model}, whose weights differ"
-                " here; score the dataset itself"
+                f"--template-check: {made.model} has different weights here from those that made"
+                " the scores; score the dataset itself"
             )
         again = score_dataset(dataset, Selection(), scorer, progress)
         names = made.template, scorer.template.name
-    return _compared(scored, again, names)
+    return compare_templates(scored, again, names)
 
 
-def _compared(scored: ScoredDataset, again: ScoredDataset, names: tuple[str, str]) -> TwoTemplates:
-    """Both IFDs of the examples that were scored again, where both are defined."""
+def compare_templates(
+    scored: ScoredDataset, again: ScoredDataset, names: tuple[str, str]
+) -> SecondTemplate:
+    """The IFDs of the examples scored again, if defined under both templates."""
     chosen = set(again.scores.rows.tolist())
-    places = np.array(
+    indices = np.array(
         [i for i, row in enumerate(scored.scores.rows.tolist()) if row in chosen], dtype=np.int64
     )
-    first = scored.scores.numbers["ifd"][places]
-    second = again.scores.numbers.get("ifd", np.full(len(places), np.nan))
+    first = scored.scores.numbers["ifd"][indices]
+    second = again.scores.numbers.get("ifd", np.full(len(indices), np.nan))
     known = np.isfinite(first) & np.isfinite(second)
-    places, first, second = places[known], first[known], second[known]
-    n = len(places)
+    indices, first, second = indices[known], first[known], second[known]
+    n = len(indices)
     above = first >= 1, second >= 1
     check = TemplateCheck(
         templates=names,
@@ -119,36 +107,34 @@ def _compared(scored: ScoredDataset, again: ScoredDataset, names: tuple[str, str
         agreement=float((above[0] == above[1]).mean()) if n else None,
     )
     is_sample = len(chosen) < len(set(scored.scores.rows.tolist()))
-    return TwoTemplates(check, places, first, second, is_sample)
+    return SecondTemplate(check, indices, first, second, is_sample)
 
 
-def unstable_verdict(subject: Subject, rule: Rule, two: TwoTemplates | None) -> Outcome:
-    """Examples that lie on the other side of 1 under the other template; its IFD is the value.
+def unstable_verdict(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples whose IFD is on the other side of 1 under the second template, which is the value.
 
-    Passes where few do, and the ranks of both templates agree as well: Spearman's correlation is
-    the threshold or more.
+    Passes if they are few and the ranks of both templates agree: Spearman's correlation is at
+    least the threshold.
     """
-    if two is None:
-        return Outcome(skipped="needs --template-check")
-    check, threshold = two.check, rule.threshold
-    assert threshold is not None, rule.name
+    second = data.second_template
+    if second is None:
+        return CheckResult(skipped="needs --template-check")
+    check = second.check
     if check.spearman is None:
-        return Outcome(
-            skipped=f"needs {FEWEST_PAIRS} examples whose IFD is defined under both templates and"
-            f" not always the same, and there are {check.n}"
+        return CheckResult(
+            skipped=f"needs {FEWEST_PAIRS} examples whose IFD is defined and varies under both"
+            f" templates, and there are {check.n}"
         )
-    moved = (two.first >= 1) != (two.second >= 1)
-    values = np.full(len(subject), np.nan)
-    values[two.places] = two.second
-    outcome = subject.outcome(two.places[moved], check.n, values=values)
-    agrees = check.spearman >= threshold
-    first, second = check.templates
-    ranks = f"the ranks of {first} and {second} agree with a Spearman of {check.spearman:.2f}"
-    wanted = "" if agrees else f", and {threshold:g} is wanted"
+    moved = (second.ifd_first >= 1) != (second.ifd_second >= 1)
+    values = np.full(len(data), np.nan)
+    values[second.indices] = second.ifd_second
+    agrees = check.spearman >= rule.limit
+    wanted = "" if agrees else f" ({rule.limit:g} or more is required)"
     return replace(
-        outcome,
+        data.result(second.indices[moved], check.n, values=values),
         also_passes=agrees,
-        is_sample=two.is_sample,
-        found=f"{int(moved.sum()):,} of {check.n:,} examples change the side of 1, and {ranks}"
-        f"{wanted}.",
+        is_sample=second.is_sample,
+        found=f"For {int(moved.sum()):,} of {check.n:,} examples IFD changes the side of 1. The"
+        f" Spearman correlation of IFD under {' and '.join(check.templates)} is"
+        f" {check.spearman:.2f}{wanted}.",
     )

@@ -1,4 +1,4 @@
-"""The flags of `ifdkit audit`, and what becomes of them."""
+"""The options of `ifdkit audit`."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from ifdkit.cli.options import common_options, metric_options, option, rows_opti
 
 if TYPE_CHECKING:
     from ifdkit.auditing.result import RuleResult
-    from ifdkit.auditing.run import Options
+    from ifdkit.auditing.run import AuditOptions
 
 
 audit_options = together(
     click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the"
-                 " report, report.md and audit.sarif.  [default: none is written]"),
+                 " report, report.md and audit.sarif.  [default: write none]"),
     option("--against", multiple=True, type=click.Path(), metavar="FILE", help="An evaluation"
-           " set, whose instructions must not be in DATA; may be repeated."),
-    option("--template-check", metavar="TEMPLATE", help="Score at most 200 rows under this"
-           " template too: does the verdict hang on it?"),
+           " set whose instructions must not be in DATA; may be repeated."),
+    option("--template-check", metavar="TEMPLATE", help="Also score up to 200 rows under this"
+           " template, to see whether the results depend on it."),
     option("--rule", "rules", multiple=True, metavar="RULE.KEY=VALUE", help="Change a"
-                 " rule, as in refusal.severity=error; keys: severity (error, warning, off),"
+                 " rule, such as refusal.severity=error; keys: severity (error, warning, off),"
                  " most (largest share that passes), threshold; may be repeated."),
-    option("--no-model", is_flag=True, help="Ask no model: the rules on texts alone."),
-    option("--no-text", is_flag=True, help="No word of the dataset in screen or report."),
+    option("--no-model", is_flag=True, help="Use no model: apply only the rules about texts."),
+    option("--no-text", is_flag=True, help="Omit dataset text from the terminal and the report."),
 )  # fmt: skip
-"""The flags of `ifdkit audit`."""
+"""The options of `ifdkit audit`."""
 
 
 def asked_of_audit(
     flags: Mapping[str, Any], tables: Mapping[str, Any], file: Path | None
-) -> Options:
-    """Flags and the `[audit]` table of the settings file → Options. Raises UsageError."""
-    from ifdkit.auditing.run import Options
-    from ifdkit.auditing.thresholds import configured, from_flags, from_tables
+) -> AuditOptions:
+    """Flags and the `[audit]` table of the settings file → AuditOptions. Raises UsageError."""
+    from ifdkit.auditing.rule_settings import configured, from_flags, from_tables
+    from ifdkit.auditing.run import AuditOptions
 
     settings = from_tables(tables, file.name if file else "settings") + from_flags(flags["rules"])
-    return Options(
+    return AuditOptions(
         rules=configured(settings),
         against=tuple(flags["against"]),
         template_check=flags["template_check"],
@@ -61,7 +61,7 @@ def failure(rule: RuleResult) -> str:
     from ifdkit.report.audit.wording import allowed, counted, rate
 
     if rule.share is not None and rule.share <= rule.most:
-        return f"{rule.name}: {rule.found}"  # the share is not what fails it
+        return f"{rule.name}: {rule.found}"  # it fails by something other than its share
     most = allowed(rule) if rule.most <= 0 else f"at most {allowed(rule)}"
     return f"{rule.name}: {counted(rule)} ({rate(rule.share)}), {most} allowed"
 

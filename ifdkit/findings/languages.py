@@ -1,12 +1,12 @@
-"""Responses in another language than their instruction asks in, where it does not ask for that.
+"""Responses in a different language from their instruction, which does not ask for one.
 
-Other scripts are seen by the module `scripts`; two languages of one script by a naive Bayes
-classifier over byte n-grams (Lui and Baldwin, "langid.py", ACL 2012), in the fork `py3langid` that
-is kept: one file of weights inside the package, no network, the same verdict each time.  Lists of
-foreign names mislead it, and so do short texts.  So the response must be long and the verdict on it
-sure; the instruction may be shorter, but must be improbable in the language of the response.
+Different scripts are found by the module `scripts`; two languages of one script by a naive Bayes
+classifier over byte n-grams (Lui and Baldwin, "langid.py", ACL 2012), in its maintained fork
+`py3langid`: one file of weights inside the package, no network, deterministic.  Lists of foreign
+names mislead it, and so do short texts.  So the response must be long and its classification
+certain; the instruction may be shorter, but must be improbable in the language of the response.
 
-Of a conversation only the last turn of the user is known: what was agreed before is not seen.
+Of a conversation only the last user turn is examined, not what was agreed before it.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ifdkit.findings.scripts import differ as differ_in_script
-from ifdkit.findings.texts import Corpus, Hit, quote
+from ifdkit.findings.checks import example_check
+from ifdkit.findings.scripts import scripts_differ
+from ifdkit.findings.texts import quote
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-_LOOKED_AT = 300
-"""First characters of a text, code left out: a third of a millisecond's work."""
-_FEWEST_LETTERS = 40
-"""Letters of a response that can be told."""
-_FEWEST_ASKED = 20
-"""The same of an instruction."""
-_SURE = 0.8
-"""Probability from which a verdict on a response counts."""
-_LIKELY = 0.5
-"""The same of an instruction."""
-_IMPROBABLE = 0.02
-"""Probability of the response's language up to which an instruction is not in it."""
+_MAX_CHARS = 300
+"""Only so many first characters of a text are classified, code excluded; takes 0.3 ms."""
+_MIN_LETTERS_RESPONSE = 40
+_MIN_LETTERS_INSTRUCTION = 20
+_MIN_PROBABILITY_RESPONSE = 0.8
+"""Below it the language of a response is unknown."""
+_MIN_PROBABILITY_INSTRUCTION = 0.5
+"""Below it the language of an instruction is unknown."""
+_MAX_PROBABILITY_ABSENT = 0.02
+"""Up to it an instruction is not in the language of the response."""
 _KNOWN = {
     *("en", "de", "fr", "es", "it", "pt", "nl", "ca", "ro", "pl", "cs", "sk", "hr", "sl", "hu"),
     *("sv", "da", "no", "fi", "et", "lv", "lt", "tr", "az", "id", "ms", "vi", "tl", "sw", "af"),
     *("ru", "uk", "bg", "sr", "ar", "fa", "ur", "hi", "mr", "ne", "ja", "zh"),
 }
-"""Languages that data are written in; the rest of 139 mostly mean a list of names."""
-_NEIGHBOURS = (
+"""Languages that datasets are written in; the others of 139 mostly mean a list of names."""
+_SIMILAR = (
     {"da", "no", "sv"},
     {"hr", "sl", "sr"},
     {"ca", "es", "pt"},
@@ -53,7 +52,7 @@ _NEIGHBOURS = (
     {"ja", "zh"},
 )
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,500}`|https?://\S{1,300}", re.DOTALL)
-_ASKED = re.compile(
+_LANGUAGE_WANTED = re.compile(
     r"translat|languages?\b|übersetz|überset|\btradu|traduz|vertaal|перев[её]|翻译|翻譯|翻訳|번역"
     r"|\b(?:english|spanish|french|german|italian|portuguese|dutch|russian|chinese|mandarin|cantonese"
     r"|japanese|korean|arabic|hebrew|hindi|urdu|bengali|tamil|telugu|turkish|persian|farsi|greek"
@@ -68,64 +67,59 @@ _ASKED = re.compile(
 )
 
 
-def language_mismatch(corpus: Corpus) -> list[Hit]:
-    """Rows whose response is in another language than the instruction, without being asked."""
-    texts = zip(corpus.instructions, corpus.responses, strict=True)
-    return [
-        Hit(place, quote(answer))
-        for place, (asked, answer) in enumerate(texts)
-        if differ(asked, answer)
-    ]
+@example_check(
+    "language_mismatch",
+    "responses in a different language",
+    "The response is in a different language from the instruction.",
+)
+def language_mismatch(instruction: str, response: str) -> str | None:
+    """The response is in a language that the instruction neither uses nor asks for."""
+    differ = scripts_differ(instruction, response) or _languages_differ(instruction, response)
+    return quote(response) if differ and not _LANGUAGE_WANTED.search(instruction) else None
 
 
-def differ(asked: str, answer: str) -> bool:
-    """Whether an answer is in another language than its question, which names none."""
-    differs = differ_in_script(asked, answer) or _differ_in_language(asked, answer)
-    return differs and not _ASKED.search(asked)
-
-
-def _differ_in_language(asked: str, answer: str) -> bool:
-    here, there = _prose(asked), _prose(answer)
-    if _letters(there) < _FEWEST_LETTERS or _letters(here) < _FEWEST_ASKED:
+def _languages_differ(instruction: str, response: str) -> bool:
+    asked, answer = _prose(instruction), _prose(response)
+    if _letters(answer) < _MIN_LETTERS_RESPONSE or _letters(asked) < _MIN_LETTERS_INSTRUCTION:
         return False
-    said = language(there, _SURE)
-    wanted = language(here, _LIKELY) if said else None
-    if said is None or wanted is None or _alike(said, wanted):
+    of_answer = language(answer, _MIN_PROBABILITY_RESPONSE)
+    of_asked = language(asked, _MIN_PROBABILITY_INSTRUCTION) if of_answer else None
+    if of_answer is None or of_asked is None or _are_similar(of_answer, of_asked):
         return False
-    if _probabilities(here)[said] > _IMPROBABLE:
+    if _probabilities(asked)[of_answer] > _MAX_PROBABILITY_ABSENT:
         return False
     # A question about a foreign text is answered in the language of the question, which is the
     # first line or the last.
-    lines = [line for line in here.splitlines() if _letters(line)]
-    return not any(_leans(line, said, wanted) for line in (lines[0], lines[-1]))
+    lines = [line for line in asked.splitlines() if _letters(line)]
+    return not any(_is_likelier(of_answer, of_asked, line) for line in (lines[0], lines[-1]))
 
 
-def language(text: str, sure: float) -> str | None:
-    """The language of a text by its ISO 639-1 code; None where it is less probable than `sure`."""
+def language(text: str, min_probability: float) -> str | None:
+    """The ISO 639-1 code of a text's language; None if its probability is too low."""
     code, probability = _identifier().classify(text)
-    return code if probability >= sure and code in _KNOWN else None
+    return code if probability >= min_probability and code in _KNOWN else None
 
 
 def _probabilities(text: str) -> dict[str, float]:
     return dict(_identifier().rank(text))
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether two verdicts may be of one language, since they are hard to tell apart."""
-    return one == other or any({one, other} <= near for near in _NEIGHBOURS)
+def _are_similar(one: str, other: str) -> bool:
+    """Whether two languages are the same or hard to tell apart."""
+    return one == other or any({one, other} <= group for group in _SIMILAR)
 
 
-def _leans(line: str, one: str, other: str) -> bool:
-    """Whether a line, perhaps too short for a verdict, is rather in one language than in other."""
-    likely = _probabilities(line)
-    return likely[one] > likely[other]
+def _is_likelier(one: str, other: str, line: str) -> bool:
+    """Whether a line, perhaps too short to classify, is likelier in one language than another."""
+    probabilities = _probabilities(line)
+    return probabilities[one] > probabilities[other]
 
 
 def _prose(text: str) -> str:
-    start = text.lstrip()[: 4 * _LOOKED_AT]
+    start = text.lstrip()[: 4 * _MAX_CHARS]
     if "`" in start or "://" in start:
         start = _CODE.sub(" ", start)
-    return start[:_LOOKED_AT].encode("utf-8", "ignore").decode()  # lone surrogates fall out
+    return start[:_MAX_CHARS].encode("utf-8", "ignore").decode()  # drops lone surrogates
 
 
 def _letters(text: str) -> int:

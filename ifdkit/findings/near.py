@@ -1,14 +1,14 @@
-"""Texts that are nearly the same: the Jaccard similarity of their three-word shingles.
+"""Near duplicates: texts whose sets of word 3-grams have a Jaccard similarity of 0.8 or more.
 
 An exact search by prefix filtering (Chaudhuri, Ganti and Kaushik, ICDE 2006; Bayardo, Ma and
-Srikant, WWW 2007), not a sketch: with the shingles of every text sorted from rare to frequent, two
-texts of similarity t or more share one among the first n − ⌈t n⌉ + 1 of each.  Most texts are out
-at once, for they have that many shingles that occur nowhere else.
+Srikant, WWW 2007), not a sketch.  With the n shingles of every text sorted from rare to frequent,
+two texts of similarity t or more share one among the first n − ⌈t n⌉ + 1 of each.  Most texts need
+no comparison at all, because their rare shingles occur nowhere else.
 
-Kept instead of MinHash with LSH, which was measured (`benchmarks/near.py`, `reports/near.md`):
-`datasketch` 2.0 takes twice the time on 20,000 texts, and on a file made from one template, as such
-files are, twenty times the time or, where its comparisons are limited like ours, it misses nearly
-all pairs.  `semhash` compares embeddings of a model that it fetches.
+MinHash with LSH was measured and rejected (`benchmarks/near.py`, `reports/near.md`): `datasketch`
+2.0 takes twice the time on 20,000 texts.  On a file made from one template, which is common, it
+takes twenty times as long, or misses nearly all pairs if its comparisons are limited as ours are.
+`semhash` compares the embeddings of a model that it downloads.
 """
 
 from __future__ import annotations
@@ -22,137 +22,130 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.findings.runs import Numbers, Vocabulary, runs
-from ifdkit.findings.texts import EMPTY, equal_places, key, words
+from ifdkit.findings.ngrams import NgramHashes, Vocabulary, WordIds, ngram_hashes
+from ifdkit.findings.texts import EMPTY_KEY, has_words, indices_by_key, key
 
 SIMILARITY = 0.8
-FEWEST_WORDS = 25
-"""In shorter texts one word more or less is a different answer."""
-MOST_WORDS = 128
-"""Only so many first words of a text are looked at."""
-MOST_TEXTS = 50_000
+SHINGLE_WORDS = 3
+MIN_WORDS = 25
+"""In a shorter text one word more or less is a different answer."""
+MAX_WORDS = 128
+"""Only so many first words of a text are compared."""
+MAX_TEXTS = 50_000
 """Of more distinct texts a random sample is searched."""
-MOST_PARTNERS = 32
-"""Texts compared with each, so that a file made from one template takes no quadratic time."""
+MAX_CANDIDATES = 32
+"""Texts compared with each one, so that a file made from one template takes linear time."""
 
-Shingles = NDArray[np.uint64]
+Shingles = NgramHashes
+"""A set: sorted, each once."""
+Ranks = NDArray[np.int64]
+"""Shingles numbered from rare to frequent over all texts, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Rows whose text another text of the side nearly repeats."""
+    """The texts that have a near duplicate among them."""
 
-    rows: tuple[int, ...]
+    indices: tuple[int, ...]
     """Ascending."""
-    searched: int
+    n_searched: int
     """Distinct texts that were compared."""
-    distinct: int
+    n_distinct: int
     """Distinct texts that are long enough to be compared."""
 
 
 def near_duplicates(texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """Groups of texts that repeat one another, exactly or nearly: their places, ascending.
+    """Groups of texts that are equal or near duplicates of each other: their indices, ascending.
 
-    Exactly means but for whitespace and case, and counts in texts of any length but none.  A group
-    hangs together by links: of a near b and b near c all three are one, though a and c may differ
-    more.  Groups come in the order of their first places; the order of the texts changes no group.
+    Texts of any length are equal if they differ only in whitespace and case; empty ones are in no
+    group.  Groups are connected components: if a is near b and b near c, all three are in one,
+    though a and c may differ more.  Groups are in the order of their first index.
     """
-    places_of = equal_places([key(text) for text in texts])
-    places_of.pop(EMPTY, None)
-    searched = _long_enough(places_of, texts)
-    near = _linked(_shingles([texts[places_of[one][0]] for one in searched]))
-    groups = [[place for i in group for place in places_of[searched[i]]] for group in near]
-    in_one = {place for group in groups for place in group}
+    indices_of = indices_by_key([key(text) for text in texts])
+    indices_of.pop(EMPTY_KEY, None)
+    searched = _long_enough(indices_of, texts)
+    near = _groups(_shingles_of([texts[indices_of[one][0]] for one in searched]))
+    groups = [[index for i in group for index in indices_of[searched[i]]] for group in near]
+    grouped = {index for group in groups for index in group}
     groups += [
-        places for places in places_of.values() if len(places) > 1 and places[0] not in in_one
+        indices for indices in indices_of.values() if len(indices) > 1 and indices[0] not in grouped
     ]
     return sorted(tuple(sorted(group)) for group in groups)
 
 
 def nearly_repeated(texts: Sequence[str], keys: Sequence[bytes], seed: int) -> NearDuplicates:
-    """Find texts with a near duplicate that is not an exact one.
+    """The texts with a near duplicate that is not an exact one.
 
-    `keys` are equal for texts that are exact duplicates.  The order of the texts does not matter.
-    Of more than MOST_TEXTS texts a sample drawn by `seed` is searched.
+    `keys` are equal for exact duplicates; `seed` draws the sample of more than MAX_TEXTS.
     """
-    rows_of = equal_places(keys)
-    long_enough = _long_enough(rows_of, texts)
-    searched = long_enough
-    if len(long_enough) > MOST_TEXTS:
-        chosen = np.random.default_rng(seed).choice(len(long_enough), MOST_TEXTS, replace=False)
-        searched = [long_enough[place] for place in np.sort(chosen)]
-    groups = _linked(_shingles([texts[rows_of[one][0]] for one in searched]))
-    rows = sorted(row for group in groups for i in group for row in rows_of[searched[i]])
-    return NearDuplicates(tuple(rows), len(searched), len(long_enough))
+    indices_of = indices_by_key(keys)
+    long_enough = searched = _long_enough(indices_of, texts)
+    if len(long_enough) > MAX_TEXTS:
+        chosen = np.random.default_rng(seed).choice(len(long_enough), MAX_TEXTS, replace=False)
+        searched = [long_enough[i] for i in np.sort(chosen)]
+    groups = _groups(_shingles_of([texts[indices_of[one][0]] for one in searched]))
+    indices = sorted(index for group in groups for i in group for index in indices_of[searched[i]])
+    return NearDuplicates(tuple(indices), len(searched), len(long_enough))
 
 
-def _long_enough(places_of: Mapping[bytes, Sequence[int]], texts: Sequence[str]) -> list[bytes]:
-    """Keys of the texts that are compared, sorted: so the order of the texts does not matter."""
-    return [
-        one
-        for one in sorted(places_of)
-        if len(words(texts[places_of[one][0]], FEWEST_WORDS)) == FEWEST_WORDS
-    ]
+def are_near(one: str, other: str) -> bool:
+    """Whether two texts are near duplicates by their first words and of similar length."""
+    shorter, longer = sorted((len(one), len(other)))
+    if shorter < SIMILARITY * longer:  # a continuation is not a copy, whatever it begins with
+        return False
+    if not (has_words(one, MIN_WORDS) and has_words(other, MIN_WORDS)):
+        return False
+    return jaccard(*_shingles_of([one, other])) >= SIMILARITY
 
 
-def _shingles(texts: Sequence[str]) -> list[Shingles]:
-    """The distinct runs of three words in each text."""
+def shingles(word_ids: WordIds) -> Shingles:
+    """The distinct 3-grams in the first MAX_WORDS of a text, sorted."""
+    return np.unique(ngram_hashes(word_ids[:MAX_WORDS], SHINGLE_WORDS))
+
+
+def jaccard(a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> float:
+    """|a ∩ b| ÷ |a ∪ b| of two sets, 0…1; both without repetition, not both empty."""
+    common = len(np.intersect1d(a, b, assume_unique=True))
+    return common / (len(a) + len(b) - common)
+
+
+def _long_enough(indices_of: Mapping[bytes, Sequence[int]], texts: Sequence[str]) -> list[bytes]:
+    """The keys of the texts to compare, sorted, so that the order of the texts does not matter."""
+    return [one for one in sorted(indices_of) if has_words(texts[indices_of[one][0]], MIN_WORDS)]
+
+
+def _shingles_of(texts: Sequence[str]) -> list[Shingles]:
     vocabulary = Vocabulary()
-    return [shingles(vocabulary.numbers(text, MOST_WORDS)) for text in texts]
+    return [shingles(vocabulary.ids(text, MAX_WORDS)) for text in texts]
 
 
-def shingles(numbers: Numbers) -> Shingles:
-    """The distinct runs of three words in the first MOST_WORDS of a text, sorted."""
-    return np.unique(runs(numbers[:MOST_WORDS], 3))
-
-
-class _Groups:
-    """Numbers that are joined one by one to groups (union–find with path halving)."""
-
-    def __init__(self, n: int) -> None:
-        self._above = list(range(n))
-
-    def head(self, one: int) -> int:
-        """The same for all of a group."""
-        above = self._above
-        while above[one] != one:
-            above[one] = above[above[one]]
-            one = above[one]
-        return one
-
-    def join(self, one: int, other: int) -> None:
-        first, second = sorted((self.head(one), self.head(other)))
-        self._above[second] = first
-
-    def of_several(self) -> list[list[int]]:
-        """Groups of two or more, members ascending."""
-        members: dict[int, list[int]] = defaultdict(list)
-        for one in range(len(self._above)):
-            members[self.head(one)].append(one)
-        return [group for group in members.values() if len(group) > 1]
-
-
-def _linked(sets: Sequence[Shingles]) -> list[list[int]]:
-    """Groups of sets that hang together by pairs of SIMILARITY or more."""
+def _groups(sets: Sequence[Shingles]) -> list[list[int]]:
+    """Connected components of two or more sets under similarity; numbers of the sets, ascending."""
     if not sets:
         return []
-    ranks, n_once = _rarest_first(sets)
-    groups = _Groups(len(sets))
-    holders: dict[int, list[int]] = defaultdict(list)
-    for place, ranked in enumerate(ranks):
-        telling = ranked[: len(ranked) - math.ceil(SIMILARITY * len(ranked)) + 1]
-        # Ranks below n_once occur in one text only and lead nowhere.
-        leads = telling[telling >= n_once].tolist()
-        partners = dict.fromkeys(other for lead in leads for other in holders[lead])
-        _compare(place, list(partners)[:MOST_PARTNERS], ranks, groups)
-        for lead in leads:
-            if len(holders[lead]) < MOST_PARTNERS:
-                holders[lead].append(place)
-    return groups.of_several()
+    ranks, n_unique = _rarest_first(sets)
+    forest = _DisjointSets(len(sets))
+    sets_with: dict[int, list[int]] = defaultdict(list)
+    for number, ranked in enumerate(ranks):
+        # A set of similarity t shares ⌈t n⌉ shingles or more with this one.  The rarest of them is
+        # followed by ⌈t n⌉ − 1 others, so it is in this prefix; and likewise in that of the other.
+        prefix = ranked[: len(ranked) - math.ceil(SIMILARITY * len(ranked)) + 1]
+        # Ranks below n_unique occur in one set only and lead to no other.
+        shared = prefix[prefix >= n_unique].tolist()
+        candidates = dict.fromkeys(other for rank in shared for other in sets_with[rank])
+        for other in list(candidates)[:MAX_CANDIDATES]:
+            if forest.root(number) == forest.root(other):
+                continue
+            if jaccard(ranked, ranks[other]) >= SIMILARITY:
+                forest.join(number, other)
+        for rank in shared:
+            if len(sets_with[rank]) < MAX_CANDIDATES:
+                sets_with[rank].append(number)
+    return forest.groups()
 
 
-def _rarest_first(sets: Sequence[Shingles]) -> tuple[list[NDArray[np.int64]], int]:
-    """The sets with shingles numbered from rare to frequent, and how many occur only once."""
+def _rarest_first(sets: Sequence[Shingles]) -> tuple[list[Ranks], int]:
+    """The sets with shingles ranked from rare to frequent, and how many occur in one set only."""
     _, numbers, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
     rank_of = np.empty(len(counts), dtype=np.int64)
     rank_of[np.argsort(counts, kind="stable")] = np.arange(len(counts))
@@ -161,28 +154,27 @@ def _rarest_first(sets: Sequence[Shingles]) -> tuple[list[NDArray[np.int64]], in
     return ranks, int((counts == 1).sum())
 
 
-def _compare(
-    place: int, partners: Sequence[int], ranks: Sequence[NDArray[np.int64]], groups: _Groups
-) -> None:
-    """Join the text with those of its partners that are near to it."""
-    for partner in partners:
-        if groups.head(place) == groups.head(partner):
-            continue
-        if jaccard(ranks[place], ranks[partner]) >= SIMILARITY:
-            groups.join(place, partner)
+class _DisjointSets:
+    """Numbers that are joined to groups one pair at a time (union–find with path halving)."""
 
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
 
-def are_near(one: str, other: str) -> bool:
-    """Whether two texts of like length have SIMILARITY of the shingles of their first words."""
-    shorter, longer = sorted((len(one), len(other)))
-    if shorter < SIMILARITY * longer:  # goes on where the other ends: no copy, however it begins
-        return False
-    if any(len(words(text, FEWEST_WORDS)) < FEWEST_WORDS for text in (one, other)):
-        return False
-    return jaccard(*_shingles([one, other])) >= SIMILARITY
+    def root(self, number: int) -> int:
+        """The same for all numbers of a group."""
+        parent = self._parent
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
 
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.root(one), self.root(other)))
+        self._parent[second] = first
 
-def jaccard(a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> float:
-    """Share of two sets' members that they have in common, 0…1; both without repetition."""
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / (len(a) + len(b) - common)
+    def groups(self) -> list[list[int]]:
+        """Groups of two or more, members ascending."""
+        members: dict[int, list[int]] = defaultdict(list)
+        for number in range(len(self._parent)):
+            members[self.root(number)].append(number)
+        return [group for group in members.values() if len(group) > 1]

@@ -1,161 +1,154 @@
 """Openings and closings that many rows of one side share and few of the other.
 
 "Here is a new and more detailed answer:" is a rewriting prompt that leaks into its data.  Such a
-phrase is found without being known: every beginning of 3 to 12 words is counted on both sides, and
-those that are far more frequent on one side than chance allows are reported.
+phrase is found without a list of phrases: every beginning of 3 to 12 words is counted on both
+sides, and those far more frequent on one side than chance allows are reported.
 
-Chance is Fisher's exact test on each phrase, corrected over all phrases by Tarone's method
-(Biometrics 46, 1990, 515–522): a phrase too rare to reach significance at all does not count as a
-test.  So of datasets that differ by chance alone at most one pair in twenty shows a phrase of any
-one kind.
+Chance is Fisher's exact test of each phrase, corrected for all phrases by Tarone's method
+(Biometrics 46, 1990, 515–522): a phrase too rare to ever reach significance does not count as a
+test.  So of pairs of datasets that differ by chance alone, at most one in twenty shows a phrase of
+any one kind.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.findings.finding import Finding
-from ifdkit.findings.texts import Side, finding, quote, spans, words
+from ifdkit.findings.pairs import Evidence, PairedTexts, pair_check, quoting
+from ifdkit.findings.texts import quote, word_spans, words
 
-FEWEST_WORDS = 3
-MOST_WORDS = 12
-FEWEST_ROWS = 5
-SMALLEST_SHARE = 0.001
-LIFT = 4.0
-"""How many times as frequent as on the other side a phrase has to be."""
+MIN_WORDS = 3
+MAX_WORDS = 12
+MIN_ROWS = 5
+MIN_SHARE = 0.001
+"""Of the rows of its side, for a phrase to be reported."""
+MIN_RATIO = 4.0
+"""Times as frequent as on the other side a phrase has to be."""
 ALPHA = 0.05
-MOST_PHRASES = 10
-"""Reported for each side."""
+MAX_PHRASES = 10
+"""Reported per side."""
 
 _CLOSING_MARKS = re.compile(r"[^\w\s]*")
 
 Rows = NDArray[np.int64]
+"""Positions of texts, ascending, shape (rows,)."""
 
 
-def shared_phrases(before: Side, after: Side) -> list[Finding]:
-    """Shared openings and closings of responses, and shared openings of instructions."""
-    return [
-        *_family("shared_opening", before, after, _responses, tail=False),
-        *_family("shared_closing", before, after, _responses, tail=True),
-        *_family("shared_instruction_opening", before, after, _instructions, tail=False),
-    ]
+@pair_check("shared_opening", "shared openings")
+def shared_opening(texts: PairedTexts) -> Iterator[Evidence]:
+    """Beginnings of responses that are frequent on one side."""
+    yield from _shared(texts, texts.before.responses, texts.after.responses, from_end=False)
 
 
-def _responses(side: Side) -> Sequence[str]:
-    return side.responses
+@pair_check("shared_closing", "shared closings")
+def shared_closing(texts: PairedTexts) -> Iterator[Evidence]:
+    """Ends of responses that are frequent on one side."""
+    yield from _shared(texts, texts.before.responses, texts.after.responses, from_end=True)
 
 
-def _instructions(side: Side) -> Sequence[str]:
-    return side.instructions
+@pair_check("shared_instruction_opening", "shared openings of instructions")
+def shared_instruction_opening(texts: PairedTexts) -> Iterator[Evidence]:
+    """Beginnings of instructions that are frequent on one side."""
+    yield from _shared(texts, texts.before.instructions, texts.after.instructions, from_end=False)
 
 
-def _family(
-    kind: str, before: Side, after: Side, texts_of: Callable[[Side], Sequence[str]], *, tail: bool
-) -> list[Finding]:
-    """Findings of one kind on both sides: one family of tests."""
-    texts = [*texts_of(before), *texts_of(after)]
-    phrases = closed_phrases([facing(text, tail=tail) for text in texts])
-    n_before = len(before.ids)
-    chance = Chance.of([len(phrase.rows) for phrase in phrases], n_before, len(after.ids))
-    found = []
-    for side in (before, after):
-        offset = 0 if side is before else n_before
-        here = (np.arange(len(texts)) < n_before) == (side is before)
-        tells = partial(_tells, chance, here_is_before=side is before)
-        for phrase, n_other in most_telling(phrases, here, tells):
-            found.append(
-                finding(
-                    kind,
-                    side,
-                    [int(row) - offset for row in phrase.rows],
-                    wording([texts[row] for row in phrase.rows], len(phrase.words), tail=tail),
-                    quoted=_quoting(texts_of(side), tail=tail),
-                    other_count=n_other,
-                    quotes_text=True,
-                )
+def _shared(
+    texts: PairedTexts, before: Sequence[str], after: Sequence[str], *, from_end: bool
+) -> Iterator[Evidence]:
+    """The shared phrases of both sides: one family of tests."""
+    both = [*before, *after]
+    n_before = len(before)
+    phrases = closed_phrases([reading(text, from_end=from_end) for text in both])
+    test = TaroneTest.of([len(phrase.rows) for phrase in phrases], n_before, len(after))
+    end: Literal["head", "tail"] = "tail" if from_end else "head"
+    for side, of_side, offset in ((texts.before, before, 0), (texts.after, after, n_before)):
+        is_before = side is texts.before
+        on_side = (np.arange(len(both)) < n_before) == is_before
+        is_reported = partial(test.is_reported, is_before=is_before)
+        for phrase, n_other in cover(phrases, on_side, is_reported):
+            shown = [both[row] for row in phrase.rows]
+            yield Evidence(
+                side=side,
+                rows=(phrase.rows - offset).tolist(),
+                text=usual_wording(shown, len(phrase.words), from_end=from_end),
+                quoted=quoting(of_side, end),
+                other_count=n_other,
+                quotes_text=True,
             )
-    return found
 
 
-def _tells(chance: Chance, phrase: Phrase, n_there: int, *, here_is_before: bool) -> bool:
-    return chance.tell(len(phrase.rows), n_there, here_is_before=here_is_before)
+def reading(text: str, *, from_end: bool) -> str:
+    """The part of a text that can contain the phrase; an end is reversed, so it is read first."""
+    max_chars = MAX_WORDS * 50  # 12 long words
+    return text.rstrip()[-max_chars:][::-1] if from_end else text.lstrip()[:max_chars]
 
 
-def _quoting(texts: Sequence[str], *, tail: bool) -> Callable[[int], str]:
-    return lambda row: quote(texts[row], "tail" if tail else "head")
-
-
-def facing(text: str, *, tail: bool) -> str:
-    """The end of the text that is looked at, turned to the front: a closing opens backwards."""
-    # Only this much is kept: room for MOST_WORDS long words.
-    room = MOST_WORDS * 50
-    return text.rstrip()[-room:][::-1] if tail else text.lstrip()[:room]
-
-
-def wording(texts: Sequence[str], n_words: int, *, tail: bool) -> str:
+def usual_wording(texts: Sequence[str], n_words: int, *, from_end: bool) -> str:
     """The most frequent way in which these texts write the phrase that they share."""
     written: Counter[str] = Counter()
     for text in texts:
-        turned = facing(text, tail=tail)
-        found = spans(turned, n_words)
+        read = reading(text, from_end=from_end)
+        spans = word_spans(read, n_words)
         # A closing keeps its full stop, an opening the colon that ends it.
-        start = 0 if tail else found[0][0]
-        stop = found[-1][1]
-        marks = _CLOSING_MARKS.match(turned, stop)
-        part = turned[start : marks.end() if marks and not tail else stop]
-        written[quote(part[::-1] if tail else part)] += 1
+        start = 0 if from_end else spans[0][0]
+        stop = spans[-1][1]
+        marks = _CLOSING_MARKS.match(read, stop)
+        part = read[start : marks.end() if marks and not from_end else stop]
+        written[quote(part[::-1] if from_end else part)] += 1
     return min(written, key=lambda way: (-written[way], way))
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The first words that these rows share, and the rows, ascending."""
+    """The first words that some texts share, and these texts."""
 
     words: tuple[str, ...]
     rows: Rows
 
 
 def closed_phrases(texts: Sequence[str]) -> list[Phrase]:
-    """Beginnings of FEWEST_WORDS to MOST_WORDS words that FEWEST_ROWS texts or more share.
+    """Beginnings of MIN_WORDS to MAX_WORDS words that at least MIN_ROWS texts share.
 
-    A beginning whose every text goes on with the same word is left to the longer one.
+    Only closed ones: a beginning after which every text has the same next word is left out in
+    favour of the longer one.
     """
     table, vocabulary = _word_table(texts)
     rows, group = np.arange(len(table)), np.zeros(len(table), dtype=np.int64)
     closed: list[Phrase] = []
     shorter: dict[int, Rows] = {}
-    for n_words in range(1, MOST_WORDS + 1):
-        goes_on = table[rows, n_words - 1] >= 0
-        rows, parent = rows[goes_on], group[goes_on]
+    for n_words in range(1, MAX_WORDS + 1):
+        continues = table[rows, n_words - 1] >= 0
+        rows, parent = rows[continues], group[continues]
         # Texts that share n words are those that share n − 1 and the next.
-        named = parent * len(vocabulary) + table[rows, n_words - 1]
-        _, group, sizes = np.unique(named, return_inverse=True, return_counts=True)
-        frequent = sizes[group] >= FEWEST_ROWS
+        pair = parent * len(vocabulary) + table[rows, n_words - 1]
+        _, group, sizes = np.unique(pair, return_inverse=True, return_counts=True)
+        frequent = sizes[group] >= MIN_ROWS
         rows, parent, group = rows[frequent], parent[frequent], group[frequent]
         members = _members(rows, group)
         replaced = {
-            int(above)
+            above
             for above, number in set(zip(parent.tolist(), group.tolist(), strict=True))
             if above in shorter and len(members[number]) == len(shorter[above])
         }
-        closed += _named(shorter, replaced, table, vocabulary, n_words - 1)
-        shorter = members if n_words >= FEWEST_WORDS else {}
-    return closed + _named(shorter, set(), table, vocabulary, MOST_WORDS)
+        closed += _phrases(shorter, replaced, table, vocabulary, n_words - 1)
+        shorter = members if n_words >= MIN_WORDS else {}
+    return closed + _phrases(shorter, set(), table, vocabulary, MAX_WORDS)
 
 
 def _word_table(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """The first words of each text as numbers, shape (texts, MOST_WORDS), −1 past the end."""
+    """The first words of each text as numbers, shape (texts, MAX_WORDS), −1 past the end."""
     vocabulary: dict[str, int] = {}
-    table = np.full((len(texts), MOST_WORDS), -1, dtype=np.int64)
+    table = np.full((len(texts), MAX_WORDS), -1, dtype=np.int64)
     for row, text in enumerate(texts):
-        numbers = [vocabulary.setdefault(word, len(vocabulary)) for word in words(text, MOST_WORDS)]
+        numbers = [vocabulary.setdefault(word, len(vocabulary)) for word in words(text, MAX_WORDS)]
         table[row, : len(numbers)] = numbers
     return table, list(vocabulary)
 
@@ -170,7 +163,7 @@ def _members(rows: Rows, group: NDArray[np.int64]) -> dict[int, Rows]:
     return {int(number): part for number, part in zip(numbers, parts, strict=True)}
 
 
-def _named(
+def _phrases(
     members: dict[int, Rows],
     replaced: set[int],
     table: NDArray[np.int64],
@@ -186,24 +179,25 @@ def _named(
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
-    """Fisher's exact test of how a phrase's rows fall on the two sides, corrected by Tarone."""
+class TaroneTest:
+    """Fisher's exact test of how a phrase's rows split between the sides, corrected by Tarone."""
 
     n_before: int
     n_after: int
     level: float = ALPHA
-    """What p may be at most."""
+    """Largest p that is significant: ALPHA ÷ the number of testable phrases."""
 
     @classmethod
-    def of(cls, pooled: Sequence[int], n_before: int, n_after: int) -> Chance:
+    def of(cls, pooled: Sequence[int], n_before: int, n_after: int) -> TaroneTest:
         """The tests of phrases that occur `pooled` times on both sides together."""
-        one = cls(n_before, n_after)
-        smallest = {n: one.smallest_p(n) for n in set(pooled)}
+        uncorrected = cls(n_before, n_after)
+        smallest = {n: uncorrected.smallest_p(n) for n in set(pooled)}
         reachable = np.sort([smallest[n] for n in pooled])
-        factor = 1
-        while np.searchsorted(reachable, ALPHA / factor, side="right") > factor:
-            factor += 1
-        return cls(n_before, n_after, ALPHA / factor)
+        # The smallest k for which at most k phrases can reach p ≤ ALPHA ÷ k.
+        k = 1
+        while np.searchsorted(reachable, ALPHA / k, side="right") > k:
+            k += 1
+        return cls(n_before, n_after, ALPHA / k)
 
     def p(self, n_before: int, n_after: int) -> float:
         """Two-sided p: twice the smaller tail of the hypergeometric distribution, at most 1."""
@@ -215,55 +209,55 @@ class Chance:
         return min(1.0, 2.0 * float(min(above, below)))
 
     def smallest_p(self, pooled: int) -> float:
-        """The p of the most uneven split that so many rows allow."""
-        most_before, most_after = min(pooled, self.n_before), min(pooled, self.n_after)
-        return min(
-            self.p(most_before, pooled - most_before), self.p(pooled - most_after, most_after)
-        )
+        """The p of the most uneven split of so many rows."""
+        max_before, max_after = min(pooled, self.n_before), min(pooled, self.n_after)
+        return min(self.p(max_before, pooled - max_before), self.p(pooled - max_after, max_after))
 
-    def tell(self, n_here: int, n_there: int, *, here_is_before: bool) -> bool:
-        """Whether a phrase is far more frequent here than there, by more than chance."""
+    def is_reported(self, phrase: Phrase, n_other: int, *, is_before: bool) -> bool:
+        """Whether a phrase is far more frequent in its rows' side, and significantly so."""
+        n = len(phrase.rows)
         size, other_size = (
-            (self.n_before, self.n_after) if here_is_before else (self.n_after, self.n_before)
+            (self.n_before, self.n_after) if is_before else (self.n_after, self.n_before)
         )
-        # One row more on the other side: none of 400 is not yet proof of never.
-        often_enough = n_here / size >= LIFT * (n_there + 1) / other_size
-        if n_here < max(FEWEST_ROWS, SMALLEST_SHARE * size) or not often_enough:
+        # One more row on the other side: 0 of 400 does not prove a rate of 0.
+        is_frequent = n / size >= MIN_RATIO * (n_other + 1) / other_size
+        if n < max(MIN_ROWS, MIN_SHARE * size) or not is_frequent:
             return False
-        counts = (n_here, n_there) if here_is_before else (n_there, n_here)
+        counts = (n, n_other) if is_before else (n_other, n)
         return self.p(*counts) <= self.level
 
 
-def most_telling(
+def cover(
     phrases: Sequence[Phrase],
-    here: NDArray[np.bool_],
-    tells: Callable[[Phrase, int], bool],
+    on_side: NDArray[np.bool_],
+    is_reported: Callable[[Phrase, int], bool],
     *,
-    enough_words: int = MOST_WORDS,
+    max_words_counted: int = MAX_WORDS,
 ) -> list[tuple[Phrase, int]]:
-    """At most MOST_PHRASES phrases with their rows here, and in how many rows elsewhere they occur.
+    """At most MAX_PHRASES phrases with their rows on one side, and their number of other rows.
 
-    `here` holds for every row whether it is looked at; `tells` says of a phrase with its rows here
-    and their number elsewhere whether it is worth a word.  The phrase that covers the most words
-    (rows times words, of which no more than `enough_words` count) comes first; its rows are taken
-    out, and the others are judged by what is left.  So a row stands under one phrase, and no phrase
-    stands beside its own beginning for the same rows.
+    `on_side` is True for rows of the side, shape (texts,); `is_reported` decides on a phrase with
+    its rows there and the number of its other rows.  The phrase that covers the most words (rows
+    times words, of which at most `max_words_counted` count) comes first.  Its rows are then taken,
+    and the others are judged by their remaining rows.  So a row shows one phrase, and no phrase
+    is repeated by its own beginning.
     """
-    left = np.ones(len(here), dtype=bool)
+    is_free = np.ones(len(on_side), dtype=bool)
 
     def split(phrase: Phrase) -> tuple[Phrase, int]:
-        rows = phrase.rows[left[phrase.rows]]
-        mine = rows[here[rows]]
-        return Phrase(phrase.words, mine), len(rows) - len(mine)
+        free = phrase.rows[is_free[phrase.rows]]
+        rows = free[on_side[free]]
+        return Phrase(phrase.words, rows), len(free) - len(rows)
 
-    def covers(phrase: Phrase) -> tuple[int, tuple[str, ...]]:
-        return len(split(phrase)[0].rows) * min(len(phrase.words), enough_words), phrase.words
+    def coverage(phrase: Phrase) -> tuple[int, tuple[str, ...]]:
+        n_words = min(len(phrase.words), max_words_counted)
+        return len(split(phrase)[0].rows) * n_words, phrase.words
 
     found: list[tuple[Phrase, int]] = []
-    candidates = [phrase for phrase in phrases if tells(*split(phrase))]
-    while candidates and len(found) < MOST_PHRASES:
-        best = max(candidates, key=covers)
+    candidates = [phrase for phrase in phrases if is_reported(*split(phrase))]
+    while candidates and len(found) < MAX_PHRASES:
+        best = max(candidates, key=coverage)
         found.append(split(best))
-        left[best.rows] = False
-        candidates = [one for one in candidates if one is not best and tells(*split(one))]
+        is_free[best.rows] = False
+        candidates = [one for one in candidates if one is not best and is_reported(*split(one))]
     return found

@@ -1,38 +1,38 @@
 """Openings, closings and phrases that many responses of one dataset share.
 
-There is no other dataset to compare with, so frequency alone decides.  Texts that are the same
-altogether count once: a text that stands in the file a hundred times is a duplicate, no phrase.
+There is no other dataset to compare with, so frequency alone decides.  Equal texts count once: a
+text that occurs a hundred times is a duplicate, not a phrase.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ifdkit.findings.phrases import (
-    MOST_PHRASES,
+    MAX_PHRASES,
     Phrase,
     closed_phrases,
-    facing,
-    most_telling,
-    wording,
+    cover,
+    reading,
+    usual_wording,
 )
-from ifdkit.findings.shared_runs import MOST_WORDS, SharedRun, shared_runs
-from ifdkit.findings.texts import EMPTY, equal_places, key, quote, spans
+from ifdkit.findings.shared_ngrams import MAX_WORDS_PER_TEXT, SharedNgram, shared_ngrams
+from ifdkit.findings.texts import EMPTY_KEY, indices_by_key, key, quote, word_spans
 
-Kind = Literal["opening", "closing", "phrase"]
+PhraseKind = Literal["opening", "closing", "phrase"]
 
-SMALLEST_SHARE = 0.01
-"""Of the different texts, for a phrase of PLAIN_WORDS words or more."""
-FEWEST_TEXTS = 5
+MIN_SHARE = 0.01
+"""Of the distinct texts, for a phrase of PLAIN_WORDS words or more."""
+MIN_TEXTS = 5
 PLAIN_WORDS = 5
 """Shorter openings need a multiple of the share: "It was a" begins many good texts."""
-_MOST_WORDED = 100  # texts that show how a phrase is written
+_MAX_WORDINGS = 100  # texts that decide how a phrase is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,78 +41,73 @@ class Recurring:
 
     text: str
     """As most of them write it, on one line."""
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     """Of the texts, ascending."""
 
 
 def recurring(
-    texts: Sequence[str], *, kind: Kind, smallest_share: float = SMALLEST_SHARE
+    texts: Sequence[str], *, kind: PhraseKind, min_share: float = MIN_SHARE
 ) -> list[Recurring]:
-    """What `smallest_share` of the different texts share, and FEWEST_TEXTS at least.
+    """What at least `min_share` of the distinct texts share, and at least MIN_TEXTS.
 
-    `opening` and `closing`: 3 to 12 words; of 4 words twice the share is needed, of 3 three times.
-    `phrase`: 6 to 32 words inside of texts; counted once a text.  What covers most comes first, at
-    most MOST_PHRASES; a text stands under one opening, a word under one phrase.
+    An `opening` or `closing` has 3 to 12 words; one of 4 words needs twice the share, one of 3
+    three times.  A `phrase` has 6 to 32 words inside of texts.  At most MAX_PHRASES, by the words
+    they cover; a text has one opening, and a word is in one phrase.
     """
-    places_of = equal_places([key(text) for text in texts])
-    places_of.pop(EMPTY, None)
-    copies = list(places_of.values())
-    distinct = [texts[places[0]] for places in copies]
-    needed = smallest_share * len(distinct)
+    indices_of = indices_by_key([key(text) for text in texts])
+    indices_of.pop(EMPTY_KEY, None)
+    copies = list(indices_of.values())
+    distinct = [texts[indices[0]] for indices in copies]
+    min_texts = min_share * len(distinct)
     if kind == "phrase":
-        found = _phrases(distinct, needed)
+        found = _phrases(distinct, min_texts)
     else:
-        found = _ends(distinct, needed, tail=kind == "closing")
+        found = _ends(distinct, min_texts, from_end=kind == "closing")
     return [
-        Recurring(text, tuple(sorted(place for row in rows for place in copies[row])))
+        Recurring(text, tuple(sorted(index for row in rows for index in copies[row])))
         for text, rows in found
     ]
 
 
-Found = list[tuple[str, list[int]]]
+_Found = list[tuple[str, list[int]]]
+"""Phrases, and the distinct texts that contain them."""
 
 
-def _ends(texts: Sequence[str], needed: float, *, tail: bool) -> Found:
-    """Shared openings or closings, and the texts that show each."""
-    phrases = closed_phrases([facing(text, tail=tail) for text in texts])
-    # Past PLAIN_WORDS a phrase that more rows share beats a longer one: "Here is a new and" is told
-    # with all its rows, and not "Here is a new and complete answer" with all but a few.
-    found = most_telling(
-        phrases,
+def _ends(texts: Sequence[str], min_texts: float, *, from_end: bool) -> _Found:
+    def is_frequent(phrase: Phrase, _: int) -> bool:
+        times = max(1, PLAIN_WORDS + 1 - len(phrase.words))
+        return len(phrase.rows) >= max(MIN_TEXTS, times * min_texts)
+
+    found = cover(
+        closed_phrases([reading(text, from_end=from_end) for text in texts]),
         np.ones(len(texts), dtype=bool),
-        _often_enough(needed),
-        enough_words=PLAIN_WORDS,
+        is_frequent,
+        # From PLAIN_WORDS on more rows beat more words: "Here is a new and" with all its rows, not
+        # "Here is a new and complete answer" with all but a few.
+        max_words_counted=PLAIN_WORDS,
     )
     return [
         (
-            wording([texts[row] for row in phrase.rows], len(phrase.words), tail=tail),
+            usual_wording(
+                [texts[row] for row in phrase.rows], len(phrase.words), from_end=from_end
+            ),
             phrase.rows.tolist(),
         )
         for phrase, _ in found
     ]
 
 
-def _often_enough(needed: float) -> Callable[[Phrase, int], bool]:
-    def tells(phrase: Phrase, _: int) -> bool:
-        times = max(1, PLAIN_WORDS + 1 - len(phrase.words))
-        return len(phrase.rows) >= max(FEWEST_TEXTS, times * needed)
-
-    return tells
+def _phrases(texts: Sequence[str], min_texts: float) -> _Found:
+    min_rows = max(MIN_TEXTS, math.ceil(min_texts))
+    found = shared_ngrams(texts, min_rows, MAX_PHRASES)
+    return [(_written(texts, ngram), ngram.rows.tolist()) for ngram in found]
 
 
-def _phrases(texts: Sequence[str], needed: float) -> Found:
-    """Shared runs of words inside of texts, and the texts that hold each."""
-    fewest = max(FEWEST_TEXTS, math.ceil(needed))
-    return [
-        (_written(texts, run), run.rows.tolist())
-        for run in shared_runs(texts, fewest, MOST_PHRASES)
-    ]
-
-
-def _written(texts: Sequence[str], run: SharedRun) -> str:
-    """The most frequent way in which the first texts write a run."""
-    ways: Counter[str] = Counter()
-    for row, start in zip(run.rows[:_MOST_WORDED], run.starts[:_MOST_WORDED], strict=True):
-        lie = spans(texts[row], MOST_WORDS)[start : start + run.n_words]
-        ways[quote(texts[row][lie[0][0] : lie[-1][1]] if lie else texts[row])] += 1
-    return min(ways, key=lambda way: (-ways[way], way))
+def _written(texts: Sequence[str], ngram: SharedNgram) -> str:
+    """The most frequent way in which the first texts write an n-gram."""
+    written: Counter[str] = Counter()
+    firsts = zip(ngram.rows[:_MAX_WORDINGS], ngram.offsets[:_MAX_WORDINGS], strict=True)
+    for row, offset in firsts:
+        spans = word_spans(texts[row], MAX_WORDS_PER_TEXT)[offset : offset + ngram.n_words]
+        written[quote(texts[row][spans[0][0] : spans[-1][1]] if spans else texts[row])] += 1
+    return min(written, key=lambda way: (-written[way], way))

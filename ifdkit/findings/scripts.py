@@ -1,7 +1,7 @@
-"""Responses in another script than their instruction: Latin, Cyrillic, Arabic, …
+"""Responses in a different script from their instruction: Latin, Cyrillic, Arabic, …
 
-Scripts are told apart, not languages: an English answer to a German question passes unseen, and
-so does a Chinese answer to a Japanese one, for both are written with Han characters.
+Only scripts are compared, not languages.  An English answer to a German question is not found, and
+neither is a Chinese answer to a Japanese question, because both contain Han characters.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import lru_cache
 
-from ifdkit.findings.finding import Finding
-from ifdkit.findings.texts import Side, changed_sides, finding, quote
+from ifdkit.findings.checks import Hit
+from ifdkit.findings.pairs import Evidence, PairedTexts, SideTexts, differences, pair_check, quoting
+from ifdkit.findings.texts import quote
 
-_LOOKED_AT = 500
-"""First characters of a text, code blocks left out."""
-_FEWEST_LETTERS = 20
-_FEWEST_ASKED = 8
-"""Letters of an instruction that settle its script; few, for a Chinese one is short."""
-_TRACE = 0.1
-"""Share of its letters up to which a script counts as absent from a text."""
+_MAX_CHARS = 500
+"""Only so many first characters of a text are examined, code blocks excluded."""
+_MIN_LETTERS_RESPONSE = 20
+_MIN_LETTERS_INSTRUCTION = 8
+"""Few, because a Chinese instruction is short."""
+_MAX_SHARE_ABSENT = 0.1
+"""Share of a text's letters up to which a script counts as absent."""
 _DENSE = {"CJK", "HANGUL"}
-"""Scripts in which one letter says as much as three of an alphabet."""
+"""Scripts in which one letter counts as three of an alphabet."""
+_NOT_LANGUAGES = "(scripts are compared, not languages)"
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO"}
 _SCRIPTS = {
@@ -33,57 +35,50 @@ _SCRIPTS = {
 }  # fmt: skip
 
 
-def language_switches(before: Side, after: Side) -> list[Finding]:
+@pair_check("language_switch", "language switches")
+def language_switch(texts: PairedTexts) -> Iterator[Evidence]:
     """Responses without a trace of their instruction's script, and pairs that change script."""
-    rows = _switched(before), _switched(after)
-    sentence = (
-        "The response is in another script than its instruction (scripts are told apart, not"
-        " languages)."
-    )
-    quoting = _quoting(before), _quoting(after)
-    found = changed_sides("language_switch", (before, after), rows, sentence, quoting)
-    told = {*rows[0], *rows[1]}
-    across = [row for row in _changed_script(before, after) if row not in told]
-    if across:
-        text = (
-            "Instruction and response are both in another script than before (scripts are told"
-            " apart, not languages)."
-        )
-        found.append(
-            finding("language_switch", after, across, text, quoted=_quoting(after), name="both")
-        )
-    return [one for one in found if one]
+    before, after = _switched(texts.before), _switched(texts.after)
+    text = f"The response is in a different script from its instruction {_NOT_LANGUAGES}."
+    yield from differences(texts, before, after, text)
+    reported = {hit.index for hit in (*before, *after)}
+    rows = [row for row in _changed_script(texts) if row not in reported]
+    text = f"Instruction and response are in a different script from before {_NOT_LANGUAGES}."
+    quoted = quoting(texts.after.responses)
+    yield Evidence(side=texts.after, rows=rows, text=text, quoted=quoted, is_of_both=True)
 
 
-def _switched(side: Side) -> list[int]:
-    """Rows whose response has its letters in a script that the instruction is not in."""
+def _switched(side: SideTexts) -> list[Hit]:
+    """Rows whose response is in a script that the instruction does not use."""
     texts = zip(side.instructions, side.responses, strict=True)
-    return [row for row, (asked, answer) in enumerate(texts) if differ(asked, answer)]
+    return [Hit(row, quote(answer)) for row, (asked, answer) in enumerate(texts)
+            if scripts_differ(asked, answer)]  # fmt: skip
 
 
-def _changed_script(before: Side, after: Side) -> list[int]:
-    """Rows in which both the instruction and the response leave the script they had."""
+def _changed_script(texts: PairedTexts) -> list[int]:
+    """Rows in which both the instruction and the response change script."""
+    before, after = texts.before, texts.after
     return [
         row
-        for row in range(len(before.ids))
-        if differ(before.responses[row], after.responses[row])
-        and differ(before.instructions[row], after.instructions[row])
+        for row in range(len(texts.pairs))
+        if scripts_differ(before.responses[row], after.responses[row])
+        and scripts_differ(before.instructions[row], after.instructions[row])
     ]
 
 
-def differ(asked: str, answer: str) -> bool:
-    """Whether two texts are in scripts of which neither has a trace in the other."""
+def scripts_differ(asked: str, answer: str) -> bool:
+    """Whether a text and its answer have no script in common."""
     if asked.isascii() and answer.isascii():
         return False
-    here, there = scripts(asked), scripts(answer)
-    if _weight(here) < _FEWEST_ASKED or _weight(there) < _FEWEST_LETTERS:
+    of_asked, of_answer = scripts(asked), scripts(answer)
+    if _weight(of_asked) < _MIN_LETTERS_INSTRUCTION or _weight(of_answer) < _MIN_LETTERS_RESPONSE:
         return False
-    return not _present(here) & _present(there)
+    return not _present(of_asked) & _present(of_answer)
 
 
 def _present(letters: Counter[str]) -> set[str]:
     total = letters.total()
-    return {script for script, n in letters.items() if n > _TRACE * total}
+    return {script for script, n in letters.items() if n > _MAX_SHARE_ABSENT * total}
 
 
 def _weight(letters: Counter[str]) -> int:
@@ -91,12 +86,12 @@ def _weight(letters: Counter[str]) -> int:
 
 
 def scripts(text: str) -> Counter[str]:
-    """Letters of each script in the beginning of a text, code blocks left out."""
-    start = text.lstrip()[: 4 * _LOOKED_AT]
+    """Script → letters of it in the beginning of a text, code blocks excluded."""
+    start = text.lstrip()[: 4 * _MAX_CHARS]
     if "```" in start:
         start = _CODE.sub(" ", start)
     letters: Counter[str] = Counter()
-    for character, n in Counter(start[:_LOOKED_AT]).items():
+    for character, n in Counter(start[:_MAX_CHARS]).items():
         script = _script(character)
         if script:
             letters[script] += n
@@ -105,14 +100,10 @@ def scripts(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _script(character: str) -> str | None:
-    """The script of a letter, by the first word of its Unicode name; None for all else."""
+    """The script of a letter, by the first word of its Unicode name; None for other characters."""
     if not character.isalpha():
         return None
     name = unicodedata.name(character, "").split(" ")[0]
     if name in _EAST_ASIAN:
         return "CJK"
     return name if name in _SCRIPTS else None
-
-
-def _quoting(side: Side) -> Callable[[int], str]:
-    return lambda row: quote(side.responses[row])

@@ -1,7 +1,7 @@
-"""Keys, tokens and passwords in a text, by the forms in which the services issue them.
+"""Keys, tokens and passwords in a text, by the formats in which services issue them.
 
-A key that opens nothing is no finding: `YOUR_API_KEY`, `sk-xxxx…`, AWS's own `…EXAMPLE`, the token
-on the front page of every tutorial on JWT.  What is found is shown by its first characters only.
+A placeholder is not a finding: `YOUR_API_KEY`, `sk-xxxx…`, AWS's own `…EXAMPLE`, the token of every
+JWT tutorial.  What is found is shown by its first characters only.
 """
 
 from __future__ import annotations
@@ -9,64 +9,70 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ifdkit.findings.personal import Thing, hits_of, things
-from ifdkit.findings.texts import Corpus, Hit
+from ifdkit.findings.checks import example_check
+from ifdkit.findings.personal import SensitiveSpan, list_masked
 
 
-def secrets(corpus: Corpus) -> list[Hit]:
-    """Rows whose instruction or response holds a key, a token or a password, each masked."""
-    return hits_of(corpus, keys)
+@example_check(
+    "secret",
+    "keys, tokens and passwords",
+    "The text contains what looks like a key, a token or a password.",
+)
+def secret(instruction: str, response: str) -> str | None:
+    """The instruction or the response contains a secret; the quotation masks it."""
+    return list_masked([*find_secrets(instruction), *find_secrets(response)])
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """How the keys of one service look."""
+class _Format:
+    """What the keys of one service look like."""
 
     kind: str
-    mark: str
-    """Stands in every one of them, in this case or in lower case."""
+    marker: str
+    """Contained in every one of them: a cheap test before the pattern.  "=:" means either."""
     pattern: re.Pattern[str]
-    """Its group `key`, where it has one, is the secret; else all of it is."""
-    shown: int = 4
-    """First characters that tell the kind and nothing more."""
-    is_mixed: bool = False
-    """Whether words may look like one, so that digits are asked for too."""
+    """The secret is its group `key`, or the whole match without such a group."""
+    shown_chars: int = 4
+    """First characters that only tell the kind."""
+    needs_digits: bool = False
+    """Whether plain words match too, so that a key must contain digits and letters."""
 
 
-_NO_WORD = r"(?<![A-Za-z0-9_-])"
-_FORMS = (
-    _Form("AWS key", "A", re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
-    _Form("GitHub token", "gh", re.compile(_NO_WORD + r"gh[pousr]_[A-Za-z0-9]{30,255}")),
-    _Form("GitHub token", "github_pat_", re.compile(_NO_WORD + r"github_pat_[A-Za-z0-9_]{22,255}")),
-    _Form("GitLab token", "glpat-", re.compile(_NO_WORD + r"glpat-[A-Za-z0-9_-]{20,64}")),
-    _Form("API key", "sk-", re.compile(_NO_WORD + r"sk-[A-Za-z0-9_-]{20,200}"), 3, True),
-    _Form("Stripe key", "k_live_", re.compile(_NO_WORD + r"[sr]k_live_[A-Za-z0-9]{20,120}"), 8),
-    _Form("Hugging Face token", "hf_", re.compile(_NO_WORD + r"hf_[A-Za-z0-9]{30,60}"), 3),
-    _Form("npm token", "npm_", re.compile(_NO_WORD + r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])")),
-    _Form("Slack token", "xox", re.compile(_NO_WORD + r"xox[abeprs]-[A-Za-z0-9-]{20,200}"), 5),
-    _Form(
+_START = r"(?<![A-Za-z0-9_-])"
+_FORMATS = (
+    _Format(
+        "AWS key", "A", re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")
+    ),
+    _Format("GitHub token", "gh", re.compile(_START + r"gh[pousr]_[A-Za-z0-9]{30,255}")),
+    _Format("GitHub token", "github_pat_", re.compile(_START + r"github_pat_[A-Za-z0-9_]{22,255}")),
+    _Format("GitLab token", "glpat-", re.compile(_START + r"glpat-[A-Za-z0-9_-]{20,64}")),
+    _Format("API key", "sk-", re.compile(_START + r"sk-[A-Za-z0-9_-]{20,200}"), 3, True),
+    _Format("Stripe key", "k_live_", re.compile(_START + r"[sr]k_live_[A-Za-z0-9]{20,120}"), 8),
+    _Format("Hugging Face token", "hf_", re.compile(_START + r"hf_[A-Za-z0-9]{30,60}"), 3),
+    _Format("npm token", "npm_", re.compile(_START + r"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])")),
+    _Format("Slack token", "xox", re.compile(_START + r"xox[abeprs]-[A-Za-z0-9-]{20,200}"), 5),
+    _Format(
         "Slack webhook",
         "hooks.slack.com",
         re.compile(r"hooks\.slack\.com/services/(?P<key>T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,})"),
         1,
     ),
-    _Form("Google key", "AIza", re.compile(_NO_WORD + r"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
-    _Form(
+    _Format("Google key", "AIza", re.compile(_START + r"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
+    _Format(
         "JSON web token",
         "eyJ",
         re.compile(
-            _NO_WORD
-            + r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"
+            _START + r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"
         ),
         3,
     ),
-    _Form(
+    _Format(
         "private key",
         "PRIVATE KEY",
-        # The header alone stands in every article about keys; the body makes it one.
+        # The header alone occurs in every article about keys; a key has a body.
         re.compile(
             r"-----BEGIN (?:[A-Z]{2,9} ){0,2}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr]){1,6}"
             r"(?:[A-Za-z-]{1,20}: [^\n]{0,80}\s{1,4}){0,4}"
@@ -74,7 +80,7 @@ _FORMS = (
         ),
         0,
     ),
-    _Form(
+    _Format(
         "password in a URL",
         "://",
         re.compile(
@@ -84,7 +90,7 @@ _FORMS = (
         ),
         0,
     ),
-    _Form(
+    _Format(
         "key in an assignment",
         "=:",
         re.compile(
@@ -103,105 +109,57 @@ _PLACEHOLDER = re.compile(
     r"|abcdef|123456|987654|000000|redacted|hidden",
     re.IGNORECASE,
 )
-_USUAL_PASSWORDS = {
-    "pass",
-    "pwd",
-    "pw",
-    "root",
-    "admin",
-    "guest",
-    "user",
-    "test",
-    "postgres",
-    "1234",
+_DEFAULT_PASSWORDS = {
+    *("pass", "pwd", "pw", "root", "admin", "guest", "user", "test", "postgres", "1234"),
 }
 _JOHN_DOE = "IkpvaG4gRG9l"
 """`"John Doe` in the base64 of the JSON web token that every tutorial shows."""
-_FEWEST_BITS = 2.5
-"""Entropy per character below which a key is made of a few letters, as no real one is."""
+_MIN_BITS_PER_CHAR = 2.5
+"""Entropy below which a key consists of a few letters, as no real one does."""
 
 
-def keys(text: str) -> Iterator[Thing]:
-    """Keys, tokens and passwords in a text, form by form; what two forms fit is given once."""
-    taken: list[Thing] = []
-    for form in _FORMS:
-        for one in _of_form(form, text) if _may_hold(text, form.mark) else ():
-            if not any(one.start < other.end and other.start < one.end for other in taken[-_NEAR:]):
-                taken.append(one)
+def find_secrets(text: str) -> Iterator[SensitiveSpan]:
+    """Keys, tokens and passwords in a text, format by format; overlapping ones only once."""
+    found: list[SensitiveSpan] = []
+    for form in _FORMATS:
+        for one in _in_format(form, text) if _may_contain(text, form.marker) else ():
+            if not any(one.start < other.end and other.start < one.end for other in found[-_NEAR:]):
+                found.append(one)
                 yield one
 
 
 _NEAR = 50
-"""Keys among which an overlap is looked for; a text of thousands is all keys anyway."""
+"""Earlier spans that are checked for an overlap: a text of thousands of keys takes linear time."""
 
 
-def _of_form(form: _Form, text: str) -> Iterator[Thing]:
-    which = "key" if "key" in form.pattern.groupindex else 0
+def _in_format(form: _Format, text: str) -> Iterator[SensitiveSpan]:
+    group = "key" if "key" in form.pattern.groupindex else 0
     for found in form.pattern.finditer(text):
-        key = found[which]
-        if (_is_mixed(key) or not form.is_mixed) and not _opens_nothing(key, form.kind):
-            yield Thing(form.kind, *found.span(which), key[: form.shown] + "…")
-
-
-def masked(text: str) -> str:
-    """The text with keys and personal data masked, fit to be shown."""
-    parts, at = [], 0
-    for one in sorted((*keys(text), *things(text)), key=lambda one: one.start):
-        if one.start >= at:
-            parts += [text[at : one.start], one.mask]
-            at = one.end
-    return "".join([*parts, text[at:]])
-
-
-def masked_quote(shown: str, texts: Iterable[str]) -> str:
-    """A quotation from these texts, masked; so is the part of a key that its ends have cut."""
-    shown = masked(shown)
-    if "…" not in shown:
-        return shown
-    for text in texts:
-        for one in (*keys(text), *things(text)):
-            shown = _without_part(shown, " ".join(text[one.start : one.end].split()), one.mask)
-    return shown
-
-
-_FEWEST_OF_A_PART = 8
-"""Characters of a key from which on a part of it is one."""
-
-
-def _without_part(shown: str, thing: str, mask: str) -> str:
-    """The quotation without what it holds of a thing: its beginning, its end, or a piece of it."""
-    words = shown.strip("… ")
-    if len(words) >= _FEWEST_OF_A_PART and words in thing:
-        return mask
-    for size in range(min(len(thing), len(words)), _FEWEST_OF_A_PART - 1, -1):
-        if shown.endswith("…") and words.endswith(thing[:size]):
-            return f"{shown[: shown.rindex(thing[:size])]}{mask.rstrip('…')}…"
-        if shown.startswith("…") and words.startswith(thing[-size:]):
-            rest = shown[shown.index(thing[-size:]) + size :]
-            return f"…{mask.strip('…')}…{rest}"
-    return shown
+        key = found[group]
+        if (_is_mixed(key) or not form.needs_digits) and not _is_placeholder(key, form.kind):
+            yield SensitiveSpan(form.kind, *found.span(group), key[: form.shown_chars] + "…")
 
 
 def _is_mixed(key: str) -> bool:
     return any(c.isdigit() for c in key) and any(c.isalpha() for c in key)
 
 
-def _may_hold(text: str, mark: str) -> bool:
-    """The cheap look that settles nearly every text."""
-    return ("=" in text or ":" in text) if mark == "=:" else mark in text
+def _may_contain(text: str, marker: str) -> bool:
+    """A cheap test that rules out nearly every text."""
+    return ("=" in text or ":" in text) if marker == "=:" else marker in text
 
 
-def _opens_nothing(key: str, kind: str) -> bool:
+def _is_placeholder(key: str, kind: str) -> bool:
     if kind == "password in a URL":
-        return bool(_PLACEHOLDER.search(key)) or key.lower() in _USUAL_PASSWORDS
+        return bool(_PLACEHOLDER.search(key)) or key.lower() in _DEFAULT_PASSWORDS
     if kind == "private key":
-        return bits_a_character(key) < _FEWEST_BITS
-    # A long key holds "my" or "foo" by chance: words count at its beginning.
-    is_named = _PLACEHOLDER.search(key[:24] if len(key) > 60 else key)
-    return bool(is_named) or _JOHN_DOE in key or bits_a_character(key) < _FEWEST_BITS
+        return bits_per_char(key) < _MIN_BITS_PER_CHAR
+    # A long key contains "my" or "foo" by chance, so only its beginning is searched.
+    named = _PLACEHOLDER.search(key[:24] if len(key) > 60 else key)
+    return bool(named) or _JOHN_DOE in key or bits_per_char(key) < _MIN_BITS_PER_CHAR
 
 
-def bits_a_character(text: str) -> float:
-    """Entropy of the characters of a text, bits, ≥ 0."""
+def bits_per_char(text: str) -> float:
+    """Entropy of the characters of a text, bits per character, ≥ 0."""
     n = len(text)
     return -sum(k / n * math.log2(k / n) for k in Counter(text).values()) if n else 0.0

@@ -12,56 +12,32 @@ import re
 from itertools import pairwise
 from typing import Any
 
+from ifdkit.findings.stock_phrases import (
+    MENTION_OF_ORIGINAL,
+    announcement_in_reply,
+    opens_with_refusal,
+)
 from ifdkit.reflection.outcomes import Answer, Call, Outcome, Reply, Stage
 
 _CUT_OFF = {"length", "max_tokens"}
 _LONGEST_REFUSAL = 600
 """Characters: a longer text that opens like a refusal goes on to answer."""
 
-_REFUSAL = re.compile(
-    r"\W*(?:(?:(?:i['’]?m|i am) (?:\w+ )?(?:sorry|afraid)|sorry|unfortunately|apologies"
-    r"|i apologi[sz]e|as an? (?:ai|artificial intelligence|(?:large )?language model))\b.{0,60}?)?"
-    r"\b(?:(?:i|we) (?:can ?not|can['’]?t|won['’]?t|will not|must decline|have to decline|decline)"
-    r"|(?:i|we)(?: am| are|['’]m|['’]re) (?:not able|unable|not going))\b"
-    r"(?: to)? (?:assist|help|comply|fulfil+|provide|create|write|generate|produce|rewrite|improve"
-    r"|answer|respond|engage|continue|support|discuss|(?:do )?(?:that|this))\b",
-    re.IGNORECASE | re.DOTALL,
-)
 # What a reasoning model thinks before it answers, drafts and all; unclosed, it never answered.
 _THINKING = re.compile(
     r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
 )
 _FENCE_OPENS = re.compile(r"```[a-zA-Z]*\s*")
 
-_NEW = (
-    r"(?:new|newer|better|improved|revised|rewritten|re-written|refined|enhanced|updated|expanded"
-    r"|detailed|reworked|polished)"
-)
-_NOUNS = {
-    Stage.INSTRUCTION: r"(?:instruction|prompt|question|task|version|request)s?",
-    Stage.RESPONSE: r"(?:answer|response|reply|version of the (?:answer|response|reply))s?",
+# What a rewriting model says before the text itself, and headings of it.
+_OPENINGS = {
+    Stage.INSTRUCTION: announcement_in_reply(
+        r"(?:instruction|prompt|question|task|version|request)s?"
+    ),
+    Stage.RESPONSE: announcement_in_reply(
+        r"(?:answer|response|reply|version of the (?:answer|response|reply))s?"
+    ),
 }
-_YES = r"(?:(?:sure|certainly|of course|absolutely|okay|ok)\b[^\n:]{0,30}?[!.,:]\s*)?"
-
-
-def _openings(stage: Stage) -> re.Pattern[str]:
-    """What a rewriting model says before the text itself, and headings of it."""
-    noun = _NOUNS[stage]
-    said = (
-        rf"{_YES}(?:here(?:['’]s| is| are)|below is|this is|the following is)\b"
-        rf"[^\n:]{{0,80}}\b{_NEW}\b[^\n:]{{0,40}}\b{noun}\b[^\n:]{{0,60}}:"
-    )
-    label = rf"(?:the |my |your )?{_NEW}(?:,? (?:and )?(?:more )?{_NEW})* {noun}"
-    headed = rf"(?:#+ *)?(?:\[{label}\]:?|\*\*{label}:?\*\*:?|{label} *[:\n])"
-    return re.compile(rf"\s*(?:{said}|{headed})\s*", re.IGNORECASE)
-
-
-_OPENINGS = {stage: _openings(stage) for stage in Stage}
-_MENTION = re.compile(
-    r"\b(?:the|your|this) (?:original|old|previous|initial) "
-    r"(?:instruction|prompt|question|answer|response|reply)\b",
-    re.IGNORECASE,
-)
 _PLACEHOLDER = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
 # Not strict: small models leave line breaks in strings as they are.
 _DECODER = json.JSONDecoder(strict=False)
@@ -107,7 +83,8 @@ def _judged(call: Call, reply: Reply, criticism: str, text: str) -> Answer:
     if outcome is not Outcome.REWRITTEN:
         return _answer(reply, outcome, reason, criticism=criticism or None, notes=notes)
     # A mention that stands in the dataset's own text is the dataset's.
-    if (mention := _MENTION.search(text)) and mention[0].lower() not in call.user.lower():
+    mention = MENTION_OF_ORIGINAL.search(text)
+    if mention and mention[0].lower() not in call.user.lower():
         notes.append(f"mentions {mention[0]!r}")
     return _answer(reply, outcome, None, criticism=criticism or None, text=text, notes=notes)
 
@@ -248,9 +225,8 @@ def _runs(text: str) -> set[tuple[str, ...]]:
 
 
 def _refuses(text: str) -> bool:
-    """Whether it opens as refusals do (in English) and says little more."""
-    text = text.strip()
-    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.match(text) is not None
+    """Whether a text opens with a refusal and says little more."""
+    return len(text.strip()) <= _LONGEST_REFUSAL and opens_with_refusal(text)
 
 
 def _is_clean(text: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ifdkit.auditing.result import MOST_PLACES, Audit, Place, RuleResult
+from ifdkit.auditing.result import MAX_PLACES, Audit, Place, RuleResult
 from ifdkit.report.audit.wording import decimal, measured, state, title, where
 from ifdkit.report.visible import one_line
 
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 def as_sarif(audit: Audit, *, root: Path | None = None) -> Json:
     """The log: one run, every rule, and a result for each place of the rules that fail or warn.
 
-    At most MOST_PLACES results a rule.  Paths are relative to `root`, the working folder unless
+    At most MAX_PLACES results a rule.  Paths are relative to `root`, the working folder unless
     given; of a file outside it only the name is told.  Lines are those of the reader; where it
     knows none, a result stands for the file as a whole.
     """
@@ -102,7 +102,7 @@ def _descriptor(rule: RuleResult) -> Json:
 
 
 def _results(index: int, rule: RuleResult, uri: str, seen: Counter[str]) -> Iterator[Json]:
-    for place in rule.places[:MOST_PLACES] or (None,):
+    for place in rule.places[:MAX_PLACES] or (None,):
         yield {
             "ruleId": one_line(rule.name, 80),
             "ruleIndex": index,

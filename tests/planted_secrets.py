@@ -1,6 +1,6 @@
-"""Invented addresses, numbers and keys, made anew from a seed; none is anybody's.
+"""Invented addresses, numbers and keys, generated from a seed; none belongs to anybody.
 
-Keys are put together here, so that no file of the repository holds what looks like one.
+Keys are put together from parts, so that no file of the repository contains what looks like one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import string
 from collections.abc import Callable
 
-Thing = Callable[[random.Random], str]
+Maker = Callable[[random.Random], str]
 
 _NAMES = ["anna", "berta", "clara", "dora", "emil", "fritz", "gustav", "ida", "jonas", "nora"]
 _FAMILIES = ["brandt", "dietz", "ebert", "franke", "gruber", "hahn", "kessler", "lorenz", "pohl"]
@@ -30,7 +30,7 @@ def _address(rng: random.Random) -> str:
 
 
 def _digits(rng: random.Random, n: int) -> str:
-    """Digits that do not look like a placeholder: none follows its neighbour."""
+    """Digits that do not look like a placeholder: no two neighbours are equal or consecutive."""
     made = [rng.randrange(2, 10)]
     while len(made) < n:
         made.append(rng.choice([d for d in range(10) if abs(d - made[-1]) > 1]))
@@ -43,12 +43,12 @@ def _local(rng: random.Random) -> tuple[int, str, str]:
     return rng.choice(_AREAS), str(exchange), _digits(rng, 4)
 
 
-def _phone(pattern: str) -> Thing:
+def _phone(pattern: str) -> Maker:
     return lambda rng: pattern.format(*_local(rng))
 
 
 def luhn_digit(digits: str) -> str:
-    """The digit that makes the sum divisible by ten."""
+    """The digit that makes the Luhn sum divisible by ten."""
     doubled = [int(d) * (2 if at % 2 == 0 else 1) for at, d in enumerate(reversed(digits))]
     return str(-sum(d - 9 if d > 9 else d for d in doubled) % 10)
 
@@ -66,7 +66,7 @@ def _iban(rng: random.Random) -> str:
     return " ".join(whole[at : at + 4] for at in range(0, len(whole), 4))
 
 
-PERSONAL: dict[str, Thing] = {
+PERSONAL: dict[str, Maker] = {
     "e-mail at a provider": lambda rng: f"Write to {_address(rng)}@gmail.com for more.",
     "e-mail in capitals": lambda rng: f"MAIL: {_address(rng).upper()}@YAHOO.COM.",
     "e-mail at a firm": lambda rng: f"({_address(rng)}@mail.muehlbach-ofen.de)",
@@ -85,7 +85,7 @@ PERSONAL: dict[str, Thing] = {
     "e-mail in words": lambda rng: f"Write to {rng.choice(_NAMES)} dot pohl at gmail dot com.",
     "phone of ten bare digits": _phone("Reach her on {}{}{} at night."),
 }  # fmt: skip
-"""A sentence with the thing in it, by what the thing is."""
+"""What is planted → a sentence that contains it."""
 
 
 def _jwt(rng: random.Random) -> str:
@@ -100,7 +100,7 @@ def _private_key(rng: random.Random) -> str:
     return f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n"
 
 
-SECRETS: dict[str, Thing] = {
+SECRETS: dict[str, Maker] = {
     "AWS key": lambda rng: "Use AK" + "IA" + _random(rng, 16, _CAPITALS) + ".",
     "GitHub token": lambda rng: f"Use gh{'p_'}{_random(rng, 36)} for it.",
     "GitHub fine-grained token": lambda rng: f"Use github{'_pat_'}{_random(rng, 60)}.",
@@ -118,4 +118,4 @@ SECRETS: dict[str, Thing] = {
     "bare hexadecimal": lambda rng: f"The key is {_random(rng, 32, _HEX)}.",
     "password in prose": lambda rng: f"The password is {_random(rng, 8)}.",
 }  # fmt: skip
-"""A sentence with the key in it, by what the key is."""
+"""What is planted → a sentence that contains it."""

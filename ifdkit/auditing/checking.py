@@ -1,0 +1,209 @@
+"""What a rule is, what its check examines, and what the check returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.auditing.result import (
+    MAX_PLACES,
+    Detail,
+    Place,
+    Severity,
+    TemplateCheck,
+    Unit,
+)
+from ifdkit.findings.checks import TextCheck
+from ifdkit.findings.masking import masked_quote
+from ifdkit.findings.texts import Corpus, quote
+from ifdkit.scoring.dataset import ScoredDataset
+from ifdkit.stats.columns import finite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: what it looks for, how much of it passes, and the check that looks for it.
+
+    Severity, `most` and `threshold` can be changed by `ifdkit.toml`, `--rule` or Python.
+    """
+
+    name: str
+    title: str
+    """A plural noun phrase as it reads inside a sentence: "refusals"."""
+    severity: Severity
+    most: float
+    """Largest share of the checked examples that passes, 0…1."""
+    check: Check
+    found: str
+    """What an example that breaks the rule shows, in one sentence.  `{threshold}` stands for the
+    threshold, and `{percent}` for it in per cent."""
+    fix: str
+    """What to do about it, in one or two sentences."""
+    threshold: float | None = None
+    """The limit of the number that the rule is about; None if it is about none."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """Smallest and largest valid threshold."""
+    unit: Unit = "example"
+    compares_rows: bool = False
+    """Whether rows are compared with each other, so that a sample shows too few."""
+
+    @property
+    def sentence(self) -> str:
+        """`found` with the threshold in it."""
+        number = self.threshold or 0.0
+        return self.found.format(threshold=f"{number:g}", percent=f"{100 * number:g} %")
+
+    @property
+    def limit(self) -> float:
+        """The threshold of a rule that has one."""
+        assert self.threshold is not None, self.name
+        return self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What a check found, before the rule's verdict on it."""
+
+    checked: int = 0
+    """Rows or examples that could be checked."""
+    count: int = 0
+    """Those that show what the rule looks for."""
+    places: tuple[Place, ...] = ()
+    """The first MAX_PLACES of them, ascending."""
+    details: tuple[Detail, ...] = ()
+    found: str | None = None
+    """A more precise sentence than the rule's own."""
+    also_passes: bool = True
+    """A condition besides the share."""
+    is_sample: bool = False
+    """Whether this check looked at a random sample of the examples."""
+    quotes_text: bool = False
+    """Whether `found` or the details quote the dataset."""
+    skipped: str | None = None
+    """Why nothing was checked."""
+
+
+@dataclass(frozen=True, eq=False)
+class SecondTemplate:
+    """A sample of the examples scored again under a second template (`--template-check`)."""
+
+    check: TemplateCheck
+    indices: NDArray[np.int64]
+    """Examples with an IFD under both templates, ascending."""
+    ifd_first: NDArray[np.float64]
+    """Their IFD under the template of the dataset's scores; shape (indices,)."""
+    ifd_second: NDArray[np.float64]
+    is_sample: bool
+    """Whether the examples were drawn at random; False if all were scored again."""
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedDataset:
+    """What checks examine: the texts of a dataset, and its scores if it has any."""
+
+    scored: ScoredDataset
+    corpus: Corpus
+    against: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Evaluation file → its instructions."""
+    second_template: SecondTemplate | None = None
+
+    @classmethod
+    def of(
+        cls,
+        scored: ScoredDataset,
+        against: Mapping[str, Sequence[str]],
+        second_template: SecondTemplate | None = None,
+    ) -> AuditedDataset:
+        """The dataset with its texts as the checks of `findings` expect them."""
+        texts = scored.texts
+        corpus = Corpus(tuple(scored.scores.ids), tuple(texts.instructions), tuple(texts.responses))
+        return cls(scored, corpus, against, second_template)
+
+    def __len__(self) -> int:
+        return len(self.scored)
+
+    def numbers(self, name: str) -> NDArray[np.float64] | None:
+        """A column of scores, shape (examples,), NaN if undefined; None without the column."""
+        return self.scored.scores.numbers.get(name)
+
+    def lacks(self, name: str) -> CheckResult:
+        """The result of a check whose column does not exist."""
+        if not self.scored.scores.numbers:
+            return CheckResult(skipped="needs scores, and no model was used")
+        return CheckResult(skipped=f"no example has a defined {name}")
+
+    def result(
+        self,
+        indices: Iterable[int],
+        checked: int,
+        *,
+        quoted: Callable[[int], str] | None = None,
+        values: NDArray[np.float64] | None = None,
+        details: tuple[Detail, ...] = (),
+        found: str | None = None,
+        quotes_text: bool = False,
+    ) -> CheckResult:
+        """What a check found at these positions of the corpus.
+
+        `quoted` gives the words to show of each, by default its instruction; `values` are those of
+        all examples.
+        """
+        where = [int(index) for index in indices]
+        quoted = quoted or (lambda index: quote(self.corpus.instructions[index]))
+        return CheckResult(
+            checked=checked,
+            count=len(where),
+            places=tuple(
+                self._place(one, quoted(one), None if values is None else finite(values[one]))
+                for one in where[:MAX_PLACES]
+            ),
+            details=details,
+            found=found,
+            quotes_text=quotes_text,
+        )
+
+    def _place(self, index: int, shown: str, value: float | None) -> Place:
+        scores, corpus = self.scored.scores, self.corpus
+        texts = corpus.instructions[index], corpus.responses[index]
+        return Place(
+            id=scores.ids[index],
+            row=int(scores.rows[index]),
+            turn=int(scores.turns[index]),
+            quote=masked_quote(shown, texts),  # whatever the rule is about, secrets stay hidden
+            value=value,
+        )
+
+
+Check = Callable[[AuditedDataset, Rule], CheckResult]
+
+
+@dataclass(frozen=True, slots=True)
+class OfTexts:
+    """A text check as the check of a rule: every example is checked."""
+
+    text_check: TextCheck
+
+    def __call__(self, data: AuditedDataset, rule: Rule) -> CheckResult:
+        """The hits of the text check."""
+        del rule
+        quotes = {hit.index: hit.quote for hit in self.text_check(data.corpus)}
+        return data.result(quotes, len(data), quoted=quotes.__getitem__)
+
+
+def text_rule(
+    check: TextCheck, *, severity: Severity, most: float, fix: str, name: str | None = None
+) -> Rule:
+    """A rule about what a text check finds; name, title and sentence are those of the check."""
+    return Rule(
+        name=name or check.kind,
+        title=check.title,
+        severity=severity,
+        most=most,
+        check=OfTexts(check),
+        found=check.description,
+        fix=fix,
+    )

@@ -1,0 +1,92 @@
+"""The verdict of a rule on what its check found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ifdkit.auditing.checking import CheckResult, Rule
+from ifdkit.auditing.result import Interval, Place, RuleResult
+from ifdkit.data.dataset import Dataset
+
+_SAMPLE_ONLY = (
+    "Rows of the sample were compared only with each other. The whole file contains more, so this"
+    " share has no interval."
+)
+
+
+def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
+    """Whether what a check found passes the rule.
+
+    A rule passes by the share in the checked rows; the interval of a sample says how far the whole
+    file may be from it.  A rule with nothing to check is skipped.
+    """
+    verdict = RuleResult(
+        name=rule.name,
+        title=rule.title,
+        severity=rule.severity,
+        passed=True,
+        unit=rule.unit,
+        most=rule.most,
+        threshold=rule.threshold,
+        fix=rule.fix,
+    )
+    if rule.severity == "off":
+        return verdict
+    if result.skipped is not None or not result.checked:
+        return replace(verdict, skipped=result.skipped or "nothing to check")
+    share = result.count / result.checked
+    is_sample = is_sample or result.is_sample
+    has_interval = is_sample and not rule.compares_rows
+    is_shown = result.count > 0 or not result.also_passes
+    sentences = [result.found or rule.sentence] if is_shown else []
+    sentences += [_SAMPLE_ONLY] if is_sample and rule.compares_rows else []
+    return replace(
+        verdict,
+        passed=share <= rule.most and result.also_passes,
+        checked=result.checked,
+        count=result.count,
+        share=share,
+        share_ci95=wilson_ci95(result.count, result.checked) if has_interval else None,
+        found=" ".join(sentences),
+        places=result.places,
+        details=result.details,
+        quotes_text=result.quotes_text,
+    )
+
+
+def wilson_ci95(count: int, n: int) -> Interval:
+    """The 95 % interval of a share by Wilson (JASA 22, 1927), both ends in 0…1.
+
+    It assumes draws with replacement, so a sample that is a good part of the file is closer to the
+    file than the interval says.  It also assumes independent examples, which turns of one
+    conversation are not: if rows have many turns, the interval is too narrow.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def in_order(results: Iterable[RuleResult]) -> tuple[RuleResult, ...]:
+    """Failed errors first, then warnings, then passed rules, then skipped ones and those off."""
+
+    def rank(result: RuleResult) -> int:
+        if result.skipped is not None or result.severity == "off":
+            return 3
+        return 0 if result.fails else 1 if result.warns else 2
+
+    return tuple(sorted(results, key=rank))
+
+
+def with_lines(results: Sequence[RuleResult], dataset: Dataset) -> tuple[RuleResult, ...]:
+    """The results with the line of every place, if the file's format has lines."""
+    rows = {place.row for result in results for place in result.places if place.line is None}
+    if not rows:
+        return tuple(results)
+    lines = {raw.row: raw.line for raw in dataset.choose(rows).raw_rows()}
+
+    def lined(place: Place) -> Place:
+        return replace(place, line=lines.get(place.row)) if place.line is None else place
+
+    return tuple(replace(one, places=tuple(map(lined, one.places))) for one in results)

@@ -1,0 +1,55 @@
+"""Personal data and secrets removed from what is shown of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ifdkit.findings.personal import SensitiveSpan, find_personal_data
+from ifdkit.findings.secrets import find_secrets
+
+_MIN_PART_CHARS = 8
+"""Characters from which a part of a secret counts as one."""
+
+
+def masked(text: str) -> str:
+    """The text with secrets and personal data masked, fit to be shown."""
+    parts, end = [], 0
+    for span in sorted(_sensitive(text), key=lambda one: one.start):
+        if span.start >= end:
+            parts += [text[end : span.start], span.mask]
+            end = span.end
+    return "".join([*parts, text[end:]])
+
+
+def masked_quote(quotation: str, texts: Iterable[str]) -> str:
+    """A quotation from these texts, masked.
+
+    A quotation may cut a secret, and what is left of it has no known format.  So parts of the
+    secrets of the whole texts are masked at its ends too.
+    """
+    quotation = masked(quotation)
+    if "…" not in quotation:
+        return quotation
+    for text in texts:
+        for span in _sensitive(text):
+            secret = " ".join(text[span.start : span.end].split())  # as a quotation writes it
+            quotation = _without_part(quotation, secret, span.mask)
+    return quotation
+
+
+def _sensitive(text: str) -> list[SensitiveSpan]:
+    return [*find_secrets(text), *find_personal_data(text)]
+
+
+def _without_part(quotation: str, secret: str, mask: str) -> str:
+    """The quotation without the beginning, end or middle of a secret."""
+    shown = quotation.strip("… ")
+    if len(shown) >= _MIN_PART_CHARS and shown in secret:
+        return mask
+    for size in range(min(len(secret), len(shown)), _MIN_PART_CHARS - 1, -1):
+        if quotation.endswith("…") and shown.endswith(secret[:size]):
+            return f"{quotation[: quotation.rindex(secret[:size])]}{mask.rstrip('…')}…"
+        if quotation.startswith("…") and shown.startswith(secret[-size:]):
+            rest = quotation[quotation.index(secret[-size:]) + size :]
+            return f"…{mask.strip('…')}…{rest}"
+    return quotation
