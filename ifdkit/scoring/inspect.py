@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
-from ifdkit.prompting.alignment import Tokenizer
+from ifdkit.prompting.tokens import Tokenizer
 from ifdkit.records import NLL, Example, Pass, Reject, ScoreRow
 from ifdkit.scoring.metrics import score_row
 from ifdkit.scoring.scorer import Scorer
