@@ -3,9 +3,9 @@
 Two kinds of work are shared:
 
 - A Request whose ids are a prefix of another's needs no sequence of its own: in a causal model,
-  one pass over the longer ids gives the NLLs of both.
-- Sequences that begin alike, as under a chat template, form a prefix group.  A backend that packs
-  computes their common beginning once per batch.
+  one pass over the longer ids yields the NLLs of both.
+- Sequences with the same beginning, such as a chat template, form a prefix group.  A backend that
+  packs computes that beginning once per batch.
 
 The plan is a function of the Requests alone, never of what the store already contains.  Matrix
 products round differently in batches of different composition, so a resumed run reproduces the

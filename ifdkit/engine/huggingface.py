@@ -187,8 +187,8 @@ class HuggingFaceBackend:
             free[f"the memory of {self.device}"] = torch.cuda.mem_get_info(self.device)[0] + held
         else:
             free["main memory"] += held
-        for where, room in free.items():
-            if needed * MEMORY_HEADROOM > room:
+        for where, free_bytes in free.items():
+            if needed * MEMORY_HEADROOM > free_bytes:
                 return f"a float32 copy ({needed / 2**30:.0f} GiB) does not fit into {where}"
         return None
 

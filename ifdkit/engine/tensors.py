@@ -19,5 +19,5 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def to_numpy(nats: torch.Tensor) -> NLL:
-    """NLLs as float32 in main memory, whatever their dtype and device."""
+    """NLLs in nats as a float32 array in main memory."""
     return nats.cpu().numpy().astype(np.float32)

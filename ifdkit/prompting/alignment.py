@@ -56,7 +56,7 @@ class Aligner:
 
     def _reverse_prompt(self, response: str) -> str:
         """The prompt that asks for the instruction of a response. Raises jinja2.TemplateError."""
-        # Not str.format, which would fail on braces in the wording.
+        # Not str.format, which would fail on braces in the template.
         text = REVERSE.replace("{response}", response)
         return self.template.render([Turn("user", text)])
 

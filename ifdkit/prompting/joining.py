@@ -90,13 +90,13 @@ class SeparateTokens:
         """The passes over the instruction. The response is cut so that all of it is scored."""
         if reverse is None:
             return self._pair(self._anchored(""), example.instruction)
-        room = self.max_length - len(self.ids(example.instruction, special=False))
+        max_context = self.max_length - len(self.ids(example.instruction, special=False))
         response = example.response
-        while len(context := self._anchored(reverse(response))) > room and response:
-            # Cut as many tokens as exceed the room, then check again: the prompt is tokenised as
-            # a whole, so it does not always get shorter by exactly the tokens that were cut.
+        while len(context := self._anchored(reverse(response))) > max_context and response:
+            # Cut as many tokens as are too many, then check again: the prompt is tokenised as a
+            # whole, so it does not always get shorter by exactly the tokens that were cut.
             offsets = self.tokenizer.offsets(response, special=False)
-            kept = offsets[: max(0, len(offsets) - (len(context) - room))]
+            kept = offsets[: max(0, len(offsets) - (len(context) - max_context))]
             end = kept[-1][1] if kept else 0
             # A character can be split over several tokens, all of which end where it ends.  Then
             # cutting one of them would not shorten the text: drop the character instead.
@@ -173,8 +173,8 @@ class JoinedText:
         kept = joined[: self.max_length]
         direct_text = prefix + (text if direct_text is None else direct_text)
         direct_ids = self.ids(direct_text, special=True)
-        # The scripts cut the direct pass to the room that the context leaves, give or take a few
-        # tokens that differ between them.
+        # The scripts cut the direct pass to the length that the context leaves for its target,
+        # plus a few tokens; how many differs between them.
         stop = min(max(0, self.max_length - context_tokens + self.direct_slack), len(direct_ids))
         # Without a prefix the first id is context: BOS if the tokenizer adds it, else the first
         # token of the text, which is then not scored.
