@@ -1,10 +1,10 @@
-"""How the cost of a whole `ifdkit score` grows: with rows, with response length, and a second time.
+"""How the cost of `ifdkit score` grows with rows and response length, and what a second run costs.
 
     python -m benchmarks.growth ../shared/data/alpaca_1k.json
 
-Every run is the command itself in a process of its own with a fresh store: reading, tokenising,
-loading, scoring, storing and writing.  Rows are cut from the real ones and numbered, so that none
-is like another.  Writes `reports/growth-rows.md`, `…-length.md` and `…-twice.md`; `--only` takes
+Every run is the whole command in a process of its own with a new store: reading, tokenising,
+loading, scoring, storing and writing.  Rows are cut from real ones and numbered, so that no two are
+equal.  Writes `reports/growth-rows.md`, `growth-length.md` and `growth-twice.md`; `--only` selects
 one of them.
 """
 
@@ -28,8 +28,8 @@ from benchmarks.machine import machine
 Row = dict[str, str]
 ROWS = (1_000, 4_000, 16_000)
 LENGTHS = (32, 128, 512, 2_048)
-_WORDS_A_ROW = 3
-_TOKENS_A_LENGTH = 16_384
+WORDS_PER_TEXT = 3
+TOKENS_PER_LENGTH = 16_384
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,30 @@ def run(rows: list[Row], folder: Path, *flags: str) -> Cost:
 
 
 def numbered(source: list[Row]) -> Iterator[Row]:
-    """Short distinct rows without end."""
+    """An endless stream of short, distinct rows."""
     for i, row in enumerate(cycle(source)):
-        words = row["output"].split()[:_WORDS_A_ROW] or ["nothing"]
+        words = row["output"].split()[:WORDS_PER_TEXT] or ["nothing"]
         yield {
-            "instruction": f"{i} " + " ".join(row["instruction"].split()[:_WORDS_A_ROW]),
+            "instruction": f"{i} " + " ".join(row["instruction"].split()[:WORDS_PER_TEXT]),
             "output": f"{i} " + " ".join(words),
         }
 
 
 def of_length(source: list[Row], tokens: int) -> list[Row]:
-    """Rows whose responses have about so many tokens, the same number of tokens in all."""
+    """Rows with responses of about `tokens` tokens, TOKENS_PER_LENGTH in total."""
     words = cycle(" ".join(row["output"] for row in source).split())
-    per_word = 1.35  # tokens, of English with this tokenizer
+    per_word = 1.35  # tokens per English word with the default tokenizer
     return [
         {
             "instruction": f"{i} Write about {next(words)}",
             "output": " ".join(next(words) for _ in range(int(tokens / per_word))),
         }
-        for i in range(_TOKENS_A_LENGTH // tokens)
+        for i in range(TOKENS_PER_LENGTH // tokens)
     ]
 
 
 def by_rows(source: list[Row], flags: list[str]) -> list[str]:
-    """Time and memory against the number of rows."""
+    """Time and memory by number of rows."""
     lines = [
         "| rows | first run | × the first | peak memory | scored tokens/s | second run |",
         "|--:|--:|--:|--:|--:|--:|",
@@ -104,7 +104,7 @@ def by_rows(source: list[Row], flags: list[str]) -> list[str]:
 
 
 def by_length(source: list[Row], flags: list[str]) -> list[str]:
-    """Speed against the length of responses."""
+    """Speed by length of the responses."""
     lines = [
         "| response tokens | rows | scoring | tokens/s | peak memory |",
         "|--:|--:|--:|--:|--:|",
@@ -122,19 +122,19 @@ def by_length(source: list[Row], flags: list[str]) -> list[str]:
 
 
 def twice(source: list[Row], flags: list[str]) -> list[str]:
-    """The real rows, and the same again out of the store."""
+    """All real rows, then the same rows from the store."""
     with tempfile.TemporaryDirectory() as name:
         first, second = (run(source, Path(name), *flags) for _ in range(2))
     assert second.manifest["requests_scored"] == second.manifest["model_load_s"] == 0
     made = first.manifest
     return [
         f"All {len(source):,} rows of the file, default metrics: {first.elapsed_s:.1f} s, then"
-        f" {second.elapsed_s:.1f} s out of the store with no model loaded:"
-        f" {first.elapsed_s / second.elapsed_s:.0f} ×. Peak memory"
-        f" {first.peak_bytes / 2**20:,.0f} and {second.peak_bytes / 2**20:,.0f} MiB. Of the first"
-        f" run, loading the models took {made['model_load_s']:.1f} s and the embedder"
-        f" {made['embedding_s']:.1f} s, for {made['texts_embedded']:,} texts; the language model"
-        f" read {made['tokens_per_s']:,.0f} tokens/s."
+        f" {second.elapsed_s:.1f} s from the store with no model loaded,"
+        f" {first.elapsed_s / second.elapsed_s:.0f} × as fast. Peak memory"
+        f" {first.peak_bytes / 2**20:,.0f} and {second.peak_bytes / 2**20:,.0f} MiB. In the first"
+        f" run, loading the models took {made['model_load_s']:.1f} s and embedding"
+        f" {made['texts_embedded']:,} texts {made['embedding_s']:.1f} s; the language model"
+        f" processed {made['tokens_per_s']:,.0f} tokens/s."
     ]
 
 
@@ -143,15 +143,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", choices=["rows", "length", "twice"])
-    parser.add_argument("--dtype", default="bfloat16", help="of the first two; the third: auto")
+    parser.add_argument("--dtype", default="bfloat16", help="for rows and length; twice uses auto")
     parser.add_argument("--output", type=Path, default=Path("reports"), help="folder")
     arguments = parser.parse_args()
     source = json.loads(arguments.data.read_bytes())
     passes = ["--metrics", "ifd", "--dtype", arguments.dtype]
     parts = {
-        "rows": (f"Cost by rows, of {_WORDS_A_ROW} real words a side", by_rows, passes),
-        "length": ("Cost by length of the response", by_length, [*passes, "--max-length", "2048"]),
-        "twice": ("A second time", twice, []),
+        "rows": (f"Cost by number of rows, {WORDS_PER_TEXT} real words per text", by_rows, passes),
+        "length": ("Cost by response length", by_length, [*passes, "--max-length", "2048"]),
+        "twice": ("Cost of a second run", twice, []),
     }
     made = (
         f"Made by `python -m benchmarks.growth {' '.join(sys.argv[1:])}`: whole runs of"

@@ -1,4 +1,4 @@
-"""What a figure was measured on, in words."""
+"""The machine that a figure was measured on, in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Processor, cores, Python and torch."""
+    """Processor, number of cores, versions of Python and torch, GPU if there is one."""
     import torch
 
     names = [

@@ -1,10 +1,11 @@
-"""Where the time of a pass goes, operator by operator, and what would be the most to win.
+"""Where the time of a pass goes, operator by operator, and how much faster it could be.
 
     python -m benchmarks.profile ../shared/data/alpaca_1k.json
 
 The engine scores the same rows as `benchmarks.speed` under torch's profiler.  Writes
-`reports/profile.md`: the share of each operator, how near to the machine's best product the
-products run, and two ceilings: every product at that best, and nothing but products.
+`reports/profile.md`: the share of each operator, the speed of the matrix products relative to the
+best that this machine reaches, and two upper bounds: every product at that speed and no other work,
+and the products as they are and no other work.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import machine
+from benchmarks.scorers import Task, engine, recipe
 from benchmarks.speed import METRICS, gemm_peak, requests_of, useful_flops
-from benchmarks.ways import Task, ours, recipe
 from ifdkit.engine.models import DEFAULT_MODEL, resolve
 
-_SHOWN = 12
-_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise")
+OPERATORS_SHOWN = 12
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise")
 
 
 def seconds_of(score: Any) -> float:
-    """One round after one to warm up."""
+    """Seconds of one round, after one to warm up."""
     score()
     begin = time.perf_counter()
     score()
@@ -36,7 +37,7 @@ def seconds_of(score: Any) -> float:
 
 
 def operators(score: Any) -> list[tuple[str, float, int]]:
-    """Operators with their own seconds and calls, most time first."""
+    """Operators with their own seconds and calls, the slowest first."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         score()
     rows = [(e.key, e.self_cpu_time_total / 1e6, e.count) for e in found.key_averages()]
@@ -44,26 +45,26 @@ def operators(score: Any) -> list[tuple[str, float, int]]:
 
 
 def section(dtype: str, task: Task, recipe_s: float, flops: float) -> str:
-    """One precision as Markdown."""
+    """One dtype as Markdown."""
     peak = gemm_peak(dtype, task.device)
-    score = ours(task)
+    score = engine(task)
     elapsed_s = seconds_of(score)
     rows = operators(score)
     total_s = sum(row[1] for row in rows)
-    products_s = sum(row[1] for row in rows if row[0] in _PRODUCTS)
+    products_s = sum(row[1] for row in rows if row[0] in PRODUCTS)
     ideal_s = flops / peak
     lines = [
         f"## {dtype}",
-        f"{elapsed_s:.2f} s without the profiler, {recipe_s / elapsed_s:.2f} × the recipe. The"
-        f" operations that scoring cannot do without would take {ideal_s:.2f} s at the fastest"
-        f" product of this machine ({peak / 1e9:.0f} GFLOP/s): {ideal_s / elapsed_s:.0%} of peak."
-        f" At 100 % of peak and nothing else to do it would be {recipe_s / ideal_s:.2f} × the"
-        f" recipe; with today's products and everything else free,"
-        f" {recipe_s / elapsed_s * total_s / products_s:.2f} ×.",
+        f"{elapsed_s:.2f} s without the profiler, {recipe_s / elapsed_s:.2f} × as fast as the"
+        f" recipe. The operations that scoring cannot avoid would take {ideal_s:.2f} s at the speed"
+        f" of this machine's fastest matrix product ({peak / 1e9:.0f} GFLOP/s), so scoring reaches"
+        f" {ideal_s / elapsed_s:.0%} of that peak. At 100 % of it, and with no other work, scoring"
+        f" would be {recipe_s / ideal_s:.2f} × as fast as the recipe; with the present products and"
+        f" no other work, {recipe_s / elapsed_s * total_s / products_s:.2f} ×.",
         "| operator | own time | share | calls |\n|---|--:|--:|--:|\n"
         + "\n".join(
             f"| `{name}` | {own_s:.2f} s | {own_s / total_s:.1%} | {calls:,} |"
-            for name, own_s, calls in rows[:_SHOWN]
+            for name, own_s, calls in rows[:OPERATORS_SHOWN]
         ),
     ]
     return "\n\n".join(lines)

@@ -1,11 +1,11 @@
-"""Examples a second: ours, the published recipe's and the peers', on the same rows and machine.
+"""Examples per second of ifdkit, the published recipe and peers, on the same rows and machine.
 
     make benchmark-tools
     .venv-peers/bin/python -m benchmarks.speed ../shared/data/alpaca_1k.json --rows 16 --rounds 3
 
-The ways take turns, round after round, because machines drift; ratios are taken within a round and
-their median is reported.  A peer that is not installed or fails is listed with the reason.  Runs
-unchanged on a CUDA machine (`--device cuda`).  Writes a table to `reports/speed.md`.
+The scorers take turns in every round, because the speed of a machine drifts.  Ratios are computed
+within a round, and their median is reported.  A peer that is not installed or fails is listed with
+the reason.  `--device cuda` runs the same on a GPU.  Writes a table to `reports/speed.md`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 from scipy import stats
 
 from benchmarks.machine import machine
+from benchmarks.scorers import Task, ratios
 from benchmarks.turns import Timing, take_turns
-from benchmarks.ways import Task, ratios
 from ifdkit.engine.batching import Budget, computed_tokens, plan
 from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
 from ifdkit.engine.precision import fast_float32
@@ -31,18 +31,18 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 
 METRICS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
-"""Protocol → metrics: two passes an example, and all four."""
-WAYS_OF = {
+"""Protocol → metrics: two passes per example, and all four."""
+SCORERS_OF = {
     "superfiltering": ("ifdkit", "lm-eval", "minicons", "data-juicer"),
     "reflection": ("ifdkit", "lm-eval"),
 }
-"""Protocol → ways beside the recipe; the last two know of no reverse pass."""
+"""Protocol → scorers beside the recipe; minicons and Data-Juicer have no reverse pass."""
 BFLOAT16 = ("ifdkit", "lm-eval")
-"""Ways that are measured in bfloat16 too."""
+"""Scorers that are also measured in bfloat16."""
 
 
 def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, list[Request]]:
-    """Number of examples, and the Requests of a seeded sample."""
+    """Number of examples in a seeded sample, and their Requests."""
     examples = [
         example
         for found in Selection(sample=rows).open(data)
@@ -56,7 +56,7 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
 
 
 def gemm_peak(dtype: str, device: str) -> float:
-    """Best rate of a large matrix product here, FLOP/s, by the fastest route that is accurate."""
+    """Best rate of a large matrix product here, FLOP/s, by the fastest accurate route."""
     kind = getattr(torch, dtype)
     x, weight = (torch.randn(2048, 2048, dtype=kind, device=device) for _ in range(2))
     best_s = float("inf")
@@ -71,9 +71,9 @@ def gemm_peak(dtype: str, device: str) -> float:
 
 
 def useful_flops(weights: Weights, requests: list[Request]) -> float:
-    """What scoring must compute: two operations a weight and token; the head, a scored token.
+    """Operations that scoring cannot avoid: two per weight and token, of the head per scored token.
 
-    Tokens that a plan computes once count once.
+    Tokens that a plan shares between Requests count once.
     """
     from transformers import AutoModelForCausalLM
 
@@ -88,7 +88,7 @@ def useful_flops(weights: Weights, requests: list[Request]) -> float:
 
 
 def agreement(timing: Timing, baseline: Timing) -> str:
-    """How close the numbers are to the recipe's."""
+    """How close a scorer's numbers are to the recipe's, as three cells of the table."""
     if len(timing.means) == len(baseline.means):
         gap = np.abs(np.array(timing.means) - baseline.means)
         ours, theirs = ratios(timing.means), ratios(baseline.means)
@@ -103,15 +103,15 @@ def agreement(timing: Timing, baseline: Timing) -> str:
 
 
 def table(protocol: str, arguments: argparse.Namespace) -> str:
-    """One protocol, all ways, as Markdown."""
+    """One protocol, all scorers, as Markdown."""
     n, requests = requests_of(arguments.data, arguments.rows, protocol, arguments.model)
     weights = resolve(arguments.model)
     wanted = [("recipe", "float32")]
-    wanted += [(way, "float32") for way in WAYS_OF[protocol] if way in arguments.ways]
-    wanted += [(way, "bfloat16") for way in BFLOAT16 if way in arguments.ways]
+    wanted += [(name, "float32") for name in SCORERS_OF[protocol] if name in arguments.scorers]
+    wanted += [(name, "bfloat16") for name in BFLOAT16 if name in arguments.scorers]
     tasks = {
-        (way, dtype): Task(weights.folder, requests, arguments.device, dtype)
-        for way, dtype in wanted
+        (name, dtype): Task(weights.folder, requests, arguments.device, dtype)
+        for name, dtype in wanted
     }
     timings = take_turns(tasks, arguments.rounds)
     peak = {d: gemm_peak(d, arguments.device) for d in ("float32", "bfloat16")}
@@ -123,7 +123,7 @@ def table(protocol: str, arguments: argparse.Namespace) -> str:
         f"GEMM peak: {peak['float32'] / 1e9:.0f} GFLOP/s float32,"
         f" {peak['bfloat16'] / 1e9:.0f} bfloat16.",
         "",
-        "| way | dtype | examples/s | tokens/s | × recipe | peak memory | share of GEMM peak"
+        "| scorer | dtype | examples/s | tokens/s | × recipe | peak memory | share of GEMM peak"
         " | largest Δ NLL | median Δ IFD | Spearman IFD |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
@@ -148,18 +148,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--ways", nargs="+", default=WAYS_OF["superfiltering"])
+    parser.add_argument("--scorers", nargs="+", default=SCORERS_OF["superfiltering"])
     parser.add_argument("--output", type=Path, default=Path("reports/speed.md"))
     arguments = parser.parse_args()
     head = (
         "# Scoring speed\n\n"
-        f"Made by `python -m benchmarks.speed {' '.join(sys.argv[1:])}`: {arguments.model}, sample"
-        f" of {arguments.rows} rows with seed 0, {arguments.rounds} rounds of every way in turn,"
-        f" median. {machine()}; {torch.get_num_threads()} threads, device {arguments.device}. The"
-        " recipe is the published scripts' (batch 1, float32, all logits). Timings are of the"
-        " passes alone: no loading, no tokenising, no store. Peak memory is of the process,"
-        " libraries included. The share of the GEMM peak counts the operations that scoring cannot"
-        " do without.\n"
+        f"Made by `python -m benchmarks.speed {' '.join(sys.argv[1:])}`: {arguments.model}, a"
+        f" sample of {arguments.rows} rows with seed 0, {arguments.rounds} rounds with all scorers"
+        f" in turn, medians. {machine()}; {torch.get_num_threads()} threads, device"
+        f" {arguments.device}. The recipe is that of the published scripts (batch 1, float32, all"
+        " logits). Timings cover the passes alone: no loading, no tokenising, no store. Peak memory"
+        " is that of the process, including libraries. The share of the GEMM peak counts the"
+        " operations that scoring cannot avoid.\n"
     )
     tables = [table(protocol, arguments) for protocol in METRICS]
     arguments.output.write_text(

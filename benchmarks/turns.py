@@ -1,7 +1,7 @@
-"""Several ways, each in a process of its own, taking turns on one machine.
+"""Times several scorers in turn, each in a process of its own.
 
-A process of its own gives each way its own peak memory and keeps what a library sets globally
-from the others; turns within one run make ratios that a drifting machine does not spoil.
+In separate processes, each scorer has its own peak memory, and no library changes global settings
+of another.  Taking turns makes ratios robust: a machine that slows down slows all scorers alike.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from benchmarks.ways import WAYS, Means, Task
+from benchmarks.scorers import SCORERS, Means, Task
 
 
 @dataclass
 class Timing:
-    """One way over all rounds."""
+    """One scorer over all rounds."""
 
     name: str
     dtype: str
@@ -31,13 +31,13 @@ class Timing:
 
     @property
     def median_s(self) -> float:
-        """Seconds a round."""
+        """Median seconds per round."""
         return statistics.median(self.elapsed_s)
 
     def times_faster_than(self, other: Timing) -> float:
-        """The median over rounds of the ratio within a round."""
+        """Median over rounds of the ratio of the two times within a round."""
         pairs = zip(other.elapsed_s, self.elapsed_s, strict=True)
-        return statistics.median(theirs / ours for theirs, ours in pairs)
+        return statistics.median(other_s / own_s for other_s, own_s in pairs)
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class _Round:
 
 
 def _work(name: str, task: Task, pipe: Connection) -> None:
-    """Load once, then score whenever asked to."""
+    """Load once, then score each time the pipe says so."""
     try:
-        score = WAYS[name](task)
-        score()  # what is done once, such as compiling and filling caches, does not count
+        score = SCORERS[name](task)
+        score()  # a warm-up round: compiling and filling caches is not timed
         pipe.send(None)
-    except BaseException as error:  # noqa: BLE001  # a peer fails in its own way, and is listed
+    except BaseException as error:  # noqa: BLE001  # each peer fails in its own way
         lines = str(error).strip().splitlines()
         pipe.send(f"{type(error).__name__}: {lines[0] if lines else ''}")
         return
@@ -72,22 +72,22 @@ def _peak_bytes(device: str) -> int:
 
 
 def take_turns(tasks: Mapping[tuple[str, str], Task], rounds: int) -> list[Timing]:
-    """Every (way, dtype) once a round. A way that cannot be loaded tells its problem instead."""
+    """Time every (scorer, dtype) once per round; one that does not load has a `problem` instead."""
     spawn = multiprocessing.get_context("spawn")
     timings, pipes, workers = [], [], []
     for (name, dtype), task in tasks.items():
         timing = Timing(name, dtype)
-        ours, theirs = spawn.Pipe()
-        worker = spawn.Process(target=_work, args=(name, task, theirs), daemon=True)
+        own_end, other_end = spawn.Pipe()
+        worker = spawn.Process(target=_work, args=(name, task, other_end), daemon=True)
         worker.start()
-        theirs.close()
+        other_end.close()
         try:
-            timing.problem = ours.recv()
+            timing.problem = own_end.recv()
         except EOFError:
             timing.problem = "its process died"
         print(f"{name} {dtype}: {timing.problem or 'ready'}", file=sys.stderr)
         timings.append(timing)
-        pipes.append(ours)
+        pipes.append(own_end)
         workers.append(worker)
     for number in range(rounds):
         for timing, pipe in zip(timings, pipes, strict=True):

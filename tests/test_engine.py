@@ -1,4 +1,4 @@
-"""The batched engine against the slow oracle, family by family."""
+"""The batched engine against the slow reference, for several architectures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention
 from ifdkit.engine.attention import CannotPackError
-from ifdkit.engine.forward import PackedWay, PaddedWay, PlainWay, SelectedWay
+from ifdkit.engine.forward import PackedForward, PaddedForward, PlainForward, SelectedForward
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.huggingface import HuggingFaceBackend, resolve_device, resolve_dtype
 from ifdkit.engine.layout import Packed, Segment, Segments
@@ -23,31 +23,31 @@ from ifdkit.engine.precision import fast_float32, onednn_stays_float32
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.records import Request
 from tests import tiny
-from tests.oracles import Oracle
+from tests.reference import ReferenceModel
 
-# Every way sums in its own order, no more: logits of size 10 round at 1e-6 a layer and head.
+# The strategies differ only in the order of their sums: logits of size 10 round at 1e-6 per layer.
 TOLERANCE_NATS = 3e-5
-
 
 QUICK = {"gpt2", "gemma3"}  # one without rotary embeddings, one with windows and soft caps
 PARAMETERS = [
-    pytest.param(name, marks=[] if name in QUICK else pytest.mark.long) for name in tiny.FAMILIES
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.long)
+    for name in tiny.ARCHITECTURES
 ]
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_model(tmp_path_factory.mktemp("family") / request.param, request.param)
+def architecture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_model(tmp_path_factory.mktemp("models") / request.param, request.param)
 
 
 @pytest.fixture(scope="module")
-def backend(family: Path) -> HuggingFaceBackend:
-    return load(family)
+def backend(architecture: Path) -> HuggingFaceBackend:
+    return load(architecture)
 
 
 @pytest.fixture(scope="module")
-def oracle(family: Path) -> Oracle:
-    return Oracle(family)
+def reference(architecture: Path) -> ReferenceModel:
+    return ReferenceModel(architecture)
 
 
 def load(folder: Path, dtype: str = "float32") -> HuggingFaceBackend:
@@ -55,7 +55,7 @@ def load(folder: Path, dtype: str = "float32") -> HuggingFaceBackend:
 
 
 def some_requests(n: int = 13, seed: int = 0) -> list[Request]:
-    """Spans of all kinds: from the first token, in the middle, one token long, up to 90 tokens.
+    """Spans of all kinds: from the second token, in the middle, one token long, up to 89 tokens.
 
     Longer than Gemma's sliding window of 16, so that a missing window would show.
     """
@@ -76,73 +76,75 @@ def in_batches(backend: HuggingFaceBackend, requests: list[Request], size: int) 
 
 
 @pytest.mark.parametrize("size", [1, 3, 13])
-def test_agrees_with_the_oracle_at_any_batch_size(
-    backend: HuggingFaceBackend, oracle: Oracle, size: int
+def test_agrees_with_the_reference_at_any_batch_size(
+    backend: HuggingFaceBackend, reference: ReferenceModel, size: int
 ) -> None:
     requests = some_requests()
-    slow = [oracle.token_nll(r.ids[: r.stop].tolist(), r.start) for r in requests]
+    slow = [reference.token_nll(r.ids[: r.stop].tolist(), r.start) for r in requests]
     fast = in_batches(backend, requests, size)
     np.testing.assert_allclose(fast, np.concatenate(slow), atol=TOLERANCE_NATS)
 
 
-def test_a_shift_by_one_token_would_show(backend: HuggingFaceBackend, oracle: Oracle) -> None:
+def test_a_shift_by_one_token_would_show(
+    backend: HuggingFaceBackend, reference: ReferenceModel
+) -> None:
     """Negative control of the tolerance: the neighbouring span is not within it."""
     (request,) = some_requests(1, seed=4)
-    shifted = oracle.token_nll(request.ids[: request.stop - 1].tolist(), request.start - 1 or 1)
+    shifted = reference.token_nll(request.ids[: request.stop - 1].tolist(), request.start - 1 or 1)
     right = backend.nll([request])[0]
     n = min(len(shifted), len(right))
     assert np.abs(shifted[:n] - right[:n]).max() > 0.1
 
 
-def test_the_fast_path_is_taken(backend: HuggingFaceBackend) -> None:
-    assert backend.way == "packed"
+def test_the_fastest_strategy_is_chosen(backend: HuggingFaceBackend) -> None:
+    assert backend.strategy == "packed"
     assert backend.budget.packs
 
 
 @contextmanager
-def padding(backend: HuggingFaceBackend) -> Iterator[None]:
-    """The model with its own attention, until the end of the block."""
-    packed = backend._way
-    assert isinstance(packed, PackedWay)
+def own_attention(backend: HuggingFaceBackend) -> Iterator[None]:
+    """Restore the model's own attention inside the block."""
+    packed = backend._strategy
+    assert isinstance(packed, PackedForward)
     packed.close()
     try:
         yield
     finally:
         backend.model.set_attn_implementation(attention.NAME)
-        backend._way = packed
+        backend._strategy = packed
 
 
 def related_requests() -> list[Request]:
-    """Some that ride along with others, and families that begin alike, longer than a window."""
+    """Requests that share sequences, and prefix groups longer than a sliding window."""
     generator = np.random.default_rng(5)
     head, other = (generator.integers(tiny.VOCABULARY, size=40).astype(np.int32) for _ in range(2))
     tails = [generator.integers(tiny.VOCABULARY, size=n).astype(np.int32) for n in (3, 25, 12)]
     joined = [np.concatenate([h, tail]) for h in (head, other) for tail in tails]
     spans = [Request(ids, 41, len(ids)) for ids in joined]
-    riders = [
+    prefixes = [
         Request(joined[1][:50], 45, 50),
         Request(joined[1], 44, 47),
         Request(joined[4], 60, 61),
     ]
-    return [*some_requests(4), *spans, *riders]
+    return [*some_requests(4), *spans, *prefixes]
 
 
 @pytest.mark.parametrize("requests", [some_requests(), related_requests()], ids=["any", "related"])
-def test_all_ways_agree(backend: HuggingFaceBackend, requests: list[Request]) -> None:
+def test_all_strategies_agree(backend: HuggingFaceBackend, requests: list[Request]) -> None:
     fast = in_batches(backend, requests, len(requests))
-    with padding(backend):
-        for way in (
-            PaddedWay(backend.model, rows_a_chunk=7),
-            SelectedWay(backend.model),
-            PlainWay(backend.model),
+    with own_attention(backend):
+        for strategy in (
+            PaddedForward(backend.model, rows_per_chunk=7),
+            SelectedForward(backend.model),
+            PlainForward(backend.model),
         ):
-            backend._way = way
+            backend._strategy = strategy
             slow = in_batches(backend, requests, len(requests))
             np.testing.assert_allclose(fast, slow, atol=TOLERANCE_NATS)
 
 
 def test_sequences_that_leak_into_each_other_would_show(backend: HuggingFaceBackend) -> None:
-    """Negative control: one segment over all, as if boundaries were lost."""
+    """Negative control: one segment over everything, as if the boundaries were lost."""
     requests = some_requests()
     right = in_batches(backend, requests, 13)
     whole = Packed.of
@@ -157,10 +159,10 @@ def test_sequences_that_leak_into_each_other_would_show(backend: HuggingFaceBack
         assert np.abs(in_batches(backend, requests, 13) - right).max() > 0.1
 
 
-def test_attention_leaves_onednn_out(
+def test_attention_does_not_use_onednn(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Segments come in every length, and oneDNN keeps code for each."""
+    """Segments have many lengths, and oneDNN keeps generated code for each."""
     import torch
 
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
@@ -181,11 +183,11 @@ def test_attention_leaves_onednn_out(
 
 
 def test_matrices_come_in_few_sizes(backend: HuggingFaceBackend) -> None:
-    """Each new size costs memory for good: packs and chunks of rows are filled up."""
-    from ifdkit.engine.layout import TOKENS_A_STEP, Batch
+    """Each new size takes memory that is never freed, so packs and chunks are filled up."""
+    from ifdkit.engine.layout import SIZE_MULTIPLE, Batch
 
     packs = [Packed.of(Batch(some_requests(n, seed=n)).sequences) for n in range(1, 12)]
-    assert {len(pack.ids) % TOKENS_A_STEP for pack in packs} == {0}
+    assert {len(pack.ids) % SIZE_MULTIPLE for pack in packs} == {0}
     assert all(len(pack.positions) == len(pack.ids) for pack in packs)
     rows: set[int] = set()
     head = backend.model.get_output_embeddings()
@@ -193,14 +195,14 @@ def test_matrices_come_in_few_sizes(backend: HuggingFaceBackend) -> None:
     for n in range(1, 12):
         backend.nll(some_requests(n, seed=n))
     hook.remove()
-    assert {n % 32 for n in rows} == {0}
+    assert {n % SIZE_MULTIPLE for n in rows} == {0}
 
 
 def varlen_reference(
     query: Any, key: Any, value: Any, ends_q: Any, ends_k: Any, max_q: int, max_k: int, *,
     scale: float, window_size: tuple[int, int], enable_gqa: bool, num_splits: int,
 ) -> Any:  # fmt: skip
-    """What torch's documentation says of its kernel, in plain loops: causal from the end."""
+    """torch's documentation of its kernel in plain loops: the mask is aligned with the end."""
     import torch
 
     out = torch.zeros_like(query)  # (queries, heads, head)
@@ -219,16 +221,16 @@ def varlen_reference(
     return out
 
 
-def test_the_kernel_for_cuda_gets_what_it_documents(
+def test_the_cuda_kernel_gets_the_arguments_it_documents(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The code path of CUDA on a CPU, with a slow reference in the place of the kernel."""
+    """The code for CUDA on a CPU, with a slow reference in place of the kernel."""
     requests = related_requests()
-    usual = in_batches(backend, requests, len(requests))
+    expected = in_batches(backend, requests, len(requests))
     monkeypatch.setattr(attention, "_varlen", lambda: varlen_reference)
     monkeypatch.setattr(attention, "_one_by_one", attention._in_one_kernel)
     again = in_batches(backend, requests, len(requests))
-    np.testing.assert_allclose(again, usual, atol=TOLERANCE_NATS)
+    np.testing.assert_allclose(again, expected, atol=TOLERANCE_NATS)
 
 
 def test_cuda_packs_in_16_bits_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,19 +247,19 @@ def test_cuda_packs_in_16_bits_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("more", [{"softcap": 3.0}, {"s_aux": 1}, {"dropout": 0.1}])
-def test_attention_refuses_what_it_does_not_do(more: dict[str, Any]) -> None:
+def test_attention_rejects_what_it_does_not_implement(more: dict[str, Any]) -> None:
     import torch
 
     q = torch.zeros(1, 2, 3, 4)
     with (
         attention.packed(Segments((Segment(0, 3),))),
-        pytest.raises(CannotPackError, match="Linear wants"),
+        pytest.raises(CannotPackError, match="Linear needs"),
     ):
         attention.segment_attention(torch.nn.Linear(1, 1), q, q, q, None, **more)
 
 
 def test_models_that_cap_attention_scores_are_padded(tmp_path: Path) -> None:
-    """Gemma 2 caps the scores themselves, which packed attention refuses."""
+    """Gemma 2 caps the attention scores, which packed attention does not implement."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     config = Gemma2Config(**tiny._sizes(head_dim=8, sliding_window=16))
@@ -265,51 +267,51 @@ def test_models_that_cap_attention_scores_are_padded(tmp_path: Path) -> None:
     Gemma2ForCausalLM(config).save_pretrained(tmp_path)
     tiny.save_tokenizer(tmp_path)
     loaded = load(tmp_path)
-    assert loaded.way == "padded"
+    assert loaded.strategy == "padded"
     requests = some_requests()
-    oracle = Oracle(tmp_path)
-    slow = [oracle.token_nll(r.ids[: r.stop].tolist(), r.start) for r in requests]
+    reference = ReferenceModel(tmp_path)
+    slow = [reference.token_nll(r.ids[: r.stop].tolist(), r.start) for r in requests]
     fast = in_batches(loaded, requests, 5)
     np.testing.assert_allclose(fast, np.concatenate(slow), atol=TOLERANCE_NATS)
 
 
-def test_models_that_mix_tokens_otherwise_are_padded(tmp_path: Path) -> None:
-    """A state space model carries its state across the boundaries of a pack."""
+def test_models_that_mix_tokens_without_attention_are_padded(tmp_path: Path) -> None:
+    """A state space model carries its state across the boundaries between sequences."""
     from transformers import MambaConfig, MambaForCausalLM
 
     sizes = {"vocab_size": tiny.VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}
     MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.4)).save_pretrained(tmp_path)
-    assert load(tmp_path).way == "padded"
+    assert load(tmp_path).strategy == "padded"
 
 
-def test_a_window_that_attention_is_not_told_of_is_seen(
+def test_a_window_that_is_not_passed_to_attention_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shorter probes than the window would not show it; the declaration does."""
+    """Probes shorter than the window could not show it; the model's config does."""
     folder = tiny.save_model(tmp_path / "gemma3", "gemma3")
-    assert load(folder).way == "packed"
+    assert load(folder).strategy == "packed"
     whole = attention.segment_attention
 
-    def deaf(*args: Any, sliding_window: int | None = None, **more: Any) -> Any:
+    def without_window(*args: Any, sliding_window: int | None = None, **more: Any) -> Any:
         return whole(*args, **more)
 
-    monkeypatch.setattr(attention, "segment_attention", deaf)
-    monkeypatch.setattr(HuggingFaceBackend, "_close", lambda *_: True)
-    assert load(folder).way == "padded"
+    monkeypatch.setattr(attention, "segment_attention", without_window)
+    monkeypatch.setattr(HuggingFaceBackend, "_agree", lambda *_: True)
+    assert load(folder).strategy == "padded"
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_the_heads_chunks_change_nothing(
+def test_the_size_of_the_heads_chunks_changes_nothing(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     requests = some_requests()
     whole = in_batches(backend, requests, 5)
-    monkeypatch.setattr(backend._way, "_head", ChunkedHead(backend.model, rows_a_chunk=rows))
+    monkeypatch.setattr(backend._strategy, "_head", ChunkedHead(backend.model, rows_per_chunk=rows))
     np.testing.assert_allclose(in_batches(backend, requests, 5), whole, atol=TOLERANCE_NATS)
 
 
 @pytest.mark.parametrize("fits", [1, 3])
-def test_out_of_memory_halves_the_batch_and_goes_on(
+def test_a_batch_that_exceeds_memory_is_halved(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch, fits: int
 ) -> None:
     import torch
@@ -333,7 +335,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         backend.nll(requests[:1])
 
 
-def test_other_runtime_errors_are_not_taken_for_memory(
+def test_other_runtime_errors_are_not_handled_as_out_of_memory(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
@@ -353,7 +355,7 @@ def test_order_and_duplicates_change_nothing(backend: HuggingFaceBackend) -> Non
         np.testing.assert_allclose(nll, plain[i], atol=TOLERANCE_NATS)
 
 
-def test_what_follows_the_span_changes_nothing(backend: HuggingFaceBackend) -> None:
+def test_tokens_after_the_span_change_nothing(backend: HuggingFaceBackend) -> None:
     (request,) = some_requests(1, seed=3)
     longer = Request(
         np.concatenate([request.ids[: request.stop], np.full(40, 7, np.int32)]),
@@ -373,10 +375,10 @@ def test_values_are_float32_nats_of_the_span(backend: HuggingFaceBackend) -> Non
     assert backend.nll([]) == []
 
 
-def test_a_model_with_an_unusual_body_falls_back_and_says_so(
+def test_a_model_with_an_unusual_body_falls_back_with_a_warning(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Plausible and wrong: several sequences at once come out shifted by a token."""
+    """Plausible but wrong: in batches of several sequences, ids are shifted by one token."""
     from transformers import LlamaModel
 
     right = in_batches(load(tiny_model), some_requests(), 4)
@@ -389,22 +391,24 @@ def test_a_model_with_an_unusual_body_falls_back_and_says_so(
 
     monkeypatch.setattr(LlamaModel, "forward", shifted)
     with caplog.at_level(logging.WARNING):
-        fallen = load(tiny_model)
-    assert fallen.way == "plain"
+        loaded = load(tiny_model)
+    assert loaded.strategy == "plain"
     assert "full logits" in caplog.text
-    np.testing.assert_allclose(in_batches(fallen, some_requests(), 4), right, atol=TOLERANCE_NATS)
+    np.testing.assert_allclose(in_batches(loaded, some_requests(), 4), right, atol=TOLERANCE_NATS)
 
 
-def test_a_head_that_cannot_be_chunked_still_selects(
+def test_a_head_that_cannot_be_chunked_selects_its_rows(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cannot(*_: object, **__: object) -> None:
-        raise AttributeError("no body under a name")
+        raise AttributeError("the body has no name")
 
     monkeypatch.setattr(ChunkedHead, "__init__", cannot)
     loaded = load(tiny_model)
-    assert loaded.way == "selected"
-    assert loaded.budget.scored is not None, "logits of a whole batch are held: bounded"
+    assert loaded.strategy == "selected"
+    assert loaded.budget.scored is not None, (
+        "the logits of a whole batch are in memory, so the budget bounds them"
+    )
 
 
 def products() -> Any:
@@ -424,10 +428,12 @@ def test_float32_products_are_float32_accurate_and_the_setting_is_restored() -> 
     assert error < 1e-3
     assert products().fp32_precision == setting
     rounded = torch.nn.functional.linear(x.bfloat16(), weight.bfloat16()).float()
-    assert (rounded - exact).abs().max() > 1e-2, "negative control: bf16 would show"
+    assert (rounded - exact).abs().max() > 1e-2, (
+        "negative control: bf16 inputs exceed the tolerance"
+    )
 
 
-def test_a_processor_that_rounds_to_bfloat16_is_not_trusted(
+def test_onednn_is_not_used_if_it_rounds_to_bfloat16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
@@ -449,7 +455,7 @@ def test_a_processor_that_rounds_to_bfloat16_is_not_trusted(
         onednn_stays_float32.cache_clear()
 
 
-def test_bfloat16_is_close_and_not_the_same(tiny_model: Path) -> None:
+def test_bfloat16_is_close_but_not_equal(tiny_model: Path) -> None:
     exact, coarse = (
         in_batches(load(tiny_model, d), some_requests(), 4) for d in ("float32", "bfloat16")
     )
@@ -457,13 +463,13 @@ def test_bfloat16_is_close_and_not_the_same(tiny_model: Path) -> None:
     assert 0 < np.median(difference) < 0.1
 
 
-def test_a_token_beyond_the_vocabulary_is_an_error(tiny_model: Path) -> None:
+def test_a_token_outside_the_vocabulary_is_an_error(tiny_model: Path) -> None:
     ids = np.array([1, 2, tiny.VOCABULARY], np.int32)
-    with pytest.raises(ModelError, match="do not belong together"):
+    with pytest.raises(ModelError, match="weights and tokenizer do not match"):
         load(tiny_model).nll([Request(ids, 1, 3)])
 
 
-def test_pickled_weights_are_refused_unless_asked_for(tmp_path: Path) -> None:
+def test_pickled_weights_are_refused_without_allow_pickle(tmp_path: Path) -> None:
     import torch
 
     folder = tiny.save_model(tmp_path / "pickled")
@@ -478,13 +484,13 @@ def test_pickled_weights_are_refused_unless_asked_for(tmp_path: Path) -> None:
     np.testing.assert_array_equal(in_batches(opened, requests, 3), in_batches(safe, requests, 3))
 
 
-def test_weights_that_are_no_language_model_are_an_error(tiny_embedder: Path) -> None:
-    """transformers would put random numbers where weights are missing, and only warn."""
-    with pytest.raises(ModelError, match="is no causal language model"):
+def test_weights_of_another_kind_of_model_are_an_error(tiny_embedder: Path) -> None:
+    """transformers would fill missing weights with random numbers and only warn."""
+    with pytest.raises(ModelError, match="is not a causal language model: its files lack"):
         load(tiny_embedder)
 
 
-def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_not_causal_is_refused(tmp_path: Path) -> None:
     from transformers import BertConfig, BertLMHeadModel
 
     config = BertConfig(
@@ -498,13 +504,13 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     for is_decoder in (True, False):
         config.is_decoder = is_decoder
         BertLMHeadModel(config).save_pretrained(tmp_path / f"{is_decoder}")
-    assert load(tmp_path / "True").way != "plain"
-    with pytest.raises(ModelError, match="looks ahead"):
+    assert load(tmp_path / "True").strategy != "plain"
+    with pytest.raises(ModelError, match="is not a causal language model: later tokens"):
         load(tmp_path / "False")
 
 
 @pytest.mark.parametrize(("has_bf16", "dtype"), [(True, "bfloat16"), (False, "float16")])
-def test_auto_takes_16_bits_on_cuda(
+def test_auto_means_16_bits_on_cuda(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: str
 ) -> None:
     import torch
@@ -518,5 +524,5 @@ def test_devices_and_dtypes_resolve() -> None:
     assert resolve_dtype("auto", "cpu") == "float32"
     assert resolve_dtype("float16", "cpu") == "float16"
     for missing in ("cuda:7", "abacus"):
-        with pytest.raises(UsageError, match="is not there"):
+        with pytest.raises(UsageError, match="is not available"):
             resolve_device(missing)

@@ -110,7 +110,7 @@ def test_batch_size_does_not_move_the_golden_numbers(
     data = shared_file("golden", "rows48.json")
     examples = [example for found in Selection(limit=12).open(data) for example in found]  # type: ignore[union-attr]
     for tokens in (1, 4096):
-        monkeypatch.setattr("ifdkit.engine.huggingface._TOKENS_A_BATCH", {"cpu": tokens})
+        monkeypatch.setattr("ifdkit.engine.huggingface.PACKED_TOKENS_PER_BATCH", {"cpu": tokens})
         settings = Settings(
             protocol="superfiltering", metrics=("ifd",), dtype="float32", store="off"
         )

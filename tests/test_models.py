@@ -1,4 +1,4 @@
-"""From names to weights: what resolves, to what, and what a failure says."""
+"""Resolving the name of a model, and the messages for names that do not resolve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ifdkit.engine import models
+from ifdkit.engine import gguf
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL, Weights, resolve
 from ifdkit.errors import ModelError
 from tests import tiny
@@ -58,7 +58,7 @@ def test_without_package_and_hub_the_error_names_two_commands(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no-such-model", "not in the hub's cache"),
+        ("no-such-model", "not in the local hub cache"),
         ("nobody/no-such-model", "hf download nobody/no-such-model"),
         ("./no/such/folder", "does not exist"),
         ("not a name!", "neither a folder nor a name"),
@@ -74,7 +74,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         resolve(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="safetensors it has none"):
+    with pytest.raises(ModelError, match="has no weights in safetensors format"):
         resolve(str(tmp_path))
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(ModelError, match=r"config\.json is missing or broken"):
@@ -97,7 +97,7 @@ def test_a_model_in_the_hubs_cache_resolves_offline(
     assert weights.fingerprint(digest) == resolve(str(tiny_model)).fingerprint(digest)
 
 
-def test_the_fingerprint_is_that_of_what_is_computed(tmp_path: Path) -> None:
+def test_the_fingerprint_covers_only_what_changes_the_numbers(tmp_path: Path) -> None:
     a = tiny.save_model(tmp_path / "a", seed=0)
     same = tiny.save_model(tmp_path / "same", seed=0)
     other = tiny.save_model(tmp_path / "other", seed=1)
@@ -127,10 +127,10 @@ def test_an_embedders_fingerprint_covers_pooling_and_tokenizer(tiny_embedder: Pa
         pooling.write_text(text)
 
 
-def test_unpacking_is_done_once_and_leaves_nothing_half_made(
+def test_a_gguf_file_is_unpacked_once_and_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
 ) -> None:
-    gguf = write("some.gguf", b"GGUF")
+    file = write("some.gguf", b"GGUF")
     monkeypatch.setenv("IFDKIT_CACHE", str(tmp_path / "cache"))
     made: list[Path] = []
 
@@ -143,18 +143,18 @@ def test_unpacking_is_done_once_and_leaves_nothing_half_made(
         (folder / "model.safetensors").write_bytes(b"whole")
         made.append(folder)
 
-    monkeypatch.setattr(models, "_dequantise", fails)
+    monkeypatch.setattr(gguf, "_dequantise", fails)
     with pytest.raises(KeyboardInterrupt):
-        resolve(str(gguf))
+        resolve(str(file))
     assert list((tmp_path / "cache" / "models").iterdir()) == []
-    monkeypatch.setattr(models, "_dequantise", works)
-    first, second = resolve(str(gguf)), resolve(str(gguf))
+    monkeypatch.setattr(gguf, "_dequantise", works)
+    first, second = resolve(str(file)), resolve(str(file))
     assert first.folder == second.folder
     assert (first.folder / "model.safetensors").read_bytes() == b"whole"
     assert len(made) == 1
 
 
-def test_a_broken_gguf_is_one_line(
+def test_a_broken_gguf_file_is_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
 ) -> None:
     monkeypatch.setenv("IFDKIT_CACHE", str(tmp_path / "cache"))
@@ -166,7 +166,7 @@ def test_a_pickle_in_a_subfolder_is_refused(tmp_path: Path) -> None:
     folder = tiny.save_model(tmp_path / "model")
     (folder / "2_Dense").mkdir()
     (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin there are only pickled weights"):
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin contains pickled weights"):
         resolve(str(folder))
     assert resolve(str(folder), allow_pickle=True).folder == folder
     (folder / "2_Dense" / "model.safetensors").write_bytes(b"safe")

@@ -1,4 +1,4 @@
-"""Plans as pure integers."""
+"""Batch plans: which Requests share a sequence, a prefix group, a batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.engine.batching import (
-    SHORTEST_SHARED,
+    MIN_SHARED_PREFIX,
     Budget,
     computed_tokens,
-    families,
     plan,
+    prefix_groups,
     sequences,
 )
 from ifdkit.records import Request
@@ -26,13 +26,13 @@ def request(ids: Sequence[int], start: int = 1, stop: int | None = None) -> Requ
 
 
 def of_length(length: int, seed: int) -> Request:
-    """Distinct from all others at its first token."""
+    """A Request whose first token no other Request has."""
     return request([seed, *([7] * (length - 1))], start=length - 1)
 
 
 @st.composite
 def some_requests(draw: st.DrawFn) -> list[Request]:
-    """Few ids and some long common beginnings, so that prefixes and families occur often."""
+    """Few ids and some long common beginnings, so that prefixes and prefix groups are frequent."""
     heads = [[], [1] * 20, [1] * 20 + [2] * 20]
     requests = []
     for _ in range(draw(st.integers(0, 25))):
@@ -54,7 +54,9 @@ BUDGETS = st.builds(
 
 @pytest.mark.long
 @given(some_requests(), BUDGETS)
-def test_every_request_once_within_the_budget(requests: list[Request], budget: Budget) -> None:
+def test_every_request_is_planned_once_within_the_budget(
+    requests: list[Request], budget: Budget
+) -> None:
     batches = plan(requests, budget)
     assert sorted(i for batch in batches for i in batch) == list(range(len(requests)))
     for batch in batches:
@@ -66,38 +68,40 @@ def test_every_request_once_within_the_budget(requests: list[Request], budget: B
 
 @pytest.mark.long
 @given(some_requests(), st.floats(0, 0.5))
-def test_padding_stays_below_its_share(requests: list[Request], most: float) -> None:
-    for batch in plan(requests, Budget(200, max_padding=most)):
+def test_padding_stays_within_its_share(requests: list[Request], max_padding: float) -> None:
+    for batch in plan(requests, Budget(200, max_padding=max_padding)):
         found = sequences([requests[i] for i in batch])
         padded = len(found) * max(map(len, found))
-        assert padded - sum(map(len, found)) <= most * padded + 1e-9
+        assert padded - sum(map(len, found)) <= max_padding * padded + 1e-9
 
 
 @pytest.mark.long
 @given(some_requests(), BUDGETS, st.randoms())
-def test_the_plan_depends_on_the_requests_not_on_their_order(
+def test_the_order_of_requests_does_not_change_the_shapes_of_padded_batches(
     requests: list[Request], budget: Budget, order: random.Random
 ) -> None:
     shuffled = requests.copy()
     order.shuffle(shuffled)
 
     def shape(of: list[Request]) -> list[list[int]]:
-        """Tokens of the sequences of each batch."""
+        """Lengths of the sequences in each batch."""
         return [sorted(len(s) for s in sequences([of[i] for i in b])) for b in plan(of, budget)]
 
-    if not budget.packs:  # equal lengths may fall on either side of a cut between families
+    # Sequences of equal length are planned in the order of the input.  They can differ in their
+    # scored tokens and in their prefix group, and so in where a batch ends.
+    if not budget.packs and budget.scored is None:
         assert shape(requests) == shape(shuffled)
     assert sum(map(len, plan(requests, budget))) == sum(map(len, plan(shuffled, budget)))
 
 
-def test_longest_first() -> None:
+def test_longest_sequences_come_first() -> None:
     requests = [of_length(n, seed) for seed, n in enumerate([5, 9, 5, 9])]
     assert plan(requests, Budget(18)) == [[1, 3], [0, 2]]
     assert plan(requests, Budget(28, packs=True)) == [[1, 3, 0, 2]]
 
 
 def test_an_unsorted_plan_would_pad_more() -> None:
-    """Negative control: the share that sorting saves is measurable."""
+    """Negative control: without sorting, more than 40 % of the tokens are padding."""
     requests = [of_length(n, seed) for seed, n in enumerate([10, 500] * 50)]
     budget = Budget(1000)
     naive = sum(computed_tokens(requests, [i, i + 1], budget) for i in range(0, 100, 2))
@@ -107,47 +111,47 @@ def test_an_unsorted_plan_would_pad_more() -> None:
 
 @pytest.mark.long
 @given(some_requests())
-def test_a_rider_is_a_prefix_of_its_sequence(requests: list[Request]) -> None:
+def test_a_served_request_is_a_prefix_of_its_sequence(requests: list[Request]) -> None:
     found = sequences(requests)
-    assert sorted(i for s in found for i in s.riders) == list(range(len(requests)))
+    assert sorted(i for s in found for i in s.requests) == list(range(len(requests)))
     for sequence in found:
-        for i in sequence.riders:
-            rider = requests[i]
-            assert sequence.ids[: rider.stop].tolist() == rider.ids[: rider.stop].tolist()
-            assert set(range(rider.start, rider.stop)) <= set(sequence.scored.tolist())
-    # And the slow way: no sequence could ride along with another.
+        for i in sequence.requests:
+            one = requests[i]
+            assert sequence.ids[: one.stop].tolist() == one.ids[: one.stop].tolist()
+            assert set(range(one.start, one.stop)) <= set(sequence.scored.tolist())
+    # Slow reference: no sequence is a prefix of another.
     texts = [tuple(s.ids.tolist()) for s in found]
     assert not any(b[: len(a)] == a for a in texts for b in texts if a is not b)
 
 
 @given(some_requests())
-def test_a_family_shares_what_it_says_and_nothing_of_it_is_scored(requests: list[Request]) -> None:
+def test_no_shared_token_is_scored_or_predicts(requests: list[Request]) -> None:
     found = sequences(requests)
-    grouped = families(found)
-    assert sorted(i for f in grouped for i in f.members) == list(range(len(found)))
-    for family in grouped:
-        assert family.shared == 0 or family.shared >= SHORTEST_SHARED
-        assert len(family.members) > 1 or family.shared == 0
-        heads = {tuple(found[i].ids[: family.shared].tolist()) for i in family.members}
-        assert len(heads) == 1
-        assert all(found[i].scored[0] > family.shared for i in family.members if family.shared)
+    groups = prefix_groups(found)
+    assert sorted(i for group in groups for i in group.members) == list(range(len(found)))
+    for group in groups:
+        assert group.n_shared == 0 or group.n_shared >= MIN_SHARED_PREFIX
+        assert len(group.members) > 1 or group.n_shared == 0
+        beginnings = {tuple(found[i].ids[: group.n_shared].tolist()) for i in group.members}
+        assert len(beginnings) == 1
+        assert all(found[i].scored[0] > group.n_shared for i in group.members if group.n_shared)
 
 
-def test_what_is_shared_is_computed_once() -> None:
+def test_a_shared_prefix_is_computed_once_per_batch() -> None:
     head = list(range(30))
     requests = [request([*head, 50 + i, 60, 70], start=31) for i in range(4)]
-    assert [f.shared for f in families(sequences(requests))] == [30]
+    assert [group.n_shared for group in prefix_groups(sequences(requests))] == [30]
     every = [0, 1, 2, 3]
     assert computed_tokens(requests, every, Budget(512, packs=True)) == 30 + 4 * 3
-    assert computed_tokens(requests, every, Budget(512)) == 4 * 33, "padding shares nothing"
+    assert computed_tokens(requests, every, Budget(512)) == 4 * 33, "only a packed batch shares"
     scored_early = [*requests, request([*head, 99], start=3)]
-    assert [f.shared for f in families(sequences(scored_early))] == [0] * 5
+    assert [group.n_shared for group in prefix_groups(sequences(scored_early))] == [0] * 5
 
 
-def test_the_instruction_rides_along_with_its_response() -> None:
+def test_one_sequence_serves_the_instruction_and_its_response() -> None:
     instruction = [1, 5, 6, 7]
     response = [8, 9, 9]
     requests = [request(instruction), request([*instruction, *response], start=4), request([1, 8])]
     first, second = sequences(requests)
-    assert (first.riders, second.riders) == ((1, 0), (2,))
+    assert (first.requests, second.requests) == ((1, 0), (2,))
     assert first.scored.tolist() == [1, 2, 3, 4, 5, 6]

@@ -34,7 +34,7 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
 from tests import tiny
-from tests.oracles import Oracle
+from tests.reference import ReferenceModel
 
 Make = Callable[..., Path]
 
@@ -98,19 +98,21 @@ def test_every_row_is_scored_or_rejected_and_every_field_is_there(
         assert set(undefined) <= {"ifd_window"} or row["status"] != "ok", undefined
 
 
-def test_numbers_are_those_of_the_oracle(
+def test_scores_equal_those_of_the_reference_model(
     write: Make, settings: Settings, tmp_path: Path, tiny_model: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
     run(write("data.json", ROWS), output, settings)
-    oracle = Oracle(tiny_model)
+    reference = ReferenceModel(tiny_model)
     rows = read_rows(output)
     for i, instruction, response in (
         (0, "Write a poem", ROWS[0]["output"]),
         (1, "Add\n2 and 3", "5"),
         (7, "Translate 你好", ROWS[8]["output"]),
     ):
-        assert rows[i]["ifd"] == pytest.approx(oracle.aligned_ifd(instruction, response), rel=1e-5)
+        assert rows[i]["ifd"] == pytest.approx(
+            reference.aligned_ifd(instruction, response), rel=1e-5
+        )
     assert rows[0]["ifd"] == rows[6]["ifd"]
     assert rows[0]["id"].removesuffix("-0") == rows[6]["id"].removesuffix("-1")
 
@@ -125,7 +127,7 @@ def test_batches_blocks_and_order_change_nothing(
     }
     changed = asdict(settings) | {"store": "off"}
     monkeypatch.setattr(scoring, "EXAMPLES_PER_BLOCK", 2)
-    monkeypatch.setattr("ifdkit.engine.huggingface._TOKENS_A_BATCH", {"cpu": 40})
+    monkeypatch.setattr("ifdkit.engine.huggingface.PACKED_TOKENS_PER_BATCH", {"cpu": 40})
     order = np.random.default_rng(0).permutation(len(data))
     frame = ifdkit.score([data[i] for i in order], **changed)
     assert set(frame["id"]) == set(reference)

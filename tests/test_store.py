@@ -1,4 +1,4 @@
-"""What is kept, under which key, and what survives."""
+"""What the score store keeps, under which keys, and what survives a kill."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_round_trip_is_bit_exact(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(got[key], value)
 
 
-def test_more_keys_than_one_query_holds() -> None:
+def test_more_keys_than_fit_into_one_query() -> None:
     values = {i.to_bytes(32): np.array([i], np.float32) for i in range(1203)}
     with Store(None) as store:
         store.put_nlls(values)
         assert len(store.get_nlls(list(values))) == 1203
 
 
-def test_keys_tell_apart_all_that_changes_a_score() -> None:
+def test_keys_differ_for_everything_that_changes_a_score() -> None:
     base = request(1, 2, 3, 4)
     different = [
         request_key("a/float32", base),
@@ -56,7 +56,7 @@ def test_keys_tell_apart_all_that_changes_a_score() -> None:
     assert request_key("a/float32", request(1, 2, 3, 4)) == different[0]
 
 
-def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_batch_stores_nothing(tmp_path: Path) -> None:
     class Bomb:
         def astype(self, _: str) -> NDArray[np.float32]:
             raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
         assert len(store.get_nlls([b"a"])) == 1
 
 
-def test_a_file_that_is_no_store_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "s.sqlite").write_bytes(b"this is not a database, whatever its name says" * 50)
     with pytest.raises(StoreError, match=r"s\.sqlite cannot be opened.*--store off"):
         Store(tmp_path / "s.sqlite")
@@ -78,7 +78,7 @@ def test_a_file_that_is_no_store_is_one_line(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
-def test_digests_follow_the_file(tmp_path: Path) -> None:
+def test_a_changed_file_gets_a_new_digest(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"one")
     with Store(tmp_path / "s.sqlite") as store:
@@ -87,7 +87,7 @@ def test_digests_follow_the_file(tmp_path: Path) -> None:
         before = file.stat()
         file.write_bytes(b"two")
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert store.file_digest(file) != first, "same size and mtime, other content"
+        assert store.file_digest(file) != first, "same size and mtime, different content"
 
 
 def test_a_digest_is_not_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path, attempt: int) -> N
             found = store.get_nlls(keys)
             assert len(found) in (0, 16)
             complete += len(found) == 16
-        assert complete >= reported[-1] + 1, "a batch that was reported is there"
+        assert complete >= reported[-1] + 1, "every reported batch is in the store"
 
 
 def test_two_processes_write_one_store(tmp_path: Path) -> None:

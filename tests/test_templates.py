@@ -1,4 +1,4 @@
-"""The wordings, letter for letter."""
+"""The built-in templates, compared with the published prompts character by character."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ CONVERSATION = (
 )
 
 
-def test_every_wording_has_a_golden_string() -> None:
+def test_every_template_has_a_golden_string() -> None:
     assert GOLDEN.keys() == BUILT_IN.keys()
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_single_instructions_read_as_published(name: str) -> None:
+def test_single_instructions_render_as_published(name: str) -> None:
     template = load_template(name)
     assert template.render([Turn("user", "Do it")]) == GOLDEN[name][0]
     assert template.render([Turn("user", "Do it", "DATA")]) == GOLDEN[name][1]
@@ -61,11 +61,11 @@ def test_conversations_keep_every_text_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["{{ 1 }}", "<b>&amp;</b>", "line\r\nline", "  spaced  ", "{% x"])
 @pytest.mark.parametrize("name", GOLDEN)
-def test_texts_pass_through_untouched(name: str, text: str) -> None:
+def test_texts_are_rendered_unchanged(name: str, text: str) -> None:
     assert text in load_template(name).render([Turn("user", text)])
 
 
-def test_a_users_file_sees_all_variables(write: Callable[..., Path]) -> None:
+def test_a_users_template_gets_all_variables(write: Callable[..., Path]) -> None:
     source = "{{ system }}|{{ instruction }}|{{ input }}|{{ tools }}|{{ turns | length }}\n"
     template = load_template(str(write("mine.jinja", source)))
     assert template.name == "mine.jinja"
@@ -73,7 +73,7 @@ def test_a_users_file_sees_all_variables(write: Callable[..., Path]) -> None:
     assert template.render(CONVERSATION, "TOOLS") == "SYS|Q2|I2|TOOLS|5\n"
 
 
-def test_a_template_cannot_reach_beyond_its_variables(write: Callable[..., Path]) -> None:
+def test_a_template_is_sandboxed(write: Callable[..., Path]) -> None:
     template = load_template(str(write("evil.jinja", "{{ turns.__class__.__mro__ }}")))
     with pytest.raises(jinja2.TemplateError):
         template.render(CONVERSATION)
@@ -85,6 +85,6 @@ def test_a_broken_file_is_a_usage_error(write: Callable[..., Path], content: str
         load_template(str(write("broken.jinja", content)))
 
 
-def test_an_unknown_name_lists_the_known() -> None:
+def test_the_message_for_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="plain, alpaca, vicuna, wizardlm, chat"):
         load_template("llama")

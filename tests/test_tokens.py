@@ -1,4 +1,4 @@
-"""Which tokens count: spans, anchors, boundaries, truncation, through readable tokenizers."""
+"""Which tokens are scored: spans, anchors, boundaries and truncation, with a readable tokenizer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL = frozenset(PASSES)
 
 @dataclass(frozen=True)
 class Words:
-    """A tokenizer whose tokens are words with the space before them; `:` swallows a newline."""
+    """A tokenizer whose tokens are words with the space before them; `:` and a newline are one."""
 
     anchor_id: int | None = BOS
     adds_bos: bool = False
@@ -95,12 +95,12 @@ def test_without_an_anchor_the_first_token_is_scored_in_neither_pass() -> None:
     assert passes.scored_bytes == len(" there friend")
 
 
-def test_a_template_that_begins_with_the_anchor_does_not_get_two() -> None:
-    class Chatty(Words):
+def test_a_prompt_that_begins_with_the_anchor_gets_no_second_one() -> None:
+    class WithBOS(Words):
         def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
             return [[BOS, *t] if t else t for t in super().encode(texts, special=special)]
 
-    passes = align(pair("Say hello", "Hello"), tokenizer=Chatty())
+    passes = align(pair("Say hello", "Hello"), tokenizer=WithBOS())
     assert context(passes.response_conditional) == [BOS, *ids("Say hello\n")]
 
 
@@ -149,14 +149,14 @@ def test_status(instruction: str, response: str, max_length: int, status: Status
     assert passes.status is status, passes.reason
 
 
-def test_what_is_defined_on_a_half_empty_pair_is_still_scored() -> None:
+def test_a_pair_with_an_empty_half_keeps_the_pass_that_is_defined() -> None:
     without_response = align(pair("Say hello", ""))
     assert [name for name, _ in without_response.present()] == ["instruction_direct"]
     without_instruction = align(pair(" ", "Hello you"))
     assert [name for name, _ in without_instruction.present()] == ["response_direct"]
 
 
-def test_the_reverse_prompt_gives_up_the_responses_tail_not_the_instruction() -> None:
+def test_a_long_reverse_prompt_loses_the_end_of_the_response_not_the_instruction() -> None:
     long = " ".join(f"word{i}" for i in range(60))
     whole = align(pair("Say hello to them", long), max_length=200)
     cut = align(pair("Say hello to them", long), max_length=64)
@@ -169,7 +169,7 @@ def test_the_reverse_prompt_gives_up_the_responses_tail_not_the_instruction() ->
     assert cut.status is Status.TRUNCATED
 
 
-def test_joined_protocols_split_where_the_prompts_own_tokens_end() -> None:
+def test_joined_protocols_split_where_the_tokens_of_the_prompt_end() -> None:
     """`:` and a newline are one token here, so the joined text has one token less."""
     passes = align(pair("Say hello", "\nHello there"), "cherry")
     prompt = load_template("alpaca").render([Turn("user", "Say hello")])
@@ -182,7 +182,7 @@ def test_joined_protocols_split_where_the_prompts_own_tokens_end() -> None:
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])
-def test_the_bare_direct_pass_scores_the_first_token_only_behind_a_bos(adds_bos: bool) -> None:
+def test_without_a_prefix_the_first_token_is_scored_only_after_a_bos(adds_bos: bool) -> None:
     passes = align(
         pair("Say hello", "Hello there friend"), "superfiltering", Words(adds_bos=adds_bos)
     )
@@ -194,7 +194,7 @@ def test_the_bare_direct_pass_scores_the_first_token_only_behind_a_bos(adds_bos:
     assert passes.scored_bytes == len("Hello there friend" if adds_bos else " there friend")
 
 
-def test_a_one_token_response_has_nothing_to_score_where_the_first_is_context() -> None:
+def test_a_one_token_response_has_nothing_to_score_if_its_first_token_is_context() -> None:
     passes = align(pair("Say hello", "Hello"), "superfiltering")
     assert passes.status is Status.NOTHING_TO_SCORE
     assert passes.response_direct is None
@@ -202,15 +202,15 @@ def test_a_one_token_response_has_nothing_to_score_where_the_first_is_context() 
     assert align(pair("Say hello", "Hello")).status is Status.OK
 
 
-def test_joined_instruction_is_sought_from_the_right() -> None:
-    """The published script looks for the last place of the instruction; the input repeats it."""
+def test_the_last_occurrence_of_a_joined_instruction_is_the_boundary() -> None:
+    """As in the published script; here the input repeats the instruction."""
     passes = align(pair("Copy", "Yes sir", "this:Copy"), "reflection", max_length=200)
     assert span(passes.instruction_conditional) == ids("Copy")
     assert passes.instruction_direct is not None
     assert len(span(passes.instruction_direct)) == len(ids("Copythis:Copy")) - 1
 
 
-def test_conversations_put_every_earlier_turn_before_the_response() -> None:
+def test_every_earlier_turn_of_a_conversation_precedes_the_response() -> None:
     turns = (
         Turn("system", "Be kind"),
         Turn("user", "Hi"),
@@ -240,14 +240,14 @@ def test_only_wanted_passes_are_made() -> None:
         assert passes.status is Status.OK
 
 
-def test_lengths_are_those_of_the_bare_texts_under_every_protocol() -> None:
+def test_token_counts_are_those_of_the_bare_texts_under_every_protocol() -> None:
     for protocol in PROTOCOLS:
         passes = align(pair("Say hello", "Hello there", "you"), protocol, Words(adds_bos=True))
         assert passes.instruction_tokens == len(ids("Say hello\nyou"))
         assert passes.response_tokens == 2
 
 
-def test_a_published_protocol_refuses_a_foreign_template() -> None:
+def test_a_published_protocol_rejects_other_templates() -> None:
     assert choose_template(PROTOCOLS["reflection"], None) == "vicuna"
     assert choose_template(PROTOCOLS["reflection"], "wizardlm") == "wizardlm"
     assert choose_template(PROTOCOLS["aligned"], "anything.jinja") == "anything.jinja"
@@ -255,7 +255,7 @@ def test_a_published_protocol_refuses_a_foreign_template() -> None:
         choose_template(PROTOCOLS["reflection"], "plain")
 
 
-def test_batches_of_examples_align_like_single_ones() -> None:
+def test_examples_align_alike_in_a_batch_and_alone() -> None:
     examples = [pair(f"Say {i}", f"word {i} again", "x" * (i % 2)) for i in range(5)]
     for protocol in PROTOCOLS.values():
         wording = load_template(protocol.templates[0])
@@ -269,8 +269,10 @@ def test_batches_of_examples_align_like_single_ones() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["superfiltering", "reflection", "cherry"])
-def test_a_long_response_leaves_the_direct_instruction_whole(protocol: str) -> None:
-    """Only the instruction-given-response pass has to share its room with the response."""
+def test_a_long_response_does_not_truncate_the_direct_instruction(
+    protocol: str,
+) -> None:
+    """Only the conditional pass over the instruction has to fit the response in as well."""
     instruction = " ".join(f"word{i}" for i in range(12))
     response = " ".join(f"long{i}" for i in range(300))
     wanted = ALL - {"instruction_conditional"}

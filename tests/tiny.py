@@ -1,4 +1,4 @@
-"""Tiny random models of several families, made in the test: real classes, real files."""
+"""Tiny random models of several architectures, in real classes and real files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAT_TEMPLATE = (
 
 
 def save_tokenizer(folder: Path, *, adds_bos: bool = False, has_special: bool = True) -> None:
-    """A byte-level BPE of 400 tokens; ids 0 and 1 are BOS and EOS where it has any."""
+    """A byte-level BPE of 400 tokens; with `has_special`, ids 0 and 1 are BOS and EOS."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -64,7 +64,7 @@ def _sizes(**more: Any) -> dict[str, Any]:
         "bos_token_id": 0,
         "eos_token_id": 1,
         "pad_token_id": None,
-        # Far from the usual 0.02, so that logits differ enough for a mistake to show.
+        # Much more than the usual 0.02, so that logits differ enough to show a mistake.
         "initializer_range": 0.4,
         **more,
     }
@@ -105,8 +105,12 @@ def _gemma3() -> Any:
         **_sizes(
             head_dim=8,
             num_hidden_layers=4,
-            layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 1
-            + ["sliding_attention"],
+            layer_types=[
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+            ],
             sliding_window=16,
             final_logit_softcapping=5.0,
         )
@@ -120,7 +124,7 @@ def _granite() -> Any:
     return GraniteForCausalLM(GraniteConfig(**_sizes(logits_scaling=3.0)))
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {
+ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "gpt2": _gpt2,
     "llama": _llama,
     "qwen3": _qwen3,
@@ -130,13 +134,13 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 
 def save_model(
-    folder: Path, family: str = "llama", *, adds_bos: bool = False, seed: int = 0
+    folder: Path, architecture: str = "llama", *, adds_bos: bool = False, seed: int = 0
 ) -> Path:
-    """A random model of a family with its tokenizer, as a folder that `--model` takes."""
+    """A random model with its tokenizer, in a folder that `--model` accepts."""
     import torch
 
     torch.manual_seed(seed)
-    FAMILIES[family]().save_pretrained(folder)
+    ARCHITECTURES[architecture]().save_pretrained(folder)
     save_tokenizer(folder, adds_bos=adds_bos)
     return folder
 

@@ -1,13 +1,18 @@
-"""Backends: token ids in, nats out.
+"""Backends: token ids in, NLLs in nats out. The only package that imports torch.
 
-models        a name → files of weights, and their fingerprint
-tokenizer     text → ids, through a model's own tokenizer
-layout        how the sequences of a batch lie in memory: padded or packed
-attention     variable-length attention over packed sequences
-head          a model's own LM head on chosen rows
-ways          four ways to the same nats
-precision     float32 products at their fastest
-huggingface   the backend on one device: loads, checks, chooses the way
+models       from the name of a model to its files and their fingerprint
+gguf         unpacks a quantised GGUF file
+tokenizer    text to ids, by the model's own tokenizer
+batching     which Requests share a forward pass
+layout       how the sequences of a batch are laid out: padded or packed
+attention    attention over packed sequences
+head         the model's own LM head on chosen rows
+forward      the four forward strategies
+huggingface  the backend on one device: loads, checks, chooses the strategy
+precision    float32 products by the fastest accurate route
+embedder     sentence embeddings
+tensors      between numpy arrays and tensors
+quiet        keeps transformers from printing
 """
 
 from __future__ import annotations
@@ -20,20 +25,20 @@ from ifdkit.records import NLL, Request
 
 
 class Backend(Protocol):
-    """A causal language model that scores spans."""
+    """A causal language model that scores spans of token ids."""
 
     @property
     def budget(self) -> Budget:
-        """The most that one call should hold; a function of device and model alone."""
+        """The limits of one call, a function of device and model alone."""
         ...
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
-        """NLL of each token in each span: for every request, float32 nats of shape (n_scored,).
+        """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
-        What one request gets does not depend on the others beyond rounding.
+        The values for one request depend on the other requests by rounding only.
         """
         ...
 
     def float32_problem(self) -> str | None:
-        """Why a float32 copy of the model would not fit into memory; None where it would."""
+        """Why a float32 copy of the model would not fit into memory; None if it would."""
         ...

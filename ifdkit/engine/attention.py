@@ -1,9 +1,10 @@
-"""Attention over packed sequences, in the place of a model's own.
+"""Attention over packed sequences, used in place of a model's own.
 
-transformers lets a function be registered as an attention implementation, and makes no mask for
-one it does not know.  This one reads the boundaries of the sequences from where `packed` has put
-them, and computes every sequence by itself: on CUDA in one variable-length kernel, elsewhere one
-after the other.  What it is not able to do it refuses, so that the caller can fall back.
+transformers accepts a function as an attention implementation, and builds no mask for one that it
+does not know.  `segment_attention` gets the boundaries of the sequences from the context that
+`packed` sets, and attends within each sequence only: on CUDA in one variable-length kernel,
+elsewhere one sequence after the other.  It raises CannotPackError for everything that it does not
+implement, so that the caller can fall back to padding.
 """
 
 from __future__ import annotations
@@ -19,23 +20,24 @@ import torch.nn.functional as F
 
 from ifdkit.engine.layout import Segment, Segments
 from ifdkit.engine.precision import plain_float32
+from ifdkit.engine.tensors import to_device
 
 NAME = "ifdkit_segments"
-# Arguments that models pass along and that change nothing here.
-_HARMLESS = {"position_ids", "cache_position", "use_cache", "output_attentions", "is_causal",
-             "output_router_logits", "attention_mask", "layer_head_mask", "head_mask",
-             "output_hidden_states", "return_dict", "logits_to_keep"}  # fmt: skip
+# Arguments that models pass to every attention function and that do not change its result here.
+_IGNORED = {"position_ids", "cache_position", "use_cache", "output_attentions", "is_causal",
+            "output_router_logits", "attention_mask", "layer_head_mask", "head_mask",
+            "output_hidden_states", "return_dict", "logits_to_keep"}  # fmt: skip
 
 _segments: ContextVar[Segments] = ContextVar("segments")
 _windows_seen: ContextVar[set[int] | None] = ContextVar("windows_seen", default=None)
 
 
 class CannotPackError(Exception):
-    """A model asks of its attention what packed attention does not do."""
+    """A model asks its attention for something that packed attention does not implement."""
 
 
 def register() -> str:
-    """Make the implementation known to transformers, and return its name."""
+    """Register the implementation with transformers, and return its name."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, segment_attention)
@@ -43,7 +45,7 @@ def register() -> str:
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether packed attention is to be had: always on a CPU, on CUDA in 16 bits."""
+    """Whether packed attention is available: always on a CPU, on CUDA in 16 bits only."""
     if device.type == "cuda":
         return dtype in (torch.float16, torch.bfloat16) and _varlen() is not None
     return device.type == "cpu"
@@ -51,7 +53,7 @@ def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
 
 @contextmanager
 def packed(segments: Segments) -> Iterator[None]:
-    """Inside the block attention keeps to these segments."""
+    """Inside the block, `segment_attention` attends within these segments."""
     token = _segments.set(segments)
     try:
         yield
@@ -61,11 +63,14 @@ def packed(segments: Segments) -> Iterator[None]:
 
 @contextmanager
 def windows_seen() -> Iterator[set[int]]:
-    """Collects the sliding windows that a model's layers ask for inside the block."""
-    token = _windows_seen.set(set())
+    """Collect the sliding windows that a model's layers pass to attention inside the block.
+
+    A layer that declares a window without passing it would attend too far back, and a probe
+    shorter than the window could not show it.
+    """
+    seen: set[int] = set()
+    token = _windows_seen.set(seen)
     try:
-        seen = _windows_seen.get()
-        assert seen is not None
         yield seen
     finally:
         _windows_seen.reset(token)
@@ -82,13 +87,13 @@ def segment_attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each segment, and to its prefix: (1, tokens, heads, head).
+    """Causal attention within each segment and to its prefix, shape (1, tokens, heads, head).
 
-    Raises CannotPackError for what it cannot do: masks, soft caps, sinks, dropout.
+    Raises CannotPackError for masks, soft caps, sinks, dropout and any argument not known here.
     """
-    asked = {name for name, value in others.items() if value is not None} - _HARMLESS
-    if asked or dropout or attention_mask is not None or len(query) != 1:
-        raise CannotPackError(f"{type(module).__name__} wants {sorted(asked) or 'a mask'}")
+    requested = {name for name, value in others.items() if value is not None} - _IGNORED
+    if requested or dropout or attention_mask is not None or len(query) != 1:
+        raise CannotPackError(f"{type(module).__name__} needs {sorted(requested) or 'a mask'}")
     if sliding_window is not None and (seen := _windows_seen.get()) is not None:
         seen.add(sliding_window)
     segments = _segments.get()
@@ -100,7 +105,7 @@ def segment_attention(
 
 @cache
 def _varlen() -> Any:
-    """torch's variable-length kernel, None where this torch has none."""
+    """torch's variable-length kernel; None if this version of torch has none."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -116,27 +121,28 @@ def _in_one_kernel(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    """All segments in one call; the mask is causal from the end of the keys."""
+    """All segments in one call, shape (1, tokens, heads, head).
 
-    def there(array: Any) -> torch.Tensor:
-        return torch.from_numpy(array).to(query.device, non_blocking=True)
-
-    q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))
+    The kernel aligns its causal mask with the end of the keys, so a prefix in front of a segment's
+    own keys is visible to all of its queries.
+    """
+    device = query.device
+    q, k, v = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))  # (tokens, …, head)
     if segments.keys is not None:
-        gathered = there(segments.keys)
-        k, v = k[gathered], v[gathered]
+        gathered = to_device(segments.keys, device)  # (keys,), a prefix once per segment
+        k, v = k[gathered], v[gathered]  # (keys, kv heads, head)
     out: torch.Tensor = _varlen()(
         q,
         k,
         v,
-        there(segments.query_ends),
-        there(segments.key_ends),
-        segments.most_queries,
-        segments.most_keys,
+        to_device(segments.query_ends, device),
+        to_device(segments.key_ends, device),
+        segments.max_queries,
+        segments.max_keys,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=q.shape[1] != k.shape[1],
-        num_splits=1,  # the same sums whatever else is in the batch
+        num_splits=1,  # sums in the same order, whatever else is in the batch
     )  # (tokens, heads, head)
     return out[None]
 
@@ -149,23 +155,22 @@ def _one_by_one(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    """Each segment by itself.
-
-    Not through oneDNN, fast as it is with large matrices: here it is the slower one, and keeps
-    code for every length of segment it meets, half a gigabyte of it after some thousand rows.
-    """
+    """One call of torch's attention per segment, shape (1, tokens, heads, head)."""
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
+    # Without oneDNN.  It is slower than torch's own attention here, and keeps generated code for
+    # each length of segment: half a gigabyte after some thousand rows.
     with plain_float32():
         for segment in segments.parts:
-            here = slice(segment.begin, segment.end)
+            own = slice(segment.begin, segment.end)
             k, v = (_keys(t, segment) for t in (key, value))  # (kv heads, keys, head)
-            attended = _attend(query[0, :, here], k, v, scale, window)  # (heads, queries, head)
-            out[0, here] = attended.transpose(0, 1)
+            attended = _attend(query[0, :, own], k, v, scale, window)  # (heads, queries, head)
+            out[0, own] = attended.transpose(0, 1)
     return out
 
 
 def _keys(tensor: torch.Tensor, segment: Segment) -> torch.Tensor:
+    """The keys or values that a segment attends to, its prefix first: (kv heads, keys, head)."""
     own = tensor[0, :, segment.begin : segment.end]
     if not segment.n_prefix:
         return own
@@ -175,23 +180,26 @@ def _keys(tensor: torch.Tensor, segment: Segment) -> torch.Tensor:
 def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
 ) -> torch.Tensor:
-    queries, keys = q.shape[1], k.shape[1]
-    is_plain = queries == keys and (window is None or window >= keys)
+    n_queries, n_keys = q.shape[1], k.shape[1]
+    # torch aligns `is_causal` with the first key, which is right only without a prefix.
+    is_plain = n_queries == n_keys and (window is None or window >= n_keys)
     return F.scaled_dot_product_attention(
         q[None],
         k[None],
         v[None],
-        attn_mask=None if is_plain else _visible(queries, keys, window),
+        attn_mask=None if is_plain else _visible(n_queries, n_keys, window),
         is_causal=is_plain,
         scale=scale,
         enable_gqa=len(q) != len(k),
-    )[0]
+    )[0]  # (heads, queries, head)
 
 
-def _visible(queries: int, keys: int, window: int | None) -> torch.Tensor:
-    """Which keys a query may see, (queries, keys): none later, none before its window.
+def _visible(n_queries: int, n_keys: int, window: int | None) -> torch.Tensor:
+    """Which keys each query attends to, boolean of shape (queries, keys).
 
-    The last query stands at the last key.
+    The last query has the position of the last key.  A query sees no later key, and none before
+    its window, which includes itself.
     """
-    visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
-    return visible if window is None else visible.triu(keys - queries - window + 1)
+    offset = n_keys - n_queries
+    visible = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(offset)
+    return visible if window is None else visible.triu(offset - window + 1)

@@ -1,11 +1,15 @@
-"""Which Requests share a forward pass: integers in, integers out.
+"""Which Requests share a forward pass. Integers in, integers out; no torch.
 
-Two things are shared.  A Request whose ids are a prefix of another's rides along with it: a causal
-model gives both from one pass.  And where many sequences begin alike, as under a chat template, a
-backend that packs computes the beginning once a batch.
+Two kinds of work are shared:
 
-The plan is a function of the Requests alone, never of what happens to be scored already, so that
-an interrupted run that goes on makes the same batches and the same bits.
+- A Request whose ids are a prefix of another's needs no sequence of its own: in a causal model,
+  one pass over the longer ids yields the NLLs of both.
+- Sequences with the same beginning, such as a chat template, form a prefix group.  A backend that
+  packs computes that beginning once per batch.
+
+The plan is a function of the Requests alone, never of what the store already contains.  Matrix
+products round differently in batches of different composition, so a resumed run reproduces the
+bits of an uninterrupted one only if it makes the same batches.
 """
 
 from __future__ import annotations
@@ -18,70 +22,71 @@ from numpy.typing import NDArray
 
 from ifdkit.records import Request
 
-SHORTEST_SHARED = 16
-"""Tokens that sequences must have in common at their beginning for it to be computed apart."""
+MIN_SHARED_PREFIX = 16
+"""Tokens that sequences must have in common for their beginning to be computed separately."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that one forward pass may hold."""
+    """The limits of one forward pass."""
 
     tokens: int
     """Tokens, padding included."""
     scored: int | None = None
-    """Scored tokens, each a row of logits; None where a backend bounds them by itself."""
+    """Scored tokens, each one row of logits; None if the backend bounds its logits itself."""
     max_padding: float = 0.03
-    """Share of a batch's tokens that may be padding."""
+    """Share of a batch's tokens that may be padding, 0…1."""
     packs: bool = False
-    """Sequences lie end to end: nothing is padded, and common beginnings are computed once."""
+    """Whether sequences are laid end to end: no padding, common beginnings computed once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenSequence:
-    """Ids that go through the model once, and the Requests that are answered by it."""
+    """Ids that go through the model once, and the Requests that they serve."""
 
     ids: NDArray[np.int32]
     """Shape (tokens,)."""
-    riders: tuple[int, ...]
-    """Positions of the Requests served, the longest first."""
+    requests: tuple[int, ...]
+    """Positions of the Requests served, longest first."""
     scored: NDArray[np.int64]
-    """Positions of all tokens that a rider scores, ascending, each once."""
+    """Positions of all tokens that some Request scores, ascending, without duplicates."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Sequences that begin with the same `shared` tokens, none of which is scored or predicts."""
+class PrefixGroup:
+    """Sequences with the same first `n_shared` tokens, none of which is scored or predicts."""
 
     members: tuple[int, ...]
     """Positions of the sequences, longest first."""
-    shared: int
-    """0 for a sequence on its own."""
+    n_shared: int
+    """Tokens that all members begin with; 0 for a sequence on its own."""
 
 
 def sequences(requests: Sequence[Request]) -> list[TokenSequence]:
-    """The fewest sequences that serve all Requests, in the order of their longest Requests.
+    """The smallest set of sequences that serves all Requests, ordered by their longest Request.
 
-    In the order of their bytes, all ids that begin with some ids follow these directly, so one
-    look at the next neighbour tells whether there is a longer one to ride along with.
+    Ids are compared as bytes of fixed width.  In byte order, everything that begins with some ids
+    follows them directly.  So if any Request extends this one, its next neighbour does, and that
+    neighbour is either the current carrier or a prefix of it: one comparison per Request is enough.
     """
     texts = [request.ids[: request.stop].astype("<i4").tobytes() for request in requests]
     order = sorted(range(len(requests)), key=lambda i: (texts[i], i))
-    riders: dict[int, list[int]] = {}
+    served: dict[int, list[int]] = {}  # the longest Request of a sequence → all that it serves
     carrier = -1
     for i in reversed(order):
         if carrier < 0 or not texts[carrier].startswith(texts[i]):
             carrier = i
-        riders.setdefault(carrier, []).append(i)
+        served.setdefault(carrier, []).append(i)
     return [
         TokenSequence(
             requests[carrier].ids[: requests[carrier].stop],
-            tuple(riders[carrier]),
-            _union((requests[i].start, requests[i].stop) for i in riders[carrier]),
+            tuple(served[carrier]),
+            _union((requests[i].start, requests[i].stop) for i in served[carrier]),
         )
-        for carrier in sorted(riders)
+        for carrier in sorted(served)
     ]
 
 
@@ -90,97 +95,107 @@ def _union(spans: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     return ranges[0] if len(ranges) == 1 else np.unique(np.concatenate(ranges))
 
 
-def families(found: Sequence[TokenSequence]) -> list[Family]:
-    """Group sequences by what they begin with; each is in one family, of itself perhaps."""
+def prefix_groups(found: Sequence[TokenSequence]) -> list[PrefixGroup]:
+    """Group sequences by their first tokens. Each is in exactly one group, possibly alone."""
     by_head: dict[bytes, list[int]] = {}
     for i, sequence in enumerate(found):
-        head = sequence.ids[:SHORTEST_SHARED].astype("<i4").tobytes()
+        head = sequence.ids[:MIN_SHARED_PREFIX].astype("<i4").tobytes()
         by_head.setdefault(head, []).append(i)
-    grouped = []
+    groups = []
     for members in by_head.values():
-        shared = _shared([found[i] for i in members])
+        n_shared = _common_prefix([found[i] for i in members])
         longest_first = sorted(members, key=lambda i: (-len(found[i]), i))
-        if shared >= SHORTEST_SHARED:
-            grouped.append(Family(tuple(longest_first), shared))
+        if n_shared >= MIN_SHARED_PREFIX:
+            groups.append(PrefixGroup(tuple(longest_first), n_shared))
         else:
-            grouped += [Family((i,), 0) for i in longest_first]
-    return grouped
+            groups += [PrefixGroup((i,), 0) for i in longest_first]
+    return groups
 
 
-def _shared(members: Sequence[TokenSequence]) -> int:
-    """Tokens that several sequences begin with, short of those that predict a scored token."""
+def _common_prefix(members: Sequence[TokenSequence]) -> int:
+    """Number of tokens that several sequences begin with and that can be computed once."""
     if len(members) < 2:
         return 0
     first = members[0].ids
-    shared = min(int(member.scored[0]) for member in members) - 1
+    # The token before the first scored one predicts it.  Each sequence takes the hidden states of
+    # its predicting tokens from its own part of the pack, so the shared part ends before that.
+    n_shared = min(int(member.scored[0]) for member in members) - 1
     for member in members[1:]:
-        differs = np.flatnonzero(first[:shared] != member.ids[:shared])
-        shared = int(differs[0]) if len(differs) else shared
-    return shared
+        differs = np.flatnonzero(first[:n_shared] != member.ids[:n_shared])
+        n_shared = int(differs[0]) if len(differs) else n_shared
+    return n_shared
 
 
 def plan(requests: Sequence[Request], budget: Budget) -> list[list[int]]:
     """Batches of positions of Requests, each position exactly once.
 
-    Longest sequences first: that keeps padding small, and lets memory run out at the start or not
-    at all.  A sequence beyond the budget gets a batch of its own.
+    Longest sequences first, which keeps padding small and makes a run that exceeds memory fail at
+    its start.  A sequence that exceeds the budget gets a batch of its own.
     """
     found = sequences(requests)
-    grouped = families(found) if budget.packs else [Family((i,), 0) for i in range(len(found))]
-    # Families of several first and whole, then the many single ones by length.
-    grouped.sort(key=lambda f: (len(f.members) == 1, -len(found[f.members[0]]), f.members[0]))
+    if budget.packs:
+        groups = prefix_groups(found)
+    else:
+        groups = [PrefixGroup((i,), 0) for i in range(len(found))]
+    # Groups of several sequences come first and stay together; then single ones by length.
+    groups.sort(key=lambda g: (len(g.members) == 1, -len(found[g.members[0]]), g.members[0]))
     batches: list[list[int]] = []
-    batch = _Batch(budget)
-    for number, family in enumerate(grouped):
-        for i in family.members:
-            if not batch.takes(found[i], family.shared, number):
+    batch = BatchBuilder(budget)
+    for number, group in enumerate(groups):
+        for i in group.members:
+            if not batch.accepts(found[i], number, group.n_shared):
                 batches.append(batch.requests)
-                batch = _Batch(budget)
-            batch.add(found[i], family.shared, number)
+                batch = BatchBuilder(budget)
+            batch.add(found[i], number, group.n_shared)
     return [*batches, batch.requests] if batch.requests else batches
 
 
-class _Batch:
-    """A batch being filled."""
+class BatchBuilder:
+    """A batch that is being filled, and what it costs so far."""
 
     def __init__(self, budget: Budget) -> None:
         self.requests: list[int] = []
+        """Positions of the Requests served so far."""
         self._budget = budget
-        self._sequences = self._longest = self._tokens = self._scored = 0
-        self._family = -1
+        self._n_sequences = self._longest = self._tokens = self._scored = 0
+        self._group = -1
 
-    def takes(self, sequence: TokenSequence, shared: int, family: int) -> bool:
-        """Whether one more sequence stays within the budget; an empty batch takes anything."""
-        if not self._sequences:
+    def accepts(self, sequence: TokenSequence, group: int, n_shared: int) -> bool:
+        """Whether one more sequence stays within the budget; an empty batch accepts any."""
+        if not self._n_sequences:
             return True
         budget = self._budget
-        tokens = self._tokens + len(sequence) - (shared if family == self._family else 0)
-        held = tokens
+        tokens = self._tokens + self._new_tokens(sequence, group, n_shared)
+        computed = tokens
         if not budget.packs:
-            held = max(self._longest, len(sequence)) * (self._sequences + 1)
+            computed = max(self._longest, len(sequence)) * (self._n_sequences + 1)
         scored = self._scored + len(sequence.scored)
         return (
-            held <= budget.tokens
+            computed <= budget.tokens
             and (budget.scored is None or scored <= budget.scored)
-            and held - tokens <= budget.max_padding * held
+            and computed - tokens <= budget.max_padding * computed
         )
 
-    def add(self, sequence: TokenSequence, shared: int, family: int) -> None:
-        """Put a sequence in."""
-        self.requests += sequence.riders
-        self._tokens += len(sequence) - (shared if family == self._family else 0)
+    def add(self, sequence: TokenSequence, group: int, n_shared: int) -> None:
+        """Add a sequence of the prefix group with number `group`."""
+        self.requests += sequence.requests
+        self._tokens += self._new_tokens(sequence, group, n_shared)
         self._scored += len(sequence.scored)
         self._longest = max(self._longest, len(sequence))
-        self._sequences += 1
-        self._family = family
+        self._n_sequences += 1
+        self._group = group
+
+    def _new_tokens(self, sequence: TokenSequence, group: int, n_shared: int) -> int:
+        """Tokens that a sequence adds. The first of its group in a batch pays for the prefix."""
+        return len(sequence) - (n_shared if group == self._group else 0)
 
 
 def computed_tokens(requests: Sequence[Request], batch: Sequence[int], budget: Budget) -> int:
-    """Tokens that one batch of a plan sends through the model, padding included."""
+    """Number of tokens that one batch of a plan sends through the model, padding included."""
     found = sequences([requests[i] for i in batch])
     if not budget.packs:
         return len(found) * max(map(len, found))
     return sum(
-        family.shared + sum(len(found[i]) - family.shared for i in family.members)
-        for family in families(found)
+        group.n_shared + sum(len(found[i]) - group.n_shared for i in group.members)
+        for group in prefix_groups(found)
     )

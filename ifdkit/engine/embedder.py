@@ -1,7 +1,7 @@
 """Coherence: the cosine between the sentence embeddings of instruction and response.
 
 Reflection-Tuning (2402.10110, section 6.2) reports it with a Sentence-BERT model.  An embedder
-reads only the first tokens of a long text: 256 word pieces for the default one.
+reads only the first tokens of a long text; the default one reads 256 word pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Vectors = NDArray[np.float32]
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
-    """Cosine of two vectors, −1…1; None where one of them has no direction."""
+    """Cosine of two vectors (dimensions,), −1…1; None if one of them is zero or not finite."""
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
     norm = float(np.linalg.norm(a64) * np.linalg.norm(b64))
     if not norm or not np.isfinite(norm):
@@ -33,7 +33,7 @@ class SentenceEmbedder:
     def __init__(
         self, name: str, folder: Path, *, device: str, trust_remote_code: bool = False
     ) -> None:
-        """Load it. Raises ModelError where the folder does not hold one."""
+        """Load it. Raises ModelError if the folder does not contain such a model."""
         from sentence_transformers import SentenceTransformer
 
         from ifdkit.engine.quiet import quiet_libraries
@@ -46,10 +46,10 @@ class SentenceEmbedder:
                     local_files_only=True,
                     trust_remote_code=trust_remote_code,
                 )
-        except Exception as error:  # each architecture fails to load in its own way
+        except Exception as error:  # each architecture fails in its own way
             raise ModelError(f"embedder {name} does not load: {brief(error)}") from error
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embeddings, float32 of shape (texts, dimensions)."""
+        """Embeddings of texts in one batch, float32 of shape (texts, dimensions)."""
         vectors = self._model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Ways to the same nats, fastest first: packed, padded, padded with the model's own head, plain.
+"""Four forward strategies for the same NLLs, fastest first: packed, padded, selected, plain.
 
-Each takes Requests and gives the NLLs of their spans.  Which of them a model allows is found out at
-load, by comparing with the last, which is right for every causal architecture.
+Each takes Requests and returns the NLLs of their spans.  At load, the backend compares each with
+the last one, which is correct for every causal architecture, and takes the first that agrees.
 """
 
 from __future__ import annotations
@@ -10,90 +10,92 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from ifdkit.engine import attention
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.layout import Batch, Packed, Padded
+from ifdkit.engine.tensors import to_device, to_numpy
 from ifdkit.records import NLL, Request
 
 
-class Way(Protocol):
-    """Requests in, nats out."""
+class ForwardStrategy(Protocol):
+    """Requests in, NLLs out."""
 
     name: str
     packs: bool
-    """Whether sequences lie end to end."""
+    """Whether sequences are laid end to end."""
     bounds_logits: bool
-    """Whether logits are bounded, whatever the batch."""
+    """Whether the rows of logits in memory are bounded, whatever the batch."""
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
-        """NLL of each token in each span, float32 nats."""
+        """NLL of each token in each span: one float32 array of nats per request, (n_scored,)."""
         ...
 
 
-class PackedWay:
-    """Sequences end to end, attention kept within each; nothing is padded.
+class PackedForward:
+    """Sequences end to end, attention within each: no padding, common beginnings computed once.
 
-    Common beginnings are computed once.  Unfit for models that mix tokens by other means than
-    attention, such as convolutions or a running state: there sequences would leak.
+    Wrong for models that mix tokens by other means than attention, such as convolutions or a
+    recurrent state, which cross the boundaries between sequences.
     """
 
     name = "packed"
     packs = True
     bounds_logits = True
 
-    def __init__(self, model: Any, *, rows_a_chunk: int) -> None:
-        """Put our attention in the place of the model's; `close` puts it back.
+    def __init__(self, model: Any, *, rows_per_chunk: int) -> None:
+        """Replace the model's attention; `close` restores it.
 
-        Raises CannotPackError where the model does not let it.
+        Raises CannotPackError if the model does not allow that, AttributeError if it does not name
+        its body.
         """
         self._model = model
-        self._head = ChunkedHead(model, rows_a_chunk=rows_a_chunk)
+        self._head = ChunkedHead(model, rows_per_chunk=rows_per_chunk)
         self._before = model.config._attn_implementation
         if not model._can_set_attn_implementation():
             raise attention.CannotPackError("its attention cannot be replaced")
         model.set_attn_implementation(attention.register())
 
     def close(self) -> None:
-        """Give the model its own attention back."""
+        """Restore the model's own attention."""
         self._model.set_attn_implementation(self._before)
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), self._model.device
         pack = Packed.of(batch.sequences)
-        ids, positions = (_there(a[None], device) for a in (pack.ids, pack.positions))
+        ids = to_device(pack.ids[None], device)  # (1, tokens)
+        positions = to_device(pack.positions[None], device)  # (1, tokens)
         with attention.packed(pack.segments):
             states = self._head.hidden(ids, position_ids=positions)[0]  # (tokens, hidden)
-        rows = states[_there(pack.predicting, device)]
-        return batch.split(_here(self._head.nll(rows, _there(batch.targets, device))))
+        rows = states[to_device(pack.predicting, device)]  # (scored, hidden)
+        return batch.split(to_numpy(self._head.nll(rows, to_device(batch.targets, device))))
 
 
-class PaddedWay:
-    """Sequences side by side, filled up on the right, which a causal mask hides by itself."""
+class PaddedForward:
+    """Sequences side by side, padded on the right, which a causal model never looks at."""
 
     name = "padded"
     packs = False
     bounds_logits = True
 
-    def __init__(self, model: Any, *, rows_a_chunk: int) -> None:
-        """Raises AttributeError where the model does not keep its body under a name."""
+    def __init__(self, model: Any, *, rows_per_chunk: int) -> None:
+        """Raises AttributeError if the model does not name its body."""
         self._model = model
-        self._head = ChunkedHead(model, rows_a_chunk=rows_a_chunk)
+        self._head = ChunkedHead(model, rows_per_chunk=rows_per_chunk)
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), self._model.device
         padded = Padded.of(batch.sequences)
-        states = self._head.hidden(_there(padded.ids, device))  # (batch, tokens, hidden)
-        rows = states[_there(padded.predicting, device)]
-        return batch.split(_here(self._head.nll(rows, _there(batch.targets, device))))
+        states = self._head.hidden(to_device(padded.ids, device))  # (batch, tokens, hidden)
+        rows = states[to_device(padded.predicting, device)]  # (scored, hidden)
+        return batch.split(to_numpy(self._head.nll(rows, to_device(batch.targets, device))))
 
 
-class SelectedWay:
-    """Padded, with the model's own selection of rows for its head."""
+class SelectedForward:
+    """Padded; the model itself applies its head to the selected positions alone."""
 
     name = "selected"
     packs = False
@@ -107,17 +109,17 @@ class SelectedWay:
         batch, device = Batch(requests), self._model.device
         padded = Padded.of(batch.sequences)
         output = self._model(
-            input_ids=_there(padded.ids, device),
-            logits_to_keep=_there(padded.predicting, device),
+            input_ids=to_device(padded.ids, device),  # (batch, tokens)
+            logits_to_keep=to_device(padded.predicting, device),  # (batch, tokens)
             use_cache=False,
         )
         logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
-        targets = _there(batch.targets, device)
-        return batch.split(_here(F.cross_entropy(logits.float(), targets, reduction="none")))
+        targets = to_device(batch.targets, device)  # (scored,)
+        return batch.split(to_numpy(F.cross_entropy(logits.float(), targets, reduction="none")))
 
 
-class PlainWay:
-    """One Request at a time, all logits: the slowest, and right for every architecture."""
+class PlainForward:
+    """One Request at a time, all logits: the slowest, and correct for every architecture."""
 
     name = "plain"
     packs = False
@@ -131,15 +133,8 @@ class PlainWay:
         return [self._one(request) for request in requests]
 
     def _one(self, request: Request) -> NLL:
-        ids = _there(request.ids[: request.stop].astype(np.int64), self._model.device)  # (tokens,)
+        start, stop = request.start, request.stop
+        ids = to_device(request.ids[:stop].astype(np.int64), self._model.device)  # (tokens,)
         logits = self._model(input_ids=ids[None], use_cache=False).logits[0]  # (tokens, vocabulary)
-        predicting = logits[request.start - 1 : request.stop - 1].float()
-        return _here(F.cross_entropy(predicting, ids[request.start :], reduction="none"))
-
-
-def _there(array: Any, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(array).to(device)
-
-
-def _here(nats: torch.Tensor) -> NLL:
-    return nats.cpu().numpy().astype(np.float32)
+        predicting = logits[start - 1 : stop - 1].float()  # (scored, vocabulary)
+        return to_numpy(F.cross_entropy(predicting, ids[start:], reduction="none"))

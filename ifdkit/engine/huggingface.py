@@ -1,4 +1,4 @@
-"""The backend on one device: any causal language model of transformers.  torch lives here."""
+"""The backend on one device, for any causal language model that transformers loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention
 from ifdkit.engine.batching import Budget
-from ifdkit.engine.forward import PackedWay, PaddedWay, PlainWay, SelectedWay, Way
+from ifdkit.engine.forward import (
+    ForwardStrategy,
+    PackedForward,
+    PaddedForward,
+    PlainForward,
+    SelectedForward,
+)
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
@@ -21,53 +27,59 @@ from ifdkit.records import NLL, Request
 
 log = logging.getLogger(__name__)
 
-# On a CPU padding grows with the batch and little is won; packed, a larger batch shares more.
-_TOKENS_A_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
-_PACKED_TOKENS_A_BATCH = {"cpu": 1024, "cuda": 16384}
-# Logits at once, rows × vocabulary: on a CPU what stays in its cache, elsewhere what fills the
-# device without crowding it (float32: 25 MB, 256 MB and 1 GiB).
-_LOGITS = {"cpu": 128 * 49_152, "mps": 1 << 26, "cuda": 1 << 28}
-_FEWEST_ROWS_A_CHUNK = 16
-_PROBE_TOKENS = 64
-_ROOM_TO_WORK = 1.2
+# On a CPU a larger padded batch adds padding and gains little speed; a larger packed batch shares
+# more prefixes.
+TOKENS_PER_BATCH = {"cpu": 512, "mps": 4096, "cuda": 8192}
+PACKED_TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
+# Logits in memory at once, rows × vocabulary: on a CPU what its cache can take, elsewhere what
+# keeps the device busy without filling it (in float32: 25 MB, 256 MB and 1 GiB).
+LOGITS_PER_CHUNK = {"cpu": 128 * 49_152, "mps": 1 << 26, "cuda": 1 << 28}
+MIN_ROWS_PER_CHUNK = 16
+# Ids in a self-check.  Half of them are a shared beginning, longer than MIN_SHARED_PREFIX.
+PROBE_TOKENS = 64
+MIN_PROBE_TOKENS = 12  # with 10 or fewer, the span of a probe would be empty
+MEMORY_HEADROOM = 1.2  # memory of a loaded model and its batches, as a multiple of its weights
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# Mean difference, in nats, at which two ways to the same numbers count as different.  Rounding on
-# random tokens of a real model, where NLLs are about 15: 1e-5, 0.09 and 0.02.  A wrong way differs
-# like two unrelated tokens do, by 1 and more.
-_SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.3, torch.float16: 0.1}
+# Mean difference in nats above which two strategies count as different.  Rounding moves random
+# tokens of a real model, whose NLLs are about 15, by 1e-5 (float32), 0.09 (bfloat16) and 0.02
+# (float16).  A wrong strategy differs as much as two unrelated tokens do, by 1 and more.
+SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.3, torch.float16: 0.1}
 
 
 def resolve_device(device: str) -> str:
-    """`auto` → the fastest device there is. Raises UsageError for one that is not there."""
+    """The device to use: `auto` becomes cuda, else mps, else cpu.
+
+    Raises UsageError for a device that this machine does not have.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind, colon, index = device.partition(":")
     number = int(index) if index.isdecimal() else 0
-    present = {
+    available = {
         "cpu": not colon,
         "cuda": torch.cuda.is_available()
         and number < torch.cuda.device_count()
         and (not colon or index.isdecimal()),
         "mps": torch.backends.mps.is_available() and not colon,
     }
-    if not present.get(kind):
+    if not available.get(kind):
         raise UsageError(
-            f"--device {device} is not there; this machine has {resolve_device('auto')}"
+            f"--device {device} is not available; this machine has {resolve_device('auto')}"
         )
     return device
 
 
 def resolve_dtype(dtype: str, device: str) -> str:
-    """`auto` → float32, or 16 bits on CUDA, where they are several times faster.
+    """The dtype to use: `auto` becomes float32, or a 16-bit dtype on CUDA.
 
-    On a CPU they are at most twice as fast, and float32 needs no word about its error.  On CUDA
-    bfloat16, whose range is that of float32, or float16 on devices that only imitate it.
+    On CUDA, 16 bits are several times faster; on a CPU at most twice, which is not worth their
+    rounding error.  bfloat16 has the range of float32; devices that only emulate it get float16.
     """
     if dtype != "auto":
         return dtype
@@ -77,32 +89,40 @@ def resolve_dtype(dtype: str, device: str) -> str:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch has a type for this on accelerators only."""
+    """Whether memory ran out. On a CPU torch has no type for this, only a message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class HuggingFaceBackend:
-    """Scores batches with one forward pass each, in the fastest way that the model allows.
+    """Scores each batch in one forward pass, with the fastest strategy that the model allows.
 
-    The ways (see `ways`) take shortcuts: sequences end to end, no attention mask, the LM head on
-    the scored positions alone.  At load each is checked against plain logits, and given up with a
-    note where a model does not allow it.
+    The strategies (see `forward`) take shortcuts: sequences end to end, no attention mask, the LM
+    head on the scored positions only.  At load, each is checked against plain logits and dropped
+    with a log message if the model does not allow it.
     """
 
     def __init__(
         self, weights: Weights, *, device: str, dtype: str, trust_remote_code: bool = False
     ) -> None:
-        """Load the weights. Raises ModelError where they do not load as a causal LM."""
+        """Load the weights and choose a forward strategy.
+
+        `device` and `dtype` are resolved already.  Raises ModelError if the weights do not load, do
+        not fit on the device, or are not a causal language model.
+        """
         self.device = torch.device(device)
         self.dtype = _DTYPES[dtype]
         self._name = weights.name
         self.model = self._load(weights, trust_remote_code)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
-        self._probe_tokens = max(12, min(_PROBE_TOKENS, weights.context_length or _PROBE_TOKENS))
-        self._way: Way = PlainWay(self.model)
+        probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
+        self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
+        self._strategy: ForwardStrategy = PlainForward(self.model)
         if not self._is_causal():
-            raise ModelError(f"model {self._name} looks ahead: it is no causal language model")
-        self._way = self._fastest()
+            raise ModelError(
+                f"model {self._name} is not a causal language model: later tokens change the"
+                " probability of earlier ones"
+            )
+        self._strategy = self._fastest_strategy()
 
     def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
         from transformers import AutoModelForCausalLM
@@ -123,39 +143,40 @@ class HuggingFaceBackend:
                 f"model {weights.name} does not fit on {self.device}: try --dtype bfloat16,"
                 " --device cpu or a smaller model"
             ) from error
-        except Exception as error:  # each architecture fails to load in its own way
+        except Exception as error:  # each architecture fails in its own way
             raise ModelError(f"model {weights.name} does not load: {brief(error)}") from error
         if found["missing_keys"]:
-            # transformers would go on with random numbers in their place.
+            # transformers would fill these with random numbers and only warn.
             raise ModelError(
-                f"model {weights.name} is no causal language model: its files lack"
-                f" {len(found['missing_keys'])} weights, {min(found['missing_keys'])} among them"
+                f"model {weights.name} is not a causal language model: its files lack"
+                f" {len(found['missing_keys'])} weights, among them {min(found['missing_keys'])}"
             )
         return model
 
     @property
     def budget(self) -> Budget:
-        """Tokens and rows of logits a batch, by device, vocabulary and way."""
-        tokens = _PACKED_TOKENS_A_BATCH if self._way.packs else _TOKENS_A_BATCH
+        """Tokens and rows of logits per batch; depends on device, vocabulary and strategy only."""
+        tokens = PACKED_TOKENS_PER_BATCH if self._strategy.packs else TOKENS_PER_BATCH
         return Budget(
             tokens=tokens[self.device.type],
-            scored=None if self._way.bounds_logits else self._rows_of_logits,
-            packs=self._way.packs,
+            scored=None if self._strategy.bounds_logits else self._rows_per_chunk,
+            packs=self._strategy.packs,
         )
 
     @property
-    def way(self) -> str:
-        """The way that was chosen at load: packed, padded, selected or plain."""
-        return self._way.name
+    def strategy(self) -> str:
+        """The forward strategy chosen at load: packed, padded, selected or plain."""
+        return self._strategy.name
 
     @property
-    def _rows_of_logits(self) -> int:
-        return max(_FEWEST_ROWS_A_CHUNK, _LOGITS[self.device.type] // self._vocabulary)
+    def _rows_per_chunk(self) -> int:
+        """Rows of logits in memory at once."""
+        return max(MIN_ROWS_PER_CHUNK, LOGITS_PER_CHUNK[self.device.type] // self._vocabulary)
 
     def float32_problem(self) -> str | None:
-        """Why a float32 copy of the model would not fit into memory; None where it would.
+        """Why a float32 copy of the model would not fit into memory; None if it would.
 
-        It is loaded into main memory first, and once this one is gone takes its place.
+        The copy is loaded into main memory first, and moves to the device once this model is gone.
         """
         import psutil
 
@@ -166,16 +187,16 @@ class HuggingFaceBackend:
             free[f"the memory of {self.device}"] = torch.cuda.mem_get_info(self.device)[0] + held
         else:
             free["main memory"] += held
-        for where, room in free.items():
-            if needed * _ROOM_TO_WORK > room:
+        for where, free_bytes in free.items():
+            if needed * MEMORY_HEADROOM > free_bytes:
                 return f"a float32 copy ({needed / 2**30:.0f} GiB) does not fit into {where}"
         return None
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
-        """NLL of each token in each span, float32 nats.
+        """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
-        A batch that does not fit into memory is halved until it does.  Raises ModelError where a
-        single sequence does not fit.
+        A batch that does not fit into memory is halved until it does.  Raises ModelError if a
+        single Request does not fit, or for a token id outside the vocabulary.
         """
         if not requests:
             return []
@@ -186,7 +207,8 @@ class HuggingFaceBackend:
             if not _is_out_of_memory(error):
                 raise
             longest = max(request.stop for request in requests)
-        # Outside the handler, whose traceback would keep the failed batch's tensors alive.
+        # Outside the except block: inside it, the error's traceback refers to the frames of the
+        # failed batch and keeps its tensors in memory, so that the halves do not fit either.
         if len(requests) == 1:
             raise ModelError(
                 f"a sequence of {longest:,} tokens does not fit into the memory of {self.device}:"
@@ -200,75 +222,82 @@ class HuggingFaceBackend:
 
     def _batch(self, requests: Sequence[Request]) -> list[NLL]:
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            return self._way.nll(requests)
+            return self._strategy.nll(requests)
 
-    def _fastest(self) -> Way:
-        """The fastest way that gives what plain logits give."""
-        plain = self._way
+    def _fastest_strategy(self) -> ForwardStrategy:
+        """The fastest strategy whose NLLs agree with plain logits."""
+        plain = self._strategy
         requests = self._probes()
-        right = np.concatenate(self.nll(requests))
-        for kind in (PackedWay, PaddedWay, SelectedWay):
-            if kind is PackedWay and not attention.has_kernel(self.device, self.dtype):
+        expected = np.concatenate(self.nll(requests))
+        for kind in (PackedForward, PaddedForward, SelectedForward):
+            packs = kind is PackedForward
+            if packs and not attention.has_kernel(self.device, self.dtype):
                 continue
             try:
-                self._way = self._open(kind)
+                self._strategy = self._open(kind)
                 with attention.windows_seen() as windows:
                     nats = np.concatenate(self.nll(requests))
-                if self._close(nats, right) and (kind is not PackedWay or self._honours(windows)):
-                    log.info("%s: scoring with %s sequences", self._name, kind.name)
-                    return self._way
-                log.info("%s: not %s, which gives other numbers", self._name, kind.name)
-            except Exception as error:  # foreign models fail in their own ways
+                if self._agree(nats, expected) and (not packs or self._passes_window(windows)):
+                    log.info("%s: scoring with the %s strategy", self._name, kind.name)
+                    return self._strategy
+                log.info("%s: not %s: its NLLs differ from plain logits", self._name, kind.name)
+            except Exception as error:  # each architecture fails in its own way
                 log.info("%s: not %s: %s", self._name, kind.name, brief(error))
-            if isinstance(self._way, PackedWay):
-                self._way.close()
-            self._way = plain
-        log.warning("%s: scoring with full logits, its head cannot select rows", self._name)
+            if isinstance(self._strategy, PackedForward):
+                self._strategy.close()
+            self._strategy = plain
+        log.warning(
+            "%s: scoring with full logits, which is slow: no faster strategy agrees with them",
+            self._name,
+        )
         return plain
 
-    def _open(self, kind: type[PackedWay] | type[PaddedWay] | type[SelectedWay]) -> Way:
-        if issubclass(kind, SelectedWay):
+    def _open(
+        self, kind: type[PackedForward] | type[PaddedForward] | type[SelectedForward]
+    ) -> ForwardStrategy:
+        if issubclass(kind, SelectedForward):
             return kind(self.model)
-        return kind(self.model, rows_a_chunk=self._rows_of_logits)
+        return kind(self.model, rows_per_chunk=self._rows_per_chunk)
 
-    def _honours(self, windows: set[int]) -> bool:
-        """Whether the layers tell our attention of the windows that the model declares.
+    def _passes_window(self, windows: set[int]) -> bool:
+        """Whether the layers passed the sliding window that the model's config declares.
 
-        The probes may be shorter than a window, and would not show its absence.
+        The probes may be shorter than the window, so their NLLs cannot show that it is missing.
         """
         config = self.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ())
-        if "chunked_attention" in kinds:
+        if "chunked_attention" in kinds:  # another mask, which our attention does not implement
             return False
         declared = getattr(config, "sliding_window", None)
+        # A config can declare a window that none of its layers uses.
         is_used = declared is not None and (not kinds or "sliding_attention" in kinds)
         return not is_used or declared in windows
 
     def _is_causal(self) -> bool:
-        """Whether what follows a token leaves its probability alone."""
+        """Whether the probability of a token does not depend on the tokens after it."""
         ids = self._random_ids()
         n = len(ids)
         short, long = Request(ids[: n // 4 * 3], 4, n // 4 * 3), Request(ids, 4, n)
-        first = self.nll([short])[0]
-        return self._close(first, self.nll([long])[0][: short.n_scored])
+        alone = self.nll([short])[0]
+        return self._agree(alone, self.nll([long])[0][: short.n_scored])
 
-    def _close(self, a: NLL, b: NLL) -> bool:
-        """Equal up to rounding; numbers that overflow are for each row's status to tell."""
+    def _agree(self, a: NLL, b: NLL) -> bool:
+        """Whether NLLs are equal up to rounding. Those that overflow are left to a row's status."""
         difference = np.abs(a - b)
         finite = difference[np.isfinite(difference)]
-        return not len(finite) or float(finite.mean()) <= _SELF_CHECK_NATS[self.dtype]
+        return not len(finite) or float(finite.mean()) <= SELF_CHECK_NATS[self.dtype]
 
     def _probes(self) -> list[Request]:
-        """Short Requests of every kind: on their own, riding along, beginning like another."""
+        """Short Requests of every kind that a layout treats differently."""
         ids = self._random_ids()
         n = len(ids)
-        like = np.concatenate([ids[: n // 2], ids[: n // 4][::-1]])  # begins like the first
+        sibling = np.concatenate([ids[: n // 2], ids[: n // 4][::-1]])
         return [
             Request(ids, n // 2 + 1, n),
-            Request(ids, n // 2 + 3, n - 2),
-            Request(like, n // 2 + 1, len(like)),
-            Request(ids[::-1].copy(), 1, n // 2),
-            Request(ids[3:8], 4, 5),
+            Request(ids, n // 2 + 3, n - 2),  # served by the sequence of the first
+            Request(sibling, n // 2 + 1, len(sibling)),  # in a prefix group with the first
+            Request(ids[::-1].copy(), 1, n // 2),  # on its own, scored from its second token
+            Request(ids[3:8], 4, 5),  # a single scored token
         ]
 
     def _random_ids(self) -> NDArray[np.int32]:
@@ -279,6 +308,6 @@ class HuggingFaceBackend:
         largest = max(int(request.ids.max()) for request in requests)
         if largest >= self._vocabulary:
             raise ModelError(
-                f"model {self._name} has {self._vocabulary} embeddings, but its tokenizer gave the"
-                f" token {largest}: weights and tokenizer do not belong together"
+                f"model {self._name} has {self._vocabulary} embeddings, but its tokenizer produced"
+                f" token {largest}: weights and tokenizer do not match"
             )

@@ -1,10 +1,10 @@
-"""How the sequences of one batch lie in memory, and how their nats find back to the Requests.
+"""How the sequences of one batch are laid out, padded or packed, and how NLLs are mapped back.
 
-Pure integers: no torch.  A packed batch holds its sequences end to end, as `segments`; what
-several sequences begin with stands once, before them:
+Integers only, no torch.  A packed batch contains its sequences end to end, as segments.  What the
+sequences of a prefix group begin with is stored once, before them:
 
-    tokens     [ shared ][ rest of a ][ rest of b ][ c, whole ]
-    attention    itself    shared+own   shared+own   itself
+    tokens      [ prefix ][ rest of a ][ rest of b ][ c, on its own ][ filler ]
+    attends to    itself    prefix+own   prefix+own   itself          itself
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.engine.batching import TokenSequence, families, sequences
+from ifdkit.engine.batching import TokenSequence, prefix_groups, sequences
 from ifdkit.records import NLL, Request
 
 Indices = NDArray[np.int64]
-TOKENS_A_STEP = 32
-"""Packs are filled up to a multiple of it.  A processor's library keeps code for every size of
-matrix it meets, two thirds of a megabyte each: sizes have to be few (1.6 % of filling at 1,024)."""
+
+SIZE_MULTIPLE = 32
+"""Packs and the rows of the LM head are filled up to a multiple of this.
+
+oneDNN generates code for each matrix size that it meets and keeps it, about two thirds of a
+megabyte per size, so that memory grew with the number of batches.  Filling costs 1.6 % of the
+tokens of a pack of 1,024.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive tokens of a pack that attend to a prefix, and causally to themselves."""
+    """Consecutive tokens of a pack. They attend to a prefix, and causally to themselves."""
 
     begin: int
     end: int
@@ -36,39 +41,39 @@ class Segment:
 
     @property
     def n_queries(self) -> int:
-        """Tokens of its own."""
+        """Number of its own tokens."""
         return self.end - self.begin
 
     @property
     def n_prefix(self) -> int:
-        """Tokens of the prefix."""
+        """Number of tokens in the prefix."""
         return self.prefix_end - self.prefix_begin
 
     @property
     def n_keys(self) -> int:
-        """Tokens that the last of its own may look at."""
+        """Number of tokens that its last token attends to."""
         return self.n_prefix + self.n_queries
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Who attends to whom in a pack: what variable-length attention needs to know."""
+    """The segments of a pack, in the forms that variable-length attention takes."""
 
     parts: tuple[Segment, ...]
 
     @cached_property
     def query_ends(self) -> NDArray[np.int32]:
-        """Cumulative numbers of queries, (segments + 1,)."""
+        """Cumulative number of queries, shape (segments + 1,)."""
         return np.cumsum([0, *(s.n_queries for s in self.parts)], dtype=np.int32)
 
     @cached_property
     def key_ends(self) -> NDArray[np.int32]:
-        """Cumulative numbers of keys, prefixes repeated, (segments + 1,)."""
+        """Cumulative number of keys, a prefix counted once per segment, shape (segments + 1,)."""
         return np.cumsum([0, *(s.n_keys for s in self.parts)], dtype=np.int32)
 
     @cached_property
     def keys(self) -> Indices | None:
-        """Position in the pack of each key, (keys,); None where nothing has a prefix."""
+        """Position in the pack of each key, shape (keys,); None if no segment has a prefix."""
         if not any(s.n_prefix for s in self.parts):
             return None
         ranges = [
@@ -78,18 +83,18 @@ class Segments:
         return np.concatenate(ranges)
 
     @property
-    def most_queries(self) -> int:
+    def max_queries(self) -> int:
         """Queries of the longest segment."""
         return max(s.n_queries for s in self.parts)
 
     @property
-    def most_keys(self) -> int:
-        """Keys of the segment that has most."""
+    def max_keys(self) -> int:
+        """The largest number of keys of a segment."""
         return max(s.n_keys for s in self.parts)
 
 
 class Batch:
-    """The sequences that serve some Requests, and the way back from nats to Requests."""
+    """The sequences that serve some Requests, and the mapping from NLLs back to Requests."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.sequences: list[TokenSequence] = sequences(requests)
@@ -97,17 +102,17 @@ class Batch:
 
     @property
     def targets(self) -> Indices:
-        """Ids of all scored tokens, sequence by sequence, (scored,)."""
+        """Ids of all scored tokens, sequence by sequence, shape (scored,)."""
         return np.concatenate([s.ids[s.scored] for s in self.sequences]).astype(np.int64)
 
     def split(self, nats: NLL) -> list[NLL]:
-        """Nats of `targets`, (scored,), as one array a Request, in their order."""
+        """NLLs of `targets`, shape (scored,), as one array per Request, in their order."""
         found: list[NLL] = [np.empty(0, np.float32)] * len(self._requests)
         begin = 0
         for sequence in self.sequences:
-            for i in sequence.riders:
+            for i in sequence.requests:
                 request = self._requests[i]
-                # The span of a rider is a run of the scored positions.
+                # `scored` is a union of spans, so each span is a contiguous run of it.
                 first = begin + int(np.searchsorted(sequence.scored, request.start))
                 found[i] = nats[first : first + request.n_scored].copy()
             begin += len(sequence.scored)
@@ -116,17 +121,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Padded:
-    """Sequences side by side, filled up on the right to the longest."""
+    """Sequences side by side, each padded on the right to the longest."""
 
     ids: Indices
-    """(batch, tokens)"""
+    """Shape (batch, tokens)."""
     predicting: NDArray[np.bool_]
-    """Whether the logits at a position are wanted: they predict the token after it.
-    (batch, tokens)"""
+    """Whether a position predicts a scored token, which is the token after it; same shape."""
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Padded:
-        """Lay sequences out. What fills them up is never seen by a causal model's real tokens."""
+        """Lay sequences out. Right padding needs no mask: causal attention never looks right."""
         shape = len(found), max(map(len, found))
         ids, predicting = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
         for row, sequence in enumerate(found):
@@ -140,40 +144,42 @@ class Packed:
     """Sequences end to end, common beginnings once."""
 
     ids: Indices
-    """(tokens,)"""
+    """Shape (tokens,)."""
     positions: Indices
-    """Position of each token in its own sequence, (tokens,)."""
+    """Position of each token in its own sequence, shape (tokens,)."""
     predicting: Indices
-    """Positions in the pack whose logits are wanted, sequence by sequence, (scored,)."""
+    """Positions in the pack that predict a scored token, sequence by sequence, shape (scored,)."""
     segments: Segments
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Packed:
-        """Lay sequences out."""
+        """Lay sequences out, filled up to a multiple of SIZE_MULTIPLE tokens."""
         ids: list[NDArray[np.int32]] = []
         positions: list[Indices] = []
         parts: list[Segment] = []
         predicting: dict[int, Indices] = {}
         end = 0
 
-        def append(tokens: NDArray[np.int32], first: int, prefix: tuple[int, int]) -> int:
+        def append(tokens: NDArray[np.int32], position: int, prefix: tuple[int, int]) -> int:
+            """Add a segment whose first token has this position; returns where it begins."""
             nonlocal end
             ids.append(tokens)
-            positions.append(np.arange(first, first + len(tokens)))
+            positions.append(np.arange(position, position + len(tokens)))
             parts.append(Segment(end, end + len(tokens), *prefix))
             end += len(tokens)
             return end - len(tokens)
 
-        for family in families(found):
-            shared, prefix = family.shared, (0, 0)
-            if shared:
-                begin = append(found[family.members[0]].ids[:shared], 0, prefix)
-                prefix = (begin, begin + shared)
-            for i in family.members:
-                begin = append(found[i].ids[shared:], shared, prefix)
-                predicting[i] = found[i].scored - 1 - shared + begin
-        if missing := -end % TOKENS_A_STEP:
-            append(np.zeros(missing, np.int32), 0, (0, 0))  # a segment that nobody looks at
+        for group in prefix_groups(found):
+            n_shared, prefix = group.n_shared, (0, 0)
+            if n_shared:
+                begin = append(found[group.members[0]].ids[:n_shared], 0, prefix)
+                prefix = (begin, begin + n_shared)
+            for i in group.members:
+                begin = append(found[i].ids[n_shared:], n_shared, prefix)
+                # Never negative: a prefix ends before the first predicting token.
+                predicting[i] = begin + (found[i].scored - 1 - n_shared)
+        if missing := -end % SIZE_MULTIPLE:
+            append(np.zeros(missing, np.int32), 0, (0, 0))  # a segment that nothing attends to
         return cls(
             np.concatenate(ids).astype(np.int64),
             np.concatenate(positions),

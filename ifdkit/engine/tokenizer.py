@@ -1,4 +1,4 @@
-"""A model's own tokenizer, as alignment needs it."""
+"""A model's own tokenizer, with the interface that alignment needs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ifdkit.records import Turn
 
 
 class HuggingFaceTokenizer:
-    """The fast tokenizer that was saved with the weights."""
+    """The fast tokenizer saved with the weights (see `ifdkit.prompting.tokens.Tokenizer`)."""
 
     def __init__(self, weights: Weights, *, trust_remote_code: bool = False) -> None:
-        """Load it. Raises ModelError where there is none, or it cannot tell offsets."""
+        """Load it. Raises ModelError if it does not load, or has no character offsets."""
         from transformers import AutoTokenizer
 
         self._name = weights.name
@@ -28,21 +28,21 @@ class HuggingFaceTokenizer:
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(
                     weights.folder, trust_remote_code=trust_remote_code
                 )
-        except Exception as error:  # every tokenizer class has its own ways to fail
+        except Exception as error:  # each tokenizer class fails in its own way
             raise ModelError(
                 f"model {weights.name}: its tokenizer does not load: {brief(error)}"
             ) from error
         if not self._tokenizer.is_fast:
-            raise ModelError(f"model {weights.name}: its tokenizer cannot tell character offsets")
+            raise ModelError(f"model {weights.name}: its tokenizer has no character offsets")
 
     @property
     def anchor_id(self) -> int | None:
-        """BOS, else EOS, else None."""
+        """The id of BOS, else of EOS, else None."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         return cast("int | None", eos if bos is None else bos)
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text, of any length."""
+        """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
         if not texts:
             return []
         encoded = self._tokenizer(
@@ -55,26 +55,29 @@ class HuggingFaceTokenizer:
         return cast(list[list[int]], encoded["input_ids"])
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
-        """Characters [start, stop) behind each token."""
+        """The characters [start, stop) of the text that each token stands for."""
         encoded = self._tokenizer(
             text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
         return cast(list[tuple[int, int]], encoded["offset_mapping"])
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        """The text of each id by itself; part of a character shows as a replacement sign."""
+        """The text of each id on its own; a part of a character becomes a replacement sign."""
         return [cast(str, self._tokenizer.decode([token])) for token in ids]
 
     @property
     def chat_source(self) -> str:
-        """The chat template. Raises UsageError where the tokenizer has none."""
+        """The source of the chat template. Raises UsageError if the tokenizer has none."""
         source = self._tokenizer.chat_template
         if not isinstance(source, str):
             raise UsageError(f"model {self._name} has no chat template: choose another --template")
         return source
 
     def render_chat(self, turns: Sequence[Turn], tools: str) -> str:
-        """The conversation up to where the assistant speaks, in the model's own wording."""
+        """The prompt for the assistant's next turn, by the model's own chat template.
+
+        Raises jinja2.TemplateError if the template does not support these turns.
+        """
         messages = [
             {
                 "role": turn.role,
@@ -98,14 +101,14 @@ class HuggingFaceTokenizer:
     @property
     def fingerprint(self) -> str:
         """Hex digest of everything that decides which ids a text becomes."""
-        whole = hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode())
+        digest = hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode())
         special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
-        whole.update(json.dumps(special).encode())
-        return whole.hexdigest()
+        digest.update(json.dumps(special).encode())
+        return digest.hexdigest()
 
 
 def _tool_list(tools: str) -> list[Any] | None:
-    """Tools as the list that chat templates take; text that is none goes without."""
+    """Tools as the list that chat templates expect; None if the text is not a JSON list."""
     try:
         parsed = json.loads(tools) if tools else None
     except ValueError:

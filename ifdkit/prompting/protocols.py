@@ -1,7 +1,7 @@
-"""Protocols: named, complete conventions for making numbers out of a pair.
+"""Protocols: named, complete conventions for scoring a pair.
 
-`aligned` compares the same tokens with and without the instruction; the others exist so that a
-number can be laid beside a published one.
+`aligned` compares the same tokens with and without the instruction.  The others reproduce the
+published scripts, so that a number can be compared with a published one.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from ifdkit.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A named, complete convention for making numbers out of a pair."""
+    """A named, complete convention for scoring a pair."""
 
     name: str
     templates: tuple[str, ...]
-    """Wordings it is defined for, the default first; `*` admits any other."""
+    """Templates that it is defined for, the default first; `*` allows any other."""
     max_length: int
-    """Tokens of the longest pass, unless the model's context is shorter."""
+    """Tokens of the longest pass; less if the model's context is shorter."""
     joined: bool
     """Whether prompt and response are joined as text before tokenising."""
     direct_prefix: str = ""
-    """Text before the response in the direct pass, not scored."""
+    """Text before the response in the direct pass; it is not scored."""
     direct_slack: int = 0
-    """Tokens that the direct pass may be longer than the conditional one, without its prompt."""
+    """Tokens by which the direct pass may exceed the response of the conditional pass.
+
+    The published scripts differ in where they cut the direct pass.
+    """
     source: str = ""
-    """The paper it comes from (arXiv)."""
+    """arXiv id of the paper that defines it."""
 
 
 PROTOCOLS = {
@@ -56,11 +59,14 @@ PROTOCOLS = {
         ),
     )
 }
-"""Name → convention.  A new one is one more row."""
+"""Name → protocol.  A new protocol is one more entry."""
 
 
 def choose_template(protocol: Protocol, template: str | None) -> str:
-    """The wording to use: the protocol's own unless it admits the one asked for."""
+    """The template to use: the one asked for, or the protocol's default.
+
+    Raises UsageError if the protocol is not defined for the one asked for.
+    """
     if template is None:
         return protocol.templates[0]
     if template not in protocol.templates and "*" not in protocol.templates:

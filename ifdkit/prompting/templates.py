@@ -1,8 +1,9 @@
-"""Prompt wordings: a conversation in, the text that precedes the response out.
+"""Prompt templates: a conversation in, the text that precedes the response out.
 
-The built-in wordings are those of the published scripts for a single instruction, extended to
-conversations by repeating the block of a turn.  They are Jinja, like a user's own file, which
-sees `turns` (each with `role`, `text`, `input`), `instruction`, `input`, `system` and `tools`.
+The built-in templates are those of the published scripts for a single instruction, extended to
+conversations by repeating the block of a turn.  They are written in Jinja, like a user's own file.
+Their variables are `turns` (each with `role`, `text`, `input`), `instruction`, `input`, `system`
+and `tools`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ifdkit.errors import UsageError
 from ifdkit.records import Turn
 
-# The text that 2402.10110 (section 3.2) wraps around a response to ask for its instruction.
+# The prompt of 2402.10110 (section 3.2) that asks for the instruction of a response.
 REVERSE = (
     "Below is the response to an instruction, please guess the corresponding instruction for the"
     " given response.\n{response}\nGenerate the instruction for the above response."
@@ -92,7 +93,7 @@ Input:
 {%- endfor %} ASSISTANT:"""
 
 BUILT_IN = {"plain": _PLAIN, "alpaca": _ALPACA, "vicuna": _VICUNA, "wizardlm": _WIZARDLM}
-"""Name → Jinja source.  A new wording is one more entry, and a golden string in the tests."""
+"""Name → Jinja source.  A new template is one more entry, and a golden string in the tests."""
 CHAT = "chat"
 """The name of the tokenizer's own chat template."""
 
@@ -101,25 +102,25 @@ ChatRenderer = Callable[[Sequence[Turn], str], str]
 
 
 class Template(Protocol):
-    """Anything that turns a context into the text before the response."""
+    """Renders the turns before a response as one text."""
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Its name in the manifest."""
         ...
 
     @property
     def source(self) -> str:
-        """The wording itself, for the manifest."""
+        """Its full text, for the manifest."""
         ...
 
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """The prompt. Raises jinja2.TemplateError where the wording cannot express the turns."""
+        """The prompt. Raises jinja2.TemplateError if the template cannot express the turns."""
         ...
 
 
 class JinjaTemplate:
-    """A wording written in Jinja."""
+    """A template written in Jinja: a built-in one, or a user's file."""
 
     def __init__(self, name: str, source: str) -> None:
         self.name = name
@@ -127,14 +128,14 @@ class JinjaTemplate:
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
-        # Sandboxed, because template files travel with datasets; text is not HTML, so no escaping.
+        # Sandboxed, because template files come with datasets.  No escaping: the text is not HTML.
         environment = ImmutableSandboxedEnvironment(
             autoescape=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
         )
         return environment.from_string(self.source)
 
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """Fill the wording with the turns."""
+        """The prompt. Raises jinja2.TemplateError if the template fails on these turns."""
         user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
         try:
             return self._compiled.render(
@@ -146,12 +147,12 @@ class JinjaTemplate:
             )
         except jinja2.TemplateError:
             raise
-        except Exception as error:  # a user's wording can divide by zero like any program
+        except Exception as error:  # a user's template can fail like any program
             raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 
 
 class ChatTemplate:
-    """The tokenizer's own wording."""
+    """The chat template saved with the tokenizer."""
 
     name = CHAT
 
@@ -160,14 +161,14 @@ class ChatTemplate:
         self._renderer = renderer
 
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """Render through the tokenizer."""
+        """The prompt, rendered by the tokenizer. Raises jinja2.TemplateError."""
         return self._renderer(turns, tools)
 
 
 def load_template(name: str) -> JinjaTemplate:
-    """A built-in wording by name, or a Jinja file by path.
+    """A built-in template by name, or a Jinja file by path.
 
-    Raises UsageError for a name that is neither, or a file that does not compile.
+    Raises UsageError if it is neither, or if the file does not compile.
     """
     if name in BUILT_IN:
         return JinjaTemplate(name, BUILT_IN[name])
@@ -179,7 +180,7 @@ def load_template(name: str) -> JinjaTemplate:
         )
     try:
         template = JinjaTemplate(path.name, path.read_text(encoding="utf-8"))
-        template._compiled  # noqa: B018  compile now: a broken file is a usage error, not a row's
+        template._compiled  # noqa: B018  compile now: a broken file is a usage error, not a bad row
     except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
         raise UsageError(f"template {name}: {error}; see the README for its variables") from error
     return template
@@ -188,5 +189,5 @@ def load_template(name: str) -> JinjaTemplate:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name too long to be one
+    except OSError:  # the name is too long for a path
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
-from ifdkit.prompting.alignment import Tokenizer
+from ifdkit.prompting.tokens import Tokenizer
 from ifdkit.records import NLL, Example, Pass, Reject
 from ifdkit.scoring.rows import ScoreRow, score_columns, score_row
 from ifdkit.scoring.scorer import Scorer

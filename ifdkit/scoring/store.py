@@ -1,9 +1,8 @@
-"""Scores kept under the content of what was scored: a SQLite file in the user's cache.
+"""The score store: NLLs and embeddings keyed by content, in a SQLite file in the user's cache.
 
-One mechanism gives four features: an interrupted run goes on where it stopped, a changed dataset
-costs only its changes, equal texts are scored once, and a *before* shares its work with an *after*.
-Keys are digests of (model fingerprint, dtype, ids, span), so one model's numbers are never served
-as another's.
+A key is the digest of what decides the numbers: model fingerprint, dtype, ids and span.  This one
+mechanism resumes interrupted runs, re-scores only what changed in a dataset, scores equal texts
+once, and shares scores between datasets.  The scores of one model are never used for another.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from ifdkit.records import NLL, Request
 Vector = NDArray[np.float32]
 
 _SCHEMA = 1
-_KEYS_A_QUERY = 500
-_BUSY_TIMEOUT_S = 60
+MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
+BUSY_TIMEOUT_S = 60
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll (key BLOB PRIMARY KEY, nats BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
@@ -35,25 +34,25 @@ CREATE TABLE IF NOT EXISTS digest (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL) 
 
 
 def request_key(scope: str, request: Request) -> bytes:
-    """Key of a Request under a scope such as `<model fingerprint>/float32`."""
+    """Key of a Request's NLLs, 32 bytes. The scope is `<model fingerprint>/<dtype>`."""
     return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + request.content).digest()
 
 
 def text_key(scope: str, text: str) -> bytes:
-    """Key of an embedded text."""
+    """Key of a text's embedding, 32 bytes. The scope is the embedder's fingerprint."""
     return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + text.encode()).digest()
 
 
 class Store:
-    """Per-token NLLs, sentence embeddings and file digests that survive the process.
+    """Per-token NLLs, sentence embeddings and file digests, kept between runs.
 
-    Every `put` is one transaction: after a kill it is there whole or not at all.
+    Every `put` is one transaction: after a kill, all of it is stored or nothing.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        """Open or create the store at `path`; None keeps it in a private temporary file.
+        """Open or create the store at `path`; None means a private temporary file.
 
-        Raises StoreError where the file is not a store or cannot be written.
+        Raises StoreError if the file is not a store or cannot be written.
         """
         self.path = None if path is None else Path(path)
         with self._errors("opened"):
@@ -61,19 +60,19 @@ class Store:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 self.path or "",
-                timeout=_BUSY_TIMEOUT_S,
+                timeout=BUSY_TIMEOUT_S,
                 isolation_level=None,
                 check_same_thread=False,
             )
             self._prepare()
 
     def _prepare(self) -> None:
-        """Make the file a store, unless it is one.
+        """Create the tables of a new store.
 
-        WAL with NORMAL: a killed process loses nothing it committed; a power cut may lose the last
-        batches, never the file.
+        With a write-ahead log and NORMAL synchronisation, a killed process loses nothing that it
+        committed.  A power failure may lose the last batches, but does not corrupt the file.
         """
-        deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -81,8 +80,8 @@ class Store:
                 self._database.executescript(_TABLES)
                 return
             except sqlite3.OperationalError as error:
-                # SQLite's own timeout does not cover the switch to WAL, so that two processes that
-                # open a new store at once would get in each other's way.
+                # SQLite's timeout does not cover the switch to WAL: of two processes that open a
+                # new store at the same time, one would fail.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
             time.sleep(0.02)
@@ -98,26 +97,26 @@ class Store:
         self.close()
 
     def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
-        """The NLLs of those keys that are known."""
+        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
         return dict(self._get("SELECT key, nats FROM nll WHERE key IN", keys))
 
     def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
-        """Keep the NLLs of one batch, whole."""
+        """Store the NLLs of one batch, all or nothing."""
         self._put("INSERT OR REPLACE INTO nll VALUES (?, ?)", nlls)
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
-        """The embeddings of those keys that are known."""
+        """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
         return dict(self._get("SELECT key, vector FROM embedding WHERE key IN", keys))
 
     def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
-        """Keep the embeddings of one batch, whole."""
+        """Store the embeddings of one batch, all or nothing."""
         self._put("INSERT OR REPLACE INTO embedding VALUES (?, ?)", vectors)
 
     def file_digest(self, path: Path) -> str:
-        """SHA-256 of a file, computed once for as long as the file is not touched.
+        """SHA-256 of a file as a hex digest, computed again only if the file has changed.
 
-        Hashing gigabytes of weights takes seconds; a file counts as untouched while its inode,
-        size, modification and change times stay, and the last of these cannot be set by hand.
+        Hashing gigabytes of weights takes seconds.  A file counts as unchanged if its inode, size,
+        modification time and change time are the same; users cannot set the last of these.
         """
         stat = path.stat()
         name = (
@@ -137,10 +136,10 @@ class Store:
 
     def _get(self, query: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
         with self._errors("read"):
-            for begin in range(0, len(keys), _KEYS_A_QUERY):
-                part = keys[begin : begin + _KEYS_A_QUERY]
-                marks = ",".join("?" * len(part))
-                for key, blob in self._database.execute(f"{query} ({marks})", part):
+            for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+                part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+                parameters = ",".join("?" * len(part))
+                for key, blob in self._database.execute(f"{query} ({parameters})", part):
                     yield key, np.frombuffer(blob, dtype="<f4")
 
     def _put(self, statement: str, values: Mapping[bytes, Vector]) -> None:

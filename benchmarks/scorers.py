@@ -1,8 +1,8 @@
-"""Ways to score the same Requests: ours, the published recipe's, and the peers'.
+"""Scorers of the same Requests: ifdkit, the published recipe, and peers.
 
-Each is a function of a model folder that loads what it needs and returns another, which gives the
-mean nats of each span, or None where the way does not tell them.  The peers that work on texts
-instead of ids (minicons, Data-Juicer) get the texts behind the ids.
+Each is a function that loads a model and returns another function, which scores all Requests once
+and returns the mean NLL of each span (Data-Juicer: the ratio of each pair).  The peers that take
+texts instead of ids, minicons and Data-Juicer, get the decoded ids.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ifdkit.records import Request
 
 Means = list[float]
 Score = Callable[[], Means]
-_MINICONS_BATCH = 8
-_LM_EVAL_BATCHES = (1, 4, 16)
+MINICONS_BATCH = 8
+LM_EVAL_BATCHES = (1, 4, 16)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every way is given."""
+    """The input of every scorer."""
 
     folder: Path
-    """Weights and tokenizer, as transformers saves them."""
+    """Weights and tokenizer in the format of transformers."""
     requests: list[Request]
     device: str
     dtype: str
 
 
-def ours(task: Task) -> Score:
-    """The engine, through the plan that a run would make."""
+def engine(task: Task) -> Score:
+    """The engine of ifdkit, with the batches that a run would make."""
     from ifdkit.engine.batching import plan
     from ifdkit.engine.huggingface import HuggingFaceBackend
     from ifdkit.engine.models import Weights
@@ -55,10 +55,10 @@ def ours(task: Task) -> Score:
 
 
 def recipe(task: Task) -> Score:
-    """The published scripts' way, written plainly: the baseline to beat.
+    """The baseline: what the published scripts do, in a few lines.
 
-    One example at a time, a full forward pass for each span, logits for every position, the loss
-    from the model's own `labels`.
+    One span at a time, each in a forward pass of its own, with logits for every position and the
+    loss that the model computes from `labels`.
     """
     import torch
 
@@ -78,29 +78,29 @@ def recipe(task: Task) -> Score:
 
 
 def lm_eval(task: Task) -> Score:
-    """EleutherAI's harness, from ids, at the best of three batch sizes."""
+    """EleutherAI's evaluation harness, on ids, at the fastest of three batch sizes."""
     from lm_eval.models.huggingface import HFLM
 
     model, tokenizer = _load(task)
-    asked = [
+    inputs = [
         (("", ""), r.ids[: r.start].tolist(), r.ids[r.start : r.stop].tolist())
         for r in task.requests
     ]
 
-    def at(size: int) -> Score:
+    def with_batches_of(size: int) -> Score:
         harness = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=size)
 
         def score() -> Means:
-            answers = harness._loglikelihood_tokens(asked, disable_tqdm=True)
+            answers = harness._loglikelihood_tokens(inputs, disable_tqdm=True)
             return [-a[0] / r.n_scored for a, r in zip(answers, task.requests, strict=True)]
 
         return score
 
-    return min((at(size) for size in _LM_EVAL_BATCHES), key=_seconds)
+    return min((with_batches_of(size) for size in LM_EVAL_BATCHES), key=_seconds)
 
 
 def minicons(task: Task) -> Score:
-    """minicons' incremental scorer, from texts, in batches of like length."""
+    """The incremental scorer of minicons, on texts, in batches of similar length."""
     from minicons.scorer import IncrementalLMScorer
 
     model, tokenizer = _load(task)
@@ -113,8 +113,8 @@ def minicons(task: Task) -> Score:
 
     def score() -> Means:
         means = [0.0] * len(halves)
-        for begin in range(0, len(order), _MINICONS_BATCH):
-            batch = order[begin : begin + _MINICONS_BATCH]
+        for begin in range(0, len(order), MINICONS_BATCH):
+            batch = order[begin : begin + MINICONS_BATCH]
             contexts, targets = zip(*(halves[i] for i in batch), strict=True)
             scores = scorer.conditional_score(list(contexts), list(targets), separator="")
             for i, mean in zip(batch, scores, strict=True):
@@ -125,9 +125,9 @@ def minicons(task: Task) -> Score:
 
 
 def data_juicer(task: Task) -> Score:
-    """Data-Juicer's IFD filter, from texts: it gives one ratio of losses for two passes.
+    """The IFD filter of Data-Juicer, on texts, which returns the ratio of two losses.
 
-    The requests have to come in pairs, response direct and response conditional.
+    The requests must come in pairs: response direct, response conditional.
     """
     from data_juicer.ops.filter.instruction_following_difficulty_filter import (
         InstructionFollowingDifficultyFilter,
@@ -157,9 +157,9 @@ def data_juicer(task: Task) -> Score:
     return score
 
 
-WAYS: dict[str, Callable[[Task], Score]] = {
+SCORERS: dict[str, Callable[[Task], Score]] = {
     "recipe": recipe,
-    "ifdkit": ours,
+    "ifdkit": engine,
     "lm-eval": lm_eval,
     "minicons": minicons,
     "data-juicer": data_juicer,
@@ -181,5 +181,5 @@ def _seconds(score: Score) -> float:
 
 
 def ratios(means: Sequence[float]) -> list[float]:
-    """IFD of pairs of direct and conditional means."""
+    """IFD of each pair of a direct and a conditional mean."""
     return [float(np.exp(c - d)) for d, c in zip(means[::2], means[1::2], strict=True)]

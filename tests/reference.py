@@ -1,6 +1,6 @@
-"""The slow, separate way to the same numbers: one sequence at a time, full logits, textbook maths.
+"""Slow reference for the engine: one sequence at a time, full logits, textbook formulas.
 
-Nothing here is shared with the package: neither its planning, nor its padding, nor its alignment.
+Shares no code with the package: no batching, no padding, no alignment.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Oracle:
-    """A causal language model, asked one sequence at a time."""
+class ReferenceModel:
+    """A causal language model that scores one sequence at a time."""
 
     def __init__(self, folder: Path) -> None:
         import torch
@@ -24,7 +24,7 @@ class Oracle:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
     def token_nll(self, ids: list[int], start: int) -> NDArray[np.float64]:
-        """−log p(ids[t] | ids[:t]) for t ≥ start, through a softmax in float64."""
+        """−log p(ids[t] | ids[:t]) in nats for t ≥ start, by a softmax in float64."""
         import torch
 
         with torch.no_grad():
@@ -37,7 +37,7 @@ class Oracle:
         return np.array(nlls)
 
     def aligned_ifd(self, instruction: str, response: str) -> float:
-        """exp(mean NLL of the response behind the prompt − behind BOS alone), plain template."""
+        """exp(mean NLL of the response after the prompt − after BOS alone), template `plain`."""
         bos = [self.tokenizer.bos_token_id]
         prompt = bos + self.tokenizer(instruction + "\n", add_special_tokens=False)["input_ids"]
         target = self.tokenizer(response, add_special_tokens=False)["input_ids"]
