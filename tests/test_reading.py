@@ -213,6 +213,48 @@ def test_layout(name: str) -> None:
     assert one_row(row | {"id": "x"}, turns="last") == expected[-1:]
 
 
+# The ids that version 0.1.0 gave to these rows: scores files and stores refer to them.
+IDS = {
+    "Alpaca": "1a22a7ed74a4bef2-0",
+    "Alpaca, no input": "69bfdb73a732337f-0",
+    "Alpaca, null input": "69bfdb73a732337f-0",
+    "Alpaca, null output": "a701f5e4d308d0a1-0",
+    "Alpaca, history": "51d2a1a3d2e08a55-0 15cfef8526e6e60e-0",
+    "Alpaca, no history": "69bfdb73a732337f-0",
+    "Alpaca, history as text": "69bfdb73a732337f-0 cf40b5deb2af5c91-0",
+    "Dolly": "3a1ec0d713550563-0",
+    "OpenOrca": "51d2a1a3d2e08a55-0",
+    "prompt and completion": "69bfdb73a732337f-0",
+    "messages and a completion": "5a6f6315abcc5698-0",
+    "prompt and completion as messages": "69bfdb73a732337f-0",
+    "question and answer": "69bfdb73a732337f-0",
+    "query and response": "69bfdb73a732337f-0",
+    "input and output": "69bfdb73a732337f-0",
+    "preference pair": "69bfdb73a732337f-0",
+    "preference pair of messages": "69bfdb73a732337f-0",
+    "preference pair without prompt": "69bfdb73a732337f-0",
+    "ShareGPT": "df9a4d4dc09cfef1-0 50bbebc8bab147b6-0 ae647c4ac0301d35-0",
+    "ShareGPT, system apart": "2aaf97f76109d503-0",
+    "ShareGPT, system twice": "51d2a1a3d2e08a55-0",
+    "ShareGPT, the answer first": "cdeef0129a5a2750-0",
+    "conversation of rounds": "69bfdb73a732337f-0 cf40b5deb2af5c91-0",
+    "OpenAI": "69bfdb73a732337f-0",
+    "OpenAI, as text": "69bfdb73a732337f-0",
+    "OpenAI, a tuple": "69bfdb73a732337f-0",
+    "OpenAI, content parts": "466154a56f08a54e-0",
+    "OpenAI, tool calls": "b9303146bd76401d-0 654415e6205faf82-0",
+    "OpenAI, the older function call": "a560e6d6792c8eb4-0",
+    "OpenAI, fields of another layout null": "69bfdb73a732337f-0",
+    "ShareGPT, fields of another layout null": "51d2a1a3d2e08a55-0",
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_stay_the_same_across_versions(name: str) -> None:
+    row, _ = LAYOUTS[name]
+    assert " ".join(example.id for example in one_row(row)) == IDS[name]
+
+
 ROLE_NAMES: dict[Role, str] = {
     "system": "system developer context SYSTEM",
     "user": "user human prompter Human",
