@@ -10,9 +10,9 @@ from typing import Any
 
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import row_writer
 from ifdkit.records import Reject, ScoreRow
 from ifdkit.scoring.inputs import SCORES_SCHEMA
+from ifdkit.scoring.writers import row_writer
 
 Numbers = Sequence[float | None]
 

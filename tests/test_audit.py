@@ -20,8 +20,8 @@ from ifdkit.auditing.result import MOST_PLACES, Audit, RuleResult
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.run import CHECKS
 from ifdkit.auditing.thresholds import configured, from_flags, from_mapping, from_tables
+from ifdkit.data.atomic import dumps
 from ifdkit.data.dataset import open_dataset
-from ifdkit.data.writing import dumps
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Reject
 from ifdkit.report.audit.save import audit_as_json

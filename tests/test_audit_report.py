@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from ifdkit.auditing.result import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Place, RuleResult
-from ifdkit.data.writing import dumps
+from ifdkit.data.atomic import dumps
 from ifdkit.errors import OutputError
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown

@@ -348,7 +348,7 @@ def models_command(as_json: bool) -> None:
 
 
 def _echo_json(value: Any) -> None:
-    from ifdkit.data.writing import dumps
+    from ifdkit.data.atomic import dumps
 
     click.echo(dumps(value, indent=2))
 

@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import zstandard
 
+from ifdkit.data.atomic import atomic, dumps
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, open_bytes, suffix
-from ifdkit.data.writing import atomic, dumps
 from ifdkit.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:

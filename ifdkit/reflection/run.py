@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json, write_rejects
 from ifdkit.errors import UsageError
 from ifdkit.records import Example
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts

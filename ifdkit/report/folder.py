@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from ifdkit.data.writing import atomic
+from ifdkit.data.atomic import atomic
 from ifdkit.errors import OutputError
 
 

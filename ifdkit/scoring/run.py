@@ -18,14 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import DATA_ENDINGS, Dataset, Turns
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import check_output, row_writer, score_columns, write_json, write_rejects
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.records import METRIC_FIELDS, Example, Passes, Reject, ScoreRow
 from ifdkit.scoring.inputs import SCORES_SCHEMA, Selection
 from ifdkit.scoring.precision import Drift, DriftSample, measure_drift
 from ifdkit.scoring.scorer import Progress, Scorer, Settings, parse_metrics
+from ifdkit.scoring.writers import check_output, row_writer, score_columns
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.data.writing import WRITERS, arrow_type
 from ifdkit.errors import InputError, brief
 from ifdkit.records import FIELDS, METRIC_FIELDS, NLL, TOKEN_FIELDS, ScoreRow
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
+from ifdkit.scoring.writers import WRITERS, arrow_type
 
 NUMBER_FIELDS = ("instruction_tokens", "response_tokens", "truncated_tokens", *METRIC_FIELDS)
 """Columns of numbers that a comparison looks at."""

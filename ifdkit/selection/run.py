@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifdkit.data.atomic import write_json
 from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.row_files import RowsWriter, rows_file
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.auditing.result import Audit
-from ifdkit.data.writing import dumps
+from ifdkit.data.atomic import dumps
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import render_audit_markdown
 from ifdkit.report.audit.sarif import as_sarif

@@ -11,8 +11,8 @@ from ifdkit.comparison.length_control import MIN_TOKENS
 from ifdkit.comparison.pairing import By
 from ifdkit.comparison.result import ExploredPair, Summary
 from ifdkit.comparison.run import Options, compare_sides
+from ifdkit.data.atomic import atomic, write_json
 from ifdkit.data.dataset import Turns
-from ifdkit.data.writing import atomic, write_json
 from ifdkit.errors import UsageError
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import render_latex

@@ -1,120 +1,21 @@
-"""Output files: whole or not at all, strict in every format.
-
-A file is written beside its place under a temporary name, synced and renamed; whoever looks finds
-the old file or the new one.
-"""
+"""Scores files: one writer of rows per file format."""
 
 from __future__ import annotations
 
 import csv
-import glob
 import io
-import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ifdkit.data.atomic import atomic, dumps, json_line
 from ifdkit.errors import OutputError, UsageError
-from ifdkit.records import FIELDS, TOKEN_FIELDS, Reject, ScoreRow
+from ifdkit.records import FIELDS, TOKEN_FIELDS, ScoreRow
 
-_UNFINISHED = ".inprogress"
 _TEXT_FIELDS = {"id", "status", "reason"}
-_ROWS_A_GROUP = 4096
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` when the block ends, and not at all if it raises.
-
-    Raises OutputError where the place cannot be written.
-    """
-    try:
-        _sweep(path)
-        file = tempfile.NamedTemporaryFile(  # noqa: SIM115  renamed, not deleted, at the end
-            dir=path.parent,
-            prefix=f".{path.name}.{os.getpid()}.",
-            suffix=_UNFINISHED,
-            delete=False,
-        )
-    except OSError as error:
-        raise _cannot(path, error) from error
-    temporary = Path(file.name)
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _cannot(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sweep(path: Path) -> None:
-    """Remove what killed runs have left of this file; those of running ones stay."""
-    if os.name != "posix":
-        return
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
-        owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if owner.isdecimal() and not _is_running(int(owner)):
-            left.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # asks, does not kill
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _cannot(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where folders can be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def dumps(value: Any, **options: Any) -> str:
-    """Strict JSON: no NaN, no infinity, text as it is."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """One JSON object, indented, whole or not at all."""
-    with atomic(path) as file:
-        # A path may hold bytes that are no text; they are shown, not lost.
-        file.write(dumps(value, indent=2).encode(errors="backslashreplace") + b"\n")
-
-
-def json_line(value: Any) -> bytes:
-    """One line of a JSON Lines file."""
-    # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
-    return dumps(value).encode(errors="backslashreplace") + b"\n"
+_ROWS_PER_GROUP = 4096
 
 
 def score_columns(*, token_nll: bool) -> tuple[str, ...]:
@@ -134,7 +35,7 @@ class RowWriter(Protocol):
         ...
 
 
-class _JsonLines:
+class _ScoreJsonLines:
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         self._file, self._names = file, names
 
@@ -147,7 +48,7 @@ class _JsonLines:
         pass
 
 
-class _Csv:
+class _ScoreCsv:
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         self._text = io.TextIOWrapper(
             file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
@@ -176,7 +77,7 @@ def _cell(value: Any) -> Any:
     return dumps(value) if isinstance(value, list) else value
 
 
-class _Parquet:
+class _ScoreParquet:
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -187,8 +88,8 @@ class _Parquet:
     def write(self, rows: Sequence[ScoreRow]) -> None:
         import pyarrow as pa
 
-        for begin in range(0, len(rows), _ROWS_A_GROUP):
-            part = rows[begin : begin + _ROWS_A_GROUP]
+        for begin in range(0, len(rows), _ROWS_PER_GROUP):
+            part = rows[begin : begin + _ROWS_PER_GROUP]
             arrays = [
                 pa.array([_whole(getattr(row, field.name)) for row in part], field.type)
                 for field in self._schema
@@ -217,7 +118,7 @@ def arrow_type(name: str) -> Any:
     return pa.int64() if integer else pa.float64()
 
 
-WRITERS: dict[str, Any] = {".jsonl": _JsonLines, ".csv": _Csv, ".parquet": _Parquet}
+WRITERS: dict[str, Any] = {".jsonl": _ScoreJsonLines, ".csv": _ScoreCsv, ".parquet": _ScoreParquet}
 """Ending → writer of rows.  A new output format is one more entry."""
 
 
@@ -244,13 +145,3 @@ def row_writer(path: Path, *, token_nll: bool) -> Iterator[RowWriter]:
         finally:
             # After an error too, while the file is open: Parquet's writer insists on a footer.
             writer.finish()
-
-
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    """Rejected rows as JSON Lines; no rejects, no file."""
-    if not rejects:
-        path.unlink(missing_ok=True)
-        return
-    with atomic(path) as file:
-        for reject in rejects:
-            file.write(json_line(asdict(reject)))
