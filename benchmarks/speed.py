@@ -22,11 +22,12 @@ from scipy import stats
 from benchmarks.machine import machine
 from benchmarks.turns import Timing, take_turns
 from benchmarks.ways import Task, ratios
+from ifdkit.data.options import ReadOptions
 from ifdkit.engine.batching import Budget, computed_tokens, plan
 from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
 from ifdkit.engine.precision import fast_float32
 from ifdkit.records import Request
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.scorer import Scorer, Settings
 
 METRICS = {"superfiltering": ("ifd",), "reflection": ("ifd", "rifd")}
@@ -44,7 +45,7 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
     """Number of examples, and the Requests of a seeded sample."""
     examples = [
         example
-        for found in Selection(sample=rows).open(data)
+        for found in open_data(data, ReadOptions(sample=rows))
         if isinstance(found, list)
         for example in found
     ]

@@ -534,13 +534,13 @@ def test_the_rules_see_the_scores(tiny: dict[str, Any]) -> None:
 def test_a_scores_file_serves_without_a_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.scorer import Settings, parse_metrics
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")})
-    score_to_file(str(path), output, settings, Selection(sample=20, seed=3))
+    score_to_file(str(path), output, settings, ReadOptions(sample=20, seed=3))
     whole = ifdkit.audit(path, **tiny, sample=20, seed=3)
     monkeypatch.setattr(auditing, "Scorer", None)
     found = ifdkit.audit(output, scores=False)
@@ -634,13 +634,13 @@ def test_a_template_check_that_cannot_be(
 def test_a_template_check_of_a_scores_file_takes_its_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.scorer import Settings, parse_metrics
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")}, template="alpaca")
-    score_to_file(str(path), output, settings, Selection())
+    score_to_file(str(path), output, settings, ReadOptions())
     found = ifdkit.audit(output, template_check="plain", store=tiny["store"])
     assert found.template_check is not None
     assert found.template_check.templates == ("alpaca", "plain")

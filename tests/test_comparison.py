@@ -21,10 +21,11 @@ from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.result import LengthControl, Summary
 from ifdkit.comparison.run import TABLE
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import TOKEN_FIELDS
 from ifdkit.report.comparison.save import ComparisonResult
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import METRICS, Settings
 from ifdkit.scoring.table import is_scores_file, read_scores
@@ -76,7 +77,7 @@ def forbid_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def score(data: Path, output: Path, settings: dict[str, Any], **more: Any) -> Path:
     chosen = {"metrics": METRICS} | settings | more
-    score_to_file(data, output, Settings(**chosen), Selection())
+    score_to_file(data, output, Settings(**chosen), ReadOptions())
     return output
 
 
@@ -267,7 +268,7 @@ def test_tokens_of_explored_pairs_are_those_of_the_inspection(settings: dict[str
     assert len(result.explored) == 12
     with Scorer(Settings(**settings)) as scorer:
         for one in result.explored[:3]:
-            example = find_example(Selection().open(rows), str(one.before.row))
+            example = find_example(open_data(rows, ReadOptions()), str(one.before.row))
             tokens = inspect(example, scorer).conditional
             assert [(t.text, t.nll) for t in one.before.tokens] == [
                 (t.text, t.nats) for t in tokens

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ifdkit.data.options import ReadOptions
 from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.records import Example, ScoreRow
 from ifdkit.report.terminal.scores import _drift_line
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.precision import DriftSample
 from ifdkit.scoring.run import Summary, score_to_file
 from ifdkit.scoring.scorer import Settings
@@ -39,7 +39,7 @@ def data(write: Make) -> Path:
 
 
 def run(data: Path, settings: Settings) -> Summary:
-    return score_to_file(data, data.with_suffix(".jsonl"), settings, Selection())
+    return score_to_file(data, data.with_suffix(".jsonl"), settings, ReadOptions())
 
 
 def ifds(data: Path, settings: Settings) -> list[float]:

@@ -24,11 +24,12 @@ import pandas as pd
 import pytest
 
 import ifdkit
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, OutputError, StoreError, UsageError
 from ifdkit.records import FIELDS, METRIC_FIELDS, TOKEN_FIELDS
 from ifdkit.scoring import run as scoring
 from ifdkit.scoring import scorer as scorer_module
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.run import Summary, score_to_file
 from ifdkit.scoring.scorer import Scorer, Settings
 from ifdkit.scoring.store import Store
@@ -63,7 +64,7 @@ def settings(tiny_model: Path, tiny_embedder: Path, tmp_path: Path) -> Settings:
 
 
 def run(data: Path, output: Path, settings: Settings, **selection: Any) -> Summary:
-    return score_to_file(data, output, settings, Selection(**selection))
+    return score_to_file(data, output, settings, ReadOptions(**selection))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -528,7 +529,7 @@ def test_an_instruction_rides_along_with_its_response(
     data = write("data.json", [{"instruction": "Write a poem", "output": "The sea is wide."}])
     settings = replace(settings, metrics=("ppl", "ifd"))
     with Scorer(replace(settings, store="off")) as scorer:
-        requests = scorer.requests(list(chain.from_iterable(Selection().open(data))))  # type: ignore[arg-type]
+        requests = scorer.requests(list(chain.from_iterable(open_data(data, ReadOptions()))))  # type: ignore[arg-type]
         lengths = sorted(request.stop for request in requests)
     made = run(data, tmp_path / "out.jsonl", settings).manifest
     assert made.requests_scored == 3

@@ -35,6 +35,7 @@ from ifdkit.auditing.templates import (
 from ifdkit.auditing.texts import TEXT_CHECKS
 from ifdkit.auditing.thresholds import configured, from_mapping
 from ifdkit.data.dataset import Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
     GivenScores,
@@ -44,7 +45,7 @@ from ifdkit.scoring.dataset import (
     scored_before,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Progress, Scorer, Settings, parse_metrics
 from ifdkit.version import VERSION
@@ -109,14 +110,14 @@ def audit(
         template_check=template_check,
         scores=scores,
     )
-    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
-    return audit_dataset(data, Settings(**settings), selection, options, progress)
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    return audit_dataset(data, Settings(**settings), read_options, options, progress)
 
 
 def audit_dataset(
     data: Data,
     settings: Settings,
-    selection: Selection,
+    read_options: ReadOptions,
     options: Options,
     progress: Progress | None = None,
 ) -> Audit:
@@ -129,9 +130,9 @@ def audit_dataset(
         made = given.manifest if given else None
         other = other_settings(settings, options.template_check, made)
     against = read_against(options.against, progress)
-    scored = _scored(data, given, settings, selection, options, progress)
-    two = check_templates(scored, other, selection.seed, progress) if other else None
-    sample = _sample(scored, given, selection)
+    scored = _scored(data, given, settings, read_options, options, progress)
+    two = check_templates(scored, other, read_options.seed, progress) if other else None
+    sample = _sample(scored, given, read_options)
     progress.note(f"holding {len(scored):,} examples against {len(options.rules)} rules")
     results = _results(
         Subject.of(scored, against), options.rules, two, is_sample=sample is not None
@@ -146,7 +147,7 @@ def audit_dataset(
         rows_in_file=scored.dataset.n_rows_in_all,
         examples=len(scored),
         sample=sample,
-        seed=None if sample is None else selection.seed,
+        seed=None if sample is None else read_options.seed,
         passed=not any(result.fails for result in results),
         rules=with_lines(results, scored.dataset),
         template_check=two.check if two else None,
@@ -160,22 +161,24 @@ def _scored(
     data: Data,
     given: GivenScores | None,
     settings: Settings,
-    selection: Selection,
+    read_options: ReadOptions,
     options: Options,
     progress: Progress,
 ) -> ScoredDataset:
     """The dataset with its scores; given ones are taken as they are, and cost no model."""
     if given is not None:
-        return scored_before(given, selection, progress)
-    dataset = selection.open(data)
+        return scored_before(given, read_options, progress)
+    dataset = open_data(data, read_options)
     progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
     if not options.scores:
         return without_scores(dataset)
     with Scorer(settings, progress) as scorer:
-        return score_dataset(dataset, selection, scorer, progress)
+        return score_dataset(dataset, read_options, scorer, progress)
 
 
-def _sample(scored: ScoredDataset, given: GivenScores | None, selection: Selection) -> int | None:
+def _sample(
+    scored: ScoredDataset, given: GivenScores | None, read_options: ReadOptions
+) -> int | None:
     """Rows that were drawn at random, now or when they were scored; None where all are there."""
     n_rows = pool = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
@@ -183,8 +186,8 @@ def _sample(scored: ScoredDataset, given: GivenScores | None, selection: Selecti
         pool = int(then["rows_in"])
         if then.get("sample") and pool < min(then.get("limit") or n_rows, n_rows):
             return scored.dataset.n_rows
-    pool = min(selection.limit or pool, pool)
-    return selection.sample if selection.sample and selection.sample < pool else None
+    pool = min(read_options.limit or pool, pool)
+    return read_options.sample if read_options.sample and read_options.sample < pool else None
 
 
 def _results(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ifdkit.auditing.outcomes import Outcome, Subject
 from ifdkit.auditing.result import TemplateCheck
 from ifdkit.auditing.rules import Rule
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import UsageError
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import CHAT, load_template
 from ifdkit.scoring.comparability import settings_of
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.scorer import Progress, Scorer, Settings
 from ifdkit.stats.columns import FEWEST_PAIRS, spearman
 
@@ -93,7 +93,7 @@ def check_templates(
                 f"--template-check: the scores were made by {scored.manifest['model']}, which has"
                 f" other weights here; score the dataset itself"
             )
-        again = score_dataset(dataset, Selection(), scorer, progress)
+        again = score_dataset(dataset, ReadOptions(), scorer, progress)
         names = str(scored.manifest["template"]), scorer.template.name
     return _compared(scored, again, names)
 

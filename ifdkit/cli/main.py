@@ -22,7 +22,7 @@ from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.scorer import Progress, Settings
 
 EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -83,7 +83,7 @@ def score_command(context: click.Context, /, data: str, output: Path | None, **f
     _explain(context, flags)
     output = output or default_output(data)
     with _progress(flags) as progress:
-        summary = score_to_file(data, output, _settings(flags), _selection(flags), progress)
+        summary = score_to_file(data, output, _settings(flags), _read_options(flags), progress)
     if flags["as_json"]:
         _echo_json(summary.as_json())
     else:
@@ -129,15 +129,15 @@ def compare_command(
     folder = output or default_folder(before, after)
     check_folder(folder)
     own = {n: flags[n] for n in ("pair_by", "min_tokens") if flags[n] is not None}
-    selection = _selection({n: flags[n] for n in ("columns", "turns")})
+    read_options = _read_options({n: flags[n] for n in ("columns", "turns")})
     with _progress(flags) as progress:
         result = compare(
             before,
             after,
             force=flags["force"],
             seed=flags["seed"],
-            columns=selection.columns,
-            turns=selection.turns,
+            columns=read_options.columns,
+            turns=read_options.turns,
             progress=progress,
             **own,
             **_given(flags),
@@ -178,12 +178,13 @@ def show_command(
     """
     from dataclasses import asdict
 
+    from ifdkit.scoring.inputs import open_data
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
     _explain(context, flags)
     with _progress(flags) as progress:
-        example = find_example(_selection(flags).open(data), row, turn)
+        example = find_example(open_data(data, _read_options(flags)), row, turn)
         with Scorer(_settings(flags), progress) as scorer:
             inspection = inspect(example, scorer)
     if flags["as_json"]:
@@ -221,7 +222,7 @@ def reflect_command(
     _explain(context, flags)
     flags["turns"] = flags["turns"] or "last"
     if flags["dry_run"]:
-        if (found := dry_run(data, flags, _selection(flags))) is not None:
+        if (found := dry_run(data, flags, _read_options(flags))) is not None:
             _echo_json(found)
         return
     if output is None:
@@ -230,8 +231,8 @@ def reflect_command(
         )
     options = reflection_options(flags)
     with _progress(flags) as progress:
-        settings, selection = _settings(flags), _selection(flags)
-        done = reflect_to_file(data, output, options, settings, selection, progress)
+        settings, read_options = _settings(flags), _read_options(flags)
+        done = reflect_to_file(data, output, options, settings, read_options, progress)
     if flags["as_json"]:
         _echo_json(done.as_json())
     else:
@@ -276,7 +277,7 @@ def select_command(context: click.Context, /, data: str, output: Path, **flags: 
     flags["turns"] = flags["turns"] or "last"
     options = selection_options(flags)
     with _progress(flags) as progress:
-        done = select_to_file(data, output, options, _given(flags), _selection(flags), progress)
+        done = select_to_file(data, output, options, _given(flags), _read_options(flags), progress)
     if flags["as_json"]:
         _echo_json(done.as_json())
     else:
@@ -311,7 +312,7 @@ def audit_command(context: click.Context, /, data: str, output: Path | None, **f
     if output is not None:
         check_folder(output)
     with _progress(flags) as progress:
-        found = audit_dataset(data, _settings(flags), _selection(flags), options, progress)
+        found = audit_dataset(data, _settings(flags), _read_options(flags), options, progress)
     has_text = not flags["no_text"]
     if output is not None:
         save_audit(found, output, text=has_text)
@@ -372,16 +373,16 @@ def _settings(flags: Mapping[str, Any]) -> Settings:
     return Settings(**_given(flags))
 
 
-def _selection(flags: Mapping[str, Any]) -> Selection:
+def _read_options(flags: Mapping[str, Any]) -> ReadOptions:
     from dataclasses import fields
 
     from ifdkit.data.layouts import parse_columns
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
 
-    given = {f.name: flags[f.name] for f in fields(Selection) if flags.get(f.name) is not None}
+    given = {f.name: flags[f.name] for f in fields(ReadOptions) if flags.get(f.name) is not None}
     if "columns" in given:
         given["columns"] = parse_columns(given["columns"])
-    return Selection(**given)
+    return ReadOptions(**given)
 
 
 def _explain(context: click.Context, flags: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ import click
 from ifdkit.cli.options import option, together
 
 if TYPE_CHECKING:
+    from ifdkit.data.options import ReadOptions
     from ifdkit.reflection.options import Options
-    from ifdkit.scoring.inputs import Selection
 
 
 reflect_options = together(
@@ -56,11 +56,13 @@ def reflection_options(flags: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-def dry_run(data: str, flags: Mapping[str, Any], selection: Selection) -> dict[str, Any] | None:
+def dry_run(
+    data: str, flags: Mapping[str, Any], read_options: ReadOptions
+) -> dict[str, Any] | None:
     """Print what a run would ask; with --json, return it instead."""
     from ifdkit.reflection.run import estimate_run
 
-    found = estimate_run(data, reflection_options(flags), selection)
+    found = estimate_run(data, reflection_options(flags), read_options)
     if flags["as_json"]:
         return found.as_json()
     from ifdkit.report.terminal.reflection import print_estimate

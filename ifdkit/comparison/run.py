@@ -27,10 +27,10 @@ from ifdkit.comparison.pairing import BYS, By, Keys, Pairs, Positions, fingerpri
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.result import COMPARISON_SCHEMA, ExploredPair, LengthControl, Summary
 from ifdkit.comparison.sides import Side, Sides
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.ragged import Ragged
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Progress
@@ -100,7 +100,7 @@ def compare_sides(
     before: Data,
     after: Data,
     settings: Mapping[str, Any],
-    selection: Selection,
+    read_options: ReadOptions,
     options: Options,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -110,7 +110,7 @@ def compare_sides(
     side is one.  Raises IfdkitError; what was scored before stays in the store.
     """
     progress = progress or Progress()
-    with Sides(settings, selection, progress, force=options.force) as sides:
+    with Sides(settings, read_options, progress, force=options.force) as sides:
         old, new = sides.open(before, after)
         pairs = pair(_keys(old), _keys(new), options.pair_by)
         progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")

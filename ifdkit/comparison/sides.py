@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError
 from ifdkit.findings.finding import SideName
 from ifdkit.scoring.comparability import (
@@ -26,7 +27,7 @@ from ifdkit.scoring.comparability import (
     settings_of,
 )
 from ifdkit.scoring.dataset import GivenScores, Texts, blocks_of, given_scores, score_dataset
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
 from ifdkit.scoring.scorer import METRICS, Progress, Scorer, Settings
 from ifdkit.scoring.table import (
@@ -59,10 +60,15 @@ class Sides:
     """Opens both sides and holds their stores open until they are compared."""
 
     def __init__(
-        self, given: Mapping[str, Any], selection: Selection, progress: Progress, *, force: bool
+        self,
+        given: Mapping[str, Any],
+        read_options: ReadOptions,
+        progress: Progress,
+        *,
+        force: bool,
     ) -> None:
         """`given`: the settings that were asked for, which beat those of a scores file."""
-        self._given, self._selection, self._progress = given, selection, progress
+        self._given, self._read_options, self._progress = given, read_options, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
         self._scoring: Scorer | None = None
@@ -92,7 +98,7 @@ class Sides:
         return self._score(word, opened)
 
     def _open(self, data: Data) -> _Opened:
-        return given_scores(data) or self._selection.open(data)
+        return given_scores(data) or open_data(data, self._read_options)
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
         """Those of a scores file where there is one, with what was asked for on top."""
@@ -140,7 +146,7 @@ class Sides:
             f"{word}: {dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows"
         )
         done = score_dataset(
-            dataset, self._selection, self._scoring, self._progress, token_nlls=True
+            dataset, self._read_options, self._scoring, self._progress, token_nlls=True
         )
         return Side(
             name=dataset.name,

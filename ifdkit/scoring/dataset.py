@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
-from ifdkit.scoring.inputs import SCORES_SCHEMA, Selection, manifest_of, source_of
+from ifdkit.scoring.inputs import SCORES_SCHEMA, manifest_of, open_data, read_options_of, source_of
 from ifdkit.scoring.run import EXAMPLES_A_BLOCK, Run
 from ifdkit.scoring.scorer import Progress, Scorer, Work
 from ifdkit.scoring.table import (
@@ -63,7 +64,7 @@ class GivenScores:
         Raises InputError where it is gone or has changed.
         """
         source = source_of(self.path or self.name, manifest)
-        return Selection().behind(manifest).open(source)
+        return open_data(source, read_options_of(manifest))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,7 +95,7 @@ def given_scores(data: Data) -> GivenScores | None:
 
 def score_dataset(
     dataset: Dataset,
-    selection: Selection,
+    read_options: ReadOptions,
     scorer: Scorer,
     progress: Progress,
     *,
@@ -106,7 +107,7 @@ def score_dataset(
     """
     begin = time.perf_counter()
     scorer.work = Work()
-    run, table, texts = Run(dataset, selection, scorer), ScoreTableBuilder(), Texts()
+    run, table, texts = Run(dataset, read_options, scorer), ScoreTableBuilder(), Texts()
     for examples, rows in run.scored(progress):
         stored = scorer.stored_token_nlls(examples) if token_nlls else [{} for _ in examples]
         for example, row, nlls in zip(examples, rows, stored, strict=True):
@@ -124,7 +125,7 @@ def score_dataset(
 
 def open_scored(
     data: Data,
-    selection: Selection,
+    read_options: ReadOptions,
     scorer: Scorer,
     progress: Progress,
     *,
@@ -132,20 +133,20 @@ def open_scored(
 ) -> ScoredDataset:
     """A dataset with its scores, which are taken from a scores file where `data` is one.
 
-    `needed` are the fields that must be there.  Of a scores file `selection` takes the limit and
+    `needed` are the fields that must be there.  Of a scores file `read_options` takes the limit and
     the sample; its columns and turns are those of the scores.  Raises InputError where the dataset
     behind the scores is gone or has changed, UsageError where they lack a field.
     """
     given = given_scores(data)
     if given is None:
-        dataset = selection.open(data)
+        dataset = open_data(data, read_options)
         progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
-        return score_dataset(dataset, selection, scorer, progress)
-    return scored_before(given, selection, progress, needed=needed)
+        return score_dataset(dataset, read_options, scorer, progress)
+    return scored_before(given, read_options, progress, needed=needed)
 
 
 def scored_before(
-    given: GivenScores, selection: Selection, progress: Progress, *, needed: Sequence[str] = ()
+    given: GivenScores, read_options: ReadOptions, progress: Progress, *, needed: Sequence[str] = ()
 ) -> ScoredDataset:
     """The dataset behind a scores file, with its scores as they are: no model is asked.
 
@@ -163,14 +164,14 @@ def scored_before(
             " or name the dataset itself"
         )
     progress.note(f"{given.name}: {len(given.table):,} rows of scores")
-    return _with_texts(given, given.manifest, selection)
+    return _with_texts(given, given.manifest, read_options)
 
 
 def _with_texts(
-    given: GivenScores, manifest: Mapping[str, Any], selection: Selection
+    given: GivenScores, manifest: Mapping[str, Any], read_options: ReadOptions
 ) -> ScoredDataset:
     whole = given.dataset(manifest)
-    dataset = selection.narrow(whole)
+    dataset = read_options.narrow(whole)
     chosen = set(dataset.rows)
     kept = [i for i, row in enumerate(given.table.rows.tolist()) if row in chosen]
     scores = given.table if len(kept) == len(given.table) else given.table.take(kept)

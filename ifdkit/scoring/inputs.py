@@ -1,20 +1,18 @@
-"""Which rows of which dataset a command works on; a scores file stands for its dataset."""
+"""The dataset a command works on: `data` itself, or the dataset behind a scores file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ifdkit.data.dataset import Dataset, Turns, open_dataset
+from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.layouts import SLOTS
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
-from ifdkit.errors import InputError, UsageError
+from ifdkit.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,66 +22,37 @@ if TYPE_CHECKING:
 SCORES_SCHEMA = "ifdkit.scores/1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which rows of a dataset to take, and how to read them."""
+def open_data(data: Data, read_options: ReadOptions) -> Dataset:
+    """Open a dataset, or the dataset behind a scores file, and choose its rows.
 
-    columns: Mapping[str, str] | None = None
-    turns: Turns = "all"
-    limit: int | None = None
-    """The first so many rows."""
-    sample: int | None = None
-    """So many rows at random, after the limit, in the order of the file."""
-    seed: int = 0
+    Raises InputError if it cannot be read or is no longer what was scored, UsageError if the
+    options do not fit it.
+    """
+    if (manifest := manifest_of(data)) is not None:
+        as_scored = read_options_of(manifest, read_options)
+        scored = open_data(source_of(data, manifest), as_scored)
+        return read_options.narrow(scored)
+    dataset = open_dataset(data, columns=read_options.columns, turns=read_options.turns)
+    return read_options.narrow(dataset)
 
-    def open(self, data: Data) -> Dataset:
-        """The dataset, with these rows. Raises InputError or UsageError."""
-        self._check()
-        if (made := manifest_of(data)) is not None:
-            dataset = self.behind(made).open(source_of(data, made))
-        else:
-            dataset = open_dataset(data, columns=self.columns, turns=self.turns)
-        return self.narrow(dataset)
 
-    def narrow(self, dataset: Dataset) -> Dataset:
-        """The dataset with the rows of the limit and the sample. Raises UsageError."""
-        self._check()
-        rows = dataset.rows[: self.limit]
-        if self.sample is not None and self.sample < len(rows):
-            generator = np.random.default_rng(self.seed)
-            chosen = generator.choice(len(rows), self.sample, replace=False)
-            return dataset.choose(rows[i] for i in chosen)
-        return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+def read_options_of(
+    manifest: Mapping[str, Any], read_options: ReadOptions | None = None
+) -> ReadOptions:
+    """The options with which the dataset behind a scores file was read.
 
-    def account(self, dataset: Dataset) -> dict[str, Any]:
-        """What a manifest says of the rows: which file, which of its columns, which choice."""
-        return {
-            "input": dataset.name,
-            "input_sha256": dataset.sha256,
-            "columns": {slot: key for slot, key in asdict(dataset.columns).items() if key},
-            "turns": self.turns,
-            "limit": self.limit,
-            "sample": self.sample,
-            "seed": None if self.sample is None else self.seed,
-        }
-
-    def _check(self) -> None:
-        for name, value in (("limit", self.limit), ("sample", self.sample)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value}: at least one row")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: not negative")
-
-    def behind(self, made: Mapping[str, Any]) -> Selection:
-        """The rows that a scores file was made from, read as they were read then."""
-        then = made.get("columns") or {}
-        return Selection(
-            columns=self.columns or {slot: then.get(slot, "") for slot in SLOTS},
-            turns="last" if self.turns == "last" else made.get("turns", "all"),
-            limit=made.get("limit"),
-            sample=made.get("sample"),
-            seed=made.get("seed") or 0,
-        )
+    Columns of `read_options`, and its `turns` if they are `"last"`, take precedence.
+    """
+    asked = read_options or ReadOptions()
+    columns = manifest.get("columns") or {}
+    return ReadOptions(
+        # Every slot is given, if only as "", so that nothing is detected anew.
+        columns=asked.columns or {slot: columns.get(slot, "") for slot in SLOTS},
+        turns="last" if asked.turns == "last" else manifest.get("turns", "all"),
+        limit=manifest.get("limit"),
+        sample=manifest.get("sample"),
+        seed=manifest.get("seed") or 0,
+    )
 
 
 def manifest_of(data: Data) -> dict[str, Any] | None:

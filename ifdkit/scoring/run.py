@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import DATA_ENDINGS, Dataset, Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.records import METRIC_FIELDS, Example, Passes, Reject, ScoreRow
-from ifdkit.scoring.inputs import SCORES_SCHEMA, Selection
+from ifdkit.scoring.inputs import SCORES_SCHEMA, open_data
 from ifdkit.scoring.precision import Drift, DriftSample, measure_drift
 from ifdkit.scoring.scorer import Progress, Scorer, Settings, parse_metrics
 from ifdkit.scoring.writers import check_output, row_writer, score_columns
@@ -124,8 +125,8 @@ class Summary:
 class Run:
     """One dataset going through a Scorer, block by block, and the account of it."""
 
-    def __init__(self, dataset: Dataset, selection: Selection, scorer: Scorer) -> None:
-        self._dataset, self._selection, self._scorer = dataset, selection, scorer
+    def __init__(self, dataset: Dataset, read_options: ReadOptions, scorer: Scorer) -> None:
+        self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
@@ -200,7 +201,7 @@ class Run:
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("score"),
-            **self._selection.account(self._dataset),
+            **self._read_options.manifest_fields(self._dataset),
             model=scorer.weights.name,
             model_source=scorer.weights.source,
             weights_hash=scorer.weights_hash,
@@ -270,7 +271,7 @@ def score_to_file(
     data: Data,
     output: Path,
     settings: Settings,
-    selection: Selection,
+    read_options: ReadOptions,
     progress: Progress | None = None,
 ) -> Summary:
     """Score a dataset into a file, with its manifest and its rejects beside it.
@@ -283,12 +284,12 @@ def score_to_file(
     progress = progress or Progress()
     check_output(output)
     manifest = Path(f"{output}.manifest.json")
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
     progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
     with Scorer(settings, progress) as scorer:
-        run = Run(dataset, selection, scorer)
+        run = Run(dataset, read_options, scorer)
         with row_writer(output, token_nll=settings.token_nll) as writer:
             for rows in run.blocks(progress):
                 writer.write(rows)
@@ -323,13 +324,13 @@ def score(
         raise UsageError(f"score() has no setting {sorted(unknown)[0]!r}")
     begin = time.perf_counter()
     progress = progress or Progress()
-    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
     if isinstance(settings.get("metrics"), str):
         settings["metrics"] = parse_metrics(settings["metrics"])
     chosen = Settings(**settings)
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
     with Scorer(chosen, progress) as scorer:
-        run = Run(dataset, selection, scorer)
+        run = Run(dataset, read_options, scorer)
         rows = [row for block in run.blocks(progress) for row in block]
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
     names = score_columns(token_nll=chosen.token_nll)

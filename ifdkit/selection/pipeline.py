@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.dataset import (
@@ -22,7 +23,7 @@ from ifdkit.scoring.dataset import (
     scored_before,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.scorer import Progress, Scorer, Settings
 from ifdkit.selection.methods import Embed, Verdict, draw, rank
 from ifdkit.selection.options import WORD_FIELDS, Options
@@ -45,14 +46,14 @@ class Work:
         self,
         options: Options,
         settings: Mapping[str, Any],
-        selection: Selection,
+        read_options: ReadOptions,
         progress: Progress,
     ) -> None:
-        self.selection = selection
+        self.read_options = read_options
         self._options, self._given, self._progress = options, settings, progress
         metrics = {"metrics": options.metrics} if options.metrics else {}
         self._settings = Settings(**{**settings, **metrics})
-        if options.method == "selective" and selection.turns != "last":
+        if options.method == "selective" and read_options.turns != "last":
             raise UsageError("selective looks at the last turn of a conversation: use --turns last")
 
     def open(self, data: Data, output: Path) -> ScoredDataset:
@@ -63,7 +64,7 @@ class Work:
             given = given_scores(data)
             if given is not None:
                 return self._read(given, output)
-        dataset = self.selection.open(data)
+        dataset = open_data(data, self.read_options)
         check_rows_output(output, dataset.path)
         self._progress.note(
             f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows"
@@ -73,11 +74,11 @@ class Work:
         with Scorer(self._settings, self._progress) as scorer:
             if self._options.needs_tokens:
                 return without_scores(dataset, scorer)
-            return score_dataset(dataset, self.selection, scorer, self._progress)
+            return score_dataset(dataset, self.read_options, scorer, self._progress)
 
     def _read(self, given: GivenScores, output: Path) -> ScoredDataset:
         needed = [name for name in [self._options.field] if name]
-        scored = scored_before(given, self.selection, self._progress, needed=needed)
+        scored = scored_before(given, self.read_options, self._progress, needed=needed)
         check_rows_output(output, scored.dataset.path)
         self._check_fit(given.name, scored.manifest)
         return scored
@@ -91,7 +92,7 @@ class Work:
                     f"{name} was scored with {setting} {made}, not {asked} as asked for: score the"
                     " dataset again, or leave the flag out"
                 )
-        if self.selection.turns == "all" and manifest.get("turns") == "last":
+        if self.read_options.turns == "all" and manifest.get("turns") == "last":
             raise UsageError(
                 f"{name} was scored with --turns last, and holds no other turns: score the dataset"
                 " again, or leave --turns all out"
@@ -99,7 +100,7 @@ class Work:
 
     def judge(self, rows: Rows, dataset: Dataset) -> Verdict:
         """What becomes of each row. Raises UsageError where none is kept."""
-        options, seed = self._options, self.selection.seed
+        options, seed = self._options, self.read_options.seed
         if options.method == "random":
             verdict = draw(rows, options, dataset.n_rows, seed)
         elif options.method == "selective":

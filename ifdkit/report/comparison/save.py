@@ -13,13 +13,13 @@ from ifdkit.comparison.result import ExploredPair, Summary
 from ifdkit.comparison.run import Options, compare_sides
 from ifdkit.data.atomic import atomic, write_json
 from ifdkit.data.dataset import Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import UsageError
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import render_latex
 from ifdkit.report.comparison.markdown import render_markdown
 from ifdkit.report.confidential import numbers_only, without_text
 from ifdkit.report.folder import check_holds, make_folder, write_text
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.run import default_output
 from ifdkit.scoring.scorer import Progress, Settings, parse_metrics
 
@@ -113,8 +113,8 @@ def compare(
     if isinstance(settings.get("metrics"), str):
         settings["metrics"] = parse_metrics(settings["metrics"])
     options = Options(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    selection = Selection(columns=columns, turns=turns)
-    found = compare_sides(before, after, settings, selection, options, progress)
+    read_options = ReadOptions(columns=columns, turns=turns)
+    found = compare_sides(before, after, settings, read_options, options, progress)
     return ComparisonResult(found.summary, found.rows, found.explored, found.has_text)
 
 
