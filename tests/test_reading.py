@@ -22,10 +22,14 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from ifdkit.data import table_rows
+from ifdkit.data import detection, layouts, messages, table_rows
 from ifdkit.data.dataset import Dataset, open_dataset
-from ifdkit.data.layouts import Columns, parse_columns
+from ifdkit.data.layouts import LAYOUTS as LAYOUT_TABLE
+from ifdkit.data.layouts import PAIR, Columns, Layout, parse_columns, walk_row
+from ifdkit.data.messages import MessageForm
 from ifdkit.data.raw import MAX_TURNS
+from ifdkit.data.rewriting import with_texts
+from ifdkit.data.turns import Place, RowTurn, unused_keys
 from ifdkit.errors import AmbiguousFormatError, IfdkitError, InputError, UsageError
 from ifdkit.records import Example, Reject, Role, Turn
 
@@ -195,6 +199,15 @@ LAYOUTS: dict[str, tuple[dict[str, Any], list[Example]]] = {
         {"messages": [OPENAI_USER, {"role": "assistant", "function_call": {"name": "f"}}]},
         [example(U, turn("assistant", '{"name": "f"}'))],
     ),
+    "OpenAI, an empty list beside the older function call": (
+        {
+            "messages": [
+                OPENAI_USER,
+                {"role": "assistant", "tool_calls": [], "function_call": {"name": "f"}},
+            ]
+        },
+        [example(U, turn("assistant", '{"name": "f"}'))],
+    ),
     "OpenAI, fields of another layout null": (
         {"messages": [message | {"from": None, "value": None} for message in OPENAI]},
         ONE,
@@ -272,6 +285,64 @@ def test_role_names(role: Role) -> None:
         assert examples[-1].context[-1] == turn(role, "it")
         targets = ["it", "a"] if role == "assistant" else ["a"]
         assert [one.response for one in examples] == targets
+
+
+def test_unread_fields_are_recorded() -> None:
+    """Every non-empty field of a row or message is read, or can be named."""
+    call = {"role": "assistant", "content": "a", "tool_calls": [CALL], "name": "x", "weight": 0}
+    result = {"role": "tool", "content": "t", "tool_call_id": "1", "value": None, "name": ""}
+    row = {"id": 1, "system": "s", "source": "web", "empty": [], "zero": 0, "messages": [
+        {"role": "system", "content": "first"}, OPENAI_USER, call, result]}  # fmt: skip
+    conversation = walk_row(row, Columns(messages="messages", system="system", id="id"))
+    assert [turn.unused for turn in conversation.turns] == [[], [], ["name", "weight"],
+                                                            ["tool_call_id"]]  # fmt: skip
+    # The system column gives way to the system message, so it is not read.
+    assert unused_keys(row, conversation.used) == ["system", "source", "zero"]
+
+    columns = Columns(instruction="prompt", input="input", response="chosen", history="history")
+    pair: dict[str, Any] = {
+        "prompt": "p",
+        "input": "i",
+        "history": [],
+        "chosen": "c",
+        "rejected": "r",
+    }
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["rejected"]
+    pair |= {"prompt": [OPENAI_USER]}
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["input", "rejected"]
+    pair |= {"chosen": OPENAI}
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["prompt", "input", "rejected"]
+
+
+def test_a_new_layout_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CONTRIBUTING.md describes it: detected, described, read and rewritten."""
+    row = {"problem": "u", "solution": "a", "id": "x"}
+    entry = Layout("maths", PAIR, {"instruction": ("problem",), "response": ("solution",)})
+    for module in (layouts, detection):
+        monkeypatch.setattr(module, "LAYOUTS", (*LAYOUT_TABLE, entry))
+    dataset = open_dataset([row])
+    assert list(dataset) == [ONE]
+    assert dataset.columns.describe() == "maths: problem → solution"
+    new = with_texts(row, dataset.columns, ONE[0], instruction="I", response="R")
+    assert new == {"problem": "I", "solution": "R", "id": "x"}
+    mixed = open_dataset([{"problem": "u", "answer": "a"}]).columns
+    assert mixed == Columns(instruction="problem", response="answer")
+
+
+def test_a_new_form_of_message_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain texts that alternate between user and assistant."""
+
+    def walk(text: str, number: int, place: Place) -> Iterator[RowTurn]:
+        yield RowTurn("assistant" if number % 2 else "user", text, place=place)
+
+    form = MessageForm("alternating texts", lambda entry: isinstance(entry, str), walk)
+    monkeypatch.setattr(messages, "MESSAGE_FORMS", (*messages.MESSAGE_FORMS, form))
+    row = {"conversations": ["u", "a", "u2", "a2"], "id": "x"}
+    dataset = open_dataset([row])
+    first, last = one_row(row)
+    assert [first, last] == [*ONE, example(U, A, U2, A2, number=1)]
+    new = with_texts(row, dataset.columns, last, response="R")
+    assert new == {"conversations": ["u", "a", "u2", "R"], "id": "x"}
 
 
 FLAGS: list[tuple[dict[str, Any], str, Turn, Turn]] = [
@@ -401,23 +472,23 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"instruction": "u"}, "has no field 'output'"),
     ({"instruction": 5, "output": "a"}, "'instruction' is a number, not text"),
     ({"instruction": {}, "output": "a"}, "'instruction' is an object, not text"),
-    ({"instruction": "u", "output": True}, "'output' is a truth value, not text"),
+    ({"instruction": "u", "output": True}, "'output' is a boolean, not text"),
     ({"instruction": "u", "output": []}, "'output' is an empty conversation"),
     ({"instruction": "u", "output": ["a"]}, "message 0 is text, not an object"),
     ({"instruction": "u", "input": [1], "output": "a"}, "'input' is a list, not text"),
-    ({"instruction": "u", "output": "a\0b"}, "holds a NUL character at 1"),
+    ({"instruction": "u", "output": "a\0b"}, "contains a NUL character at 1"),
     ({"instruction": "u\ud800", "output": "a"}, "is not valid Unicode: lone surrogate"),
     ({"instruction": "u", "input": "\udc80", "output": "a"}, "is not valid Unicode: lone"),
     ({"instruction": "u", "output": "a", "history": 5}, "'history' must be a list, not a number"),
     ({"instruction": "u", "output": "a", "history": ["u"]}, "'history' must be a list of [quest"),
     ({"instruction": "u", "output": "a", "history": [["u"]]}, "'history' must be a list of [q"),
-    ({"instruction": "u", "output": "a", "history": [["u", 1]]}, "'history' holds something o"),
+    ({"instruction": "u", "output": "a", "history": [["u", 1]]}, "'history' contains something o"),
     ({"instruction": "u", "output": "a", "history": "[1"}, "'history' is text that cannot be r"),
     ({"instruction": "u", "output": "a", "system": 1}, "'system' is a number, not text"),
     ({"instruction": "u", "output": "a", "tools": ["\0"]}, ""),
-    ({"instruction": "u", "output": "a", "tools": "\0"}, "holds a NUL character at 0"),
+    ({"instruction": "u", "output": "a", "tools": "\0"}, "contains a NUL character at 0"),
     ({"instruction": "u", "output": "a", "tools": ["\ud800"]}, "is not valid Unicode: lone"),
-    ({"instruction": "u", "output": "a", "id": "\0"}, "holds a NUL character at 0"),
+    ({"instruction": "u", "output": "a", "id": "\0"}, "contains a NUL character at 0"),
 ]
 BAD_MESSAGES: list[tuple[Any, str]] = [
     (None, "'messages' must be a list of messages, not null"),
@@ -431,13 +502,22 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     ([{"role": "judge", "content": "u"}], "message 0 has the unknown role 'judge'"),
     ([{"role": 1, "content": "u"}], "message 0 has the unknown role '1'"),
     ([{"role": "user"}], "message 0 has neither 'content' nor 'value'"),
-    ([{"role": "user", "content": 1}], "message 0 holds a number where text belongs"),
-    ([{"role": "user", "content": [{"type": "image_url"}]}], "message 0 holds a part that is not"),
-    ([{"role": "user", "content": [{"type": "text"}]}], "message 0 holds a part that is not text"),
+    ([{"role": "user", "content": 1}], "the content of message 0 is a number, not text"),
+    (
+        [{"role": "user", "content": [{"type": "image_url"}]}],
+        "message 0 contains a part that",
+    ),
+    (
+        [{"role": "user", "content": [{"type": "text"}]}],
+        "message 0 contains a part that is",
+    ),
     (OPENAI[:1], "the conversation has no assistant turn"),
     (SHAREGPT[5:6], "the conversation has no assistant turn"),
     (OPENAI * MAX_TURNS, "a conversation of 4,000 turns, more than 2,000"),
-    ([{"role": "assistant", "tool_calls": {1: {1, 2}, (1, 2): 3}}], "holds an object that JSON ca"),
+    (
+        [{"role": "assistant", "tool_calls": {1: {1, 2}, (1, 2): 3}}],
+        "an object is not valid JSON",
+    ),
 ]
 
 
@@ -748,7 +828,7 @@ CSV: dict[str, tuple[list[bytes], list[str]]] = {
     "too many cells": ([b"u,a,b\n"], ["has 3 cells where the header has 2"]),
     "bad bytes": ([b"u,n\xe9e\n"], ["not UTF-8: byte 0xe9 at 3 of line 3"]),
     "bad bytes in a later line": ([b'u,"a\nn\xe9e"\n'], ["not UTF-8: byte 0xe9 at 1 of line 4"]),
-    "NUL": ([b"u,a\0b\n"], ["holds a NUL character at 1"]),
+    "NUL": ([b"u,a\0b\n"], ["contains a NUL character at 1"]),
     "a stray quote": ([b'u,"a"b\n'], ["not CSV: ',' expected after '\"'"]),
     "a lost quote": ([b'u,"a\n', b'u,"b"\n'], ["not CSV: ',' expected after '\"'", "b"]),
     "a lost quote, none after": ([b'u,"a\n'], ["not CSV: unexpected end of data"]),

@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from hypothesis import strategies as st
 
 from ifdkit.data import json_rows, table_rows
 from ifdkit.data.dataset import open_dataset
-from ifdkit.data.layouts import BadContentError, Columns, examples_of
+from ifdkit.data.examples import examples_of
+from ifdkit.data.layouts import Columns, walk_row
 from ifdkit.data.raw import Raw
+from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.data.turns import BadContentError, Place
 from ifdkit.errors import IfdkitError
 from ifdkit.records import Example, Reject
 
@@ -152,6 +156,52 @@ def test_layouts_take_any_row(row: Any, columns: Columns, last: bool) -> None:
             assert "\0" not in text
             assert text.encode("utf-8").decode() == text
         assert one.row == 3
+
+
+def text_at(row: Any, place: Place) -> Any:
+    """Follow a path, by code that knows no layouts."""
+    value = row[place.path[0]]
+    value = json.loads(value) if place.is_json_text else value
+    for step in place.path[1:]:
+        value = value[step]
+    return value
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(KEYS[:9]), TEXTS | MESSAGES | ANYTHING, max_size=7),
+    st.sampled_from(COLUMNS),
+    st.booleans(),
+)
+def test_every_place_contains_the_text_of_its_turn(
+    row: Any, columns: Columns, as_text: bool
+) -> None:
+    """And rewriting through it changes this text alone, or says why not."""
+    if as_text and isinstance(row.get("messages"), list):
+        row["messages"] = json.dumps(row["messages"])
+    try:
+        conversation = walk_row(row, columns)
+    except BadContentError:
+        return
+    for turn in conversation.turns:
+        if turn.place is not None:
+            assert (text_at(row, turn.place) or "") == turn.text
+        assert not set(turn.unused) & set(turn.used)
+    try:
+        examples = examples_of(0, row, columns)
+    except BadContentError:
+        return
+    for one in examples:
+        try:
+            rewritten = with_texts(row, columns, one, response="R")
+        except NotRewritableError:
+            assert conversation.turns[conversation.targets[one.turn]].place is None
+            continue
+        again = examples_of(0, rewritten, columns)
+        assert again[one.turn] == replace(one, response="R")
+        assert [o.response for o in again if o.turn != one.turn] == [
+            o.response for o in examples if o.turn != one.turn
+        ]
 
 
 # One byte goes wrong

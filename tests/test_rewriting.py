@@ -16,11 +16,13 @@ import pytest
 import zstandard
 
 from ifdkit.data.dataset import Dataset, open_dataset
-from ifdkit.data.layouts import Columns, examples_of
+from ifdkit.data.examples import examples_of
+from ifdkit.data.layouts import Columns
 from ifdkit.data.raw import Raw
-from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.data.rewriting import NotRewritableError, instruction_problem, with_texts
 from ifdkit.data.row_files import check_rows_output, rows_file
 from ifdkit.errors import InputError, OutputError, UsageError
+from tests.test_reading import LAYOUTS as READ_LAYOUTS
 
 Make = Callable[..., Path]
 
@@ -85,6 +87,11 @@ LAYOUTS: dict[str, tuple[Columns, dict[str, Any], dict[str, Any]]] = {
         {"q": "Sing", "a": SHARE},
         {"q": "Sing", "a": [{"from": "human", "value": "I"}, {"from": "gpt", "value": "R"}]},
     ),
+    "preference side of one round": (
+        PAIR,
+        {"q": "Sing", "a": {"human": "Hi", "assistant": "La"}},
+        {"q": "Sing", "a": {"human": "I", "assistant": "R"}},
+    ),
     "preference side of one message": (
         PAIR,
         {"q": "Sing", "a": message("assistant", "La")},
@@ -108,6 +115,39 @@ def test_new_texts_stand_where_the_old_ones_did(name: str) -> None:
     assert (again.response, again.context[-1].text) == (example.response, "I")
 
 
+# A function call, or several parts of content, have no single field for a text.
+NOT_REWRITABLE = {
+    "ShareGPT": {"response of turn 1"},
+    "OpenAI, content parts": {"instruction of turn 0"},
+    "OpenAI, tool calls": {"response of turn 0", "response of turn 1"},
+    "OpenAI, the older function call": {"response of turn 0"},
+    "OpenAI, an empty list beside the older function call": {"response of turn 0"},
+}
+
+
+@pytest.mark.parametrize("name", READ_LAYOUTS)
+def test_every_layout_that_is_read_can_be_rewritten(name: str) -> None:
+    """Any text of any example, put back, gives the example that was meant."""
+    row, wanted = READ_LAYOUTS[name]
+    columns = open_dataset([row]).columns
+    examples = examples_of(0, row, columns)
+    assert len(examples) == len(wanted)
+    refused = set()
+    for example in examples:
+        new = {"response": replace(example, response="New")}
+        if instruction_problem(example) is None:
+            last = replace(example.context[-1], text="New")
+            new["instruction"] = replace(example, context=(*example.context[:-1], last))
+        for part, meant in new.items():
+            try:
+                rewritten = with_texts(row, columns, example, **{part: "New"})
+            except NotRewritableError:
+                refused.add(f"{part} of turn {example.turn}")
+            else:
+                assert examples_of(0, rewritten, columns)[example.turn] == meant
+    assert refused == NOT_REWRITABLE.get(name, set())
+
+
 def test_each_turn_of_a_conversation_can_be_rewritten() -> None:
     first, last = examples_of(0, {"m": TALK}, TALKS)
     row = with_texts({"m": TALK}, TALKS, first, instruction="I", response="R")
@@ -129,7 +169,7 @@ CALL = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
         ({"m": [message("user", "Hi"), {"from": "function_call", "value": "{}"}]},
          {"response": "R"}, "no field of its own"),
         ({"m": [message("user", "Hi"), CALL, message("tool", "3"), message("assistant", "La")]},
-         {"instruction": "I"}, "other turns stand between"),
+         {"instruction": "I"}, "other turns between"),
         ({"m": [message("assistant", "La")]}, {"instruction": "I"}, "no instruction"),
         ({"m": [message("user", "Hi"), message("assistant", ["a", "b"])]}, {"response": "R"},
          "no field of its own"),

@@ -20,15 +20,13 @@ import zstandard
 
 from ifdkit.data.atomic import atomic, dumps
 from ifdkit.data.raw import Raw
-from ifdkit.data.sources import COMPRESSED, open_bytes, suffix
+from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-JSON_LINES = (".jsonl", ".ndjson")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ROW_ENDINGS = (".json", *JSON_LINES, *_DELIMITERS, ".parquet")
+ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet")
 _CHUNK = 2**20
 _INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
 _HEAD_BYTES = 2**12
@@ -62,7 +60,7 @@ def check_rows_output(path: Path, source: Path | None) -> None:
     own = suffix(source) if source is not None and source.is_file() else None
     if ending == ".parquet" and own != ".parquet":
         raise UsageError(f"-o {path}: Parquet is written from Parquet alone; end it in .jsonl")
-    if ending in _DELIMITERS and own not in _DELIMITERS:
+    if ending in DELIMITERS and own not in DELIMITERS:
         raise UsageError(f"-o {path}: CSV is written from CSV alone; end it in .jsonl")
     packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
     if ending == ".parquet" and packed:
@@ -87,9 +85,9 @@ def rows_file(path: Path, source: Path | None) -> Iterator[RowsWriter]:
         if ending == ".parquet":
             assert source is not None, "check_rows_output says so"
             writer = _Parquet(file, source, stack)
-        elif ending in _DELIMITERS:
+        elif ending in DELIMITERS:
             assert source is not None, "check_rows_output says so"
-            writer = _Csv(file, source, _DELIMITERS[ending])
+            writer = _Csv(file, source, DELIMITERS[ending])
         elif ending in JSON_LINES:
             writer = _JsonLines(file, source, stack)
         else:
@@ -215,7 +213,7 @@ class _Csv:
 
 def _csv_header(source: Path) -> tuple[list[str], str]:
     """Names of the columns and the line ending. Raises InputError where two have one name."""
-    delimiter = _DELIMITERS.get(suffix(source), ",")
+    delimiter = DELIMITERS.get(suffix(source), ",")
     with open_bytes(source) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         header = next(csv.reader(text, delimiter=delimiter, strict=True))

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.atomic import write_json, write_rejects
-from ifdkit.data.dataset import DATA_ENDINGS, Dataset, Turns
+from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.sources import sha256
+from ifdkit.data.sources import DATA_ENDINGS, sha256
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.records import METRIC_FIELDS, Example, Passes, Reject, ScoreRow
 from ifdkit.scoring.inputs import SCORES_SCHEMA, open_data
