@@ -23,6 +23,7 @@ from ifdkit.data.sources import (
     spool_stdin,
     suffix,
 )
+from ifdkit.data.strict_json import BadRowError, parse
 from ifdkit.errors import InputError
 
 _HEAD_BYTES = 2**16
@@ -132,8 +133,8 @@ def _is_json_lines(head: bytes) -> bool:
     """
     first, newline, rest = head.partition(b"\n")
     try:
-        json_rows.parse(first.strip())
-    except json_rows.BadRowError as error:
+        parse(first.strip())
+    except BadRowError as error:
         is_whole = bool(newline) and first.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{"
         return is_whole and "Extra data" not in str(error)
     return True

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ifdkit.data.json_rows import BadRowError, parse
+from ifdkit.data.strict_json import BadRowError, parse
 from ifdkit.records import Role
 
 
