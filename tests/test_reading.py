@@ -1,4 +1,4 @@
-"""Every layout and every container, down to the Examples that come out."""
+"""Every layout and every container, read into Examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ifdkit.data.layouts import PAIR, Columns, Layout, parse_columns, walk_row
 from ifdkit.data.messages import MessageForm
 from ifdkit.data.raw import MAX_TURNS
 from ifdkit.data.rewriting import with_texts
-from ifdkit.data.turns import Place, RowTurn, unused_keys
+from ifdkit.data.turns import RowTurn, TextPlace, unused_keys
 from ifdkit.errors import AmbiguousFormatError, IfdkitError, InputError, UsageError
 from ifdkit.records import Example, Reject, Role, Turn
 
@@ -52,7 +52,7 @@ def one_row(row: Mapping[str, Any], **options: Any) -> list[Example]:
 
 
 def reason(row: Mapping[str, Any], **options: Any) -> str:
-    """Why a row is rejected, a good one beside it."""
+    """Why a row is rejected."""
     (found,) = read([row], **options)
     assert isinstance(found, Reject), found
     return found.reason
@@ -332,7 +332,7 @@ def test_a_new_layout_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_new_form_of_message_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain texts that alternate between user and assistant."""
 
-    def walk(text: str, number: int, place: Place) -> Iterator[RowTurn]:
+    def walk(text: str, number: int, place: TextPlace) -> Iterator[RowTurn]:
         yield RowTurn("assistant" if number % 2 else "user", text, place=place)
 
     form = MessageForm("alternating texts", lambda entry: isinstance(entry, str), walk)
@@ -368,12 +368,12 @@ def test_columns_flag(row: dict[str, Any], flag: str, user: Turn, assistant: Tur
 
 
 @pytest.mark.parametrize("flag", ["instruction", "q=instruction", "instruction=q,,response=a", ""])
-def test_columns_flag_that_cannot_be_meant(flag: str) -> None:
+def test_invalid_columns_flag(flag: str) -> None:
     with pytest.raises(UsageError, match="write pairs such as instruction=q,response=a"):
         parse_columns(flag)
 
 
-def test_column_that_is_not_there() -> None:
+def test_missing_column() -> None:
     row = {"instruction": "u", "output": "a"}
     with pytest.raises(UsageError, match=r"has no column 'q'; it has 'instruction', 'output'"):
         open_dataset([row], columns={"instruction": "q"})
@@ -428,7 +428,7 @@ AMBIGUOUS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("keys", "readings"), AMBIGUOUS)
 def test_ambiguous_columns(keys: str, readings: str) -> None:
-    """The message holds the flags, and typing any of them settles it."""
+    """The message contains the flags, and any of them resolves the ambiguity."""
     rows = [dict.fromkeys(keys.split(), "x")]
     with pytest.raises(AmbiguousFormatError) as caught:
         open_dataset(rows)
@@ -441,18 +441,18 @@ def test_ambiguous_columns(keys: str, readings: str) -> None:
         assert {slot: getattr(columns, slot) for slot in given} == given
 
 
-def test_a_column_of_nulls_is_no_column() -> None:
+def test_a_column_of_nulls_is_ignored() -> None:
     row = {"instruction": "u", "prompt": None, "output": "a", "messages": None, "id": "x"}
     assert one_row(row) == ONE
 
 
 NO_FORMAT = [
-    ({"text": "u"}, "no known pair of columns among 'text'; say which with --columns"),
+    ({"text": "u"}, "no known pair of columns among 'text'; name them with --columns"),
     ({"instruction": "u"}, "no known pair of columns among 'instruction'"),
     ({"output": "a"}, "no known pair of columns among 'output'"),
-    ({f"c{i}": 1 for i in range(20)}, "'c11', …; say which"),
+    ({f"c{i}": 1 for i in range(20)}, "'c11', …; name them"),
     ({"status": "ok", "nll_response_direct": 1, "id": "x"}, "is a scores file, without the texts"),
-    ({"data": [{"instruction": "u"}], "version": 1}, "write the list under 'data' to a file of"),
+    ({"data": [{"instruction": "u"}], "version": 1}, "save the list under 'data' as a file of"),
 ]
 
 
@@ -524,7 +524,7 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(
     ("row", "why"), BAD_ROWS + [({"messages": bad}, why) for bad, why in BAD_MESSAGES]
 )
-def test_bad_row_goes_alone(row: dict[str, Any], why: str) -> None:
+def test_only_the_bad_row_is_rejected(row: dict[str, Any], why: str) -> None:
     good = {"messages": OPENAI} if "messages" in row else {"instruction": "u", "output": "a"}
     before, found, after = read([good | {"id": "x"}, row, good | {"id": "x"}])
     assert before == ONE
@@ -538,7 +538,7 @@ def test_bad_row_goes_alone(row: dict[str, Any], why: str) -> None:
 
 
 @pytest.mark.parametrize("row", [None, 1, "text", [], ["u", "a"]])
-def test_row_that_is_no_object(row: Any) -> None:
+def test_row_that_is_not_an_object(row: Any) -> None:
     good = {"instruction": "u", "output": "a", "id": "x"}
     found = read([good, row])[1]
     assert isinstance(found, Reject)
@@ -607,7 +607,7 @@ def test_generator_and_data_frame() -> None:
 
 
 def test_data_frame_with_gaps(tmp_path: Path) -> None:
-    """NaN is how pandas says that there is nothing, and arrays how it keeps lists of Parquet."""
+    """pandas represents missing values as NaN, and lists from Parquet as arrays."""
     frame = pd.DataFrame(
         {
             "id": ["x", "x"],
@@ -701,7 +701,7 @@ def test_container(name: str, compression: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("name", [name for name in CONTAINERS if not name.endswith(".tsv")])
 def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ending tells the format here."""
+    """Without an ending, the first bytes show the format."""
     data = COMPRESSIONS[compression](CONTAINERS[name])
     stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(data))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -712,7 +712,7 @@ def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyP
     assert dataset.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_terminal_is_no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_is_not_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(InputError, match="pipe a dataset into it"):
         open_dataset("-")
@@ -729,7 +729,7 @@ def test_compressed_in_several_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["array.json", "lines.jsonl", "table.csv", "table.parquet"])
 def test_damaged_compression(name: str, compression: str, tmp_path: Path) -> None:
-    """However many rows come out before the damage, the file is refused with one line."""
+    """The file is refused with one line, however many rows precede the damage."""
     data = (b" " if name != "table.parquet" else b"") + CONTAINERS[name]
     data += b"" if "parquet" in name else np.random.default_rng(0).bytes(99_000).hex().encode()
     whole = COMPRESSIONS[compression](data)
@@ -744,19 +744,19 @@ def test_damaged_compression(name: str, compression: str, tmp_path: Path) -> Non
 
 
 REFUSED = [
-    ("x.json", b"", "holds no rows"),
-    ("x.jsonl", b"\n\n", "holds no rows"),
-    ("x.csv", b"", "holds no rows"),
-    ("x.csv", b"instruction,output\n", "holds no rows"),
-    ("x", b" \n", "holds no rows"),
-    ("x.json", b"[]", "holds no rows"),
+    ("x.json", b"", "contains no rows"),
+    ("x.jsonl", b"\n\n", "contains no rows"),
+    ("x.csv", b"", "contains no rows"),
+    ("x.csv", b"instruction,output\n", "contains no rows"),
+    ("x", b" \n", "contains no rows"),
+    ("x.json", b"[]", "contains no rows"),
     ("x.json", json.dumps(ROWS).encode("utf-16"), "is UTF-16: convert it to UTF-8"),
     ("x.jsonl", "{}".encode("utf-16-le").join([b"\xff\xfe", b""]), "is UTF-16"),
     ("x.csv", b"\xfe\xff\0a", "is UTF-16"),
     ("x.json", b"instruction: u", "is not JSON: it begins with b'instruction: u'"),
-    ("x.json", json.dumps({"data": ROWS}).encode(), "write the list under 'data' to a file of it"),
-    ("x.json", json.dumps({"data": ROWS}, indent=1).encode(), "write the list under 'data'"),
-    ("x.jsonl", b"{\n}\n", "not one of its rows can be read; row 0: not JSON: Expecting propert"),
+    ("x.json", json.dumps({"data": ROWS}).encode(), "save the list under 'data' as a file of it"),
+    ("x.json", json.dumps({"data": ROWS}, indent=1).encode(), "save the list under 'data'"),
+    ("x.jsonl", b"{\n}\n", "none of its rows can be read; row 0: not JSON: Expecting propert"),
     ("x.json", b"[1, 2]", "no known pair of columns among none"),
     ("x.csv", b'"a"b,c\n1,2\n', r"x.csv: the header is not CSV: ',' expected after '\"'"),
     ("x.csv", b"n\xe9,b\n1,2\n", "x.csv: the header is not UTF-8: byte 0xe9 at 1 of line 1"),
@@ -824,8 +824,8 @@ HEADER, FIRST, LAST = b"instruction,output\n", b"u,first\n", b"u,last\n"
 CSV: dict[str, tuple[list[bytes], list[str]]] = {
     "quoted newlines": ([b'u,"a\nb\r\n\nc"\n'], ["a\nb\r\n\nc"]),
     "blank lines": ([b"\n", b"\r\n", b"u,a\r\n"], ["a"]),
-    "too few cells": ([b"u\n"], ["has 1 cells where the header has 2"]),
-    "too many cells": ([b"u,a,b\n"], ["has 3 cells where the header has 2"]),
+    "too few cells": ([b"u\n"], ["has 1 cells, but the header has 2"]),
+    "too many cells": ([b"u,a,b\n"], ["has 3 cells, but the header has 2"]),
     "bad bytes": ([b"u,n\xe9e\n"], ["not UTF-8: byte 0xe9 at 3 of line 3"]),
     "bad bytes in a later line": ([b'u,"a\nn\xe9e"\n'], ["not UTF-8: byte 0xe9 at 1 of line 4"]),
     "NUL": ([b"u,a\0b\n"], ["contains a NUL character at 1"]),
@@ -858,11 +858,11 @@ def test_csv(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert begins[1:-1] == [line.splitlines()[0] for line in lines]
 
 
-def test_csv_whose_every_row_has_a_lost_quote(tmp_path: Path) -> None:
-    """Each seems to go on to the end of the file: reading it again every time would take hours."""
+def test_csv_in_which_every_row_has_a_lost_quote(tmp_path: Path) -> None:
+    """Each row seems to reach the end of the file; reading all of it again would take hours."""
     row = b'a",""",x\n'
     path = csv_file(tmp_path, HEADER, row * 200_000)
-    with pytest.raises(InputError, match="not one of its rows can be read"):
+    with pytest.raises(InputError, match="none of its rows can be read"):
         open_dataset(path)
 
 
@@ -896,7 +896,7 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def save_to_disk(folder: Path, rows: list[dict[str, str]], n_files: int = 2) -> None:
-    """What `datasets.Dataset.save_to_disk` leaves."""
+    """Write the files of `datasets.Dataset.save_to_disk`."""
     folder.mkdir(parents=True)
     names = [f"data-{number:05}-of-{n_files:05}.arrow" for number in range(n_files)]
     for number, name in enumerate(names):
@@ -933,7 +933,7 @@ def test_saved_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["state.json", "dataset_dict.json"])
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", "3", '{"_data_files": [1]}', "[" * 99_999])
-def test_folder_that_is_no_dataset(name: str, text: str | None, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_dataset(name: str, text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match="is a folder, but not one saved by `datasets`"):
@@ -955,7 +955,7 @@ def test_folder_that_is_no_dataset(name: str, text: str | None, tmp_path: Path) 
 def test_real_data(name: str, n_rows: int, n_examples: int, columns: Columns) -> None:
     path = DATA / f"{name}.json"
     if not path.exists():
-        pytest.skip(f"{path} is not here: real data is not part of the repository")
+        pytest.skip(f"{path} does not exist: real data is not part of the repository")
     dataset = open_dataset(path)
     assert dataset.n_rows == n_rows
     assert dataset.columns == (columns if columns.messages else replace(columns, response="output"))
@@ -971,7 +971,7 @@ def found_list(found: list[Example] | Reject) -> list[Example]:
     return found
 
 
-def test_all_errors_are_of_one_tree() -> None:
+def test_errors_form_one_tree() -> None:
     assert issubclass(AmbiguousFormatError, InputError)
     assert issubclass(InputError, IfdkitError)
     assert isinstance(open_dataset([{"prompt": "u", "answer": "a"}]), Dataset)

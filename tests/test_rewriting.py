@@ -1,4 +1,4 @@
-"""New texts put back into rows of every layout, and files written in the format they came in."""
+"""New texts put back into rows of every layout, and files written in their own format."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ LAYOUTS: dict[str, tuple[Columns, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_new_texts_stand_where_the_old_ones_did(name: str) -> None:
+def test_new_texts_replace_the_old_ones_in_place(name: str) -> None:
     columns, row, wanted = LAYOUTS[name]
     before = deepcopy(row)
     example = examples_of(0, row, columns)[-1]
     assert with_texts(row, columns, example, instruction="I", response="R") == wanted
-    assert row == before, "the row itself stays"
+    assert row == before, "the row itself does not change"
     only = with_texts(row, columns, example, response="R")
     again = examples_of(0, only, columns)[-1]
     assert again == replace(example, response="R")
@@ -177,7 +177,7 @@ CALL = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
         ({"m": SHARE}, {"instruction": "\ud83d"}, "not valid Unicode"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_put_back_says_why(
+def test_rows_that_cannot_be_rewritten_say_why(
     row: dict[str, Any], texts: dict[str, str], reason: str
 ) -> None:
     example = examples_of(0, row, TALKS)[-1]
@@ -186,7 +186,7 @@ def test_what_cannot_be_put_back_says_why(
 
 
 def test_real_rows_keep_everything_else(shared_file: Callable[..., Path]) -> None:
-    """Each row of two real files: only the two texts differ, and they read as they were meant."""
+    """In two real files only the rewritten response changes."""
     for name in ("alpaca_1k.json", "sharegpt_tools_150.json"):
         dataset = open_dataset(shared_file("data", name), turns="last")
         rewritten = 0
@@ -204,13 +204,13 @@ def test_real_rows_keep_everything_else(shared_file: Callable[..., Path]) -> Non
 
 
 def _with(text: str, old: str, at: int) -> str:
-    """The text with the `at`-th occurrence replaced: an oracle that knows no layouts."""
+    """The text with the `at`-th occurrence replaced: a reference that knows no layouts."""
     parts = text.split(old)
     return old.join(parts[: at + 1]) + '"Rewritten"' + old.join(parts[at + 1 :])
 
 
 def copied(source: Path, output: Path, changes: dict[int, dict[str, Any]] | None = None) -> Dataset:
-    """The source written again, some of its rows with other values."""
+    """Write the source again, some of its rows with other values."""
     dataset = open_dataset(source)
     check_rows_output(output, source)
     with rows_file(output, source) as writer:
@@ -278,7 +278,7 @@ def test_csv_comes_back_with_its_delimiter_and_line_ends(write: Make) -> None:
         assert read == [rows[0], rows[1], ["c", "new\r\nline", "2"]]
 
 
-def test_columns_of_one_name_are_refused(write: Make) -> None:
+def test_columns_with_equal_names_are_refused(write: Make) -> None:
     source = write("in.csv", "instruction,output,n,n\na,b,1,2\n")
     with pytest.raises(InputError, match="two columns named 'n'"):
         copied(source, source.with_name("out.csv"))
@@ -334,13 +334,13 @@ def test_parquet_keeps_types_metadata_and_untouched_columns(tmp_path: Path) -> N
     ("output", "error", "reason"),
     [
         ("out.xml", UsageError, "end it in .json"),
-        ("out.parquet", UsageError, "from Parquet alone"),
-        ("out.csv", UsageError, "from CSV alone"),
+        ("out.parquet", UsageError, "only a Parquet dataset"),
+        ("out.csv", UsageError, "only a CSV dataset"),
         ("in.json", OutputError, "is the dataset itself"),
         ("nowhere/out.json", OutputError, "there is no folder"),
     ],
 )
-def test_outputs_that_cannot_be_are_refused_first(
+def test_invalid_outputs_are_refused_first(
     write: Make, output: str, error: type[Exception], reason: str
 ) -> None:
     source = write("in.json", ROWS[2:])
@@ -349,7 +349,7 @@ def test_outputs_that_cannot_be_are_refused_first(
     check_rows_output(source.with_name("out.jsonl.zst"), source)
 
 
-def test_what_json_has_no_word_for_is_an_error_with_its_row(tmp_path: Path) -> None:
+def test_values_without_a_json_form_are_an_error_with_the_row(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     for value in (b"bytes", float("inf")):
         with pytest.raises(OutputError, match="row 3 "), rows_file(output, None) as writer:

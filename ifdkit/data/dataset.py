@@ -122,10 +122,10 @@ def open_dataset(
     for raw in container.rows():
         survey.add(raw)
     if not survey.n_rows:
-        raise InputError(f"{container.name} holds no rows")
+        raise InputError(f"{container.name} contains no rows")
     if not survey.n_sampled:
         raise InputError(
-            f"{container.name}: not one of its rows can be read; row 0: {survey.first_error}"
+            f"{container.name}: none of its rows can be read; row 0: {survey.first_error}"
         )
     found = _columns(survey, container.name, columns or {})
     return Dataset(
@@ -185,7 +185,7 @@ def _columns(survey: _Survey, name: str, given: Mapping[str, str]) -> Columns:
     except (InputError, UsageError):
         if survey.wrapped_key and not given:
             raise InputError(
-                f"{name} holds one object around its rows: write the list under"
-                f" {survey.wrapped_key!r} to a file of its own"
+                f"{name} is one object around its rows: save the list under"
+                f" {survey.wrapped_key!r} as a file of its own"
             ) from None
         return detect(survey.keys, name, given)

@@ -29,8 +29,8 @@ def detect(keys: Collection[str], where: str, given: Mapping[str, str] | None = 
         raise InputError(f"{where} is a scores file, without the texts that scoring needs")
     found = _candidates(keys, given)
     for layout in LAYOUTS:
-        if layout.claim:
-            layout.claim(found)
+        if layout.reassign:
+            layout.reassign(found)
     _keep_one_shape(found, given, where)
     for slot, candidates in found.items():
         if len(candidates) > 1:
@@ -38,7 +38,7 @@ def detect(keys: Collection[str], where: str, given: Mapping[str, str] | None = 
     columns = Columns(**{slot: names[0] for slot, names in found.items() if names})
     if shape_of(columns) is None:
         raise InputError(
-            f"{where}: no known pair of columns among {_listed(keys)}; say which with --columns"
+            f"{where}: no known pair of columns among {_listed(keys)}; name them with --columns"
             " instruction=…,response=…"
         )
     return columns
@@ -49,7 +49,7 @@ def _candidates(keys: Collection[str], given: Mapping[str, str]) -> Candidates:
     known: dict[str, list[str]] = {slot: [] for shape in SHAPES for slot in shape.slots}
     for layout in LAYOUTS:
         for slot, names in layout.columns.items():
-            known[slot] += names if layout.claim is None else ()
+            known[slot] += names if layout.reassign is None else ()
     known |= {slot: list(names) for slot, names in OPTIONAL_COLUMNS.items()}
     free = [key for key in keys if key not in given.values()]
     return {

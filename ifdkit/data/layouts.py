@@ -16,8 +16,8 @@ from ifdkit.data.raw import MAX_TURNS
 from ifdkit.data.turns import (
     BadContentError,
     Conversation,
-    Place,
     RowTurn,
+    TextPlace,
     json_text_of,
     kind_of,
     optional_text_of,
@@ -86,7 +86,7 @@ def walk_row(row: Row, columns: Columns) -> Conversation:
         raise BadContentError(f"a conversation of {len(turns):,} turns, more than {MAX_TURNS:,}")
     system = optional_text_of(row, columns.system)
     if columns.system and system and not (turns and turns[0].role == "system"):
-        turns = [RowTurn("system", system, place=Place((columns.system,))), *turns]
+        turns = [RowTurn("system", system, place=TextPlace((columns.system,))), *turns]
         used |= {columns.system}
     tools = json_text_of(row.get(columns.tools)) if columns.tools else ""
     used |= {key for key in (columns.tools, columns.id) if key}
@@ -109,7 +109,7 @@ def _walk_pair(row: Row, columns: Columns) -> Conversation:
     before, after = row.get(instruction), row.get(response)
     completion: list[RowTurn] = []
     if isinstance(after, Mapping):
-        completion = list(walk_message(after, 0, Place((response,))))
+        completion = list(walk_message(after, 0, TextPlace((response,))))
     elif isinstance(after, list):
         completion = walk_messages(after, response)
     if any(turn.role == "user" for turn in completion):
@@ -120,14 +120,14 @@ def _walk_pair(row: Row, columns: Columns) -> Conversation:
         prompt += walk_messages(before, instruction)
     else:
         text, data = text_of(row, instruction), optional_text_of(row, columns.input)
-        prompt.append(RowTurn("user", text, data, Place((instruction,))))
+        prompt.append(RowTurn("user", text, data, TextPlace((instruction,))))
         used.add(columns.input)
     if completion or isinstance(before, list):
-        # Earlier answers in a prompt of messages are context. Those of a `history` column are
-        # examples, as in LLaMA-Factory's training.
+        # Earlier answers are context in a prompt of messages. Beside two plain texts, those of a
+        # `history` column are examples: LLaMA-Factory trains on them.
         prompt = [replace(turn, is_prompt=True) for turn in prompt]
     if not completion:
-        completion = [RowTurn("assistant", text_of(row, response), place=Place((response,)))]
+        completion = [RowTurn("assistant", text_of(row, response), place=TextPlace((response,)))]
     return Conversation([*prompt, *completion], frozenset(key for key in used if key))
 
 
@@ -145,7 +145,7 @@ def _walk_history(row: Row, column: str | None) -> list[RowTurn]:
         question, answer = pair
         if not (isinstance(question, str) and isinstance(answer, str)):
             raise BadContentError(f"{column!r} contains something other than text")
-        place = Place((column, number), is_json_text)
+        place = TextPlace((column, number), is_json_text)
         turns.append(RowTurn("user", question, place=place.inside(0)))
         turns.append(RowTurn("assistant", answer, place=place.inside(1)))
     return turns
@@ -176,10 +176,10 @@ class Layout:
     columns: Mapping[str, tuple[str, ...]]
     """Slot → column names. A slot may be filled by the names of any layout of the same shape, so
     that `prompt` and `answer` are a pair too."""
-    claim: Callable[[Candidates], None] | None = None
-    """For layouts whose column names mean something else in another layout: changes the candidates
-    if the names of all other layouts leave the row unreadable. The names in `columns` then count
-    for `name` only."""
+    reassign: Callable[[Candidates], None] | None = None
+    """For a layout whose names fill other slots in another layout: moves candidates to the slots
+    that they fill in this one, if the layouts above leave a slot empty. The names in `columns` then
+    are not candidates by themselves."""
 
     def has_names_of(self, columns: Columns) -> bool:
         """Whether these columns have the names of this layout."""
@@ -206,9 +206,9 @@ def _side_as_conversation(found: Candidates) -> None:
 
 
 def _pair(
-    name: str, instruction: str, response: str, claim: Callable[[Candidates], None] | None = None
+    name: str, instruction: str, response: str, reassign: Callable[[Candidates], None] | None = None
 ) -> Layout:
-    return Layout(name, PAIR, {"instruction": (instruction,), "response": (response,)}, claim)
+    return Layout(name, PAIR, {"instruction": (instruction,), "response": (response,)}, reassign)
 
 
 _SIDES = (["chosen"], ["rejected"])
@@ -235,7 +235,7 @@ LAYOUTS = (
         _side_as_conversation,
     ),
 )
-"""Every layout, in the order in which candidates are listed and claims are made."""
+"""Every layout. The order is that of the candidates in messages, and that of reassigning."""
 OPTIONAL_COLUMNS = {
     "input": ("input", "context"),
     "history": ("history",),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ifdkit.data.turns import BadContentError, Place, RowTurn, json_text_of, kind_of, unpacked
+from ifdkit.data.turns import BadContentError, RowTurn, TextPlace, json_text_of, kind_of, unpacked
 from ifdkit.records import Role
 
 _CALL_ROLES = ("function_call", "tool_call", "function-call")
@@ -42,7 +42,7 @@ class MessageForm:
 
     name: str
     matches: Callable[[Any], bool]
-    walk: Callable[[Any, int, Place], Iterator[RowTurn]]
+    walk: Callable[[Any, int, TextPlace], Iterator[RowTurn]]
     """From an entry, its position and its place to its turns. Raises BadContentError."""
 
 
@@ -56,7 +56,7 @@ def walk_messages(value: Any, column: str) -> list[RowTurn]:
         raise BadContentError(f"{column!r} must be a list of messages, not {kind_of(messages)}")
     if not messages:
         raise BadContentError(f"{column!r} is an empty conversation")
-    place = Place((column,), is_json_text)
+    place = TextPlace((column,), is_json_text)
     return [
         turn
         for number, message in enumerate(messages)
@@ -64,7 +64,7 @@ def walk_messages(value: Any, column: str) -> list[RowTurn]:
     ]
 
 
-def walk_message(message: Any, number: int, place: Place) -> Iterator[RowTurn]:
+def walk_message(message: Any, number: int, place: TextPlace) -> Iterator[RowTurn]:
     """The turns of one entry. Raises BadContentError if it has no known form."""
     for form in MESSAGE_FORMS:
         if form.matches(message):
@@ -78,7 +78,7 @@ def _is_round(message: Any) -> bool:
     )
 
 
-def _walk_round(message: Mapping[str, Any], _: int, place: Place) -> Iterator[RowTurn]:
+def _walk_round(message: Mapping[str, Any], _: int, place: TextPlace) -> Iterator[RowTurn]:
     """A question and its answer in one object, as ms-swift writes them."""
     for role, key in (("user", "human"), ("assistant", "assistant")):
         yield RowTurn(
@@ -90,7 +90,7 @@ def _walk_round(message: Mapping[str, Any], _: int, place: Place) -> Iterator[Ro
         )
 
 
-def _walk_message(message: Mapping[str, Any], number: int, place: Place) -> Iterator[RowTurn]:
+def _walk_message(message: Mapping[str, Any], number: int, place: TextPlace) -> Iterator[RowTurn]:
     """A role and its content, as OpenAI and ShareGPT write them; their key names may be mixed."""
     role_key = _first_present(message, _ROLE_KEYS)
     if role_key is None:
@@ -125,7 +125,7 @@ def _first_present(message: Mapping[str, Any], keys: Sequence[str]) -> str | Non
     return next((key for key in keys if message.get(key) is not None), None)
 
 
-def _content(content: Any, number: int, place: Place) -> tuple[str, Place | None]:
+def _content(content: Any, number: int, place: TextPlace) -> tuple[str, TextPlace | None]:
     """The text of a message and its place, which only a single text has."""
     if isinstance(content, str):
         return content, place

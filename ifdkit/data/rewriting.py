@@ -13,7 +13,7 @@ from typing import Any
 
 from ifdkit.data.examples import examples_of
 from ifdkit.data.layouts import Columns, walk_row
-from ifdkit.data.turns import BadContentError, Place, unpacked
+from ifdkit.data.turns import BadContentError, TextPlace, unpacked
 from ifdkit.records import Example
 
 
@@ -87,7 +87,7 @@ def _check(value: Mapping[str, Any], columns: Columns, wanted: Example) -> None:
         raise NotRewritableError("the rewritten row would give another example")
 
 
-def _put(row: dict[str, Any], place: Place, text: str) -> dict[str, Any]:
+def _put(row: dict[str, Any], place: TextPlace, text: str) -> dict[str, Any]:
     """A copy of the row with another text in that place."""
     column = str(place.path[0])
     if not place.is_json_text:

@@ -1,7 +1,7 @@
 """The turns of a row, each with the place in the row where its text is stored.
 
-Layouts and message forms produce these types. Reading makes examples of them; rewriting puts new
-texts back through their places. So no other module needs to know how a layout stores its texts.
+The table of layouts and that of message forms produce these types. Reading makes examples of them,
+and rewriting puts new texts back through their places, so neither knows any layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class BadContentError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPlace:
     """Where a row stores the text of one turn."""
 
     path: tuple[str | int, ...]
@@ -28,9 +28,9 @@ class Place:
     is_json_text: bool = False
     """Whether the column stores its list as JSON text, as CSV files do."""
 
-    def inside(self, *path: str | int) -> Place:
+    def inside(self, *path: str | int) -> TextPlace:
         """A place further inside this one."""
-        return Place((*self.path, *path), self.is_json_text)
+        return TextPlace((*self.path, *path), self.is_json_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class RowTurn:
     text: str
     input: str = ""
     """The Alpaca `input` column: data that the instruction of a user turn refers to."""
-    place: Place | None = None
+    place: TextPlace | None = None
     """Where `text` is stored; None if it was put together from several values, such as a message
     and its function calls."""
     is_prompt: bool = False
@@ -74,7 +74,7 @@ class Conversation:
 
     @property
     def targets(self) -> list[int]:
-        """Positions of the turns that make an example. An example's `turn` is an index of these."""
+        """Positions of the turns that make an example; `Example.turn` is an index of this list."""
         return [i for i, turn in enumerate(self.turns) if turn.is_target]
 
 
@@ -84,7 +84,7 @@ def unused_keys(value: Mapping[str, Any], used: Collection[str]) -> list[str]:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a field has no content: null, or empty text, list or object. 0 and false have."""
+    """Whether a field is null, "", or an empty list or object. 0 and false are not empty."""
     return value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value)
 
 

@@ -58,7 +58,7 @@ def read_options_of(
 def manifest_of(data: Data) -> dict[str, Any] | None:
     """The manifest beside a scores file; None for anything else.
 
-    None too where it describes another file than this one, because the scores were changed since.
+    Also None if the manifest describes another file, because the scores changed since.
     """
     if not isinstance(data, (str, PathLike)):
         return None
@@ -68,21 +68,22 @@ def manifest_of(data: Data) -> dict[str, Any] | None:
             return None
         has_source = isinstance(manifest["input"], str) and "input_sha256" in manifest
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # no scores file of ours, or one whose manifest is lost: the reader will tell
+        return None  # not a scores file, or one without its manifest: opening it will say so
     return manifest if has_source else None
 
 
 def source_of(data: Data, manifest: Mapping[str, Any]) -> Path:
-    """The dataset that a scores file was made from, as it was then.
+    """The dataset that a scores file was made from.
 
-    Raises InputError where it is gone or has changed.
+    Raises InputError if it is gone or has changed.
     """
     name, digest = Path(manifest["input"]), manifest["input_sha256"]
-    # The path is as it was typed: from the folder of that day, perhaps that of the scores.
+    # The path is as it was typed, relative to the working folder of that run, which may have been
+    # the folder of the scores.
     places = [name, Path(data).parent / name] if isinstance(data, (str, PathLike)) else [name]
-    there = [path for path in places if digest and path.exists()]
-    for path in there:
+    present = [path for path in places if digest and path.exists()]
+    for path in present:
         if sha256(path) == digest:
             return path
-    what = "has changed since" if there else "is not here"
+    what = "has changed since" if present else "is not here"
     raise InputError(f"{data} holds scores without texts, and {name}, their source, {what}")
