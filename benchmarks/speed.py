@@ -22,11 +22,12 @@ from scipy import stats
 from benchmarks.machine import machine
 from benchmarks.scorers import Task, ratios
 from benchmarks.turns import Timing, take_turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.engine.batching import Budget, computed_tokens, plan
 from ifdkit.engine.models import DEFAULT_MODEL, Weights, resolve
 from ifdkit.engine.precision import fast_float32
 from ifdkit.records import Request
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 
@@ -45,7 +46,7 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
     """Number of examples in a seeded sample, and their Requests."""
     examples = [
         example
-        for found in Selection(sample=rows).open(data)
+        for found in open_data(data, ReadOptions(sample=rows))
         if isinstance(found, list)
         for example in found
     ]

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ifdkit.data.atomic import write_json
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json
 from ifdkit.records import Reject
 from ifdkit.scoring.formats import row_writer
 from ifdkit.scoring.metrics import METRICS

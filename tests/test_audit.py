@@ -21,8 +21,8 @@ from ifdkit.auditing.result import MAX_PLACES, Audit, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_flags, from_mapping, from_tables
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.verdict import in_order, judge, wilson_ci95
+from ifdkit.data.atomic import dumps
 from ifdkit.data.dataset import open_dataset
-from ifdkit.data.writing import dumps
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Reject
 from ifdkit.scoring.dataset import ScoredDataset, Texts
@@ -524,14 +524,14 @@ def test_rules_use_the_scores(tiny: dict[str, Any]) -> None:
 def test_a_scores_file_needs_no_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.metrics import parse_metrics
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.settings import Settings
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")})
-    score_to_file(str(path), output, settings, Selection(sample=20, seed=3))
+    score_to_file(str(path), output, settings, ReadOptions(sample=20, seed=3))
     whole = ifdkit.audit(path, **tiny, sample=20, seed=3)
     monkeypatch.setattr(auditing, "Scorer", None)
     found = ifdkit.audit(output, scores=False)
@@ -624,14 +624,14 @@ def test_an_impossible_template_check(
 def test_a_template_check_of_a_scores_file_uses_its_model(
     write: Make, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.metrics import parse_metrics
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.settings import Settings
 
     path, output = write("data.json", ROWS), tmp_path / "data.scores.jsonl"
     settings = Settings(**{**tiny, "metrics": parse_metrics("ifd")}, template="alpaca")
-    score_to_file(str(path), output, settings, Selection())
+    score_to_file(str(path), output, settings, ReadOptions())
     found = ifdkit.audit(output, template_check="plain", store=tiny["store"])
     assert found.template_check is not None
     assert found.template_check.templates == ("alpaca", "plain")

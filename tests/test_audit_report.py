@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ifdkit.auditing.result import AUDIT_SCHEMA, MAX_PLACES, Audit, Detail, Place, RuleResult
 from ifdkit.auditing.run import check_folder
-from ifdkit.data.writing import dumps
+from ifdkit.data.atomic import dumps
 from ifdkit.errors import OutputError
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown

@@ -87,7 +87,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--metrics", "bleu"], "choose from ppl, ifd, rifd, coherence"),
         (["score", "data.json", "--device", "cuda:9"], "--device cuda:9 is not available"),
         (["score", "data.json", "--template", "nope"], "no template 'nope'"),
-        (["score", "empty.json"], "empty.json holds no rows"),
+        (["score", "empty.json"], "empty.json contains no rows"),
         (["score", "data.json", "--sample", "1", "--seed", "-1"], "--seed -1: not negative"),
         (["score", "data.json", "--device", "cpu:x"], "--device cpu:x is not available"),
         (["score", "data.json", "--device", "cuda:-1"], "--device cuda:-1 is not available"),

@@ -20,8 +20,9 @@ from ifdkit.comparison.exploring import MOST_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.result import Comparison, LengthControl, Summary
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import groups, table_metrics
 from ifdkit.scoring.rows import TOKEN_FIELDS
 from ifdkit.scoring.run import score_to_file
@@ -75,7 +76,7 @@ def forbid_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def score(data: Path, output: Path, settings: dict[str, Any], **more: Any) -> Path:
     chosen = {"metrics": groups()} | settings | more
-    score_to_file(data, output, Settings(**chosen), Selection())
+    score_to_file(data, output, Settings(**chosen), ReadOptions())
     return output
 
 
@@ -269,7 +270,7 @@ def test_tokens_of_explored_pairs_are_those_of_the_inspection(settings: dict[str
     assert len(result.explored) == 12
     with Scorer(Settings(**settings)) as scorer:
         for one in result.explored[:3]:
-            example = find_example(Selection().open(rows), str(one.before.row))
+            example = find_example(open_data(rows, ReadOptions()), str(one.before.row))
             tokens = inspect(example, scorer).conditional
             assert [(t.text, t.nll) for t in one.before.tokens] == [
                 (t.text, t.nats) for t in tokens

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ifdkit.data.options import ReadOptions
 from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.records import Example
 from ifdkit.report.terminal.scores import _drift_line
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.precision import PrecisionSample
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.run import ScoreSummary, score_to_file
@@ -39,7 +39,7 @@ def data(write: Make) -> Path:
 
 
 def run(data: Path, settings: Settings) -> ScoreSummary:
-    return score_to_file(data, data.with_suffix(".jsonl"), settings, Selection())
+    return score_to_file(data, data.with_suffix(".jsonl"), settings, ReadOptions())
 
 
 def ifds(data: Path, settings: Settings) -> list[float]:

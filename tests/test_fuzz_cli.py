@@ -1,4 +1,4 @@
-"""Whatever is in the file: exit code 0 or 2, one line, no traceback, no hang, no row lost."""
+"""For any file: exit code 0 or 2, one line, no traceback, no hang, and no lost row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROW = (
 def check(
     path: Path, tiny_model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> dict[str, Any] | None:
-    """Score a file; the summary, or None where it is refused as it should be."""
+    """Score a file. Returns its manifest, or None if it is refused properly."""
     output = folder / "out.jsonl"
     output.unlink(missing_ok=True)
     with time_limit(60):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ifdkit.scoring.inputs import Selection
+from ifdkit.data.options import ReadOptions
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import groups
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.scorer import Scorer
@@ -53,7 +54,7 @@ def ours(data: Path, protocol: str) -> list[ScoreRow]:
     # The four numbers of the reflection script include r-IFD's; the others make two or three.
     metrics = groups()[:3] if protocol == "reflection" else groups()[:2]
     settings = Settings(protocol=protocol, metrics=metrics, dtype="float32")
-    examples = [example for found in Selection().open(data) for example in found]  # type: ignore[union-attr]
+    examples = [example for found in open_data(data, ReadOptions()) for example in found]  # type: ignore[union-attr]
     with Scorer(settings) as scorer:
         return scorer.score(examples)
 
@@ -81,7 +82,7 @@ def test_per_token_losses_are_cherrys(shared_file: Callable[..., Path]) -> None:
     lines = shared_file("golden", "cherry-alpaca.jsonl").read_text().splitlines()
     data = shared_file("golden", "rows48.json")
     settings = Settings(protocol="cherry", metrics=("ifd",), dtype="float32", token_nll=True)
-    examples = [example for found in Selection().open(data) for example in found]  # type: ignore[union-attr]
+    examples = [example for found in open_data(data, ReadOptions()) for example in found]  # type: ignore[union-attr]
     with Scorer(settings) as scorer:
         rows = scorer.score(examples)
     for row, line in zip(rows, lines, strict=True):
@@ -108,7 +109,7 @@ def test_batch_size_does_not_move_the_golden_numbers(
 ) -> None:
     expected = golden(shared_file("golden", GOLDEN["superfiltering"]), "superfiltering")
     data = shared_file("golden", "rows48.json")
-    examples = [example for found in Selection(limit=12).open(data) for example in found]  # type: ignore[union-attr]
+    examples = [example for found in open_data(data, ReadOptions(limit=12)) for example in found]  # type: ignore[union-attr]
     for tokens in (1, 4096):
         monkeypatch.setattr("ifdkit.engine.huggingface.PACKED_TOKENS_PER_BATCH", {"cpu": tokens})
         settings = Settings(
@@ -140,7 +141,7 @@ def test_bfloat16_drifts_little_on_real_rows(shared_file: Callable[..., Path]) -
     """And its self-check does not take rounding for a mistake."""
     examples = [
         example
-        for found in Selection(limit=8).open(shared_file("golden", "rows48.json"))
+        for found in open_data(shared_file("golden", "rows48.json"), ReadOptions(limit=8))
         if isinstance(found, list)
         for example in found
     ]

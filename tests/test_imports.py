@@ -31,7 +31,10 @@ BASE = LAYERS[0]
 ROOT = {"__init__", "__main__"}
 """The composition root: it names the public functions and is imported by nobody."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "click", "rich"}
-PURE = ("records", "errors", "prompting", "data/layouts", "data/json_rows", "scoring/metrics")
+PURE = (
+    *("records", "errors", "prompting", "scoring/metrics"),
+    *("data/json_rows", "data/layouts", "data/messages", "data/turns", "data/detection"),
+)
 
 
 def modules() -> list[Path]:

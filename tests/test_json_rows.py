@@ -1,4 +1,4 @@
-"""The scanner of JSON arrays, lines and concatenated values: every row, whole and in its place."""
+"""JSON arrays, lines and concatenated values: every row, complete and with its place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def in_lines(data: bytes) -> list[Raw]:
 
 
 def outcome(rows: list[Raw]) -> list[Any]:
-    """Values, and the reasons where there are none."""
+    """The value of each row, or the reason why there is none."""
     assert [raw.row for raw in rows] == list(range(len(rows)))
     return [raw.value if raw.error is None else raw.error for raw in rows]
 
@@ -53,11 +53,11 @@ def dump(value: Any) -> bytes:
         json.dumps(GOOD, indent="\t", ensure_ascii=False).replace("\n", "\r\n").encode(),
         b"\xef\xbb\xbf" + dump(GOOD),
         b" \n\t[" + b" , ".join(map(dump, GOOD)) + b"\r\n]\n\n",
-        b"[" + b"\n".join(map(dump, GOOD)) + b"]",  # commas are forgiven …
-        b"[" + b",,".join(map(dump, GOOD)) + b",]",  # … and so are too many
+        b"[" + b"\n".join(map(dump, GOOD)) + b"]",  # missing commas are accepted …
+        b"[" + b",,".join(map(dump, GOOD)) + b",]",  # … and so are repeated ones
     ],
 )
-def test_array_in_any_dress(data: bytes, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_array_in_any_style(data: bytes, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "_CHUNK", chunk)
     assert outcome(in_array(data)) == GOOD
 
@@ -160,7 +160,7 @@ JOINED |= {"values": (concatenated, b"\n"), "lines": (in_lines, b"\n")}
 
 @pytest.mark.parametrize("joined", JOINED)
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_row_goes_alone(name: str, joined: str) -> None:
+def test_only_the_malformed_row_is_rejected(name: str, joined: str) -> None:
     bad, reason = MALFORMED[name]
     read, between = JOINED[joined]
     pieces = [dump(GOOD[0]), bad, dump(GOOD[1]), dump(GOOD[2])]
@@ -176,8 +176,8 @@ def test_malformed_row_goes_alone(name: str, joined: str) -> None:
 
 @pytest.mark.parametrize("joined", JOINED)
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_first_row_goes_alone(name: str, joined: str) -> None:
-    """Nothing tells yet with which key rows begin."""
+def test_only_the_malformed_first_row_is_rejected(name: str, joined: str) -> None:
+    """The key with which rows start is not known yet."""
     bad, reason = MALFORMED[name]
     read, between = JOINED[joined]
     body = between.join([bad, dump(GOOD[0]), dump(GOOD[1])])
@@ -187,7 +187,7 @@ def test_malformed_first_row_goes_alone(name: str, joined: str) -> None:
 
 
 def check_place(raw: Raw, data: bytes, piece: bytes) -> None:
-    """Line and byte offset, by cutting the file there."""
+    """Check line and byte offset against the bytes of the file."""
     assert raw.byte_offset is not None
     assert data[raw.byte_offset :].startswith(piece)
     assert raw.line == data[: raw.byte_offset].count(b"\n") + 1
@@ -205,7 +205,7 @@ def test_raw_newline_inside_a_string(read: Any) -> None:
 
 @pytest.mark.parametrize("lost", ['"human",', '"from": ', '"}, {"', '"value": "q2"', "}], "])
 def test_broken_conversation_does_not_end_the_array(lost: str) -> None:
-    """Inside it are brackets and objects enough to be taken for rows and for the array's end."""
+    """Its inner brackets and objects look like rows and like the end of the array."""
     turns = [{"from": "human", "value": "q2"}, {"from": "gpt", "value": "a"}]
     rows = [{"conversations": turns * 3, "tools": f"[{{{i}}}]"} for i in range(6)]
     pieces = [json.dumps(row) for row in rows]
@@ -247,7 +247,7 @@ def test_edges_of_arrays(
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
-def test_place_of_an_end_that_is_wrong(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_place_of_a_wrong_end(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "_CHUNK", chunk)
     data = b'[\n{"a": 1}\n]\nend'
     check_place(in_array(data)[-1], data, b"]\nend")
@@ -267,7 +267,7 @@ OVER_LONG = {
 @pytest.mark.parametrize("joined", JOINED)
 @pytest.mark.parametrize("name", OVER_LONG)
 @pytest.mark.parametrize("chunk", [1, 7, 2**20])
-def test_over_long_row_goes_alone(
+def test_only_the_over_long_row_is_rejected(
     chunk: int, name: str, joined: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 400)
@@ -293,10 +293,10 @@ def test_longest_row_that_is_read(chunk: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("first", [b"", b'"n": [NaN, %s], ' % (b"1" * 4400), b'"n": "\n\xff", '])
-def test_long_row_with_a_lost_quote_is_found_out_early(
+def test_long_row_with_a_lost_quote_is_detected_early(
     first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would swallow all rows up to the longest length, and be too long itself."""
+    """Otherwise it swallows all rows up to the maximum length, and is too long itself."""
     monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 9000)
     bad = b'{"instruction": 1, ' + first + b'"output": "' + b"x" * 3000 + b', "more": "y"}'
     rows = GOOD * 100
@@ -305,7 +305,7 @@ def test_long_row_with_a_lost_quote_is_found_out_early(
 
 
 def test_objects_that_begin_like_a_row_stay_within_it() -> None:
-    """While the row is well-formed: where it is not, they cannot be told from rows."""
+    """If the row is well-formed. In a malformed row they cannot be told from rows."""
     inner = [{"instruction": "x" * n, "output": "y" * n} for n in (0, 99, 999, 9999)]
     rows = [{"instruction": "u", "inner": inner * 3, "output": "z" * 9999}, *GOOD]
     for indent in (None, 2):
@@ -318,7 +318,7 @@ def test_deepest_row_that_is_read() -> None:
 
 
 def test_many_first_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than are remembered: rows are read all the same."""
+    """Rows are read even if their keys are more than are remembered."""
     monkeypatch.setattr(json_rows, "_MAX_KEYS", 3)
     rows = [{f"key {i}": i, 'é"\\': ""} for i in range(20)]
     assert outcome(in_array(dump(rows))) == rows
@@ -341,14 +341,14 @@ HOSTILE = {
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_never_hang(name: str) -> None:
-    with time_limit(120):  # about 1 s each; hours where time grows with the square
+    with time_limit(120):  # about 1 s each; hours if time is quadratic
         rows = in_array(HOSTILE[name])
     assert len(rows) <= len(HOSTILE[name])
     assert any(raw.error for raw in rows)
 
 
 def peak_growth(script: str) -> int:
-    """Bytes by which a fresh process grows while it runs the script, imports not counted."""
+    """Bytes by which a new process grows while it runs the script, without imports."""
     head = """
         import io, resource
         from ifdkit.data import json_rows
@@ -364,7 +364,7 @@ def peak_growth(script: str) -> int:
 
 
 def test_memory_of_a_string_of_escapes() -> None:
-    """A few copies of its 4 MB: a regular expression that can go back needs a hundred more."""
+    """A few copies of its 4 MB. A regular expression that backtracks needs a hundred."""
     script = r"""
         data = b'[{"a": "' + b"\\n" * 2_000_000 + b'"}]'
         (row,) = json_rows.json_values(io.BytesIO(data), in_array=True)

@@ -1,4 +1,4 @@
-"""Every layout and every container, down to the Examples that come out."""
+"""Every layout and every container, read into Examples."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from ifdkit.data import table_rows
+from ifdkit.data import detection, layouts, messages, table_rows
 from ifdkit.data.dataset import Dataset, open_dataset
-from ifdkit.data.layouts import Columns, parse_columns
+from ifdkit.data.layouts import LAYOUTS as LAYOUT_TABLE
+from ifdkit.data.layouts import PAIR, Columns, Layout, parse_columns, walk_row
+from ifdkit.data.messages import MessageForm
 from ifdkit.data.raw import MAX_TURNS
+from ifdkit.data.rewriting import with_texts
+from ifdkit.data.turns import RowTurn, TextPlace, unused_keys
 from ifdkit.errors import AmbiguousFormatError, IfdkitError, InputError, UsageError
 from ifdkit.records import Example, Reject, Role, Turn
 
@@ -48,7 +52,7 @@ def one_row(row: Mapping[str, Any], **options: Any) -> list[Example]:
 
 
 def reason(row: Mapping[str, Any], **options: Any) -> str:
-    """Why a row is rejected, a good one beside it."""
+    """Why a row is rejected."""
     (found,) = read([row], **options)
     assert isinstance(found, Reject), found
     return found.reason
@@ -195,6 +199,15 @@ LAYOUTS: dict[str, tuple[dict[str, Any], list[Example]]] = {
         {"messages": [OPENAI_USER, {"role": "assistant", "function_call": {"name": "f"}}]},
         [example(U, turn("assistant", '{"name": "f"}'))],
     ),
+    "OpenAI, an empty list beside the older function call": (
+        {
+            "messages": [
+                OPENAI_USER,
+                {"role": "assistant", "tool_calls": [], "function_call": {"name": "f"}},
+            ]
+        },
+        [example(U, turn("assistant", '{"name": "f"}'))],
+    ),
     "OpenAI, fields of another layout null": (
         {"messages": [message | {"from": None, "value": None} for message in OPENAI]},
         ONE,
@@ -211,6 +224,48 @@ def test_layout(name: str) -> None:
     row, expected = LAYOUTS[name]
     assert one_row(row | {"id": "x"}) == expected
     assert one_row(row | {"id": "x"}, turns="last") == expected[-1:]
+
+
+# The ids that version 0.1.0 gave to these rows: scores files and stores refer to them.
+IDS = {
+    "Alpaca": "1a22a7ed74a4bef2-0",
+    "Alpaca, no input": "69bfdb73a732337f-0",
+    "Alpaca, null input": "69bfdb73a732337f-0",
+    "Alpaca, null output": "a701f5e4d308d0a1-0",
+    "Alpaca, history": "51d2a1a3d2e08a55-0 15cfef8526e6e60e-0",
+    "Alpaca, no history": "69bfdb73a732337f-0",
+    "Alpaca, history as text": "69bfdb73a732337f-0 cf40b5deb2af5c91-0",
+    "Dolly": "3a1ec0d713550563-0",
+    "OpenOrca": "51d2a1a3d2e08a55-0",
+    "prompt and completion": "69bfdb73a732337f-0",
+    "messages and a completion": "5a6f6315abcc5698-0",
+    "prompt and completion as messages": "69bfdb73a732337f-0",
+    "question and answer": "69bfdb73a732337f-0",
+    "query and response": "69bfdb73a732337f-0",
+    "input and output": "69bfdb73a732337f-0",
+    "preference pair": "69bfdb73a732337f-0",
+    "preference pair of messages": "69bfdb73a732337f-0",
+    "preference pair without prompt": "69bfdb73a732337f-0",
+    "ShareGPT": "df9a4d4dc09cfef1-0 50bbebc8bab147b6-0 ae647c4ac0301d35-0",
+    "ShareGPT, system apart": "2aaf97f76109d503-0",
+    "ShareGPT, system twice": "51d2a1a3d2e08a55-0",
+    "ShareGPT, the answer first": "cdeef0129a5a2750-0",
+    "conversation of rounds": "69bfdb73a732337f-0 cf40b5deb2af5c91-0",
+    "OpenAI": "69bfdb73a732337f-0",
+    "OpenAI, as text": "69bfdb73a732337f-0",
+    "OpenAI, a tuple": "69bfdb73a732337f-0",
+    "OpenAI, content parts": "466154a56f08a54e-0",
+    "OpenAI, tool calls": "b9303146bd76401d-0 654415e6205faf82-0",
+    "OpenAI, the older function call": "a560e6d6792c8eb4-0",
+    "OpenAI, fields of another layout null": "69bfdb73a732337f-0",
+    "ShareGPT, fields of another layout null": "51d2a1a3d2e08a55-0",
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_stay_the_same_across_versions(name: str) -> None:
+    row, _ = LAYOUTS[name]
+    assert " ".join(example.id for example in one_row(row)) == IDS[name]
 
 
 ROLE_NAMES: dict[Role, str] = {
@@ -230,6 +285,64 @@ def test_role_names(role: Role) -> None:
         assert examples[-1].context[-1] == turn(role, "it")
         targets = ["it", "a"] if role == "assistant" else ["a"]
         assert [one.response for one in examples] == targets
+
+
+def test_unread_fields_are_recorded() -> None:
+    """Every non-empty field of a row or message is read, or can be named."""
+    call = {"role": "assistant", "content": "a", "tool_calls": [CALL], "name": "x", "weight": 0}
+    result = {"role": "tool", "content": "t", "tool_call_id": "1", "value": None, "name": ""}
+    row = {"id": 1, "system": "s", "source": "web", "empty": [], "zero": 0, "messages": [
+        {"role": "system", "content": "first"}, OPENAI_USER, call, result]}  # fmt: skip
+    conversation = walk_row(row, Columns(messages="messages", system="system", id="id"))
+    assert [turn.unused for turn in conversation.turns] == [[], [], ["name", "weight"],
+                                                            ["tool_call_id"]]  # fmt: skip
+    # The system column gives way to the system message, so it is not read.
+    assert unused_keys(row, conversation.used) == ["system", "source", "zero"]
+
+    columns = Columns(instruction="prompt", input="input", response="chosen", history="history")
+    pair: dict[str, Any] = {
+        "prompt": "p",
+        "input": "i",
+        "history": [],
+        "chosen": "c",
+        "rejected": "r",
+    }
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["rejected"]
+    pair |= {"prompt": [OPENAI_USER]}
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["input", "rejected"]
+    pair |= {"chosen": OPENAI}
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["prompt", "input", "rejected"]
+
+
+def test_a_new_layout_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CONTRIBUTING.md describes it: detected, described, read and rewritten."""
+    row = {"problem": "u", "solution": "a", "id": "x"}
+    entry = Layout("maths", PAIR, {"instruction": ("problem",), "response": ("solution",)})
+    for module in (layouts, detection):
+        monkeypatch.setattr(module, "LAYOUTS", (*LAYOUT_TABLE, entry))
+    dataset = open_dataset([row])
+    assert list(dataset) == [ONE]
+    assert dataset.columns.describe() == "maths: problem → solution"
+    new = with_texts(row, dataset.columns, ONE[0], instruction="I", response="R")
+    assert new == {"problem": "I", "solution": "R", "id": "x"}
+    mixed = open_dataset([{"problem": "u", "answer": "a"}]).columns
+    assert mixed == Columns(instruction="problem", response="answer")
+
+
+def test_a_new_form_of_message_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain texts that alternate between user and assistant."""
+
+    def walk(text: str, number: int, place: TextPlace) -> Iterator[RowTurn]:
+        yield RowTurn("assistant" if number % 2 else "user", text, place=place)
+
+    form = MessageForm("alternating texts", lambda entry: isinstance(entry, str), walk)
+    monkeypatch.setattr(messages, "MESSAGE_FORMS", (*messages.MESSAGE_FORMS, form))
+    row = {"conversations": ["u", "a", "u2", "a2"], "id": "x"}
+    dataset = open_dataset([row])
+    first, last = one_row(row)
+    assert [first, last] == [*ONE, example(U, A, U2, A2, number=1)]
+    new = with_texts(row, dataset.columns, last, response="R")
+    assert new == {"conversations": ["u", "a", "u2", "R"], "id": "x"}
 
 
 FLAGS: list[tuple[dict[str, Any], str, Turn, Turn]] = [
@@ -255,12 +368,12 @@ def test_columns_flag(row: dict[str, Any], flag: str, user: Turn, assistant: Tur
 
 
 @pytest.mark.parametrize("flag", ["instruction", "q=instruction", "instruction=q,,response=a", ""])
-def test_columns_flag_that_cannot_be_meant(flag: str) -> None:
+def test_invalid_columns_flag(flag: str) -> None:
     with pytest.raises(UsageError, match="write pairs such as instruction=q,response=a"):
         parse_columns(flag)
 
 
-def test_column_that_is_not_there() -> None:
+def test_missing_column() -> None:
     row = {"instruction": "u", "output": "a"}
     with pytest.raises(UsageError, match=r"has no column 'q'; it has 'instruction', 'output'"):
         open_dataset([row], columns={"instruction": "q"})
@@ -315,7 +428,7 @@ AMBIGUOUS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("keys", "readings"), AMBIGUOUS)
 def test_ambiguous_columns(keys: str, readings: str) -> None:
-    """The message holds the flags, and typing any of them settles it."""
+    """The message contains the flags, and any of them resolves the ambiguity."""
     rows = [dict.fromkeys(keys.split(), "x")]
     with pytest.raises(AmbiguousFormatError) as caught:
         open_dataset(rows)
@@ -328,18 +441,18 @@ def test_ambiguous_columns(keys: str, readings: str) -> None:
         assert {slot: getattr(columns, slot) for slot in given} == given
 
 
-def test_a_column_of_nulls_is_no_column() -> None:
+def test_a_column_of_nulls_is_ignored() -> None:
     row = {"instruction": "u", "prompt": None, "output": "a", "messages": None, "id": "x"}
     assert one_row(row) == ONE
 
 
 NO_FORMAT = [
-    ({"text": "u"}, "no known pair of columns among 'text'; say which with --columns"),
+    ({"text": "u"}, "no known pair of columns among 'text'; name them with --columns"),
     ({"instruction": "u"}, "no known pair of columns among 'instruction'"),
     ({"output": "a"}, "no known pair of columns among 'output'"),
-    ({f"c{i}": 1 for i in range(20)}, "'c11', …; say which"),
+    ({f"c{i}": 1 for i in range(20)}, "'c11', …; name them"),
     ({"status": "ok", "nll_response_direct": 1, "id": "x"}, "is a scores file, without the texts"),
-    ({"data": [{"instruction": "u"}], "version": 1}, "write the list under 'data' to a file of"),
+    ({"data": [{"instruction": "u"}], "version": 1}, "save the list under 'data' as a file of"),
 ]
 
 
@@ -359,23 +472,23 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"instruction": "u"}, "has no field 'output'"),
     ({"instruction": 5, "output": "a"}, "'instruction' is a number, not text"),
     ({"instruction": {}, "output": "a"}, "'instruction' is an object, not text"),
-    ({"instruction": "u", "output": True}, "'output' is a truth value, not text"),
+    ({"instruction": "u", "output": True}, "'output' is a boolean, not text"),
     ({"instruction": "u", "output": []}, "'output' is an empty conversation"),
     ({"instruction": "u", "output": ["a"]}, "message 0 is text, not an object"),
     ({"instruction": "u", "input": [1], "output": "a"}, "'input' is a list, not text"),
-    ({"instruction": "u", "output": "a\0b"}, "holds a NUL character at 1"),
+    ({"instruction": "u", "output": "a\0b"}, "contains a NUL character at 1"),
     ({"instruction": "u\ud800", "output": "a"}, "is not valid Unicode: lone surrogate"),
     ({"instruction": "u", "input": "\udc80", "output": "a"}, "is not valid Unicode: lone"),
     ({"instruction": "u", "output": "a", "history": 5}, "'history' must be a list, not a number"),
     ({"instruction": "u", "output": "a", "history": ["u"]}, "'history' must be a list of [quest"),
     ({"instruction": "u", "output": "a", "history": [["u"]]}, "'history' must be a list of [q"),
-    ({"instruction": "u", "output": "a", "history": [["u", 1]]}, "'history' holds something o"),
+    ({"instruction": "u", "output": "a", "history": [["u", 1]]}, "'history' contains something o"),
     ({"instruction": "u", "output": "a", "history": "[1"}, "'history' is text that cannot be r"),
     ({"instruction": "u", "output": "a", "system": 1}, "'system' is a number, not text"),
     ({"instruction": "u", "output": "a", "tools": ["\0"]}, ""),
-    ({"instruction": "u", "output": "a", "tools": "\0"}, "holds a NUL character at 0"),
+    ({"instruction": "u", "output": "a", "tools": "\0"}, "contains a NUL character at 0"),
     ({"instruction": "u", "output": "a", "tools": ["\ud800"]}, "is not valid Unicode: lone"),
-    ({"instruction": "u", "output": "a", "id": "\0"}, "holds a NUL character at 0"),
+    ({"instruction": "u", "output": "a", "id": "\0"}, "contains a NUL character at 0"),
 ]
 BAD_MESSAGES: list[tuple[Any, str]] = [
     (None, "'messages' must be a list of messages, not null"),
@@ -389,20 +502,29 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     ([{"role": "judge", "content": "u"}], "message 0 has the unknown role 'judge'"),
     ([{"role": 1, "content": "u"}], "message 0 has the unknown role '1'"),
     ([{"role": "user"}], "message 0 has neither 'content' nor 'value'"),
-    ([{"role": "user", "content": 1}], "message 0 holds a number where text belongs"),
-    ([{"role": "user", "content": [{"type": "image_url"}]}], "message 0 holds a part that is not"),
-    ([{"role": "user", "content": [{"type": "text"}]}], "message 0 holds a part that is not text"),
+    ([{"role": "user", "content": 1}], "the content of message 0 is a number, not text"),
+    (
+        [{"role": "user", "content": [{"type": "image_url"}]}],
+        "message 0 contains a part that",
+    ),
+    (
+        [{"role": "user", "content": [{"type": "text"}]}],
+        "message 0 contains a part that is",
+    ),
     (OPENAI[:1], "the conversation has no assistant turn"),
     (SHAREGPT[5:6], "the conversation has no assistant turn"),
     (OPENAI * MAX_TURNS, "a conversation of 4,000 turns, more than 2,000"),
-    ([{"role": "assistant", "tool_calls": {1: {1, 2}, (1, 2): 3}}], "holds an object that JSON ca"),
+    (
+        [{"role": "assistant", "tool_calls": {1: {1, 2}, (1, 2): 3}}],
+        "an object is not valid JSON",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("row", "why"), BAD_ROWS + [({"messages": bad}, why) for bad, why in BAD_MESSAGES]
 )
-def test_bad_row_goes_alone(row: dict[str, Any], why: str) -> None:
+def test_only_the_bad_row_is_rejected(row: dict[str, Any], why: str) -> None:
     good = {"messages": OPENAI} if "messages" in row else {"instruction": "u", "output": "a"}
     before, found, after = read([good | {"id": "x"}, row, good | {"id": "x"}])
     assert before == ONE
@@ -416,7 +538,7 @@ def test_bad_row_goes_alone(row: dict[str, Any], why: str) -> None:
 
 
 @pytest.mark.parametrize("row", [None, 1, "text", [], ["u", "a"]])
-def test_row_that_is_no_object(row: Any) -> None:
+def test_row_that_is_not_an_object(row: Any) -> None:
     good = {"instruction": "u", "output": "a", "id": "x"}
     found = read([good, row])[1]
     assert isinstance(found, Reject)
@@ -485,7 +607,7 @@ def test_generator_and_data_frame() -> None:
 
 
 def test_data_frame_with_gaps(tmp_path: Path) -> None:
-    """NaN is how pandas says that there is nothing, and arrays how it keeps lists of Parquet."""
+    """pandas represents missing values as NaN, and lists from Parquet as arrays."""
     frame = pd.DataFrame(
         {
             "id": ["x", "x"],
@@ -579,7 +701,7 @@ def test_container(name: str, compression: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("name", [name for name in CONTAINERS if not name.endswith(".tsv")])
 def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ending tells the format here."""
+    """Without an ending, the first bytes show the format."""
     data = COMPRESSIONS[compression](CONTAINERS[name])
     stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(data))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -590,7 +712,7 @@ def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyP
     assert dataset.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_terminal_is_no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_is_not_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(InputError, match="pipe a dataset into it"):
         open_dataset("-")
@@ -607,7 +729,7 @@ def test_compressed_in_several_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", [".gz", ".zst"])
 @pytest.mark.parametrize("name", ["array.json", "lines.jsonl", "table.csv", "table.parquet"])
 def test_damaged_compression(name: str, compression: str, tmp_path: Path) -> None:
-    """However many rows come out before the damage, the file is refused with one line."""
+    """The file is refused with one line, however many rows precede the damage."""
     data = (b" " if name != "table.parquet" else b"") + CONTAINERS[name]
     data += b"" if "parquet" in name else np.random.default_rng(0).bytes(99_000).hex().encode()
     whole = COMPRESSIONS[compression](data)
@@ -622,19 +744,19 @@ def test_damaged_compression(name: str, compression: str, tmp_path: Path) -> Non
 
 
 REFUSED = [
-    ("x.json", b"", "holds no rows"),
-    ("x.jsonl", b"\n\n", "holds no rows"),
-    ("x.csv", b"", "holds no rows"),
-    ("x.csv", b"instruction,output\n", "holds no rows"),
-    ("x", b" \n", "holds no rows"),
-    ("x.json", b"[]", "holds no rows"),
+    ("x.json", b"", "contains no rows"),
+    ("x.jsonl", b"\n\n", "contains no rows"),
+    ("x.csv", b"", "contains no rows"),
+    ("x.csv", b"instruction,output\n", "contains no rows"),
+    ("x", b" \n", "contains no rows"),
+    ("x.json", b"[]", "contains no rows"),
     ("x.json", json.dumps(ROWS).encode("utf-16"), "is UTF-16: convert it to UTF-8"),
     ("x.jsonl", "{}".encode("utf-16-le").join([b"\xff\xfe", b""]), "is UTF-16"),
     ("x.csv", b"\xfe\xff\0a", "is UTF-16"),
     ("x.json", b"instruction: u", "is not JSON: it begins with b'instruction: u'"),
-    ("x.json", json.dumps({"data": ROWS}).encode(), "write the list under 'data' to a file of it"),
-    ("x.json", json.dumps({"data": ROWS}, indent=1).encode(), "write the list under 'data'"),
-    ("x.jsonl", b"{\n}\n", "not one of its rows can be read; row 0: not JSON: Expecting propert"),
+    ("x.json", json.dumps({"data": ROWS}).encode(), "save the list under 'data' as a file of it"),
+    ("x.json", json.dumps({"data": ROWS}, indent=1).encode(), "save the list under 'data'"),
+    ("x.jsonl", b"{\n}\n", "none of its rows can be read; row 0: not JSON: Expecting propert"),
     ("x.json", b"[1, 2]", "no known pair of columns among none"),
     ("x.csv", b'"a"b,c\n1,2\n', r"x.csv: the header is not CSV: ',' expected after '\"'"),
     ("x.csv", b"n\xe9,b\n1,2\n", "x.csv: the header is not UTF-8: byte 0xe9 at 1 of line 1"),
@@ -702,11 +824,11 @@ HEADER, FIRST, LAST = b"instruction,output\n", b"u,first\n", b"u,last\n"
 CSV: dict[str, tuple[list[bytes], list[str]]] = {
     "quoted newlines": ([b'u,"a\nb\r\n\nc"\n'], ["a\nb\r\n\nc"]),
     "blank lines": ([b"\n", b"\r\n", b"u,a\r\n"], ["a"]),
-    "too few cells": ([b"u\n"], ["has 1 cells where the header has 2"]),
-    "too many cells": ([b"u,a,b\n"], ["has 3 cells where the header has 2"]),
+    "too few cells": ([b"u\n"], ["has 1 cells, but the header has 2"]),
+    "too many cells": ([b"u,a,b\n"], ["has 3 cells, but the header has 2"]),
     "bad bytes": ([b"u,n\xe9e\n"], ["not UTF-8: byte 0xe9 at 3 of line 3"]),
     "bad bytes in a later line": ([b'u,"a\nn\xe9e"\n'], ["not UTF-8: byte 0xe9 at 1 of line 4"]),
-    "NUL": ([b"u,a\0b\n"], ["holds a NUL character at 1"]),
+    "NUL": ([b"u,a\0b\n"], ["contains a NUL character at 1"]),
     "a stray quote": ([b'u,"a"b\n'], ["not CSV: ',' expected after '\"'"]),
     "a lost quote": ([b'u,"a\n', b'u,"b"\n'], ["not CSV: ',' expected after '\"'", "b"]),
     "a lost quote, none after": ([b'u,"a\n'], ["not CSV: unexpected end of data"]),
@@ -736,11 +858,11 @@ def test_csv(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert begins[1:-1] == [line.splitlines()[0] for line in lines]
 
 
-def test_csv_whose_every_row_has_a_lost_quote(tmp_path: Path) -> None:
-    """Each seems to go on to the end of the file: reading it again every time would take hours."""
+def test_csv_in_which_every_row_has_a_lost_quote(tmp_path: Path) -> None:
+    """Each row seems to reach the end of the file; reading all of it again would take hours."""
     row = b'a",""",x\n'
     path = csv_file(tmp_path, HEADER, row * 200_000)
-    with pytest.raises(InputError, match="not one of its rows can be read"):
+    with pytest.raises(InputError, match="none of its rows can be read"):
         open_dataset(path)
 
 
@@ -774,7 +896,7 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def save_to_disk(folder: Path, rows: list[dict[str, str]], n_files: int = 2) -> None:
-    """What `datasets.Dataset.save_to_disk` leaves."""
+    """Write the files of `datasets.Dataset.save_to_disk`."""
     folder.mkdir(parents=True)
     names = [f"data-{number:05}-of-{n_files:05}.arrow" for number in range(n_files)]
     for number, name in enumerate(names):
@@ -811,7 +933,7 @@ def test_saved_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["state.json", "dataset_dict.json"])
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", "3", '{"_data_files": [1]}', "[" * 99_999])
-def test_folder_that_is_no_dataset(name: str, text: str | None, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_dataset(name: str, text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match="is a folder, but not one saved by `datasets`"):
@@ -833,7 +955,7 @@ def test_folder_that_is_no_dataset(name: str, text: str | None, tmp_path: Path) 
 def test_real_data(name: str, n_rows: int, n_examples: int, columns: Columns) -> None:
     path = DATA / f"{name}.json"
     if not path.exists():
-        pytest.skip(f"{path} is not here: real data is not part of the repository")
+        pytest.skip(f"{path} does not exist: real data is not part of the repository")
     dataset = open_dataset(path)
     assert dataset.n_rows == n_rows
     assert dataset.columns == (columns if columns.messages else replace(columns, response="output"))
@@ -849,7 +971,7 @@ def found_list(found: list[Example] | Reject) -> list[Example]:
     return found
 
 
-def test_all_errors_are_of_one_tree() -> None:
+def test_errors_form_one_tree() -> None:
     assert issubclass(AmbiguousFormatError, InputError)
     assert issubclass(InputError, IfdkitError)
     assert isinstance(open_dataset([{"prompt": "u", "answer": "a"}]), Dataset)

@@ -1,4 +1,4 @@
-"""Reading never fails in a way of its own, never hangs, and loses no row but the broken one."""
+"""Reading fails only with InputError, never hangs, and loses no row but the malformed one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from hypothesis import strategies as st
 
 from ifdkit.data import json_rows, table_rows
 from ifdkit.data.dataset import open_dataset
-from ifdkit.data.layouts import BadContentError, Columns, examples_of
+from ifdkit.data.examples import examples_of
+from ifdkit.data.layouts import Columns, walk_row
 from ifdkit.data.raw import Raw
+from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.data.turns import BadContentError, TextPlace
 from ifdkit.errors import IfdkitError
 from ifdkit.records import Example, Reject
 
@@ -37,12 +41,12 @@ BYTES = st.binary(max_size=60) | SOUP | st.tuples(SOUP, st.binary(max_size=4), S
 
 @settings(deadline=None, max_examples=300)
 @given(BYTES, st.sampled_from(sorted(READERS)), st.sampled_from([1, 2, 3, 7, 60]))
-def test_readers_take_any_bytes_by_any_chunk(data: bytes, reader: str, chunk: int) -> None:
-    """Rows end, lie in order within the file, and do not depend on how it is cut."""
+def test_readers_accept_any_bytes_in_any_chunks(data: bytes, reader: str, chunk: int) -> None:
+    """Rows are in file order and do not depend on the size of chunks."""
     try:
         rows = READERS[reader](data)
     except IfdkitError:
-        assert reader == "csv", "only a CSV file has a header to refuse"
+        assert reader == "csv", "only a CSV file has a header that can be refused"
         return
     assert len(rows) <= len(data) + 1
     assert [raw.row for raw in rows] == list(range(len(rows)))
@@ -57,7 +61,7 @@ def test_readers_take_any_bytes_by_any_chunk(data: bytes, reader: str, chunk: in
 
 @settings(deadline=None, max_examples=200)
 @given(BYTES, st.sampled_from(["array", "values", "lines", "csv"]), st.integers(1, 30))
-def test_over_long_rows_by_any_chunk(data: bytes, reader: str, limit: int) -> None:
+def test_over_long_rows_in_any_chunks(data: bytes, reader: str, limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "MAX_ROW_BYTES", limit)
         patch.setattr(table_rows, "MAX_ROW_BYTES", limit)
@@ -73,7 +77,7 @@ def test_over_long_rows_by_any_chunk(data: bytes, reader: str, limit: int) -> No
 
 
 def read(path: Path) -> list[list[Example] | Reject] | None:
-    """Everything that a file holds, None where it is refused with one line."""
+    """The content of a file, or None if it is refused with one line."""
     message = ""
     try:
         dataset = open_dataset(path)
@@ -84,7 +88,7 @@ def read(path: Path) -> list[list[Example] | Reject] | None:
         assert "\n" not in message
         return None
     assert len(found) == dataset.n_rows
-    assert all(found), "no row goes without an example or a reason"
+    assert all(found), "every row has an example or a reason"
     return found
 
 
@@ -141,7 +145,7 @@ COLUMNS = [
     st.sampled_from(COLUMNS),
     st.booleans(),
 )
-def test_layouts_take_any_row(row: Any, columns: Columns, last: bool) -> None:
+def test_layouts_accept_any_row(row: Any, columns: Columns, last: bool) -> None:
     try:
         examples = examples_of(3, row, columns, last_turn_only=last)
     except BadContentError:
@@ -154,7 +158,53 @@ def test_layouts_take_any_row(row: Any, columns: Columns, last: bool) -> None:
         assert one.row == 3
 
 
-# One byte goes wrong
+def text_at(row: Any, place: TextPlace) -> Any:
+    """Follow a path, by code that knows no layouts."""
+    value = row[place.path[0]]
+    value = json.loads(value) if place.is_json_text else value
+    for step in place.path[1:]:
+        value = value[step]
+    return value
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(KEYS[:9]), TEXTS | MESSAGES | ANYTHING, max_size=7),
+    st.sampled_from(COLUMNS),
+    st.booleans(),
+)
+def test_every_place_contains_the_text_of_its_turn(
+    row: Any, columns: Columns, as_text: bool
+) -> None:
+    """And rewriting through it changes this text alone, or says why not."""
+    if as_text and isinstance(row.get("messages"), list):
+        row["messages"] = json.dumps(row["messages"])
+    try:
+        conversation = walk_row(row, columns)
+    except BadContentError:
+        return
+    for turn in conversation.turns:
+        if turn.place is not None:
+            assert (text_at(row, turn.place) or "") == turn.text
+        assert not set(turn.unused) & set(turn.used)
+    try:
+        examples = examples_of(0, row, columns)
+    except BadContentError:
+        return
+    for one in examples:
+        try:
+            rewritten = with_texts(row, columns, one, response="R")
+        except NotRewritableError:
+            assert conversation.turns[conversation.targets[one.turn]].place is None
+            continue
+        again = examples_of(0, rewritten, columns)
+        assert again[one.turn] == replace(one, response="R")
+        assert [o.response for o in again if o.turn != one.turn] == [
+            o.response for o in examples if o.turn != one.turn
+        ]
+
+
+# One wrong byte
 
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('{}[]",:\\\n'), max_size=12)
 INNER = st.lists(
@@ -162,7 +212,7 @@ INNER = st.lists(
 )
 RECORDS = st.lists(
     st.builds(
-        # In this order in all rows: the first key is what a row is known by.
+        # In this order in all rows: a row is recognized by its first key.
         lambda *values: dict(zip(("instruction", "conversations", "output"), values, strict=True)),
         TEXT,
         INNER,
@@ -175,7 +225,7 @@ DAMAGE = st.binary(max_size=1) | st.sampled_from([b"{", b"}", b"[", b"]", b'"', 
 
 
 def damaged(pieces: list[bytes], victim: int, where: int, instead: bytes) -> list[bytes]:
-    """The rows' bytes, with one byte of one of them deleted or replaced."""
+    """The bytes of the rows, with one byte of one row deleted or replaced."""
     piece = pieces[victim]
     where %= len(piece)
     return [
@@ -206,9 +256,9 @@ def test_one_bad_byte_loses_one_row_of_an_array(
     style: tuple[bytes, int | None],
     in_array: bool,
 ) -> None:
-    """All other rows come out whole and in order; what is left of the victim is rejected.
+    """All other rows are read, in order; the rest of the damaged row is rejected.
 
-    The first row stays whole: it tells by which key the next ones are known.
+    The first row is not damaged: the other rows are recognized by its key.
     """
     between, indent = style
     victim = 1 + victim % (len(records) - 1)
@@ -219,7 +269,7 @@ def test_one_bad_byte_loses_one_row_of_an_array(
     values = [raw.value for raw in rows if raw.error is None]
     assert is_subsequence(others, iter(values))
     usable = [v for v in values if isinstance(v, dict) and {"instruction", "output"} <= v.keys()]
-    assert len(usable) <= len(records), "nothing is made up"
+    assert len(usable) <= len(records), "no row is invented"
 
 
 @settings(deadline=None, max_examples=200)
@@ -247,7 +297,7 @@ def test_one_bad_byte_loses_one_line_or_none(
 def test_one_bad_byte_loses_one_row_of_a_table(
     records: list[tuple[str, str]], victim: int, where: int, instead: bytes
 ) -> None:
-    """A lost quote among them, which seems to make one cell of all that follows."""
+    """Even by a lost quote, which seems to make one cell of all that follows."""
     victim %= len(records)
     pieces = [f'"{one}","{other}"'.encode() for one, other in records]
     lines = damaged(pieces, victim, where, instead)
@@ -257,11 +307,11 @@ def test_one_bad_byte_loses_one_row_of_a_table(
     assert values[:victim] + values[victim + 1 :] == records[:victim] + records[victim + 1 :]
 
 
-# Files that are nasty on purpose
+# Hostile files
 
 
-def nasty_files() -> dict[str, tuple[bytes, int | None]]:
-    """Each file's bytes, and how many examples it gives (None: it is refused)."""
+def hostile_files() -> dict[str, tuple[bytes, int | None]]:
+    """The bytes of each file, and how many examples it gives (None: it is refused)."""
     row = b'{"instruction": "u", "output": "a"}'
     lines = b"\n".join([row] * 50) + b"\n"
     array = b"[" + b",\n".join([row] * 50) + b"]"
@@ -301,9 +351,9 @@ def nasty_files() -> dict[str, tuple[bytes, int | None]]:
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
-@pytest.mark.parametrize("name", nasty_files())
-def test_nasty_file(name: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    data, n_examples = nasty_files()[name]
+@pytest.mark.parametrize("name", hostile_files())
+def test_hostile_file(name: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    data, n_examples = hostile_files()[name]
     path = tmp_path / name
     path.write_bytes(compress(data))
     found = read(path)
@@ -316,7 +366,7 @@ def test_nasty_file(name: str, compress: Callable[[bytes], bytes], tmp_path: Pat
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 def test_truncated_anywhere(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    """A compressed file cut at any byte is refused: it never passes for a shorter dataset."""
+    """A compressed file cut at any byte is refused; it is never read as a shorter dataset."""
     rows = [{"instruction": f"u{i * i}", "output": "a"} for i in range(30)]
     whole = compress("\n".join(map(json.dumps, rows)).encode())
     path = tmp_path / "x.jsonl"

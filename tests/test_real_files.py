@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ifdkit.data.options import ReadOptions
 from ifdkit.records import Status
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 
@@ -30,7 +30,7 @@ def test_real_files_score_end_to_end(
 ) -> None:
     output = tmp_path / "out.jsonl"
     settings = Settings(dtype="float32")
-    summary = score_to_file(shared_file("data", name), output, settings, Selection())
+    summary = score_to_file(shared_file("data", name), output, settings, ReadOptions())
     made = summary.manifest
     print(json.dumps(summary.as_json()["metrics"]["ifd"]), made.status_counts, made.tokens_per_s)
     assert (made.rows_in, made.rows_scored, made.rows_rejected) == (rows, rows, 0)

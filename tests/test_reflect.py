@@ -215,7 +215,7 @@ def test_rows_that_cannot_be_used_pass_through_and_are_counted(write: Make) -> N
     assert [json.loads(one)["row"] for one in rejects] == [1, 2]
     reasons = [one["reason"] for one in provenance(done)[1:]]
     assert reasons == [
-        "not asked: the text is no field of its own, as with a function call",
+        "not asked: the text has no field of its own, as with a function call",
         "not asked: there is no instruction",
     ]
 

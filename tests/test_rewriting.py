@@ -1,4 +1,4 @@
-"""New texts put back into rows of every layout, and files written in the format they came in."""
+"""New texts put back into rows of every layout, and files written in their own format."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import pytest
 import zstandard
 
 from ifdkit.data.dataset import Dataset, open_dataset
-from ifdkit.data.layouts import Columns, examples_of
+from ifdkit.data.examples import examples_of
+from ifdkit.data.layouts import Columns
 from ifdkit.data.raw import Raw
-from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.data.rewriting import NotRewritableError, instruction_problem, with_texts
 from ifdkit.data.row_files import check_rows_output, rows_file
 from ifdkit.errors import InputError, OutputError, UsageError
+from tests.test_reading import LAYOUTS as READ_LAYOUTS
 
 Make = Callable[..., Path]
 
@@ -85,6 +87,11 @@ LAYOUTS: dict[str, tuple[Columns, dict[str, Any], dict[str, Any]]] = {
         {"q": "Sing", "a": SHARE},
         {"q": "Sing", "a": [{"from": "human", "value": "I"}, {"from": "gpt", "value": "R"}]},
     ),
+    "preference side of one round": (
+        PAIR,
+        {"q": "Sing", "a": {"human": "Hi", "assistant": "La"}},
+        {"q": "Sing", "a": {"human": "I", "assistant": "R"}},
+    ),
     "preference side of one message": (
         PAIR,
         {"q": "Sing", "a": message("assistant", "La")},
@@ -94,18 +101,51 @@ LAYOUTS: dict[str, tuple[Columns, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_new_texts_stand_where_the_old_ones_did(name: str) -> None:
+def test_new_texts_replace_the_old_ones_in_place(name: str) -> None:
     columns, row, wanted = LAYOUTS[name]
     before = deepcopy(row)
     example = examples_of(0, row, columns)[-1]
     assert with_texts(row, columns, example, instruction="I", response="R") == wanted
-    assert row == before, "the row itself stays"
+    assert row == before, "the row itself does not change"
     only = with_texts(row, columns, example, response="R")
     again = examples_of(0, only, columns)[-1]
     assert again == replace(example, response="R")
     only = with_texts(row, columns, example, instruction="I")
     again = examples_of(0, only, columns)[-1]
     assert (again.response, again.context[-1].text) == (example.response, "I")
+
+
+# A function call, or several parts of content, have no single field for a text.
+NOT_REWRITABLE = {
+    "ShareGPT": {"response of turn 1"},
+    "OpenAI, content parts": {"instruction of turn 0"},
+    "OpenAI, tool calls": {"response of turn 0", "response of turn 1"},
+    "OpenAI, the older function call": {"response of turn 0"},
+    "OpenAI, an empty list beside the older function call": {"response of turn 0"},
+}
+
+
+@pytest.mark.parametrize("name", READ_LAYOUTS)
+def test_every_layout_that_is_read_can_be_rewritten(name: str) -> None:
+    """Any text of any example, put back, gives the example that was meant."""
+    row, wanted = READ_LAYOUTS[name]
+    columns = open_dataset([row]).columns
+    examples = examples_of(0, row, columns)
+    assert len(examples) == len(wanted)
+    refused = set()
+    for example in examples:
+        new = {"response": replace(example, response="New")}
+        if instruction_problem(example) is None:
+            last = replace(example.context[-1], text="New")
+            new["instruction"] = replace(example, context=(*example.context[:-1], last))
+        for part, meant in new.items():
+            try:
+                rewritten = with_texts(row, columns, example, **{part: "New"})
+            except NotRewritableError:
+                refused.add(f"{part} of turn {example.turn}")
+            else:
+                assert examples_of(0, rewritten, columns)[example.turn] == meant
+    assert refused == NOT_REWRITABLE.get(name, set())
 
 
 def test_each_turn_of_a_conversation_can_be_rewritten() -> None:
@@ -129,7 +169,7 @@ CALL = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
         ({"m": [message("user", "Hi"), {"from": "function_call", "value": "{}"}]},
          {"response": "R"}, "no field of its own"),
         ({"m": [message("user", "Hi"), CALL, message("tool", "3"), message("assistant", "La")]},
-         {"instruction": "I"}, "other turns stand between"),
+         {"instruction": "I"}, "other turns between"),
         ({"m": [message("assistant", "La")]}, {"instruction": "I"}, "no instruction"),
         ({"m": [message("user", "Hi"), message("assistant", ["a", "b"])]}, {"response": "R"},
          "no field of its own"),
@@ -137,7 +177,7 @@ CALL = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
         ({"m": SHARE}, {"instruction": "\ud83d"}, "not valid Unicode"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_put_back_says_why(
+def test_rows_that_cannot_be_rewritten_say_why(
     row: dict[str, Any], texts: dict[str, str], reason: str
 ) -> None:
     example = examples_of(0, row, TALKS)[-1]
@@ -146,7 +186,7 @@ def test_what_cannot_be_put_back_says_why(
 
 
 def test_real_rows_keep_everything_else(shared_file: Callable[..., Path]) -> None:
-    """Each row of two real files: only the two texts differ, and they read as they were meant."""
+    """In two real files only the rewritten response changes."""
     for name in ("alpaca_1k.json", "sharegpt_tools_150.json"):
         dataset = open_dataset(shared_file("data", name), turns="last")
         rewritten = 0
@@ -164,13 +204,13 @@ def test_real_rows_keep_everything_else(shared_file: Callable[..., Path]) -> Non
 
 
 def _with(text: str, old: str, at: int) -> str:
-    """The text with the `at`-th occurrence replaced: an oracle that knows no layouts."""
+    """The text with the `at`-th occurrence replaced: a reference that knows no layouts."""
     parts = text.split(old)
     return old.join(parts[: at + 1]) + '"Rewritten"' + old.join(parts[at + 1 :])
 
 
 def copied(source: Path, output: Path, changes: dict[int, dict[str, Any]] | None = None) -> Dataset:
-    """The source written again, some of its rows with other values."""
+    """Write the source again, some of its rows with other values."""
     dataset = open_dataset(source)
     check_rows_output(output, source)
     with rows_file(output, source) as writer:
@@ -238,7 +278,7 @@ def test_csv_comes_back_with_its_delimiter_and_line_ends(write: Make) -> None:
         assert read == [rows[0], rows[1], ["c", "new\r\nline", "2"]]
 
 
-def test_columns_of_one_name_are_refused(write: Make) -> None:
+def test_columns_with_equal_names_are_refused(write: Make) -> None:
     source = write("in.csv", "instruction,output,n,n\na,b,1,2\n")
     with pytest.raises(InputError, match="two columns named 'n'"):
         copied(source, source.with_name("out.csv"))
@@ -294,13 +334,13 @@ def test_parquet_keeps_types_metadata_and_untouched_columns(tmp_path: Path) -> N
     ("output", "error", "reason"),
     [
         ("out.xml", UsageError, "end it in .json"),
-        ("out.parquet", UsageError, "from Parquet alone"),
-        ("out.csv", UsageError, "from CSV alone"),
+        ("out.parquet", UsageError, "only a Parquet dataset"),
+        ("out.csv", UsageError, "only a CSV dataset"),
         ("in.json", OutputError, "is the dataset itself"),
         ("nowhere/out.json", OutputError, "there is no folder"),
     ],
 )
-def test_outputs_that_cannot_be_are_refused_first(
+def test_invalid_outputs_are_refused_first(
     write: Make, output: str, error: type[Exception], reason: str
 ) -> None:
     source = write("in.json", ROWS[2:])
@@ -309,7 +349,7 @@ def test_outputs_that_cannot_be_are_refused_first(
     check_rows_output(source.with_name("out.jsonl.zst"), source)
 
 
-def test_what_json_has_no_word_for_is_an_error_with_its_row(tmp_path: Path) -> None:
+def test_values_without_a_json_form_are_an_error_with_the_row(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     for value in (b"bytes", float("inf")):
         with pytest.raises(OutputError, match="row 3 "), rows_file(output, None) as writer:

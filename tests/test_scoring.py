@@ -24,9 +24,10 @@ import pandas as pd
 import pytest
 
 import ifdkit
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, OutputError, StoreError, UsageError
 from ifdkit.scoring import run as scoring
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import METRICS, groups
 from ifdkit.scoring.rows import score_columns
 from ifdkit.scoring.run import ScoreSummary, score_to_file
@@ -65,8 +66,8 @@ def settings(tiny_model: Path, tiny_embedder: Path, tmp_path: Path) -> Settings:
     )
 
 
-def run(data: Path, output: Path, settings: Settings, **selection: Any) -> ScoreSummary:
-    return score_to_file(data, output, settings, Selection(**selection))
+def run(data: Path, output: Path, settings: Settings, **read_options: Any) -> ScoreSummary:
+    return score_to_file(data, output, settings, ReadOptions(**read_options))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -264,8 +265,8 @@ def test_coherence_is_the_cosine(write: Make, settings: Settings, tmp_path: Path
 def test_limit_and_sample(write: Make, settings: Settings, tmp_path: Path) -> None:
     data = write("data.json", ROWS)
 
-    def chosen_rows(**selection: Any) -> list[int]:
-        run(data, tmp_path / "out.jsonl", settings, **selection)
+    def chosen_rows(**read_options: Any) -> list[int]:
+        run(data, tmp_path / "out.jsonl", settings, **read_options)
         return [row["row"] for row in read_rows(tmp_path / "out.jsonl")]
 
     assert chosen_rows(limit=2) == [0, 1]
@@ -533,7 +534,7 @@ def test_an_instruction_rides_along_with_its_response(
     data = write("data.json", [{"instruction": "Write a poem", "output": "The sea is wide."}])
     settings = replace(settings, metrics=("ppl", "ifd"))
     with Scorer(replace(settings, store="off")) as scorer:
-        passes = scorer.align(list(chain.from_iterable(Selection().open(data))))  # type: ignore[arg-type]
+        passes = scorer.align(list(chain.from_iterable(open_data(data, ReadOptions()))))  # type: ignore[arg-type]
         lengths = sorted(one.request.stop for each in passes for _, one in each.present())
     made = run(data, tmp_path / "out.jsonl", settings).manifest
     assert made.requests_scored == 3

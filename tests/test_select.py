@@ -183,13 +183,13 @@ def test_published_methods_on_real_rows(shared_file: Make, tmp_path: Path, metho
 def test_a_scores_file_gives_the_selection_of_its_dataset(
     write: Make, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.settings import Settings
 
     source = write("data.json", varied(40))
     direct = ifdkit.select(source, tmp_path / "a.json", by="ifd", top=6, **small)
-    score_to_file(source, tmp_path / "s.parquet", Settings(**small), Selection())
+    score_to_file(source, tmp_path / "s.parquet", Settings(**small), ReadOptions())
     monkeypatch.setattr("ifdkit.selection.pipeline.Scorer", None)  # no model is asked
     there = ifdkit.select(tmp_path / "s.parquet", tmp_path / "b.json", by="ifd", top=6)
     assert there.kept_rows == direct.kept_rows

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
-from ifdkit.data.writing import json_file
 from ifdkit.scoring.manifest import Manifest
 
 AUDIT_SCHEMA = "ifdkit.audit/1"

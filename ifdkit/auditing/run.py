@@ -29,6 +29,7 @@ from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_lines
 from ifdkit.data.dataset import Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
@@ -39,7 +40,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.inputs import describe, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
@@ -101,14 +102,14 @@ def audit(
         template_check=template_check,
         scores=scores,
     )
-    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
-    return audit_dataset(data, given_settings("audit", settings), selection, options, progress)
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    return audit_dataset(data, given_settings("audit", settings), read_options, options, progress)
 
 
 def audit_dataset(
     data: Data,
     asked: Mapping[str, Any],
-    selection: Selection,
+    read_options: ReadOptions,
     options: AuditOptions,
     progress: Progress | None = None,
 ) -> Audit:
@@ -126,9 +127,9 @@ def audit_dataset(
         manifest = given.manifest if given else None
         other = second_settings(settings, options.template_check, manifest)
     against = read_against(options.against, progress)
-    scored = _scored(data, given, settings, selection, options, progress)
-    second = score_under_second(scored, other, selection.seed, progress) if other else None
-    sample = _sample(scored, given, selection)
+    scored = _scored(data, given, settings, read_options, options, progress)
+    second = score_under_second(scored, other, read_options.seed, progress) if other else None
+    sample = _sample(scored, given, read_options)
     progress.note(f"checking {len(scored):,} examples against {len(options.rules)} rules")
     dataset = AuditedDataset.of(scored, against, second)
     results = in_order(
@@ -144,7 +145,7 @@ def audit_dataset(
         rows_in_file=scored.dataset.n_rows_in_all,
         examples=len(scored),
         sample=sample,
-        seed=None if sample is None else selection.seed,
+        seed=None if sample is None else read_options.seed,
         passed=not any(result.fails for result in results),
         rules=with_lines(results, scored.dataset),
         template_check=second.check if second else None,
@@ -171,23 +172,25 @@ def _scored(
     data: Data,
     given: ScoresFile | None,
     settings: Settings,
-    selection: Selection,
+    read_options: ReadOptions,
     options: AuditOptions,
     progress: Progress,
 ) -> ScoredDataset:
     """The dataset with its scores; those of a scores file are used as they are, without a model."""
     if given is not None:
         progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
-        return given.join(selection.narrow(given.open_dataset()))
-    dataset = selection.open(data)
+        return given.join(read_options.narrow(given.open_dataset()))
+    dataset = open_data(data, read_options)
     progress.note(describe(dataset))
     if not options.scores:
         return without_scores(dataset)
     with Scorer(settings, progress) as scorer:
-        return score_dataset(dataset, selection, scorer, progress)
+        return score_dataset(dataset, read_options, scorer, progress)
 
 
-def _sample(scored: ScoredDataset, given: ScoresFile | None, selection: Selection) -> int | None:
+def _sample(
+    scored: ScoredDataset, given: ScoresFile | None, read_options: ReadOptions
+) -> int | None:
     """Rows that were drawn at random, now or when they were scored; None if all were audited."""
     n_rows = pool = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
@@ -195,5 +198,5 @@ def _sample(scored: ScoredDataset, given: ScoresFile | None, selection: Selectio
         pool = made.rows_in
         if made.sample and pool < min(made.limit or n_rows, n_rows):
             return scored.dataset.n_rows
-    pool = min(selection.limit or pool, pool)
-    return selection.sample if selection.sample and selection.sample < pool else None
+    pool = min(read_options.limit or pool, pool)
+    return read_options.sample if read_options.sample and read_options.sample < pool else None

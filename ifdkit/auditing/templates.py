@@ -12,12 +12,12 @@ import numpy as np
 
 from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule, SecondTemplate
 from ifdkit.auditing.result import TemplateCheck
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import UsageError
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import CHAT, load_template
 from ifdkit.scoring.comparability import settings_of
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
@@ -80,7 +80,7 @@ def score_under_second(
                 f"--template-check: {made.model} has different weights here from those that made"
                 " the scores; score the dataset itself"
             )
-        again = score_dataset(dataset, Selection(), scorer, progress)
+        again = score_dataset(dataset, ReadOptions(), scorer, progress)
         names = made.template, scorer.template.name
     return compare_templates(scored, again, names)
 

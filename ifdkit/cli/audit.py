@@ -12,8 +12,8 @@ from ifdkit.cli.flags import (
     SETTINGS_TABLES,
     echo_json,
     progress_of,
+    read_options_of,
     reader_may_leave,
-    selection_of,
     settings_given,
     start,
 )
@@ -92,7 +92,9 @@ def audit(context: click.Context, /, data: str, output: Path | None, **flags: An
     if output is not None:
         check_folder(output)
     with progress_of(flags) as progress:
-        found = audit_dataset(data, settings_given(flags), selection_of(flags), options, progress)
+        found = audit_dataset(
+            data, settings_given(flags), read_options_of(flags), options, progress
+        )
     found = found.without_text() if flags["no_text"] else found
     if output is not None:
         found.save(output)

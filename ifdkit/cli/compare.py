@@ -10,8 +10,8 @@ import click
 from ifdkit.cli.flags import (
     echo_json,
     progress_of,
+    read_options_of,
     reader_may_leave,
-    selection_of,
     settings_given,
     start,
 )
@@ -58,9 +58,11 @@ def compare(
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
     given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
-    selection = selection_of({name: flags[name] for name in ("columns", "turns")})
+    read_options = read_options_of({name: flags[name] for name in ("columns", "turns")})
     with progress_of(flags) as progress:
-        result = compare_sides(before, after, settings_given(flags), selection, options, progress)
+        result = compare_sides(
+            before, after, settings_given(flags), read_options, options, progress
+        )
     result = result.without_text() if flags["no_text"] else result
     result.save(folder)
     with reader_may_leave():

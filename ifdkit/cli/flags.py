@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.progress import Progress
     from ifdkit.scoring.settings import Settings
 
@@ -46,15 +46,15 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
     return Settings(**settings_given(flags))
 
 
-def selection_of(flags: Mapping[str, Any]) -> Selection:
+def read_options_of(flags: Mapping[str, Any]) -> ReadOptions:
     """Flags → which rows to read, and how."""
     from ifdkit.data.layouts import parse_columns
-    from ifdkit.scoring.inputs import Selection
+    from ifdkit.data.options import ReadOptions
 
-    given = given_fields(Selection, flags)
+    given = given_fields(ReadOptions, flags)
     if "columns" in given:
         given["columns"] = parse_columns(given["columns"])
-    return Selection(**given)
+    return ReadOptions(**given)
 
 
 def start(context: click.Context, flags: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ def progress_of(flags: Mapping[str, Any]) -> Iterator[Progress | None]:
 
 def echo_json(value: Any) -> None:
     """One JSON object on stdout."""
-    from ifdkit.data.writing import dumps
+    from ifdkit.data.atomic import dumps
 
     click.echo(dumps(value, indent=2))
 

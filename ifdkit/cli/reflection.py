@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ifdkit.cli.flags import echo_json, progress_of, selection_of, settings_of, start
+from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
 from ifdkit.cli.options import common_options, option, output_option, rows_options, together
 
 if TYPE_CHECKING:
+    from ifdkit.data.options import ReadOptions
     from ifdkit.reflection.options import Options
-    from ifdkit.scoring.inputs import Selection
 
 
 reflect_options = together(
@@ -57,11 +57,13 @@ def reflection_options(flags: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-def dry_run(data: str, flags: Mapping[str, Any], selection: Selection) -> dict[str, Any] | None:
+def dry_run(
+    data: str, flags: Mapping[str, Any], read_options: ReadOptions
+) -> dict[str, Any] | None:
     """Print what a run would ask; with --json, return it instead."""
     from ifdkit.reflection.run import estimate_run
 
-    found = estimate_run(data, reflection_options(flags), selection)
+    found = estimate_run(data, reflection_options(flags), read_options)
     if flags["as_json"]:
         return found.as_json()
     from ifdkit.report.terminal.reflection import print_estimate
@@ -92,7 +94,7 @@ def reflect(context: click.Context, /, data: str, output: Path | None, **flags: 
     start(context, flags)
     flags["turns"] = flags["turns"] or "last"
     if flags["dry_run"]:
-        if (found := dry_run(data, flags, selection_of(flags))) is not None:
+        if (found := dry_run(data, flags, read_options_of(flags))) is not None:
             echo_json(found)
         return
     if output is None:
@@ -101,8 +103,8 @@ def reflect(context: click.Context, /, data: str, output: Path | None, **flags: 
         )
     options = reflection_options(flags)
     with progress_of(flags) as progress:
-        settings, selection = settings_of(flags), selection_of(flags)
-        done = reflect_to_file(data, output, options, settings, selection, progress)
+        settings, read_options = settings_of(flags), read_options_of(flags)
+        done = reflect_to_file(data, output, options, settings, read_options, progress)
     if flags["as_json"]:
         echo_json(done.as_json())
     else:

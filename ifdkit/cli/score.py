@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ifdkit.cli.flags import echo_json, progress_of, selection_of, settings_of, start
+from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
 from ifdkit.cli.options import common_options, metric_options, option, output_option, rows_options
 
 
@@ -35,7 +35,7 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
     start(context, flags)
     output = output or default_output(data)
     with progress_of(flags) as progress:
-        summary = score_to_file(data, output, settings_of(flags), selection_of(flags), progress)
+        summary = score_to_file(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:
         echo_json(summary.as_json())
     else:

@@ -11,7 +11,7 @@ from ifdkit.cli.flags import (
     echo_json,
     given_fields,
     progress_of,
-    selection_of,
+    read_options_of,
     settings_given,
     start,
 )
@@ -76,9 +76,9 @@ def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> 
     start(context, flags)
     flags["turns"] = flags["turns"] or "last"
     options = SelectOptions(**given_fields(SelectOptions, flags))
-    settings, selection = settings_given(flags), selection_of(flags)
+    settings, read_options = settings_given(flags), read_options_of(flags)
     with progress_of(flags) as progress:
-        done = select_to_file(data, output, options, settings, selection, progress)
+        done = select_to_file(data, output, options, settings, read_options, progress)
     if flags["as_json"]:
         echo_json(done.as_json())
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ifdkit.cli.flags import echo_json, progress_of, selection_of, settings_of, start
+from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
 from ifdkit.cli.options import common_options, metric_options
 
 
@@ -27,12 +27,13 @@ def show(context: click.Context, /, data: str, row: str, turn: int | None, **fla
       ifdkit show data.json 12
     """
     from ifdkit.report.terminal.scores import print_inspection
+    from ifdkit.scoring.inputs import open_data
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
     start(context, flags)
     with progress_of(flags) as progress:
-        example = find_example(selection_of(flags).open(data), row, turn)
+        example = find_example(open_data(data, read_options_of(flags)), row, turn)
         with Scorer(settings_of(flags), progress) as scorer:
             inspection = inspect(example, scorer)
     if flags["as_json"]:

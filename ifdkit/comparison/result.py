@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders, save_report
-from ifdkit.data.writing import json_file
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval

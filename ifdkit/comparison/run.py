@@ -29,11 +29,11 @@ from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.data.dataset import Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import InputError, UsageError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged
@@ -77,7 +77,7 @@ def compare_sides(
     before: Data,
     after: Data,
     settings: Mapping[str, Any],
-    selection: Selection,
+    read_options: ReadOptions,
     options: CompareOptions,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -87,7 +87,7 @@ def compare_sides(
     side is one.  Raises IfdkitError; what was scored before stays in the store.
     """
     progress = progress or Progress()
-    with Sides(settings, selection, progress, force=options.force) as sides:
+    with Sides(settings, read_options, progress, force=options.force) as sides:
         old, new = sides.open(before, after, options.needed)
         pairs = pair(_keys(old), _keys(new), options.pair_by)
         progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
@@ -303,9 +303,9 @@ def compare(
     of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    selection = Selection(columns=columns, turns=turns)
+    read_options = ReadOptions(columns=columns, turns=turns)
     given = given_settings("compare", settings)
-    return compare_sides(before, after, given, selection, options, progress)
+    return compare_sides(before, after, given, read_options, options, progress)
 
 
 def default_folder(before: Data, after: Data) -> Path:

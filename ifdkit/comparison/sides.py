@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
 from ifdkit.findings.finding import SideName
 from ifdkit.scoring.comparability import (
@@ -25,7 +26,7 @@ from ifdkit.scoring.comparability import (
     settings_of,
 )
 from ifdkit.scoring.dataset import ScoredDataset, ScoresFile, Texts, open_scores, score_dataset
-from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.inputs import describe, open_data
 from ifdkit.scoring.manifest import Manifest, ScoringSetup
 from ifdkit.scoring.metrics import available_metrics, groups
 from ifdkit.scoring.progress import Progress
@@ -76,10 +77,15 @@ class Sides:
     """Opens both sides and keeps their stores open until they are compared."""
 
     def __init__(
-        self, given: Mapping[str, Any], selection: Selection, progress: Progress, *, force: bool
+        self,
+        given: Mapping[str, Any],
+        read_options: ReadOptions,
+        progress: Progress,
+        *,
+        force: bool,
     ) -> None:
         """`given`: the settings that were asked for, which override those of a scores file."""
-        self._given, self._selection, self._progress = given, selection, progress
+        self._given, self._read_options, self._progress = given, read_options, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
         self._scoring: Scorer | None = None
@@ -101,7 +107,7 @@ class Sides:
         not forced, UsageError if a metric of `needed` will not be there.
         """
         sides: dict[SideName, _Opened] = {
-            word: open_scores(data) or self._selection.open(data)
+            word: open_scores(data) or open_data(data, self._read_options)
             for word, data in zip(_WORDS, (before, after), strict=True)
         }
         if not all(isinstance(one, ScoresFile) for one in sides.values()):
@@ -172,7 +178,7 @@ class Sides:
         assert self._scoring is not None, "there is a dataset to score"
         self._progress.note(f"{word}: {describe(dataset)}")
         scored = score_dataset(
-            dataset, self._selection, self._scoring, self._progress, token_nlls=True
+            dataset, self._read_options, self._scoring, self._progress, token_nlls=True
         )
         return ComparedSide(data=scored, scorer=self._scoring)
 

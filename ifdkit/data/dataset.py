@@ -1,42 +1,36 @@
-"""From a path, standard input, a hub id or plain dictionaries to Examples.
+"""Datasets: a container of rows, and how its rows become examples.
 
     sources      bytes, decompressed
-    json_rows    arrays, lines and streams of JSON → Raw
-    table_rows   CSV, Parquet, Arrow → Raw
-    layouts      columns of a row → Examples
+    json_rows    JSON arrays, JSON Lines and concatenated JSON → Raw
+    table_rows   CSV, Parquet and Arrow → Raw
+    containers   the right one of these for a path, a folder, standard input or Python objects
+    detection    column names → Columns
+    layouts      a row and its Columns → turns
+    examples     turns → Examples
 
-Every row comes out as its examples or as one Reject.
+Every row gives either its examples or one Reject.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import sqlite3
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from ifdkit.data import json_rows, table_rows
-from ifdkit.data.layouts import BadContentError, Columns, detect, examples_of
+from ifdkit.data.containers import open_container
+from ifdkit.data.detection import detect
+from ifdkit.data.examples import OccurrenceIds, examples_of
+from ifdkit.data.layouts import Columns
 from ifdkit.data.raw import Raw
-from ifdkit.data.sources import COMPRESSED, open_bytes, sha256, spool_stdin, suffix
+from ifdkit.data.turns import BadContentError
 from ifdkit.errors import AmbiguousFormatError, InputError, UsageError
 from ifdkit.records import Example, Reject
 
-__all__ = ["DATA_ENDINGS", "Columns", "Dataset", "open_dataset"]
-
 _SAMPLE_ROWS = 1000
-_HEAD_BYTES = 2**16
-_JSON_LINES = {".jsonl", ".ndjson"}
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-DATA_ENDINGS = {".json", ".parquet", ".arrow", ".txt", *COMPRESSED, *_JSON_LINES, *_DELIMITERS}
+"""Rows whose keys are looked at to detect the columns."""
 
 Turns = Literal["all", "last"]
 
@@ -46,27 +40,49 @@ class Dataset:
     """Rows that can be read any number of times, and how to read them."""
 
     name: str
-    """What to call it: the path, `stdin`, or the kind of object."""
+    """How messages refer to it: the path, `stdin`, or the kind of object."""
     columns: Columns
     n_rows: int
     path: Path | None
-    """Where it lies, if it is a file or folder of the user's."""
+    """The user's file or folder; None for any other container."""
     sha256: str | None
-    """Digest of the file as it lies on disk; None where there is no file."""
+    """Digest of the file as it is on disk; None if there is no file."""
     _open: Callable[[], Iterator[Raw]]
     _turns: Turns = "all"
     _chosen: frozenset[int] | None = None
+    """Positions of the chosen rows; None for all."""
     _n_rows_in_all: int | None = None
-    """None: `n_rows`."""
+    """None if it equals `n_rows`."""
 
     @property
     def n_rows_in_all(self) -> int:
-        """Rows of the whole dataset, those that were not chosen too."""
+        """The number of rows, including those that are not chosen."""
         return self.n_rows if self._n_rows_in_all is None else self._n_rows_in_all
 
+    @property
+    def rows(self) -> list[int]:
+        """Positions of the chosen rows, ascending."""
+        return sorted(range(self.n_rows) if self._chosen is None else self._chosen)
+
+    def choose(self, rows: Iterable[int]) -> Dataset:
+        """The dataset with only the rows at these positions; other positions are ignored."""
+        present = range(self.n_rows) if self._chosen is None else self._chosen
+        chosen = frozenset(row for row in map(int, rows) if row in present)
+        return replace(self, _chosen=chosen, n_rows=len(chosen), _n_rows_in_all=self.n_rows_in_all)
+
     def raw_rows(self) -> Iterator[Raw]:
-        """Rows as they stand in the file, the chosen ones only."""
+        """The chosen rows as they are in the file."""
         return (raw for raw in self._up_to_last() if self._is_chosen(raw))
+
+    def __iter__(self) -> Iterator[list[Example] | Reject]:
+        """The examples of each row, or its rejection, in file order."""
+        with OccurrenceIds() as ids:
+            for raw in self._up_to_last():
+                # Rows that are not chosen are counted too, so that an id does not depend on the
+                # choice.
+                found = self._read(raw, ids)
+                if self._is_chosen(raw):
+                    yield found
 
     def _up_to_last(self) -> Iterator[Raw]:
         """All rows up to the last chosen one."""
@@ -77,16 +93,7 @@ class Dataset:
     def _is_chosen(self, raw: Raw) -> bool:
         return self._chosen is None or raw.row in self._chosen
 
-    def __iter__(self) -> Iterator[list[Example] | Reject]:
-        """The examples of each row, or its rejection, in the order of the file."""
-        with _Occurrences() as occurrences:
-            for raw in self._up_to_last():
-                # Rows that are not chosen are counted too: an id is the same in any choice.
-                found = self._read(raw, occurrences)
-                if self._is_chosen(raw):
-                    yield found
-
-    def _read(self, raw: Raw, occurrences: _Occurrences) -> list[Example] | Reject:
+    def _read(self, raw: Raw, ids: OccurrenceIds) -> list[Example] | Reject:
         if raw.error is not None:
             return raw.reject(raw.error)
         try:
@@ -95,49 +102,7 @@ class Dataset:
             )
         except BadContentError as error:
             return raw.reject(str(error))
-        return [occurrences.identify(example) for example in examples]
-
-    @property
-    def rows(self) -> list[int]:
-        """Positions of the rows, ascending."""
-        return sorted(range(self.n_rows) if self._chosen is None else self._chosen)
-
-    def choose(self, rows: Iterable[int]) -> Dataset:
-        """The same dataset with some of its rows, by position; positions it lacks are ignored."""
-        there = range(self.n_rows) if self._chosen is None else self._chosen
-        chosen = frozenset(row for row in map(int, rows) if row in there)
-        return replace(self, _chosen=chosen, n_rows=len(chosen), _n_rows_in_all=self.n_rows_in_all)
-
-
-class _Occurrences:
-    """Ids for rows without one: a hash of the content and how often it came before.
-
-    Counts live in a private temporary SQLite file, because a dictionary of a hundred million rows
-    would not fit in memory.
-    """
-
-    def __enter__(self) -> _Occurrences:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute(
-            "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID"
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def identify(self, example: Example) -> Example:
-        if example.id:
-            return example
-        content = [[t.role, t.text, t.input] for t in example.context]
-        text = json.dumps([content, example.response, example.tools])
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        (n,) = self._database.execute(
-            "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
-            (digest,),
-        ).fetchone()
-        return replace(example, id=f"{digest}-{n}")
+        return [ids.identify(example) for example in examples]
 
 
 def open_dataset(
@@ -146,54 +111,46 @@ def open_dataset(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
 ) -> Dataset:
-    """Open a dataset and find its format, reading it once to count and check its rows.
+    """Open a dataset and detect its columns, reading it once to count and check its rows.
 
     `data` is a path, `-` for standard input, a folder saved by `datasets`, a hub id (extra `hf`)
-    or any iterable of dictionaries.  Raises InputError where it cannot be read at all or holds no
-    rows, AmbiguousFormatError where its columns can be read in two ways.
+    or any iterable of dictionaries. Raises InputError if it cannot be read at all or has no rows,
+    AmbiguousFormatError if its columns can be read in two ways.
     """
-    if isinstance(data, (str, os.PathLike)):
-        name = os.fspath(data)
-        path, digest, rows = _by_name(name)
-        name = "stdin" if name == "-" else name
-    else:
-        name, path, digest, rows = "data in memory", None, None, _in_memory(data)
+    container = open_container(data)
     survey = _Survey()
-    for raw in rows():
+    for raw in container.rows():
         survey.add(raw)
     if not survey.n_rows:
-        raise InputError(f"{name} holds no rows")
+        raise InputError(f"{container.name} contains no rows")
     if not survey.n_sampled:
-        raise InputError(f"{name}: not one of its rows can be read; row 0: {survey.first_error}")
-    found = _columns(survey, name, columns or {})
-    return Dataset(name, found, survey.n_rows, path, digest, rows, turns)
-
-
-def _columns(survey: _Survey, name: str, given: Mapping[str, str]) -> Columns:
-    """Which keys serve which purpose; keys that never hold anything only where no other does."""
-    try:
-        return detect([k for k in survey.keys if k in survey.filled], name, given)
-    except AmbiguousFormatError:
-        raise
-    except (InputError, UsageError):
-        if survey.wrapped_key and not given:
-            raise InputError(
-                f"{name} holds one object around its rows: write the list under"
-                f" {survey.wrapped_key!r} to a file of its own"
-            ) from None
-        return detect(survey.keys, name, given)
+        raise InputError(
+            f"{container.name}: none of its rows can be read; row 0: {survey.first_error}"
+        )
+    found = _columns(survey, container.name, columns or {})
+    return Dataset(
+        container.name,
+        found,
+        survey.n_rows,
+        container.path,
+        container.sha256,
+        container.rows,
+        turns,
+    )
 
 
 class _Survey:
-    """What a first pass over the rows shows: how many there are, and which keys they have."""
+    """What a first pass over the rows shows: their number and their keys."""
 
     def __init__(self) -> None:
         self.n_rows = 0
         self.n_sampled = 0
         self.keys: dict[str, None] = {}
         self.filled: set[str] = set()
+        """Keys that are not null in every row."""
         self.first_error: str | None = None
         self._only: dict[str, Any] | None = None
+        """The first row, if it is the only one."""
 
     def add(self, raw: Raw) -> None:
         self.n_rows += 1
@@ -208,7 +165,7 @@ class _Survey:
 
     @property
     def wrapped_key(self) -> str | None:
-        """The key of the list, where the file is one object around its rows: a common slip."""
+        """The key of the list if the file is one object around its rows, a common mistake."""
         if self.n_rows != 1 or self._only is None:
             return None
         lists = [
@@ -219,84 +176,16 @@ class _Survey:
         return lists[0] if len(lists) == 1 else None
 
 
-def _by_name(name: str) -> tuple[Path | None, str | None, Callable[[], Iterator[Raw]]]:
-    """Path, digest and rows of what a name on the command line stands for."""
-    if name == "-":
-        spooled = spool_stdin()
-        return None, sha256(spooled), lambda: _file_rows(spooled)
-    path = Path(name)
+def _columns(survey: _Survey, name: str, given: Mapping[str, str]) -> Columns:
+    """The column of each slot. Columns of nulls are considered only if the others do not fit."""
     try:
-        if path.is_dir():
-            rows = list(islice(table_rows.saved_dataset_rows(path), 1))  # refuse others first
-            return path, sha256(path) if rows else None, lambda: table_rows.saved_dataset_rows(path)
-        if path.exists():
-            with open_bytes(path):  # a file that cannot be opened says so here
-                pass
-            return path, sha256(path), lambda: _file_rows(path)
-    except OSError as error:
-        raise InputError(f"{name[:200]}: {error.strerror or error}") from error
-    is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if is_path or path.suffix.lower() in DATA_ENDINGS:
-        raise InputError(f"no such file: {name}")
-    from ifdkit.data.hub import hub_rows
-
-    return None, None, hub_rows(name)
-
-
-def _in_memory(data: Iterable[Any]) -> Callable[[], Iterator[Raw]]:
-    pandas = sys.modules.get("pandas")  # where it is not loaded, nothing is a DataFrame
-    if pandas and isinstance(data, pandas.DataFrame):  # which iterates over its column names
-        missing = data.isna()
-        data = _plain(data.astype(object).mask(missing, None).to_dict("records"))
-    rows = list(data)
-    return lambda: (Raw(number, value) for number, value in enumerate(rows))
-
-
-def _plain(value: Any) -> Any:
-    """Lists in place of the arrays in which pandas keeps lists read from Parquet."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
-
-
-def _file_rows(path: Path) -> Iterator[Raw]:
-    """Rows of one file, its format told by ending, else by its first bytes."""
-    ending = suffix(path)
-    with open_bytes(path) as stream:
-        head = stream.read(_HEAD_BYTES)
-    if ending == ".parquet" or head.startswith(b"PAR1"):
-        yield from table_rows.parquet_rows(path)
-        return
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path} is UTF-16: convert it to UTF-8")
-    with open_bytes(path) as stream:
-        begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not begin and len(head) < _HEAD_BYTES:
-            return
-        if ending in _DELIMITERS:
-            yield from table_rows.csv_rows(stream, str(path), delimiter=_DELIMITERS[ending])
-        elif ending in _JSON_LINES or (begin.startswith(b"{") and _is_lines(begin)):
-            yield from json_rows.json_lines(stream)
-        elif begin.startswith((b"[", b"{")):
-            yield from json_rows.json_values(stream, in_array=begin.startswith(b"["))
-        elif ending == ".json":
-            raise InputError(f"{path} is not JSON: it begins with {begin[:20]!r}")
-        else:
-            yield from table_rows.csv_rows(stream, str(path))
-
-
-def _is_lines(head: bytes) -> bool:
-    """Whether a file that begins with an object holds one object a line.
-
-    Told by the first line: a whole value, or a broken one that does not merely go on below or hold
-    several objects.
-    """
-    first, newline, rest = head.partition(b"\n")
-    try:
-        json_rows.parse(first.strip())
-    except json_rows.BadRowError as error:
-        is_whole = bool(newline) and first.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{"
-        return is_whole and "Extra data" not in str(error)
-    return True
+        return detect([k for k in survey.keys if k in survey.filled], name, given)
+    except AmbiguousFormatError:
+        raise
+    except (InputError, UsageError):
+        if survey.wrapped_key and not given:
+            raise InputError(
+                f"{name} is one object around its rows: save the list under"
+                f" {survey.wrapped_key!r} as a file of its own"
+            ) from None
+        return detect(survey.keys, name, given)

@@ -1,4 +1,4 @@
-"""Datasets by hub id, through the `datasets` library (extra `hf`)."""
+"""Datasets on the Hugging Face hub, through the `datasets` library (extra `hf`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ifdkit.errors import InputError, brief
 
 
 def hub_rows(name: str) -> Callable[[], Iterator[Raw]]:
-    """Rows of `org/name` or `org/name:split` (default split: train).
+    """The rows of `org/name` or `org/name:split` (default split: train).
 
-    Raises InputError where the extra is missing or the hub has no such dataset.
+    Raises InputError if the extra is not installed or the hub has no such dataset.
     """
     try:
         import datasets

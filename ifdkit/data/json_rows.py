@@ -1,10 +1,12 @@
-"""JSON arrays, JSON Lines and concatenated JSON, row by row in constant memory.
+"""JSON Lines, JSON arrays and concatenated JSON, row by row in constant memory.
 
-Rows are found by a scanner that knows only strings and brackets, then parsed one at a time. A lost
-quote or bracket makes a row seem to go on through those after it; so, where a row is malformed, it
-is cut short at the next place that looks like the beginning of a row: an object that opens with the
-key that other rows open with. Inside a valid string that cannot stand, for its quotes would be
-escaped.
+Lines are parsed one at a time. For arrays and concatenated values a scanner first finds the end of
+each value, knowing only strings and brackets (`_Extent`), and then parses the value.
+
+A malformed row must not take its neighbours with it. A lost quote or bracket makes a row seem to
+continue through the rows after it, so a malformed row is cut at the next place that looks like the
+start of a row: an object whose first key is one with which other rows start (`_RowStarts`). A valid
+string cannot contain such a place, because its quotes would be escaped.
 """
 
 from __future__ import annotations
@@ -12,74 +14,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from ifdkit.data.raw import MAX_DEPTH, MAX_ROW_BYTES, Raw
+from ifdkit.data.strict_json import BadRowError, parse
 
 _CHUNK = 2**20
+"""Bytes read from a stream at a time."""
 _WINDOW = 128
-"""Bytes of a value that are scanned before asking whether it is broken; doubled every time."""
-_LOOKAHEAD = 512
-"""More than _OPENING can match."""
+"""Bytes of a value that are scanned before the first check whether it is malformed. Doubled after
+every check, so that all checks of a value together take time linear in its length."""
 _MAX_KEYS = 32
+"""First keys of rows that are remembered."""
+_LOOKAHEAD = 512
+"""Bytes beyond the end of a search for the start of a row: more than `_OPENING` can match."""
 _BOM = b"\xef\xbb\xbf"
 _ENDS_INSIDE = "the file ends inside this row"
 
-# Possessive (*+): otherwise a string of many escapes costs 60 bytes of memory for each of its own.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}"]', re.DOTALL)
-_STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# Possessive quantifiers (*+) never backtrack. With plain ones, a string of many escapes costs 60
+# bytes of memory for each of its own.
+_STRING_TAIL = rb'[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING_END = re.compile(_STRING_TAIL, re.DOTALL)
+_TOKEN = re.compile(rb'"' + _STRING_TAIL + rb'|[\[\]{}"]', re.DOTALL)
+"""A whole string, a bracket, or the quote of a string that does not end."""
 _SCALAR = re.compile(rb"[^,\[\]{\n]*")
 _GAP = re.compile(rb"[\s,]*")
 _OPENING = re.compile(rb'\{\s{0,64}("(?:[^"\\]|\\.){0,64}")\s{0,64}:', re.DOTALL)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""The start of an object, up to the colon after its first key."""
+# Accepts what `parse` refuses for other reasons than a wrong structure: NaN, numbers of any length,
+# and line breaks within strings.
 _LENIENT = json.JSONDecoder(parse_int=float, strict=False)
 
 
-class BadRowError(ValueError):
-    """A row that is not a JSON value; the message is the reason for its rejection."""
-
-
-def parse(data: bytes) -> Any:
-    """One JSON value. Raises BadRowError with a reason a person can act on."""
-    try:
-        value = _DECODER.decode(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadRowError(f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise BadRowError(f"not JSON: {error.msg} (character {error.pos})") from error
-    except RecursionError as error:
-        raise BadRowError(f"nested deeper than {MAX_DEPTH} levels") from error
-    except ValueError as error:
-        reason = str(error) if "JSON number" in str(error) else "a number has too many digits"
-        raise BadRowError(f"not JSON: {reason}") from error
-    if _is_deep(value):
-        raise BadRowError(f"nested deeper than {MAX_DEPTH} levels")
-    return value
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for node in level
-            if isinstance(node, (dict, list))
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return False
-    return True
-
-
 def _parsed(data: bytes) -> tuple[Any, str | None]:
-    """The value, or None and why there is none."""
+    """The value and None, or None and the reason why there is no value."""
     try:
         return parse(data), None
     except BadRowError as error:
@@ -91,7 +59,7 @@ def _too_long() -> str:
 
 
 def json_lines(stream: BinaryIO) -> Iterator[Raw]:
-    """Rows of a file with one JSON value a line; blank lines are no rows."""
+    """The rows of a file with one JSON value per line; blank lines are skipped."""
     offset, row = 0, 0
     for number, (line, length) in enumerate(_lines(stream), start=1):
         content = line.removeprefix(_BOM) if number == 1 else line
@@ -105,7 +73,7 @@ def json_lines(stream: BinaryIO) -> Iterator[Raw]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Lines and their lengths in bytes; of an over-long line, only the beginning."""
+    """Lines and their lengths in bytes. Of an over-long line, only the beginning is kept."""
     while line := stream.readline(MAX_ROW_BYTES + 1):
         length, piece = len(line), line
         while not piece.endswith(b"\n") and (piece := stream.readline(_CHUNK)):
@@ -113,218 +81,270 @@ def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield line, length
 
 
-class _Scanner:
-    """A window on a stream that reads one value after another, however many chunks each spans."""
+def json_values(stream: BinaryIO, *, in_array: bool) -> Iterator[Raw]:
+    """The rows of a JSON array, or of values that follow each other.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.position = 0
-        """Where the next value begins, in the buffer."""
-        self._stream = stream
-        self._buffer = b""
-        self._at_end = False
-        self._dropped = 0  # bytes before the buffer
-        self._line = 1  # of the byte at _counted
-        self._counted = 0
-        self._keys: list[bytes] = []  # with which rows have begun so far
-        self._row_start = _OPENING
-        self._is_scalar = False  # the state of the value that is being measured
-        self._depth = 0
-        self._in_string = False
-        self._scanned = 0  # its bytes that have been looked at
+    Missing and repeated commas are accepted. If the array is not closed, or text follows it, one
+    more row says so.
+    """
+    window = _Window(stream)
+    scanner = _ValueScanner(window)
+    if window.peek(len(_BOM)) == _BOM:
+        window.position += len(_BOM)
+    if in_array and _next_byte(window) == b"[":
+        window.position += 1
+    row, is_closed = 0, not in_array
+    while byte := _next_byte(window):
+        line, offset = window.place()
+        if in_array and byte == b"]":
+            window.position += 1
+            is_closed = True
+            byte = _next_byte(window)
+            if not byte:
+                return
+            if byte != b"{":
+                scanner.value()  # skip the text that follows, up to the next possible row
+            # A stray bracket inside the array looks like its end, so rows may still follow.
+            yield Raw(row, None, "the array ends here, but text follows", line, offset)
+        else:
+            value, error = scanner.value()
+            # The last row already says that the file is incomplete.
+            is_closed = is_closed or error == _ENDS_INSIDE
+            yield Raw(row, value, error, line, offset)
+        row += 1
+    if not is_closed:
+        yield Raw(row, None, "the array is not closed", *window.place())
 
-    def place(self) -> tuple[int, int]:
-        """1-based line and byte offset of the position."""
-        self._line += self._buffer.count(b"\n", self._counted, self.position)
-        self._counted = self.position
-        return self._line, self._dropped + self.position
 
-    def next_byte(self) -> bytes:
-        """Skip white space and commas and return the byte after them, empty at the end."""
-        while True:
-            match = _GAP.match(self._buffer, self.position)
-            assert match is not None, "a gap may be empty"
-            self.position = match.end()
-            if byte := self.peek(1):
-                if not _GAP.fullmatch(byte):
-                    return byte
-            else:
-                return b""
+def _next_byte(window: _Window) -> bytes:
+    """Skip white space and commas; the byte after them, or b"" at the end of the file."""
+    while True:
+        match = _GAP.match(window.buffer, window.position)
+        assert match is not None, "a gap may be empty"
+        window.position = match.end()
+        byte = window.peek(1)  # reads on if the gap reached the end of the buffer
+        if not byte or not _GAP.fullmatch(byte):
+            return byte
 
-    def peek(self, length: int) -> bytes:
-        """The bytes at the position, as many as asked for unless the stream ends."""
-        there = self._available(length)
-        return self._buffer[self.position : self.position + there]
+
+class _ValueScanner:
+    """Takes one value after the other from a window, however many chunks each one spans."""
+
+    def __init__(self, window: _Window) -> None:
+        self._window = window
+        self._row_starts = _RowStarts()
 
     def value(self) -> tuple[Any, str | None]:
-        """The value at the position, or None and why there is none; the position moves behind."""
+        """The value at the position, or None and the reason; moves the position behind it."""
         length, error = self._measure()
         if not length:
             return None, error
-        value, problem = _parsed(self._trimmed(length))
-        if problem or isinstance(value, str):  # a string may be what follows a stray quote
-            if start := self._next_row_start(length):
+        value, problem = self._parse(length)
+        # A row is never a string, but after a stray quote everything up to the next quote is one.
+        if problem or isinstance(value, str):
+            if start := self._find_row_start(length):
                 length = start
-                value, problem = _parsed(self._trimmed(length))
+                value, problem = self._parse(length)
             else:
                 problem = error or problem
-        self.position += length
+        self._window.position += length
         return value, problem
 
-    def _trimmed(self, length: int) -> bytes:
-        return self.peek(length).rstrip(b" \t\r\n,")
-
-    def _available(self, length: int) -> int:
-        """Have so many bytes behind the position; fewer only where the stream ends before."""
-        missing = length - (len(self._buffer) - self.position)
-        if missing > 0 and not self._at_end:
-            self._read(missing)
-        return min(length, len(self._buffer) - self.position)
-
-    def _read(self, missing: int) -> None:
-        self.place()  # counts the lines that are dropped here
-        self._dropped += self.position
-        pieces = [self._buffer[self.position :]]
-        while missing > 0 and not self._at_end:
-            pieces.append(self._stream.read(_CHUNK))
-            missing -= len(pieces[-1])
-            self._at_end = not pieces[-1]
-        self._buffer, self.position, self._counted = b"".join(pieces), 0, 0
+    def _parse(self, length: int) -> tuple[Any, str | None]:
+        return _parsed(self._window.peek(length).rstrip(b" \t\r\n,"))
 
     def _measure(self) -> tuple[int, str | None]:
         """Length in bytes of the value at the position, and what is wrong with its end.
 
-        An over-long value is skipped instead: the position moves behind it.
+        Of an over-long value the length is 0; the position is moved behind it.
         """
-        first = self.peek(_LOOKAHEAD)
-        self._learn(first)
-        self._is_scalar = first[:1] not in b'{["'
-        # Whatever a scalar's first byte is, it is none of the next value's.
-        self._depth, self._in_string, self._scanned = 0, False, int(self._is_scalar)
-        window = min(_WINDOW, MAX_ROW_BYTES)
+        window = self._window
+        first = window.peek(_LOOKAHEAD)
+        self._row_starts.learn(first)
+        extent = _Extent(first)
+        n_wanted = min(_WINDOW, MAX_ROW_BYTES)
         while True:
-            there = self._available(window)
-            if self._scan(there):
-                return self._scanned, None
-            if there < window:
-                return there, None if self._is_scalar else _ENDS_INSIDE
-            if (start := self._next_row_start(window)) and self._is_broken(window):
+            n_available = window.available(n_wanted)
+            if extent.ends_within(window, n_available):
+                return extent.length, None
+            if n_available < n_wanted:  # the end of the file
+                return n_available, None if extent.is_scalar else _ENDS_INSIDE
+            # Without this check a lost quote would make the row swallow all others up to
+            # MAX_ROW_BYTES, and be rejected as too long.
+            if (start := self._find_row_start(n_wanted)) and self._is_malformed(extent, n_wanted):
                 return start, None
-            if window >= MAX_ROW_BYTES:
-                self._skip()
+            if n_wanted >= MAX_ROW_BYTES:
+                extent.skip(window)
                 return 0, _too_long()
-            window = min(2 * window, MAX_ROW_BYTES)
+            n_wanted = min(2 * n_wanted, MAX_ROW_BYTES)
 
-    def _skip(self) -> None:
-        """Move the position behind the value, keeping nothing of it."""
-        while True:
-            self.position += self._scanned
-            self._scanned = 0
-            there = self._available(max(_CHUNK, 2))  # 2: a backslash and what it escapes
-            if self._scan(there):
-                self.position += self._scanned
-                return
-            if self._at_end and self.position + there == len(self._buffer):
-                self.position += there
-                return
+    def _find_row_start(self, length: int) -> int | None:
+        """Where in the first `length` bytes of the value another row seems to start."""
+        self._window.available(length + _LOOKAHEAD)
+        return self._row_starts.find(self._window.buffer, self._window.position, length)
 
-    def _scan(self, stop: int) -> bool:
-        """Look on, up to `stop` bytes behind the position: whether the value ends there."""
-        at, end = self.position + self._scanned, self.position + stop
-        if self._is_scalar:
-            match = _SCALAR.match(self._buffer, at, end)
-            assert match is not None, "it may be empty"
-            self._scanned = match.end() - self.position
-            return match.end() < end
-        if self._in_string:
-            match = _STRING_END.match(self._buffer, at, end)
-            if match is None:
-                self._scanned = self._before_escape(at, end)
-                return False
-            at = match.end()
-            self._in_string = False
-            self._scanned = at - self.position
-            if self._depth == 0:
-                return True
-        for token in _TOKEN.finditer(self._buffer, at, end):
-            first = token.group()[:1]
-            if token.group() == b'"':
-                self._in_string = True
-                self._scanned = self._before_escape(token.end(), end)
-                return False
-            self._depth += (first in b"{[") - (first in b"}]")
-            if self._depth <= 0:
-                self._scanned = token.end() - self.position
-                return True
-        self._scanned = stop
-        return False
-
-    def _before_escape(self, begin: int, end: int) -> int:
-        """The bytes scanned, less a backslash that escapes what comes after them."""
-        tail = self._buffer[begin:end]
-        return end - (len(tail) - len(tail.rstrip(b"\\"))) % 2 - self.position
-
-    def _learn(self, first: bytes) -> None:
-        """Remember with which key a row begins."""
-        match = _OPENING.match(first)
-        if match and match[1] not in self._keys and len(self._keys) < _MAX_KEYS:
-            self._keys.append(match[1])
-            keys = b"|".join(map(re.escape, self._keys))
-            self._row_start = re.compile(rb"\{\s{0,64}(?:" + keys + rb")\s{0,64}:")
-
-    def _next_row_start(self, length: int) -> int | None:
-        """Where in the first `length` bytes of the value another row seems to begin."""
-        self._available(length + _LOOKAHEAD)
-        begin, end = self.position, self.position + length
-        for match in self._row_start.finditer(self._buffer, begin + 1, end + _LOOKAHEAD):
-            start = match.start()
-            if start >= end:
-                return None
-            before = self._buffer[max(begin, start - 64) : start].rstrip(b" \t\r")
-            if before[-1:] in (b"}", b",", b"\n"):
-                return start - begin
-        return None
-
-    def _is_broken(self, length: int) -> bool:
-        """Whether these first bytes of the value cannot be the beginning of JSON."""
-        if self._depth > MAX_DEPTH:
+    def _is_malformed(self, extent: _Extent, length: int) -> bool:
+        """Whether the first `length` bytes of the value cannot be the beginning of JSON."""
+        if extent.depth > MAX_DEPTH:
             return True
-        text = self.peek(length).decode("utf-8", errors="replace")
+        text = self._window.peek(length).decode("utf-8", errors="replace")
         if text.startswith('"'):
-            return True  # a string that holds what looks like a row
+            return True  # a string that contains what looks like a row
         try:
             _LENIENT.raw_decode(text)
         except json.JSONDecodeError as error:
-            # Near the end the error may be that the rest is missing.
+            # An error near the end, or a string without an end, may only mean that the rest of the
+            # value is missing: 64 bytes cover the longest token that can be cut.
             return error.pos < len(text) - 64 and "Unterminated" not in error.msg
         except RecursionError:
             return True
         return False
 
 
-def json_values(stream: BinaryIO, *, in_array: bool) -> Iterator[Raw]:
-    """Rows of a JSON array, or of values that follow each other."""
-    scanner = _Scanner(stream)
-    if scanner.peek(len(_BOM)) == _BOM:
-        scanner.position += len(_BOM)
-    if in_array and scanner.next_byte() == b"[":
-        scanner.position += 1
-    row, is_closed = 0, not in_array
-    while byte := scanner.next_byte():
-        line, offset = scanner.place()
-        if in_array and byte == b"]":
-            scanner.position += 1
-            is_closed = True
-            byte = scanner.next_byte()
-            if not byte:
+class _Extent:
+    """A state machine that finds the end of the value at the position of a window.
+
+    It can stop after any byte and resume there, so that it works across chunks.
+    """
+
+    def __init__(self, first: bytes) -> None:
+        """`first`: the first bytes of the value, at least one."""
+        self.is_scalar = first[:1] not in b'{["'
+        self.depth = 0
+        """Brackets that are open."""
+        # The first byte of a scalar may be anything, such as a stray bracket, and belongs to it.
+        self.length = int(self.is_scalar)
+        """Bytes of the value that were scanned."""
+        self._in_string = False
+
+    def ends_within(self, window: _Window, n_bytes: int) -> bool:
+        """Scan on through the first `n_bytes` of the value; whether it ends there.
+
+        If it does, `length` is the length of the value.
+        """
+        begin, stop = window.position + self.length, window.position + n_bytes
+        if self.is_scalar:
+            match = _SCALAR.match(window.buffer, begin, stop)
+            assert match is not None, "it may be empty"
+            self.length = match.end() - window.position
+            return match.end() < stop
+        if self._in_string:
+            match = _STRING_END.match(window.buffer, begin, stop)
+            if match is None:
+                self._stop_in_string(window, begin, stop)
+                return False
+            begin = match.end()
+            self._in_string = False
+            self.length = begin - window.position
+            if self.depth == 0:
+                return True
+        for token in _TOKEN.finditer(window.buffer, begin, stop):
+            if token.group() == b'"':  # a string that does not end before `stop`
+                self._stop_in_string(window, token.end(), stop)
+                return False
+            first = token.group()[:1]
+            self.depth += (first in b"{[") - (first in b"}]")
+            if self.depth <= 0:
+                self.length = token.end() - window.position
+                return True
+        self.length = n_bytes
+        return False
+
+    def _stop_in_string(self, window: _Window, begin: int, stop: int) -> None:
+        """Note that the bytes from `begin` to `stop` are inside a string."""
+        self._in_string = True
+        # A backslash at the end escapes a byte that is not there yet. It must be scanned again
+        # together with that byte: an escaped quote does not end the string. An even number of
+        # backslashes escape each other.
+        tail = window.buffer[begin:stop]
+        n_backslashes = len(tail) - len(tail.rstrip(b"\\"))
+        self.length = stop - n_backslashes % 2 - window.position
+
+    def skip(self, window: _Window) -> None:
+        """Move the position of the window behind the value, keeping none of its bytes."""
+        n_wanted = max(_CHUNK, 2)  # 2: a backslash and the byte that it escapes
+        while True:
+            window.position += self.length
+            self.length = 0
+            n_available = window.available(n_wanted)
+            if self.ends_within(window, n_available):
+                window.position += self.length
                 return
-            if byte != b"{":
-                scanner.value()
-            # One bracket too many inside the array looks the same: rows may go on.
-            yield Raw(row, None, "the array ends here, but text follows", line, offset)
-        else:
-            value, error = scanner.value()
-            is_closed = is_closed or error == _ENDS_INSIDE  # which tells as much
-            yield Raw(row, value, error, line, offset)
-        row += 1
-    if not is_closed:
-        yield Raw(row, None, "the array is not closed", *scanner.place())
+            if n_available < n_wanted:  # the end of the file
+                window.position += n_available
+                return
+
+
+class _RowStarts:
+    """Recognizes the start of a row by the keys with which rows have started so far."""
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+        self._pattern = _OPENING  # any key, until the first one is known
+
+    def learn(self, first: bytes) -> None:
+        """Remember the first key of a row that begins with these bytes."""
+        match = _OPENING.match(first)
+        if match and match[1] not in self._keys and len(self._keys) < _MAX_KEYS:
+            self._keys.append(match[1])
+            keys = b"|".join(map(re.escape, self._keys))
+            self._pattern = re.compile(rb"\{\s{0,64}(?:" + keys + rb")\s{0,64}:")
+
+    def find(self, buffer: bytes, begin: int, length: int) -> int | None:
+        """Distance from `begin` to the next start of a row, less than `length`, or None.
+
+        `begin` itself does not count: it is where the current row starts.
+        """
+        end = begin + length
+        for match in self._pattern.finditer(buffer, begin + 1, end + _LOOKAHEAD):
+            start = match.start()
+            if start >= end:
+                return None
+            # A row follows another one, a comma or a line break; an inner object usually does not.
+            before = buffer[max(begin, start - 64) : start].rstrip(b" \t\r")
+            if before[-1:] in (b"}", b",", b"\n"):
+                return start - begin
+        return None
+
+
+class _Window:
+    """The bytes of a stream from a position that only moves forward."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.buffer = b""
+        self.position = 0
+        """Index in `buffer` of the next value."""
+        self._stream = stream
+        self._at_end = False
+        self._n_dropped = 0  # bytes of the stream before the buffer
+        self._line = 1  # the line of the byte at _counted
+        self._counted = 0  # index up to which line breaks were counted
+
+    def place(self) -> tuple[int, int]:
+        """1-based line and 0-based byte offset of the position in the stream."""
+        self._line += self.buffer.count(b"\n", self._counted, self.position)
+        self._counted = self.position
+        return self._line, self._n_dropped + self.position
+
+    def peek(self, length: int) -> bytes:
+        """The bytes at the position, `length` of them unless the stream ends before."""
+        n_available = self.available(length)  # first: it may replace the buffer
+        return self.buffer[self.position : self.position + n_available]
+
+    def available(self, length: int) -> int:
+        """Buffer `length` bytes from the position; how many there are, fewer only at the end."""
+        missing = length - (len(self.buffer) - self.position)
+        if missing > 0 and not self._at_end:
+            self._read(missing)
+        return min(length, len(self.buffer) - self.position)
+
+    def _read(self, missing: int) -> None:
+        """Drop the bytes before the position and append at least `missing` bytes."""
+        self.place()  # counts the line breaks that are dropped
+        self._n_dropped += self.position
+        pieces = [self.buffer[self.position :]]
+        while missing > 0 and not self._at_end:
+            pieces.append(self._stream.read(_CHUNK))
+            missing -= len(pieces[-1])
+            self._at_end = not pieces[-1]
+        self.buffer, self.position, self._counted = b"".join(pieces), 0, 0

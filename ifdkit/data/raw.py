@@ -1,4 +1,4 @@
-"""What file readers hand to layouts: one value per row, or the reason there is none."""
+"""Rows as file readers return them: one value each, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any
 from ifdkit.records import Reject
 
 MAX_ROW_BYTES = 32 * 2**20
-"""Longest row that is read; a longer one is rejected, so memory stays bounded."""
+"""Longer rows are rejected, so that memory stays bounded."""
 MAX_DEPTH = 100
-"""Deepest nesting of lists and objects that is read."""
+"""Rows with deeper nesting of lists and objects are rejected."""
 MAX_TURNS = 2000
-"""Longest conversation that is read: every turn's example repeats all that came before it."""
+"""Longer conversations are rejected: the example of each turn repeats all turns before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One row as it stands in the file."""
+    """One row as it is in the file."""
 
     row: int
     value: Any = None
     error: str | None = None
     """Why the row has no value, or None."""
     line: int | None = None
+    """1-based line on which the row starts, if the format has lines."""
     byte_offset: int | None = None
+    """0-based offset in the decompressed file, if the format has one."""
 
     def reject(self, reason: str) -> Reject:
         """The rejection of this row."""

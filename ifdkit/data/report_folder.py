@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ifdkit.data.writing import atomic
+from ifdkit.data.atomic import atomic
 from ifdkit.errors import OutputError
 
 Result = TypeVar("Result")

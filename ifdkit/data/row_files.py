@@ -1,7 +1,7 @@
 """Datasets written back in their own format: the same rows in the same order, some with new texts.
 
-JSON arrays and CSV rows are written anew from their values.  Lines of JSON are copied where nothing
-changed; of a Parquet file all but the cells that changed is copied as it is, whatever its types.
+JSON arrays and CSV rows are serialized again from their values. Lines of JSON are copied if nothing
+in them changed. Of a Parquet file only the changed cells are written anew, so every type survives.
 """
 
 from __future__ import annotations
@@ -18,56 +18,57 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import zstandard
 
+from ifdkit.data.atomic import atomic, dumps, encoded_json
 from ifdkit.data.raw import Raw
-from ifdkit.data.sources import COMPRESSED, open_bytes, suffix
-from ifdkit.data.writing import atomic, dumps
+from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-JSON_LINES = (".jsonl", ".ndjson")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ROW_ENDINGS = (".json", *JSON_LINES, *_DELIMITERS, ".parquet")
+ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet")
 _CHUNK = 2**20
 _INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
+"""The start of an indented array of objects: white space before a row, and before its first key."""
 _HEAD_BYTES = 2**12
-_ROWS_A_GROUP = 4096
+_ROWS_PER_GROUP = 4096
 
 
 class RowsWriter(Protocol):
     """Writes rows in the order of the file that they come from."""
 
     def write(self, raw: Raw, value: Any) -> bool:
-        """Write a row with this value, which is `raw.value` itself where nothing changed.
+        """Write a row with this value, which is `raw.value` itself if nothing changed.
 
-        False where the row cannot even be copied and is left out.
+        Returns False if the row is left out because it is malformed and cannot be copied either.
         """
         ...
 
     def finish(self) -> None:
-        """Complete the content; the file itself is closed by whoever opened it."""
+        """Complete the content. The caller closes the file."""
         ...
 
 
 def check_rows_output(path: Path, source: Path | None) -> None:
-    """Refuse, before any work is done, an output that could not be written.
+    """Check, before any work is done, that the dataset in `source` can be written to `path`.
 
-    `source` is the dataset's own file, None where it has none.  JSON serves any dataset; CSV and
-    Parquet only one that is a file of that format.  Raises UsageError or OutputError.
+    `source` is None if the dataset is not a file. Any dataset can be written as JSON, but only a
+    CSV dataset as CSV and a Parquet dataset as Parquet. Raises UsageError or OutputError.
     """
     ending = suffix(path)
     if ending not in ROW_ENDINGS:
         raise UsageError(f"-o {path}: end it in {', '.join(ROW_ENDINGS)}, also .gz or .zst")
     own = suffix(source) if source is not None and source.is_file() else None
     if ending == ".parquet" and own != ".parquet":
-        raise UsageError(f"-o {path}: Parquet is written from Parquet alone; end it in .jsonl")
-    if ending in _DELIMITERS and own not in _DELIMITERS:
-        raise UsageError(f"-o {path}: CSV is written from CSV alone; end it in .jsonl")
+        raise UsageError(
+            f"-o {path}: only a Parquet dataset can be written as Parquet; end it in .jsonl"
+        )
+    if ending in DELIMITERS and own not in DELIMITERS:
+        raise UsageError(f"-o {path}: only a CSV dataset can be written as CSV; end it in .jsonl")
     packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
     if ending == ".parquet" and packed:
         raise UsageError(
-            f"{packed[0]}: Parquet is compressed inside; unpack it, or end -o in .jsonl"
+            f"{packed[0]}: Parquet files are compressed already; unpack it, or end -o in .jsonl"
         )
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
@@ -79,31 +80,34 @@ def check_rows_output(path: Path, source: Path | None) -> None:
 
 @contextmanager
 def rows_file(path: Path, source: Path | None) -> Iterator[RowsWriter]:
-    """A dataset file in the format of its ending, which appears when the block ends."""
+    """Open a dataset file in the format of its ending; it replaces `path` when the block ends.
+
+    `path` and `source` must have passed `check_rows_output`.
+    """
     ending = suffix(path)
     with ExitStack() as stack:
         file = _compressed(stack.enter_context(atomic(path)), path, stack)
         writer: RowsWriter
         if ending == ".parquet":
-            assert source is not None, "check_rows_output says so"
-            writer = _Parquet(file, source, stack)
-        elif ending in _DELIMITERS:
-            assert source is not None, "check_rows_output says so"
-            writer = _Csv(file, source, _DELIMITERS[ending])
+            assert source is not None, "check_rows_output requires it"
+            writer = _ParquetRows(file, source, stack)
+        elif ending in DELIMITERS:
+            assert source is not None, "check_rows_output requires it"
+            writer = _CsvRows(file, source, DELIMITERS[ending])
         elif ending in JSON_LINES:
-            writer = _JsonLines(file, source, stack)
+            writer = _JsonLinesRows(file, source, stack)
         else:
-            writer = _JsonArray(file, source)
+            writer = _JsonArrayRows(file, source)
         try:
             yield writer
         finally:
-            # After an error too, while the file is open: Parquet's writer insists on a footer.
+            # Also after an error: the Parquet writer must write its footer while the file is open.
             writer.finish()
 
 
 def _compressed(file: IO[bytes], path: Path, stack: ExitStack) -> IO[bytes]:
     kind = path.suffix.lower()
-    if kind == ".gz":  # no name and no time: equal rows make equal files
+    if kind == ".gz":  # without name and time, equal rows give equal files
         packed: Any = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
     elif kind == ".zst":
         packed = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
@@ -114,15 +118,15 @@ def _compressed(file: IO[bytes], path: Path, stack: ExitStack) -> IO[bytes]:
 
 
 def _as_json(raw: Raw, value: Any, **options: Any) -> str:
-    """A row as strict JSON. Raises OutputError for what JSON does not have, such as a date."""
+    """A row as strict JSON. Raises OutputError for values without a JSON form, such as dates."""
     try:
         return dumps(value, **options)
     except (TypeError, ValueError) as error:
         raise OutputError(f"row {raw.row} cannot be written as JSON: {error}") from error
 
 
-class _JsonArray:
-    """One JSON array, indented as its source is."""
+class _JsonArrayRows:
+    """One JSON array, indented like its source."""
 
     def __init__(self, file: IO[bytes], source: Path | None) -> None:
         self._file = file
@@ -131,11 +135,11 @@ class _JsonArray:
 
     def write(self, raw: Raw, value: Any) -> bool:
         if raw.error is not None:
-            return False  # a broken element would break the array
+            return False  # a malformed element would make the whole array malformed
         text = _as_json(raw, value, indent=self._inner or None)
         if self._outer:
             text = "\n".join(self._outer + line for line in text.split("\n"))
-        self._file.write(self._separator + _encoded(text))
+        self._file.write(self._separator + encoded_json(text))
         self._separator = b",\n"
         return True
 
@@ -144,7 +148,7 @@ class _JsonArray:
 
 
 def _indents(source: Path | None) -> tuple[str, str]:
-    """White space before a row of a JSON array, and what is added before its fields."""
+    """The indentation of a row of a JSON array, and that of its fields relative to the row."""
     if source is None or not source.is_file():
         return "", ""
     with open_bytes(source) as stream:
@@ -155,13 +159,8 @@ def _indents(source: Path | None) -> tuple[str, str]:
     return outer, inner.removeprefix(outer)
 
 
-def _encoded(text: str) -> bytes:
-    # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
-    return text.encode(errors="backslashreplace")
-
-
-class _JsonLines:
-    """One JSON value a line; a line in which nothing changed is copied byte for byte."""
+class _JsonLinesRows:
+    """One JSON value per line. A line is copied byte for byte if nothing in it changed."""
 
     def __init__(self, file: IO[bytes], source: Path | None, stack: ExitStack) -> None:
         self._file, self._stack = file, stack
@@ -175,7 +174,7 @@ class _JsonLines:
             return True
         if raw.error is not None:
             return False
-        self._file.write(_encoded(_as_json(raw, value)) + b"\n")
+        self._file.write(encoded_json(_as_json(raw, value)) + b"\n")
         return True
 
     def _copy_line(self, source: Path, offset: int) -> None:
@@ -193,8 +192,8 @@ class _JsonLines:
         pass
 
 
-class _Csv:
-    """Cells under the header of the source."""
+class _CsvRows:
+    """Rows of cells under the header of the source."""
 
     def __init__(self, file: IO[bytes], source: Path, delimiter: str) -> None:
         self._header, line_end = _csv_header(source)
@@ -204,7 +203,7 @@ class _Csv:
 
     def write(self, raw: Raw, value: Any) -> bool:
         if raw.error is not None:
-            return False  # a broken row could swallow those after it
+            return False  # a malformed row could swallow the rows after it
         self._writer.writerow([value[name] for name in self._header])
         return True
 
@@ -214,34 +213,32 @@ class _Csv:
 
 
 def _csv_header(source: Path) -> tuple[list[str], str]:
-    """Names of the columns and the line ending. Raises InputError where two have one name."""
-    delimiter = _DELIMITERS.get(suffix(source), ",")
+    """The column names and the line ending. Raises InputError if two columns have the same name."""
+    delimiter = DELIMITERS.get(suffix(source), ",")
     with open_bytes(source) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         header = next(csv.reader(text, delimiter=delimiter, strict=True))
         text.detach()
     twice = [name for name in header if header.count(name) > 1]
     if twice:
-        raise InputError(
-            f"{source} has two columns named {twice[0]!r}: give them names of their own"
-        )
+        raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
     with open_bytes(source) as stream:
         line_end = "\r\n" if stream.readline(_CHUNK).endswith(b"\r\n") else "\n"
     return header, line_end
 
 
-class _Parquet:
-    """The source's record batches, with the cells that changed put in their place."""
+class _ParquetRows:
+    """The record batches of the source, with the changed cells replaced."""
 
     def __init__(self, file: IO[bytes], source: Path, stack: ExitStack) -> None:
         import pyarrow.parquet as pq
 
         self._file = stack.enter_context(pq.ParquetFile(source))
-        self._batches = self._file.iter_batches(batch_size=_ROWS_A_GROUP)
+        self._batches = self._file.iter_batches(batch_size=_ROWS_PER_GROUP)
         self._batch: pa.RecordBatch | None = None
-        self._begin = self._end = 0  # rows of the batch
-        self._positions: list[int] = []
-        self._changes: dict[str, dict[int, Any]] = {}
+        self._begin = self._end = 0  # rows of the current batch
+        self._positions: list[int] = []  # written rows, relative to the batch
+        self._changes: dict[str, dict[int, Any]] = {}  # column → index in _positions → value
         schema = self._file.schema_arrow
         self._writer = pq.ParquetWriter(file, schema, compression=_compression(self._file))
 
@@ -279,6 +276,7 @@ def _with_cells(column: pa.Array, changed: Mapping[int, Any]) -> pa.Array:
     import pyarrow as pa
 
     new = pa.array(list(changed.values()), column.type)
+    # Arrow arrays are immutable: append the new cells, then take every row from its place.
     places = {row: len(column) + number for number, row in enumerate(changed)}
     order = [places.get(row, row) for row in range(len(column))]
     return pa.concat_arrays([column, new]).take(pa.array(order))

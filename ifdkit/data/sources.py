@@ -1,4 +1,4 @@
-"""Where bytes come from: files, compressed files, standard input."""
+"""Bytes of files, compressed files and standard input."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _ZSTD_CHUNK = 2**10
-"""Compressed bytes a step: zstd can make 30,000 bytes of one, and memory must stay bounded."""
-COMPRESSED = {".gz", ".zst"}
+"""Compressed bytes per step. zstd can expand one byte to 30,000, and memory must stay bounded."""
+COMPRESSED = (".gz", ".zst")
+JSON_LINES = (".jsonl", ".ndjson")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+DATA_ENDINGS = (".json", ".parquet", ".arrow", ".txt", *COMPRESSED, *JSON_LINES, *DELIMITERS)
+"""Endings that mark a name as a file rather than a hub id."""
 
 
 def spool_stdin() -> Path:
     """Copy standard input to a temporary file, so that it can be read twice.
 
-    The file goes when the process ends.  Raises InputError where standard input is a terminal.
+    The file is deleted when the process exits. Raises InputError if standard input is a terminal.
     """
     if sys.stdin.isatty():
         raise InputError("'-' reads standard input, but it is a terminal: pipe a dataset into it")
@@ -43,7 +47,7 @@ def spool_stdin() -> Path:
 
 
 def suffix(path: Path) -> str:
-    """The ending that tells the format: `.json` of `x.json.gz`."""
+    """The ending that names the format: `.json` for `x.json.gz`."""
     endings = [ending.lower() for ending in path.suffixes]
     while endings and endings[-1] in COMPRESSED:
         endings.pop()
@@ -52,9 +56,9 @@ def suffix(path: Path) -> str:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The decompressed bytes of a file; gzip and zstd are told by their first bytes.
+    """Open a file for reading its decompressed bytes; its first bytes show gzip and zstd.
 
-    Raises InputError, also later while reading, where the file cannot be opened or decompressed.
+    Raises InputError, also later while reading, if the file cannot be opened or decompressed.
     """
     try:
         with path.open("rb") as file:
@@ -75,9 +79,9 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Zstd(io.RawIOBase):
-    """Decompressed bytes of zstd frames.
+    """The decompressed bytes of consecutive zstd frames.
 
-    zstandard's own reader has no `readline` and takes a file that is cut short for a whole one.
+    The reader of the zstandard library has no `readline`, and treats a truncated file as complete.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -85,13 +89,16 @@ class _Zstd(io.RawIOBase):
         self._file = file
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._ready = memoryview(b"")
+        """Decompressed bytes that have not been returned yet."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer)
+        # A step may decompress to nothing, for example inside a frame header. Returning 0 would
+        # mean the end of the file, so go on until there are bytes.
         while not self._ready:
+            # At the end of a frame, bytes of the next one may have been read already.
             data = self._frame.unused_data or self._file.read(_ZSTD_CHUNK)
             if not data and not self._frame.eof:
                 raise EOFError("the file ends inside a zstd frame")
@@ -100,13 +107,14 @@ class _Zstd(io.RawIOBase):
             if self._frame.eof:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
             self._ready = memoryview(self._frame.decompress(data))
+        view = memoryview(buffer)
         count = min(len(view), len(self._ready))
         view[:count], self._ready = self._ready[:count], self._ready[count:]
         return count
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of the file as it lies on disk; of a folder, of its files' names and digests."""
+    """Hex digest of a file as it is on disk, or of the names and digests of a folder's files."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):

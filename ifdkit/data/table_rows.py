@@ -1,4 +1,4 @@
-"""Rows of CSV, Parquet and Arrow files, as dictionaries."""
+"""Rows of CSV, Parquet and Arrow files as dictionaries."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from ifdkit.errors import InputError, brief
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS_A_BATCH = 256
+_ROWS_PER_BATCH = 256
 _CHUNK = 2**20
-_FREELY_HANDED_BACK = 2**20
+_FREE_BYTES = 2**20
+"""Bytes that may be read again before the limit of `hand_back` applies."""
 
 
 class _TooLongError(csv.Error):
-    """More bytes than a row may have."""
+    """A row of more than MAX_ROW_BYTES."""
 
 
 class _Lines:
@@ -33,14 +34,16 @@ class _Lines:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.offset = 0
+        """Byte offset of the current row."""
         self.line = 1
+        """1-based line on which the current row starts."""
         self.bad_byte: str | None = None
-        """The first byte of the row that is not UTF-8, in words."""
+        """Where the current row is not UTF-8, in words."""
         self._stream = stream
-        self._row: list[tuple[bytes, int]] = []  # its lines so far, and their lengths
+        self._row: list[tuple[bytes, int]] = []  # lines of the current row so far, their lengths
         self._length = 0
-        self._again: deque[tuple[bytes, int]] = deque()
-        self._handed_back = 0
+        self._again: deque[tuple[bytes, int]] = deque()  # lines to be read again
+        self._n_handed_back = 0  # bytes, in all
 
     def __iter__(self) -> _Lines:
         return self
@@ -56,16 +59,14 @@ class _Lines:
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
+            # The row is rejected later: raising here would leave the reader inside it.
+            number = self.line + len(self._row) - 1
             bad_byte = f"byte 0x{line[error.start]:02x} at {error.start}"
-            self.bad_byte = self.bad_byte or f"not UTF-8: {bad_byte} of line {self._number}"
+            self.bad_byte = self.bad_byte or f"not UTF-8: {bad_byte} of line {number}"
             return line.decode("utf-8", errors="replace")
 
-    @property
-    def _number(self) -> int:
-        return self.line + len(self._row) - 1
-
     def _read(self) -> tuple[bytes, int]:
-        """A line and its length; of an over-long one, only the beginning."""
+        """A line and its length in bytes. Of an over-long line, only the beginning is kept."""
         line = piece = self._stream.readline(MAX_ROW_BYTES + 1)
         length = len(line)
         while not piece.endswith(b"\n") and (piece := self._stream.readline(_CHUNK)):
@@ -75,26 +76,33 @@ class _Lines:
         return line, length
 
     def next_row(self) -> None:
-        """Take what was read so far for a row; the next one begins here."""
+        """End the current row after the lines read so far, and start the next one."""
         self.offset += self._length
         self.line += len(self._row)
         self._row, self._length, self.bad_byte = [], 0, None
 
     def hand_back(self) -> None:
-        """Read all lines but the first again: a lost quote swallows the rows after its own.
+        """End a malformed row after its first line, and read its other lines again as rows.
 
-        Not where this happens so often that a file of lost quotes would take for ever.
+        A lost quote makes all rows up to the next quote, or up to the end of the file, part of one
+        cell. Each of them is a row again after this.
         """
         first, *swallowed = self._row
         length = self._length - first[1]
-        if self._handed_back + length <= 8 * self.offset + _FREELY_HANDED_BACK:
-            self._handed_back += length
+        # In a file in which every row has lost a quote, each row seems to reach the end of the
+        # file, and reading all of it again each time would take quadratic time. So the bytes read
+        # again are limited to a multiple of those read; beyond it, the whole row is rejected.
+        if self._n_handed_back + length <= 8 * self.offset + _FREE_BYTES:
+            self._n_handed_back += length
             self._again.extendleft(reversed(swallowed))
             self._row, self._length = [first], first[1]
 
 
 def csv_rows(stream: BinaryIO, name: str, *, delimiter: str = ",") -> Iterator[Raw]:
-    """Rows of a CSV file with a header line. Raises InputError where that cannot be read."""
+    """The rows of a CSV file with a header line. Raises InputError if the header is not readable.
+
+    `name` is the name of the file in messages.
+    """
     csv.field_size_limit(MAX_ROW_BYTES)
     lines = _Lines(stream)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -115,16 +123,13 @@ def csv_rows(stream: BinaryIO, name: str, *, delimiter: str = ",") -> Iterator[R
             cells = next(reader)
         except StopIteration:
             return
-        except _TooLongError as error:
-            problem = str(error)
-            lines.hand_back()
         except csv.Error as error:
-            problem = f"not CSV: {error}"
+            problem = str(error) if isinstance(error, _TooLongError) else f"not CSV: {error}"
             lines.hand_back()
         if not cells and not problem:
             continue  # a blank line
         if not problem and len(cells) != len(header):
-            problem = f"has {len(cells)} cells where the header has {len(header)}"
+            problem = f"has {len(cells)} cells, but the header has {len(header)}"
         problem = problem or lines.bad_byte
         value = None if problem else dict(zip(header, cells, strict=True))
         yield Raw(row, value, problem, lines.line, lines.offset)
@@ -132,32 +137,35 @@ def csv_rows(stream: BinaryIO, name: str, *, delimiter: str = ",") -> Iterator[R
 
 
 def parquet_rows(path: Path) -> Iterator[Raw]:
-    """Rows of a Parquet file, a few at a time."""
+    """The rows of a Parquet file, in batches. Raises InputError if it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryFile() as plain, open_bytes(path) as stream:
         source = stream
         if not isinstance(getattr(stream, "raw", None), io.FileIO):
-            # Parquet is read from its end, which a compressed stream does not have.
+            # Parquet readers seek to the footer; a compressed stream cannot seek.
             shutil.copyfileobj(stream, plain)
             source = plain
         try:
             with pq.ParquetFile(source) as file:
-                yield from _from_batches(file.iter_batches(batch_size=_ROWS_A_BATCH))
+                yield from _from_batches(file.iter_batches(batch_size=_ROWS_PER_BATCH))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
 
 def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
-    """Rows of a folder written by `datasets.Dataset.save_to_disk`."""
+    """The rows of a folder written by `datasets.Dataset.save_to_disk`.
+
+    Raises InputError if it is another kind of folder or a file in it cannot be read.
+    """
     import pyarrow as pa
 
     try:
         if (folder / "dataset_dict.json").is_file():
             splits = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
             choices = " or ".join(str(folder / split) for split in splits)
-            raise InputError(f"{folder} holds several splits: choose {choices}")
+            raise InputError(f"{folder} contains several splits: choose {choices}")
         state = json.loads((folder / "state.json").read_bytes())
         files = [folder / entry["filename"] for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -178,14 +186,18 @@ def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
 def _from_batches(batches: Iterator[pa.RecordBatch], start: int = 0) -> Iterator[Raw]:
     row = start
     for batch in batches:
-        for position in range(0, batch.num_rows, _ROWS_A_BATCH):
-            for value, error in _values(batch.slice(position, _ROWS_A_BATCH)):
+        for position in range(0, batch.num_rows, _ROWS_PER_BATCH):
+            for value, error in _values(batch.slice(position, _ROWS_PER_BATCH)):
                 yield Raw(row, value, error)
                 row += 1
 
 
 def _values(batch: pa.RecordBatch) -> list[tuple[Any, str | None]]:
-    """Each row's value, or why there is none: text in Arrow need not be UTF-8."""
+    """The value of each row, or why there is none.
+
+    Arrow does not check that text is UTF-8. If a batch cannot be converted, its rows are tried one
+    by one, so that only the bad ones are rejected.
+    """
     try:
         return [(value, None) for value in batch.to_pylist()]
     except (ValueError, OverflowError) as error:

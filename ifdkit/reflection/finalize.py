@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from ifdkit.data.atomic import atomic, json_line
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import with_texts
 from ifdkit.data.row_files import RowsWriter, rows_file
-from ifdkit.data.writing import atomic, json_line
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.choosing import Marks, Variant, choose
 from ifdkit.reflection.drafting import (

@@ -20,10 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json, write_rejects
 from ifdkit.errors import UsageError
 from ifdkit.records import Example
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
@@ -36,7 +37,7 @@ from ifdkit.reflection.oracle import Oracle, Server, endpoint
 from ifdkit.reflection.outcomes import Call, Stage
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import Source, Tally
-from ifdkit.scoring.inputs import Selection
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import Settings
@@ -119,7 +120,7 @@ def reflect_to_file(
     output: Path,
     options: Options,
     settings: Settings | None = None,
-    selection: Selection | None = None,
+    read_options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Recycled:
     """Recycle a dataset into a file of its own format: same rows, same order, same ids.
@@ -129,11 +130,11 @@ def reflect_to_file(
     """
     begin = time.perf_counter()
     progress, settings = progress or Progress(), settings or Settings()
-    selection = selection or Selection(turns="last")
-    if options.select and selection.turns != "last":
+    read_options = read_options or ReadOptions(turns="last")
+    if options.select and read_options.turns != "last":
         raise UsageError("--select looks at the last turn of a conversation: use --turns last")
     prompts = load_prompts(options.prompts)
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
     check_rows_output(output, dataset.path)
     progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
     with tempfile.TemporaryFile() as drafts:
@@ -143,7 +144,7 @@ def reflect_to_file(
         settler.write(output, _beside(output, "provenance"), read_drafts(drafts), student)
     write_rejects(_beside(output, "rejects"), settler.rejects)
     done = Recycled(
-        **selection.account(dataset),
+        **read_options.manifest_fields(dataset),
         **_tallied(settler.tally),
         schema=SCHEMA,
         version=VERSION,
@@ -168,11 +169,11 @@ def reflect_to_file(
     return done
 
 
-def estimate_run(data: Data, options: Options, selection: Selection | None = None) -> Estimate:
+def estimate_run(data: Data, options: Options, read_options: ReadOptions | None = None) -> Estimate:
     """What `reflect_to_file` would ask, without a server, a key or an output."""
-    selection = selection or Selection(turns="last")
+    read_options = read_options or ReadOptions(turns="last")
     prompts = load_prompts(options.prompts)
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
 
     def question(stage: Stage, example: Example) -> Call:
         return prompts.call(stage, example, model=options.oracle, sampling=options.sampling)
@@ -276,12 +277,12 @@ def reflect(
         raise UsageError("reflect() needs an oracle: name a model, or 'local'")
     if isinstance(options.get("stages"), str):
         options["stages"] = parse_stages(options["stages"])
-    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
     return reflect_to_file(
         data,
         Path(output),
         Options(**{k: v for k, v in options.items() if k in own}),
         Settings(**{k: v for k, v in options.items() if k in student}),
-        selection,
+        read_options,
         progress,
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
+from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
-from ifdkit.data.writing import json_file
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
 

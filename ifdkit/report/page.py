@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.data.writing import dumps
+from ifdkit.data.atomic import dumps
 from ifdkit.report.comparison.wording import (
     NOTHING,
     effect,

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.comparability import contradictions
-from ifdkit.scoring.inputs import Selection, source_of
+from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
@@ -72,7 +73,7 @@ class ScoresFile:
                 " dataset: give the dataset itself"
             )
         source = source_of(self.path or self.name, self.manifest)
-        return Selection().behind(self.manifest).open(source)
+        return open_data(source, read_options_of(self.manifest))
 
     def join(self, dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
         """These scores with the dataset behind them, or with some of its rows: no model is used.
@@ -157,7 +158,7 @@ def check_flags(scores: ScoresFile, given: Mapping[str, Any], *, turns: str) -> 
 
 def score_dataset(
     dataset: Dataset,
-    selection: Selection,
+    read_options: ReadOptions,
     scorer: Scorer,
     progress: Progress,
     *,
@@ -169,7 +170,7 @@ def score_dataset(
     """
     begin = time.perf_counter()
     scorer.work = Work()
-    run, table, texts = Run(dataset, selection, scorer), ScoreTableBuilder(), Texts()
+    run, table, texts = Run(dataset, read_options, scorer), ScoreTableBuilder(), Texts()
     for examples, rows in run.scored(progress):
         stored = scorer.stored_token_nlls(examples) if token_nlls else [{} for _ in examples]
         for example, row, nlls in zip(examples, rows, stored, strict=True):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ifdkit.data.writing import atomic, dumps, json_line
+from ifdkit.data.atomic import atomic, dumps, json_line
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, ScoreRow, score_columns

@@ -18,14 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ifdkit.data.dataset import DATA_ENDINGS, Dataset, Turns
-from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json, write_rejects
+from ifdkit.data.atomic import write_json, write_rejects
+from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.options import ReadOptions
+from ifdkit.data.sources import DATA_ENDINGS, sha256
 from ifdkit.errors import OutputError
 from ifdkit.records import Example, Passes, Reject
 from ifdkit.scoring.formats import check_output, row_writer
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.inputs import describe as describe_dataset
+from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.precision import PrecisionSample, check_precision
@@ -72,8 +73,8 @@ class ScoreSummary:
 class Run:
     """One dataset going through a Scorer block by block, and the counts of the run."""
 
-    def __init__(self, dataset: Dataset, selection: Selection, scorer: Scorer) -> None:
-        self._dataset, self._selection, self._scorer = dataset, selection, scorer
+    def __init__(self, dataset: Dataset, read_options: ReadOptions, scorer: Scorer) -> None:
+        self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
@@ -133,7 +134,7 @@ class Run:
             version=VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("score"),
-            **self._selection.account(self._dataset),
+            **self._read_options.manifest_fields(self._dataset),
             **asdict(scorer.setup),
             model_source=scorer.weights.source,
             embedder_source=scorer.embeddings.weights.source if scorer.embeddings else None,
@@ -218,7 +219,7 @@ def score_to_file(
     data: Data,
     output: Path,
     settings: Settings,
-    selection: Selection,
+    read_options: ReadOptions,
     progress: Progress | None = None,
 ) -> ScoreSummary:
     """Score a dataset into a file, with its manifest and its rejects beside it.
@@ -231,12 +232,12 @@ def score_to_file(
     progress = progress or Progress()
     check_output(output)
     manifest = Path(f"{output}.manifest.json")
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
     progress.note(describe_dataset(dataset))
     with Scorer(settings, progress) as scorer:
-        run = Run(dataset, selection, scorer)
+        run = Run(dataset, read_options, scorer)
         with row_writer(output, token_nll=settings.token_nll) as writer:
             for rows in run.blocks(progress):
                 writer.write(rows)
@@ -268,11 +269,11 @@ def score(
 
     begin = time.perf_counter()
     progress = progress or Progress()
-    selection = Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
     chosen = Settings(**given_settings("score", settings))
-    dataset = selection.open(data)
+    dataset = open_data(data, read_options)
     with Scorer(chosen, progress) as scorer:
-        run = Run(dataset, selection, scorer)
+        run = Run(dataset, read_options, scorer)
         rows = [row for block in run.blocks(progress) for row in block]
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
     names = score_columns(token_nll=chosen.token_nll)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.dataset import (
@@ -22,7 +23,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import Selection, describe
+from ifdkit.scoring.inputs import describe, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
@@ -44,14 +45,14 @@ class Work:
         self,
         options: SelectOptions,
         settings: Mapping[str, Any],
-        selection: Selection,
+        read_options: ReadOptions,
         progress: Progress,
     ) -> None:
-        self.selection = selection
+        self.read_options = read_options
         self._options, self._given, self._progress = options, settings, progress
         metrics = {"metrics": options.metrics} if options.metrics else {}
         self._settings = Settings(**{**settings, **metrics})
-        if options.method == "selective" and selection.turns != "last":
+        if options.method == "selective" and read_options.turns != "last":
             raise UsageError("selective looks at the last turn of a conversation: use --turns last")
 
     def open(self, data: Data, output: Path) -> ScoredDataset:
@@ -62,7 +63,7 @@ class Work:
             given = open_scores(data)
             if given is not None:
                 return self._read(given, output)
-        dataset = self.selection.open(data)
+        dataset = open_data(data, self.read_options)
         check_rows_output(output, dataset.path)
         self._progress.note(describe(dataset))
         if not (self._options.metrics or self._options.needs_tokens):
@@ -70,7 +71,7 @@ class Work:
         with Scorer(self._settings, self._progress) as scorer:
             if self._options.needs_tokens:
                 return without_scores(dataset, scorer)
-            return score_dataset(dataset, self.selection, scorer, self._progress)
+            return score_dataset(dataset, self.read_options, scorer, self._progress)
 
     def _read(self, given: ScoresFile, output: Path) -> ScoredDataset:
         self._progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
@@ -80,14 +81,14 @@ class Work:
                 f"{given.name} has no {field}: score its dataset with --metrics {field}, or name"
                 " the dataset itself"
             )
-        dataset = self.selection.narrow(given.open_dataset())
+        dataset = self.read_options.narrow(given.open_dataset())
         check_rows_output(output, dataset.path)
-        check_flags(given, self._given, turns=self.selection.turns)
+        check_flags(given, self._given, turns=self.read_options.turns)
         return given.join(dataset)
 
     def judge(self, rows: Rows, dataset: Dataset) -> Verdict:
         """What becomes of each row. Raises UsageError where none is kept."""
-        options, seed = self._options, self.selection.seed
+        options, seed = self._options, self.read_options.seed
         if options.method == "random":
             verdict = draw(rows, options, dataset.n_rows, seed)
         elif options.method == "selective":

@@ -8,7 +8,7 @@ from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.writing import atomic, json_line
+from ifdkit.data.atomic import atomic, json_line
 from ifdkit.records import Reject
 from ifdkit.selection.methods import Verdict
 from ifdkit.selection.rows import Rows

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifdkit.data.atomic import write_json
 from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import RowsWriter, rows_file
 from ifdkit.data.sources import sha256
-from ifdkit.data.writing import write_json
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset
-from ifdkit.scoring.inputs import Selection
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
@@ -106,7 +106,7 @@ def select_to_file(
     output: Path,
     options: SelectOptions,
     settings: Mapping[str, Any] | None = None,
-    selection: Selection | None = None,
+    read_options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Selected:
     """Write the rows of a dataset that are worth training on into a file of its own format.
@@ -116,15 +116,15 @@ def select_to_file(
     IfdkitError; what was scored before stays in the store.
     """
     begin = time.perf_counter()
-    selection = selection or Selection(turns="last")
-    work = Work(options, settings or {}, selection, progress or Progress())
+    read_options = read_options or ReadOptions(turns="last")
+    work = Work(options, settings or {}, read_options, progress or Progress())
     scored = work.open(data, output)
-    dataset, rows = scored.dataset, rows_of(scored, selection.turns)
+    dataset, rows = scored.dataset, rows_of(scored, read_options.turns)
     verdict = work.judge(rows, dataset)
     beside, manifest = Path(f"{output}.rows.jsonl"), Path(f"{output}.manifest.json")
     with rows_file(output, dataset.path) as writer:
         labels = _copy(dataset, rows, verdict, writer)
-        effect = effect_of(rows, verdict, options.field, labels, selection.seed)
+        effect = effect_of(rows, verdict, options.field, labels, read_options.seed)
         for old in (manifest, beside):  # which could only describe another selection
             old.unlink(missing_ok=True)
     write_account(beside, rows, verdict, scored.rejects)
@@ -133,7 +133,10 @@ def select_to_file(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command_line("select"),
-        **{**selection.account(dataset), "seed": selection.seed},  # draws by it, sample or not
+        **{
+            **read_options.manifest_fields(dataset),
+            "seed": read_options.seed,
+        },  # draws by it, sample or not
         output=str(output),
         output_sha256=sha256(output),
         rows=str(beside),
@@ -233,7 +236,7 @@ def select(
         Path(output),
         SelectOptions(by=by, method=method, top=top, **chosen),
         {name: value for name, value in options.items() if name in known},
-        Selection(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed),
+        ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed),
         progress,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
-from ifdkit.data.writing import dumps
+from ifdkit.data.atomic import dumps
 from ifdkit.report.comparison.wording import wording
 from ifdkit.report.visible import one_line, visible
 

@@ -1,7 +1,7 @@
-"""Output files: whole or not at all, strict in every format.
+"""Output files that are complete or absent, and strict JSON.
 
-A file is written beside its place under a temporary name, synced and renamed; whoever looks finds
-the old file or the new one.
+A file is written under a temporary name in its folder, synced and renamed. A reader sees either the
+old file or the new one.
 """
 
 from __future__ import annotations
@@ -24,39 +24,41 @@ _UNFINISHED = ".inprogress"
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` when the block ends, and not at all if it raises.
+    """Open a binary file that replaces `path` when the block ends, unless the block raises.
 
-    Raises OutputError where the place cannot be written.
+    Raises OutputError if the file cannot be written.
     """
     try:
-        _sweep(path)
-        file = tempfile.NamedTemporaryFile(  # noqa: SIM115  renamed, not deleted, at the end
+        _remove_leftovers(path)
+        # The name contains the process id, by which a later run recognises a leftover.
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115  renamed at the end, not deleted
             dir=path.parent,
             prefix=f".{path.name}.{os.getpid()}.",
             suffix=_UNFINISHED,
             delete=False,
         )
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise _output_error(path, error) from error
     temporary = Path(file.name)
     try:
         with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        # NamedTemporaryFile creates files with mode 0600; the user expects the usual mode.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _cannot(path, error) from error
+        raise _output_error(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed runs have left of this file; those of running ones stay."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files that killed runs left for this path; keep those of live processes."""
     if os.name != "posix":
         return
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
@@ -67,7 +69,7 @@ def _sweep(path: Path) -> None:
 
 def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)  # asks, does not kill
+        os.kill(process, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
@@ -75,18 +77,18 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _cannot(path: Path, error: OSError) -> OutputError:
+def _output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {error.strerror or error}")
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0)  # there is no call that only reads it
     os.umask(mask)
     return mask
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where folders can be opened."""
+    """Make the rename durable, on systems where a folder can be opened."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -96,30 +98,33 @@ def _sync_folder(folder: Path) -> None:
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """Strict JSON: no NaN, no infinity, text as it is."""
+    """Strict JSON with non-ASCII text unescaped. Raises ValueError for NaN and infinity."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+
+
+def encoded_json(text: str) -> bytes:
+    r"""JSON text in UTF-8; a lone surrogate, which UTF-8 lacks, becomes its JSON escape \uXXXX."""
+    return text.encode(errors="backslashreplace")
 
 
 def json_file(value: Any) -> bytes:
     """The content of an indented JSON file."""
-    # A path can have bytes that are not text; they are written as escapes.
-    return dumps(value, indent=2).encode(errors="backslashreplace") + b"\n"
+    return encoded_json(dumps(value, indent=2)) + b"\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """One JSON object, indented, whole or not at all."""
+    """Write one indented JSON value. Raises OutputError if the file cannot be written."""
     with atomic(path) as file:
         file.write(json_file(value))
 
 
 def json_line(value: Any) -> bytes:
     """One line of a JSON Lines file."""
-    # Half a character, which no encoding holds, stays what it was: a \\uXXXX of JSON.
-    return dumps(value).encode(errors="backslashreplace") + b"\n"
+    return encoded_json(dumps(value)) + b"\n"
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    """Rejected rows as JSON Lines; no rejects, no file."""
+    """Write rejected rows as JSON Lines, or remove an old file if there are none."""
     if not rejects:
         path.unlink(missing_ok=True)
         return

@@ -1,0 +1,95 @@
+"""From rows to examples: one example per target turn, with an id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ifdkit.data.layouts import Columns, walk_row
+from ifdkit.data.turns import BadContentError, kind_of
+from ifdkit.records import Example, Turn
+
+
+def examples_of(
+    row: int, value: Any, columns: Columns, *, last_turn_only: bool = False
+) -> list[Example]:
+    """The examples of the row at position `row`: one per target turn, or only the last one.
+
+    Their id is the row's own, or "" if it has none. Raises BadContentError with a reason if the row
+    cannot be used.
+    """
+    if not isinstance(value, Mapping):
+        raise BadContentError(f"a row must be an object with named fields, not {kind_of(value)}")
+    conversation = walk_row(value, columns)
+    targets = list(enumerate(conversation.targets))
+    if not targets:
+        raise BadContentError("the conversation has no assistant turn")
+    turns = [Turn(turn.role, turn.text, turn.input) for turn in conversation.turns]
+    for turn in turns:
+        _check_text(turn.text)
+        _check_text(turn.input)
+    _check_text(conversation.tools)
+    own_id = _own_id(value.get(columns.id)) if columns.id else ""
+    return [
+        Example(own_id, row, number, tuple(turns[:i]), turns[i].text, conversation.tools)
+        for number, i in (targets[-1:] if last_turn_only else targets)
+    ]
+
+
+def _own_id(value: Any) -> str:
+    """The id of a row as text, or "" for anything but text and whole numbers."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return ""
+    _check_text(str(value))
+    return str(value)
+
+
+def _check_text(text: str) -> None:
+    """Refuse text that tokenizers or output files cannot represent."""
+    if "\0" in text:
+        raise BadContentError(f"contains a NUL character at {text.index(chr(0))}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise BadContentError(
+            f"is not valid Unicode: lone surrogate or broken byte U+{code:04X} at {error.start}"
+        ) from error
+
+
+class OccurrenceIds:
+    """Ids for examples without one: a hash of the content and how often it occurred before.
+
+    Equal rows thus get different ids, and the ids do not depend on which rows are chosen, as long
+    as every row before them is counted. The counts are in a temporary SQLite file, because those of
+    a hundred million rows do not fit in memory.
+    """
+
+    def __enter__(self) -> OccurrenceIds:
+        self._database = sqlite3.connect("", isolation_level=None)  # "": a private file on disk
+        self._database.execute("PRAGMA journal_mode = OFF")  # the file is never reopened
+        self._database.execute(
+            "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID"
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def identify(self, example: Example) -> Example:
+        """The example with an id: its own, else `DIGEST-N` where N counts from 0."""
+        if example.id:
+            return example
+        # This serialization is part of the format: a change would orphan stored scores.
+        content = [[turn.role, turn.text, turn.input] for turn in example.context]
+        text = json.dumps([content, example.response, example.tools])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        (n,) = self._database.execute(
+            "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
+            (digest,),
+        ).fetchone()
+        return replace(example, id=f"{digest}-{n}")

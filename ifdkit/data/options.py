@@ -1,0 +1,58 @@
+"""Options for reading a dataset: its columns, its turns, and how many of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How to read a dataset, and which of its rows.
+
+    Raises UsageError if `limit` or `sample` is below 1 or `seed` is negative.
+    """
+
+    columns: Mapping[str, str] | None = None
+    """Slot → column name, as `parse_columns` returns it; slots not named are detected."""
+    turns: Turns = "all"
+    limit: int | None = None
+    """Read only the first `limit` rows."""
+    sample: int | None = None
+    """Read only this many rows, drawn at random within the limit and kept in file order."""
+    seed: int = 0
+    """Seed of the sample."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("sample", self.sample)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: at least one row")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: not negative")
+
+    def narrow(self, dataset: Dataset) -> Dataset:
+        """The dataset with only the rows of the limit and the sample."""
+        rows = dataset.rows[: self.limit]
+        if self.sample is not None and self.sample < len(rows):
+            generator = np.random.default_rng(self.seed)
+            chosen = generator.choice(len(rows), self.sample, replace=False)
+            return dataset.choose(rows[i] for i in chosen)
+        return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+
+    def manifest_fields(self, dataset: Dataset) -> dict[str, Any]:
+        """The fields of a manifest that record the file, its columns and these options."""
+        return {
+            "input": dataset.name,
+            "input_sha256": dataset.sha256,
+            "columns": {slot: key for slot, key in asdict(dataset.columns).items() if key},
+            "turns": self.turns,
+            "limit": self.limit,
+            "sample": self.sample,
+            "seed": None if self.sample is None else self.seed,
+        }
