@@ -21,7 +21,7 @@ from ifdkit.auditing.result import AUDIT_SCHEMA, MOST_PLACES, Audit, Detail, Pla
 from ifdkit.data.writing import dumps
 from ifdkit.errors import OutputError
 from ifdkit.report.audit.html import render_audit_html
-from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown
+from ifdkit.report.audit.markdown import MAX_CHARACTERS, render_audit_markdown
 from ifdkit.report.audit.sarif import artifact_uri, as_sarif
 from ifdkit.report.audit.save import audit_as_json, check_folder, save_audit
 from ifdkit.report.audit.wording import allowed, basis, headline, rate, settings, state, where
@@ -99,15 +99,16 @@ def test_a_rule_is_in_one_state() -> None:
 
 def test_the_headline_counts_and_names(audit: Audit, clean: Audit) -> None:
     assert headline(audit) == (
-        "Failed: 2 of 8 rules find more than they allow (unreadable rows; leaks of a rewriting"
-        " prompt), and 3 warn."
+        "2 of 8 checks failed (unreadable rows; leaks of a rewriting prompt); 3 gave warnings."
     )
     one = replace(audit, rules=(*FAILED[:1], *PASSED))
-    assert headline(one).startswith("Failed: 1 of 4 rules finds more than it allows (")
+    assert headline(one) == "1 of 4 checks failed (unreadable rows)."
     warned = replace(audit, passed=True, rules=WARNS[:1] + PASSED)
-    assert headline(warned) == "Passed: none of 4 rules fails, 1 warns (recurring openings)."
-    assert headline(clean) == "Passed: none of 1 rule fails."
-    assert headline(replace(clean, rules=UNAPPLIED)) == "Passed: no rule was applied."
+    assert headline(warned) == "None of 4 checks failed; 1 gave a warning (recurring openings)."
+    assert headline(clean) == "None of 1 check failed."
+    nothing = replace(clean, rules=UNAPPLIED)
+    assert headline(nothing) == "Passed: no check was applied."
+    assert headline(replace(nothing, passed=False)) == "Failed: no check was applied."
     many = replace(audit, rules=FAILED * 5)
     assert " and 6 more)" in headline(many)
 
@@ -115,7 +116,7 @@ def test_the_headline_counts_and_names(audit: Audit, clean: Audit) -> None:
 def test_the_basis_says_what_the_verdict_rests_on(audit: Audit, clean: Audit) -> None:
     assert "1,000 of 52,002 rows, seed 0" in basis(audit)
     assert "estimate for the whole file" in basis(audit)
-    assert basis(clean) == "All of the file was looked at: 1,000 rows, 999 examples."
+    assert basis(clean) == "The whole file was checked: 1,000 rows, 999 examples."
     first = replace(clean, rows=10)
     assert basis(first).startswith("Only the first 10 of 1,000 rows")
 
@@ -198,20 +199,20 @@ def test_what_failed_and_what_warns_has_a_block(page: str, audit: Audit) -> None
 def test_what_passed_or_was_not_applied_is_folded(page: str) -> None:
     rest = page[page.index('<section id="others"') : page.index('<section id="templates"')]
     passed, unapplied = rest.split("<details>")[1:3]
-    assert "3 rules passed" in passed
+    assert "3 checks passed" in passed
     assert where(PASSED[0].places[0]) in passed
-    assert "2 rules not applied" in rest
+    assert "2 checks not applied" in rest
     assert "needs --against" in rest
     assert unapplied
 
 
 def test_the_template_check_has_a_section(page: str, audit: Audit, clean: Audit) -> None:
     assert "480 examples scored under the templates “plain” and “vicuna”" in page
-    assert "6.2 % and in 11.4 %" in page
+    assert "6.2 % and 11.4 %" in page
     assert "+0.91" in page
     assert 'id="templates"' not in render_audit_html(clean)
     nothing = replace(CHECK, n=0, spearman=None, above_one=(None, None), agreement=None)
-    assert "in – and in – of them." in render_audit_html(replace(audit, template_check=nothing))
+    assert "in – and – of them." in render_audit_html(replace(audit, template_check=nothing))
 
 
 def test_where_the_scores_come_from(page: str, clean: Audit) -> None:
@@ -219,15 +220,15 @@ def test_where_the_scores_come_from(page: str, clean: Audit) -> None:
     assert "c0ffee" in page
     assert "data/alpacaeval.json" in page
     bare = render_audit_html(clean)
-    assert "No model was asked" in bare
+    assert "No model was used" in bare
     assert "smollm2" not in bare
 
 
-def test_a_clean_audit_has_nothing_to_mend(clean: Audit) -> None:
+def test_a_clean_audit_has_nothing_to_fix(clean: Audit) -> None:
     page = render_audit_html(clean)
     assert 'id="findings"' not in page
     assert 'id="thresholds"' not in page
-    assert "Nothing that these rules look for stands against training on it." in page
+    assert "No check found a reason not to train on this dataset." in page
 
 
 def test_references_lead_somewhere_and_ids_occur_once(page: str, clean: Audit) -> None:
@@ -319,7 +320,7 @@ def test_markdown_fits_a_comment_whatever_comes_in(audit: Audit) -> None:
         template_check=replace(CHECK, templates=(long, long)),
     )
     text = render_audit_markdown(crowded)
-    assert len(text) <= MOST_CHARACTERS
+    assert len(text) <= MAX_CHARACTERS
     assert "more in audit.json" in text
     assert text.count("<details") == text.count("</details>")
 
@@ -598,7 +599,7 @@ def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
         assert [one["count"] for one in after["details"]] == [one.count for one in before.details]
     assert bare["rules"][-3]["details"][0]["text"] == "plain", "a pattern's name quotes nothing"
     page = (tmp_path / "bare" / "index.html").read_text()
-    assert "this report holds no text of the dataset" in page
+    assert "dataset text was omitted" in page
     # The sentinel does show where text is allowed: the test can fail.
     save_audit(planted, tmp_path / "full")
     shown = {path.name for path in (tmp_path / "full").iterdir() if secret in path.read_text()}
@@ -634,8 +635,8 @@ def test_the_terminal_keeps_to_its_width(width: int, audit: Audit, tmp_path: Pat
 
 
 def test_the_intervals_are_those_of_a_sample(audit: Audit) -> None:
-    assert "95 % interval" in terminal(audit, 80)
-    assert "95 % interval" not in terminal(replace(audit, sample=None), 120)
+    assert "95 % CI" in terminal(audit, 80)
+    assert "95 % CI" not in terminal(replace(audit, sample=None), 120)
 
 
 def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
@@ -648,7 +649,7 @@ def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFi
 def test_what_found_nothing_is_one_line(audit: Audit) -> None:
     text = terminal(audit, 120)
     assert "✓ nothing found: empty responses\n" in text
-    assert "! warns" in text
+    assert "! warning" in text
     assert "✗ failed" in text
     assert "– not applied (needs --against): rows of the evaluation set\n" in text
     assert "– switched off: cut-off responses\n" in text

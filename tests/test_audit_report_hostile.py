@@ -18,7 +18,7 @@ from ifdkit.report.audit.markdown import render_audit_markdown
 from ifdkit.report.audit.sarif import as_sarif
 from ifdkit.report.audit.save import save_audit
 from ifdkit.report.terminal.audit import print_audit
-from ifdkit.report.visible import one_line
+from ifdkit.visible import one_line
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.test_audit_report import breaches
 from tests.test_report_hostile import NEVER, PAYLOADS, Outline, name_of, shape_of

@@ -6,11 +6,13 @@ The fixtures `browser` and `visit` are those of `browsing`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ifdkit.format import number, signed
 from ifdkit.report.comparison.save import ComparisonResult
 from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
@@ -104,6 +106,36 @@ def test_sorting(report: Path, visit: Visit) -> None:
     heads.nth(0).locator("button").click()
     assert heads.nth(3).get_attribute("aria-sort") is None
     assert [int(text.split()[-1]) for text in cells(opened, 1)] == list(range(25))
+
+
+def test_the_explorer_writes_numbers_as_all_other_forms_do(tmp_path: Path, visit: Visit) -> None:
+    numbers = [
+        *(0.0, 1.0, 61.0, 999_999.0, -3.0, 0.85137, 0.9999, 0.99, 0.995, 12.34, 99.95, 999.6),
+        *(
+            -1234.6,
+            123_457.0,
+            0.0512,
+            0.0996,
+            0.004,
+            0.00054,
+            3e-6,
+            0.0001,
+            -0.000095,
+            1_234_600.0,
+            2e12,
+        ),
+    ]
+    numbers += [-x for x in numbers]
+    rows = rows_frame(60)
+    pairs = tuple(
+        replace(pair, before=replace(pair.before, numbers={"ifd": 0.0}),
+                after=replace(pair.after, numbers={"ifd": x}))
+        for pair, x in zip(make_explored(rows, len(numbers)), numbers, strict=True)
+    )  # fmt: skip
+    opened = visit(ComparisonResult(make_summary(rows), rows, pairs).save(tmp_path) / "index.html")
+    opened.page.locator("#more").click()
+    assert cells(opened, 3) == [number(x) for x in numbers]
+    assert cells(opened, 4) == [signed(x) for x in numbers]
 
 
 def test_every_column_sorts(report: Path, visit: Visit) -> None:

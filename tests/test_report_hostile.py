@@ -19,7 +19,7 @@ from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import latex, render_latex
 from ifdkit.report.comparison.markdown import code, prose, render_markdown
 from ifdkit.report.terminal.comparison import print_comparison
-from ifdkit.report.visible import one_line, visible
+from ifdkit.visible import one_line, visible
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
 pytestmark = pytest.mark.long
