@@ -40,7 +40,7 @@ WRITERS: dict[str, Callable[[float], str]] = {
 
 
 def value_of(text: str) -> float:
-    """What a reader takes the text for; of a bound, the bound."""
+    """The number that a text shows; of a bound, the bound."""
     plain = text.removesuffix(" %").removeprefix("< ").removeprefix("> ")
     return float(plain.replace("−", "-").replace(",", ""))
 
@@ -159,7 +159,7 @@ def test_rounding_keeps_the_order(write: Callable[[float], str], xs: list[float]
 
 @pytest.mark.parametrize("digits", [2, 3])
 @given(share=shares | st.integers(0, 10**6).map(lambda n: n / 10**6))
-def test_only_all_and_nothing_read_so(digits: int, share: float) -> None:
+def test_only_zero_and_one_read_as_none_and_all(digits: int, share: float) -> None:
     text = percent(share, digits)
     assert (text == "0 %") == (share == 0)
     assert (text == "100 %") == (share == 1)

@@ -25,7 +25,7 @@ from ifdkit.comparison.length_control import (
     matching,
 )
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
-from ifdkit.comparison.length_control.verdict import Estimate, Lengths, verdict
+from ifdkit.comparison.length_control.verdict import Lengths, PointEstimate, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL
@@ -231,7 +231,7 @@ def test_the_interval_of_the_share_covers_the_truth_in_95_of_100_datasets() -> N
     for seed in range(300):
         common = rng.normal(0.06, 0.1, 80)
         raw = common + rng.normal(0.24, 0.15, 80)
-        estimate = Estimate(float(np.median(raw)), median_ci95(raw, seed=seed), 80)
+        estimate = PointEstimate(float(np.median(raw)), median_ci95(raw, seed=seed), 80)
         zero = np.zeros(80)
         share = module._share(np.stack([zero, raw]), np.stack([zero, common]), estimate, seed)
         assert share is not None
@@ -361,7 +361,7 @@ def test_lengths_that_do_not_overlap_cannot_be_matched() -> None:
     found = length_control(*bare)
     assert found.matched_change is None
     assert found.overlap == 0.0
-    assert any("overlap by 0%" in note for note in found.notes)
+    assert any("overlap by 0 %" in note for note in found.notes)
 
 
 def test_many_pairs_get_fewer_resamples() -> None:
@@ -402,7 +402,7 @@ def test_pairs_without_nlls_are_left_out_and_counted() -> None:
     found = length_control(gappy, after)
     assert (found.n_pairs, found.n_common_length) == (60, 40)
     assert found.notes[0].startswith("20 pairs without NLLs of their tokens")
-    assert found.notes[1].startswith("the raw change of those at common length is +0.")
+    assert found.notes[1].startswith("the raw change of the pairs at equal length is +0.")
     alone = length_control(*(cut(side, slice(20, None)) for side in (before, after)))
     assert found.share_due_to_length == alone.share_due_to_length
     assert found.sentence == alone.sentence, "both numbers of the sentence are of the same pairs"
@@ -485,7 +485,7 @@ def test_a_side_against_itself_has_not_changed() -> None:
         "The median change in IFD is not distinguishable from zero: 0.00 (95 % CI 0.00 to 0.00)"
         " raw, 0.00 (95 % CI 0.00 to 0.00) at equal length."
     )
-    assert found.notes == ("the raw change may be zero, so there is no share of it to give",)
+    assert found.notes == ("the raw change may be zero, so no share of it is given",)
 
 
 @given(st.integers(0, 1_000))
@@ -641,8 +641,8 @@ SENTENCES = [
 Numbers = tuple[float, float, float]
 
 
-def estimate(numbers: Numbers | None) -> Estimate | None:
-    return numbers and Estimate(numbers[0], numbers[1:], 40)
+def estimate(numbers: Numbers | None) -> PointEstimate | None:
+    return numbers and PointEstimate(numbers[0], numbers[1:], 40)
 
 
 @pytest.mark.parametrize(("raw", "common", "share", "lengths", "sentence"), SENTENCES)

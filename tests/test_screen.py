@@ -50,6 +50,14 @@ def test_labels_before_the_last_stay_whole() -> None:
     assert "1,234" in text
 
 
+def test_columns_that_do_not_fit_are_left_out_whole() -> None:
+    text = shown(number_table(HEADERS, ROWS, 32), 32)
+    assert max(map(len, text.splitlines())) <= 32
+    assert " ".join(text.split()).count("1,234 0.851 0.542") == 1
+    assert "0.385" not in text
+    assert "95 %" not in text
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_the_summary_of_a_run_keeps_its_counts(width: int) -> None:
     """At 60 columns the counts were cut to `1…`."""

@@ -12,7 +12,7 @@ _MAX_DECIMALS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class PointEstimate:
     """A number, its 95 % interval and the number of pairs behind it."""
 
     value: float
@@ -41,7 +41,10 @@ class Lengths:
 
 
 def verdict(
-    raw: Estimate | None, common: Estimate | None, share: Estimate | None, lengths: Lengths
+    raw: PointEstimate | None,
+    common: PointEstimate | None,
+    share: PointEstimate | None,
+    lengths: Lengths,
 ) -> str:
     """The sentence.  `raw` and `common` are of the same pairs if both are known.
 
@@ -82,7 +85,9 @@ def verdict(
     )
 
 
-def _without_raw_change(raw: Estimate, common: Estimate, lengths: Lengths, digits: int) -> str:
+def _without_raw_change(
+    raw: PointEstimate, common: PointEstimate, lengths: Lengths, digits: int
+) -> str:
     median, at_equal_length = _full(raw, digits), _full(common, digits)
     if not common.is_clear:
         return (
@@ -101,7 +106,11 @@ def _without_raw_change(raw: Estimate, common: Estimate, lengths: Lengths, digit
 
 
 def _without_longer_responses(
-    raw: Estimate, common: Estimate, share: Estimate | None, lengths: Lengths, digits: int
+    raw: PointEstimate,
+    common: PointEstimate,
+    share: PointEstimate | None,
+    lengths: Lengths,
+    digits: int,
 ) -> str:
     whole, at_equal_length = signed(raw.value, digits), _full(common, digits)
     tokens = f"(medians {fixed(lengths.before, 0)} and {fixed(lengths.after, 0)} tokens)"
@@ -118,12 +127,12 @@ def _without_longer_responses(
     )
 
 
-def _full(estimate: Estimate, decimals: int) -> str:
+def _full(estimate: PointEstimate, decimals: int) -> str:
     """`+0.05 (95 % CI +0.02 to +0.08)`."""
     return f"{signed(estimate.value, decimals)} ({_interval(estimate, decimals)})"
 
 
-def _length_part(raw: Estimate, common: Estimate, decimals: int) -> str:
+def _length_part(raw: PointEstimate, common: PointEstimate, decimals: int) -> str:
     """Raw − common as printed, so that the parts of the sentence add up.
 
     Its sign is left out if both it and the whole are rises.
@@ -132,7 +141,7 @@ def _length_part(raw: Estimate, common: Estimate, decimals: int) -> str:
     return fixed(part, decimals) if part > 0 and raw.value > 0 else signed(part, decimals)
 
 
-def _decimals(*estimates: Estimate) -> int:
+def _decimals(*estimates: PointEstimate) -> int:
     """Decimals that show two digits of the largest number: 2 from 0.1 on, at most 5."""
     ends = [end for one in estimates for end in one.ci95 or ()]
     largest = max(abs(value) for value in [*ends, *(one.value for one in estimates)])
@@ -141,7 +150,7 @@ def _decimals(*estimates: Estimate) -> int:
     return min(_MAX_DECIMALS, max(2, 1 - math.floor(math.log10(largest))))
 
 
-def _interval(estimate: Estimate, decimals: int) -> str:
+def _interval(estimate: PointEstimate, decimals: int) -> str:
     if estimate.ci95 is None:
         return "no interval"
     # An interval that excludes zero must not read as if it touched it, nor any as "0.00 to 0.00".
@@ -151,7 +160,7 @@ def _interval(estimate: Estimate, decimals: int) -> str:
     return f"95 % CI {interval(estimate.ci95, lambda x: signed(x, decimals))}"
 
 
-def _percent(share: Estimate) -> str:
+def _percent(share: PointEstimate) -> str:
     if share.ci95 is None:
         return percent(share.value)
     return f"{percent(share.value)}, 95 % CI {interval(share.ci95, percent)}"

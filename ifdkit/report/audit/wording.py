@@ -53,7 +53,7 @@ def headline(audit: Audit) -> str:
         more = f"; {_warnings(warns)}" if warns else ""
         return f"{len(failed):,} of {plural(applied, 'check')} failed ({_names(failed)}){more}."
     more = f"; {_warnings(warns)} ({_names(warns)})" if warns else ""
-    return f"None of {plural(applied, 'check')} failed{more}."
+    return f"Passed: none of {plural(applied, 'check')} failed{more}."
 
 
 def _warnings(rules: Sequence[RuleResult]) -> str:

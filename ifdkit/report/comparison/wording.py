@@ -17,7 +17,7 @@ class Wording:
 
     label: str
     short: str
-    """At most 18 characters, for a terminal."""
+    """For a terminal, at most 18 characters."""
     unit: str
     """Label of the axis."""
     scale: Scale
@@ -158,8 +158,8 @@ _FINDING_KINDS = {
 
 def wording(field: str) -> Wording:
     """The names of a metric; an unknown field is labelled with its own name."""
-    plain = Wording(field, field[:18], "value", "linear", "A column of the scores file.")
-    return WORDING.get(field, plain)
+    unknown = Wording(field, field, "value", "linear", "A column of the scores file.")
+    return WORDING.get(field, unknown)
 
 
 def finding_kind(kind: str) -> str:

@@ -25,6 +25,10 @@ class Screen(Console):
         raise BrokenPipeError
 
 
+_MIN_LABEL = 8
+"""Columns that a label keeps, however narrow the terminal."""
+
+
 def number_table(
     headers: Sequence[str | Text],
     rows: Sequence[Sequence[str | Text]],
@@ -34,26 +38,34 @@ def number_table(
 ) -> Table:
     """A table of right-aligned numbers after `n_labels` columns of text; a row may end early.
 
-    On a narrow terminal the last label and the headers wrap before a number loses a digit.
+    On a narrow terminal the last label and the headers wrap before a number loses a digit.  If that
+    is not enough, the last columns are left out.
     """
     widest = [
         max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(len(headers))
     ]
-    unwrapped = sum(map(max, widest, map(len, headers)))
-    # The box adds one space at either side and between columns, the padding one or two more.
-    has_room = unwrapped + 3 * len(headers) - 1 <= width
+    unwrapped = list(map(max, widest, map(len, headers)))
+    least = [
+        *unwrapped[: n_labels - 1],
+        min(unwrapped[n_labels - 1], _MIN_LABEL),
+        *widest[n_labels:],
+    ]
+    # The box adds a space at either side and between columns; the padding adds one or two more.
+    n_shown = len(headers)
+    while n_shown > n_labels + 1 and sum(least[:n_shown]) + 2 * n_shown > width:
+        n_shown -= 1
+    has_room = sum(unwrapped[:n_shown]) + 3 * n_shown - 1 <= width
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1) if has_room else (0, 0, 0, 1))
-    for header in headers[: n_labels - 1]:
-        table.add_column(header, no_wrap=True)
-    table.add_column(headers[n_labels - 1], overflow="fold")
-    for header, n in zip(headers[n_labels:], widest[n_labels:], strict=True):
+    for i, header in enumerate(headers[:n_shown]):
+        is_number = i >= n_labels
         table.add_column(
             header,
-            justify="right",
+            justify="right" if is_number else "left",
             overflow="fold",
-            min_width=n,
-            no_wrap=len(header) <= n,  # else rich would narrow the column below its numbers
+            min_width=least[i],
+            # Else rich would narrow a column below its numbers.
+            no_wrap=len(header) <= least[i] if is_number else i < n_labels - 1,
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row[:n_shown])
     return table
