@@ -21,6 +21,7 @@ from ifdkit.reflection.choosing import Marks, choose
 from ifdkit.reflection.options import Options
 from ifdkit.reflection.run import Recycled, estimate_run
 from ifdkit.scoring.metrics import METRICS
+from tests.limits import PEAK_BYTES, needs_proc
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
 pytestmark = pytest.mark.long
@@ -469,18 +470,18 @@ def test_what_cannot_be_meant_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-_MEASURE = """
-import re, sys, ifdkit
+_MEASURE = f"""
+import sys, ifdkit
+{PEAK_BYTES}
 done = ifdkit.reflect(sys.argv[1], sys.argv[2], oracle="o", base_url=sys.argv[3], concurrency=16,
                       stages="response")
 assert done.rows_changed == done.rows, done
-# Not ru_maxrss, which begins with the peak of the process that started this one.
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(peak_bytes() // 1024)
 """
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of peaks")
+@needs_proc
 def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
     """Peak of a process that recycles 10,000 rows of 2 kB against one that recycles 1,000."""
     peak_kb = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from ifdkit.format import duration, number, plural
 from ifdkit.reflection.estimate import Estimate
 from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.outcomes import Outcome
 from ifdkit.reflection.run import Recycled
-from ifdkit.report.format import duration, number, plural
 from ifdkit.report.terminal.screen import Screen, number_table
-from ifdkit.report.visible import visible
+from ifdkit.visible import visible
 
 
 def print_reflection(done: Recycled) -> None:
