@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,7 @@ def test_a_run_says_what_became_of_every_call_and_what_is_next(
     assert "Alpaca: instruction → output, 4 rows" in err
     assert "\x1b" not in out + err
     assert {path.name for path in tmp_path.iterdir()} == {
-        "data.json", "new.json", "new.json.journal.jsonl", "new.json.provenance.jsonl",
+        "data.json", "new.json", "new.json.journal.sqlite", "new.json.provenance.jsonl",
         "new.json.manifest.json",
     }  # fmt: skip
 
@@ -206,8 +208,8 @@ def test_after_an_end_by_force_nothing_is_asked_twice(
         if how != "SIGKILL":
             assert said.splitlines()[-1].startswith("ifdkit: interrupted;")
         assert not (tmp_path / "new.json").exists()
-        journal = (tmp_path / "new.json.journal.jsonl").read_text()
-        kept = journal.count('"kind":"reply"')
+        with closing(sqlite3.connect(tmp_path / "new.json.journal.sqlite")) as journal:
+            (kept,) = journal.execute("SELECT count(*) FROM event WHERE kind='reply'").fetchone()
         assert 8 <= kept < 120
         while server.in_flight:  # what it had heard before its client was gone
             time.sleep(0.01)

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 from ifdkit.errors import OracleError, UsageError
 from ifdkit.reflection.answers import parse
-from ifdkit.reflection.journal import Journal, Recorder
+from ifdkit.reflection.journal import AsyncJournal, Journal
 from ifdkit.reflection.limits import Bounds, CapReached, Limits, Usage, retry_after_s
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
 from ifdkit.reflection.wire import Fault, Key, body_of, reply_of
@@ -97,7 +97,7 @@ class Oracle:
         self.limits = limits or Limits(bounds or Bounds())
         self._endpoint = endpoint(server.base_url)
         self._journal = journal
-        self._recorder = Recorder(journal)
+        self._replies = AsyncJournal(journal)
         self._sleep = sleep
         self._key = Key(server.api_key_env, is_needed=server.base_url is None)
         self._client = _client(server, self._key)
@@ -113,7 +113,7 @@ class Oracle:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            self._recorder.flush()
+            self._replies.flush()
         finally:
             await self._client.close()
 
@@ -140,7 +140,7 @@ class Oracle:
         refused, no quota is left, there is no such model, or 50 calls in a row have failed.
         """
         async with self._asking.setdefault(call.key, asyncio.Lock()):
-            known = self._journal.reply(call.key)
+            known = await self._replies.reply(call.key)
             if known is not None:
                 return known
             try:
@@ -151,7 +151,7 @@ class Oracle:
                 self._count_failure(fault)
                 return Reply("", failure=fault.reason)
             self._failures_on_end, self._has_answered = 0, True
-            await self._recorder.record(call.key, reply)
+            await self._replies.record(call.key, reply)
             return reply
 
     async def form(self) -> Form:

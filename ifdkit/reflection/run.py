@@ -3,7 +3,7 @@
     rows ─ drafting: prompts ─ oracle ─ answers ─▶ drafts ─ choosing ─▶ variant ─ row_files ─▶ OUT
 
 Reflection-Tuning (2310.11716) rewrites instructions, then responses; Selective Reflection-Tuning
-(2402.10110) lets the model that is to be trained choose.  Beside OUT stand `OUT.journal.jsonl`, by
+(2402.10110) lets the model that is to be trained choose.  Beside OUT stand `OUT.journal.sqlite`, by
 which a second run asks nothing twice, `OUT.provenance.jsonl` and `OUT.manifest.json`.
 """
 
@@ -136,7 +136,7 @@ def reflect_to_file(
     check_rows_output(output, dataset.path)
     progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
     with tempfile.TemporaryFile() as drafts:
-        asked = _run(_ask(dataset, _beside(output, "journal"), options, prompts, drafts, progress))
+        asked = _run(_ask(dataset, _journal_of(output), options, prompts, drafts, progress))
         settler = Settler(dataset, asked.source, options.plan, progress)
         student = settings if options.select else None
         settler.write(output, _beside(output, "provenance"), read_drafts(drafts), student)
@@ -151,7 +151,7 @@ def reflect_to_file(
         output=str(output),
         output_sha256=sha256(output),
         provenance=str(_beside(output, "provenance")),
-        journal=str(_beside(output, "journal")),
+        journal=str(_journal_of(output)),
         **asdict(asked.source),
         sampling=asdict(options.sampling),
         stages=[str(stage) for stage in options.plan],
@@ -184,6 +184,10 @@ def _beside(output: Path, what: str) -> Path:
     return Path(f"{output}.{what}.jsonl")
 
 
+def _journal_of(output: Path) -> Path:
+    return Path(f"{output}.journal.sqlite")
+
+
 def _tallied(tally: Tally) -> dict[str, Any]:
     counted = {f.name: getattr(tally, f.name) for f in fields(Tally)}
     counted["outcomes"] = {name: dict(one) for name, one in tally.outcomes.items()}
@@ -212,6 +216,8 @@ async def _ask(
     bounds = options.bounds
     with _server(options, progress) as (server, where), Journal(journal_path) as journal:
         source = Source(server.model, where, prompts.version)
+        if journal.imported:
+            progress.note(f"{journal.imported:,} replies imported into {journal_path}")
 
         def question(stage: Stage, example: Example) -> Call:
             return prompts.call(
