@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,6 +108,19 @@ def test_each_row_and_stage_has_its_provenance(write: Make) -> None:
         assert one["accepted"] is None, "no student was asked"
         assert one["prompt_tokens"] > 0
     assert lines[1]["answers_instruction"] == "new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+def test_only_the_owner_can_read_journal_and_provenance(write: Make) -> None:
+    mask = os.umask(0o022)
+    try:
+        with OracleServer() as server:
+            done = run(server, write("data.json", ROWS[:2]), write("new.json", ""))
+    finally:
+        os.umask(mask)
+    modes = {path: stat.S_IMODE(Path(path).stat().st_mode)
+             for path in (done.journal, done.provenance, done.output)}  # fmt: skip
+    assert modes == {done.journal: 0o600, done.provenance: 0o600, done.output: 0o644}
 
 
 @pytest.mark.parametrize("stage", ["instruction", "response"])

@@ -27,9 +27,10 @@ _ROWS_A_GROUP = 4096
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` when the block ends, and not at all if it raises.
 
+    `mode` is its permissions, of which the umask is taken away.
     Raises OutputError where the place cannot be written.
     """
     try:
@@ -48,7 +49,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:

@@ -61,7 +61,8 @@ class Settler:
     ) -> None:
         """Write every row with what stands in it, chosen by the student where there is one."""
         with ExitStack() as stack:
-            lines_file = stack.enter_context(atomic(provenance))
+            # It contains people's texts, those that were replaced too.
+            lines_file = stack.enter_context(atomic(provenance, mode=0o600))
             writer = stack.enter_context(rows_file(output, self._dataset.path))
             scorer = stack.enter_context(self._scorer(student)) if student else None
             if scorer is not None:
