@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ifdkit.auditing.result import Audit as Audit
     from ifdkit.auditing.run import audit as audit
     from ifdkit.errors import IfdkitError as IfdkitError
-    from ifdkit.reflection.run import Recycled as Recycled
+    from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.report.comparison.save import ComparisonResult as ComparisonResult
     from ifdkit.report.comparison.save import compare as compare
@@ -37,7 +37,7 @@ _HOMES = {
     "compare": "ifdkit.report.comparison.save",
     "ComparisonResult": "ifdkit.report.comparison.save",
     "reflect": "ifdkit.reflection.run",
-    "Recycled": "ifdkit.reflection.run",
+    "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
     "Selected": "ifdkit.selection.run",

@@ -207,10 +207,11 @@ def show_command(
 def reflect_command(
     context: click.Context, /, data: str, output: Path | None, **flags: Any
 ) -> None:
-    """Rewrite the instructions of DATA, then the responses, through an oracle.
+    """Rewrite the instructions of DATA, then the responses, with an oracle.
 
-    What the oracle does not rewrite cleanly stays as it was. Replies are kept beside OUT: the same
-    command again asks, and pays for, nothing twice. A key is read from the environment alone.
+    A text that the oracle does not rewrite cleanly stays unchanged. Replies are kept next to OUT:
+    re-running the same command asks, and pays for, nothing twice. The API key is read from the
+    environment only.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The flags of `ifdkit reflect`, and what becomes of them."""
+"""The flags of `ifdkit reflect`, and the options made from them."""
 
 from __future__ import annotations
 
@@ -12,52 +12,54 @@ import click
 from ifdkit.cli.options import option, together
 
 if TYPE_CHECKING:
-    from ifdkit.reflection.options import Options
+    from ifdkit.reflection.options import ReflectOptions
     from ifdkit.scoring.inputs import Selection
 
 
 reflect_options = together(
-    option("--oracle", required=True, help="Model that rewrites, as its server knows it; or"
-           " local: the embedded model, on this machine."),
-    option("--base-url", help="Of an OpenAI-compatible server, as in"
+    option("--oracle", required=True, help="Model name on the server, or local: the embedded"
+           " model on this machine."),
+    option("--base-url", help="URL of an OpenAI-compatible server, such as"
            " http://localhost:8000/v1."),
-    option("--api-key-env", help="Variable with the key, or off.  [default: OPENAI_API_KEY]"),
+    option("--api-key-env", help="Environment variable that contains the key, or off."
+           "  [default: OPENAI_API_KEY]"),
     option("--stages", help="instruction, response or both.  [default: both]"),
-    option("--select", is_flag=True, help="Let --model choose: the new instruction where its"
-           " IFD is higher, the new response where its r-IFD is lower."),
-    option("--prompts", type=click.Path(path_type=Path), help="Folder of prompts of your own."),
-    option("--temperature", type=float, help="Of the oracle.  [default: 0]"),
-    option("--max-tokens", type=int, help="Completion tokens of one call.  [default: 2048]"),
-    option("--timeout", type=float, help="Seconds for one attempt.  [default: 120]"),
+    option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
+           " IFD is higher, a new response if its r-IFD is lower."),
+    option("--prompts", type=click.Path(path_type=Path), help="Folder of custom prompts."),
+    option("--temperature", type=float, help="Sampling temperature of the oracle.  [default: 0]"),
+    option("--max-tokens", type=int, help="Maximum completion tokens per call."
+           "  [default: 2048]"),
+    option("--timeout", type=float, help="Seconds per attempt.  [default: 120]"),
     option("--retries", type=int, help="Attempts after the first.  [default: 4]"),
-    option("--concurrency", type=int, help="Calls in flight; one with the local oracle."
+    option("--concurrency", type=int, help="Maximum calls in flight; 1 with the local oracle."
            "  [default: 8]"),
-    option("--requests-per-minute", type=int, help="Most calls in any minute."),
-    option("--tokens-per-minute", type=int, help="Most tokens in any minute."),
-    option("--max-tokens-total", type=int, help="Stop in order before this run takes so many"
-           " tokens."),
-    option("--max-cost", type=float, help="Stop in order before this run costs so much; needs"
-           " both prices."),
-    option("--price-in", type=float, help="Of a million prompt tokens."),
-    option("--price-out", type=float, help="Of a million completion tokens."),
-    option("--dry-run", is_flag=True, help="Show three prompts and what it would cost; ask"
+    option("--requests-per-minute", type=int, help="Maximum requests in any minute."),
+    option("--tokens-per-minute", type=int, help="Maximum tokens in any minute."),
+    option("--max-tokens-total", type=int, help="Stop cleanly before exceeding this many tokens in"
+           " this run."),
+    option("--max-cost", type=float, help="Stop cleanly before exceeding this cost in this run;"
+           " needs both prices."),
+    option("--price-in", type=float, help="Price per million prompt tokens."),
+    option("--price-out", type=float, help="Price per million completion tokens."),
+    option("--dry-run", is_flag=True, help="Show three prompts and an estimate of the cost; ask"
            " nothing."),
 )  # fmt: skip
 """The flags of `ifdkit reflect`."""
 
 
-def reflection_options(flags: Mapping[str, Any]) -> Options:
-    """Flags → Options; what was not given keeps its default."""
-    from ifdkit.reflection.options import Options, parse_stages
+def reflection_options(flags: Mapping[str, Any]) -> ReflectOptions:
+    """Options from flags; a flag that was not given keeps its default."""
+    from ifdkit.reflection.options import ReflectOptions, parse_stages
 
-    given = {f.name: flags[f.name] for f in fields(Options) if flags.get(f.name) is not None}
+    given = {f.name: flags[f.name] for f in fields(ReflectOptions) if flags.get(f.name) is not None}
     if "stages" in given:
         given["stages"] = parse_stages(given["stages"])
-    return Options(**given)
+    return ReflectOptions(**given)
 
 
 def dry_run(data: str, flags: Mapping[str, Any], selection: Selection) -> dict[str, Any] | None:
-    """Print what a run would ask; with --json, return it instead."""
+    """Print the estimate of a run, or return it for --json."""
     from ifdkit.reflection.run import estimate_run
 
     found = estimate_run(data, reflection_options(flags), selection)

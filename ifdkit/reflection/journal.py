@@ -57,7 +57,7 @@ _GET = "SELECT CAST(line AS BLOB) FROM event WHERE kind = ? AND key = ?"
 # call that has to be paid for.
 _PROBE = "DELETE FROM event WHERE kind = '' AND key = x'' AND line = x''"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-"""What opening a damaged file results in. Other errors, such as a full disk, are not the file's."""
+"""Errors of opening a damaged file. Others, such as a full disk, have nothing to do with it."""
 
 _HEAD = b'{"sum":"'
 _SUM_HEX = 16
@@ -207,9 +207,11 @@ class Journal:
         with self._lock, self._errors("read"):
             row = self._database.execute(_GET, (kind, bytes.fromhex(key))).fetchone()
         event = _event(row[0]) if row is not None else None
-        # Damage to the stored key could make this the answer to another call.
-        is_asked = event is not None and (event["kind"], event["key"]) == (kind, key)
-        return event["value"] if event is not None and is_asked else None
+        # The key is checked too, because a damaged one could make this the answer to another call.
+        if event is None or (event["kind"], event["key"]) != (kind, key):
+            return None
+        value: dict[str, Any] = event["value"]
+        return value
 
     def _put(self, events: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
         rows = [(kind, bytes.fromhex(key), _line(kind, key, value)) for kind, key, value in events]
