@@ -237,7 +237,9 @@ def test_mentions_of_the_original_are_noted() -> None:
     assert parse(theirs, Reply(as_json(theirs, text))).notes == (), "the dataset's own words"
     for stage in Stage:
         prompt = call(stage).user + call(stage).reply_json + call(stage).reply_sections
-        assert not re.search("original|previous|initial", prompt), "no prompt of ours says it"
+        assert not re.search("original|previous|initial", prompt), (
+            "the built-in prompts do not mention it"
+        )
 
 
 def test_missing_criticism_is_noted() -> None:
@@ -349,8 +351,8 @@ def test_no_reply_raises(text: str, finish: str | None, refusal: str | None) -> 
     answer = parse(call(), Reply(text, finish, refusal))
     assert (answer.text is not None) == (answer.outcome is Outcome.REWRITTEN)
     assert (answer.reason is not None) == (answer.outcome is not Outcome.REWRITTEN)
-    for said in (answer.reason, answer.criticism, answer.text, *answer.notes):
-        assert said is None or said.encode()
+    for part in (answer.reason, answer.criticism, answer.text, *answer.notes):
+        assert part is None or part.encode()
     assert "\n" not in (answer.reason or "")
 
 
@@ -457,7 +459,7 @@ def test_custom_prompts_replace_the_built_in_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("response.txt", "{{ instruction }}", "must use {{ conversation }}"),
         ("reply_json.txt", "{{ field }} {{ secret }}", "uses {{ secret }}; it may use field"),
@@ -466,9 +468,9 @@ def test_custom_prompts_replace_the_built_in_ones(tmp_path: Path) -> None:
         ("notes.md", "x", "contains none of"),
     ],
 )
-def test_invalid_custom_prompts(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_invalid_custom_prompts(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         load_prompts(tmp_path)
 
 

@@ -59,7 +59,7 @@ def killed(path: Path, count: int) -> tuple[bytes, bytes, list[int]]:
 
 
 def test_wal_cut_at_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exactly the whole commits are found; recording goes on, and is found in turn."""
+    """Exactly the complete commits are found, and recording continues."""
     database, wal, sizes = killed(tmp_path / "whole", 4)
     do_not_sync(monkeypatch)
     path, path_wal = tmp_path / "j", tmp_path / "j-wal"
@@ -288,7 +288,7 @@ async def run():
 asyncio.run(run())
 """
 POINTS = {
-    # where it dies: whether the server has answered, and whether the journal has the reply
+    # point of death: whether the server has answered, and whether the journal has the reply
     "before it is sent": (False, False),
     "after the reply": (True, False),
     "in the middle of writing": (True, False),

@@ -47,7 +47,7 @@ def found(journal: Journal, count: int) -> list[int]:
 
 
 def do_not_sync(patch: pytest.MonkeyPatch, page_size: int = 16384) -> None:
-    """Make thousands of journals quickly, where nothing depends on fsync."""
+    """Make thousands of journals quickly, in tests that do not depend on fsync."""
     setup = [one.replace("FULL", "OFF").replace("16384", str(page_size))
              for one in journal_module._SETUP]  # fmt: skip
     patch.setattr(journal_module, "_SETUP", setup)
@@ -332,7 +332,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_event_loop_does_not_wait_for_the_disk(tmp_path: Path, slow_disk: threading.Event) -> None:
-    """Look-ups wait their turn in their tasks; other tasks go on."""
+    """A look-up waits for the commit in its task; other tasks continue."""
 
     async def run(journal: Journal) -> None:
         shared = AsyncJournal(journal)

@@ -69,8 +69,8 @@ def oracle(
     server: OracleServer, journal: Journal, bounds: Bounds | None = None, timeout_s: float = 30
 ) -> Oracle:
     limits = Limits(bounds or Bounds(), clock=lambda: time.monotonic() * SPEED, sleep=quick_sleep)
-    where = Server("m", server.base_url, timeout_s=timeout_s, retries=RETRIES)
-    return Oracle(where, journal, limits=limits, sleep=quick_sleep)
+    address = Server("m", server.base_url, timeout_s=timeout_s, retries=RETRIES)
+    return Oracle(address, journal, limits=limits, sleep=quick_sleep)
 
 
 def ask(
@@ -274,7 +274,7 @@ def report_of(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "message"),
     [
         (401, {"error": {"message": f"Incorrect API key: {SENTINEL}"}}, "rejects the API key"),
         (402, {"error": {"message": "pay"}}, "no quota left: .*pay"),
@@ -284,11 +284,11 @@ def report_of(error: BaseException) -> str:
     ],
 )
 def test_fatal_errors_end_the_run(
-    tmp_path: Path, status: int, body: dict[str, Any], said: str
+    tmp_path: Path, status: int, body: dict[str, Any], message: str
 ) -> None:
     with (
         OracleServer(status=(status, body)) as server,
-        pytest.raises(OracleError, match=said) as caught,
+        pytest.raises(OracleError, match=message) as caught,
     ):
         ask(server, tmp_path / "j", [call(1)])
     assert "\n" not in str(caught.value)
@@ -339,7 +339,7 @@ def test_timeout_is_per_attempt(tmp_path: Path) -> None:
 
 
 def test_429_pauses_every_call(tmp_path: Path) -> None:
-    """For as long as the header says."""
+    """For as long as the header asks."""
     first: list[str] = []
 
     def script(text: str, attempt: int) -> str | None:

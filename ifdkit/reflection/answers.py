@@ -1,7 +1,7 @@
 """Parse a reply into an answer: what the oracle wrote, and whether the dataset may contain it.
 
-Nothing is guessed.  A text is `rewritten` only if it is found whole in the one place where it must
-be; every other result has a name, and the original stays.  A reply may be in any of the forms,
+Nothing is guessed.  A text is `rewritten` only if it is found complete in its one expected place;
+every other result has a name, and the original stays.  A reply may be in any of the forms,
 because servers do not always use the one that they were asked for.
 """
 
@@ -93,7 +93,7 @@ def parse(call: Call, reply: Reply) -> Answer:
 
 
 def _judged(call: Call, reply: Reply, criticism: str, text: str) -> Answer:
-    """The answer with a text that was found where it must be."""
+    """The answer with a text that was found in its expected place."""
     notes: list[str] = []
     if (opening := _OPENINGS[call.stage].match(text)) is not None:
         rest = text[opening.end() :]

@@ -3,7 +3,7 @@
 A reply is on disk before anyone uses it, so no crash loses an answer that was paid for.
 Write-ahead logging with `synchronous = FULL` needs one fsync per transaction, and `AsyncJournal`
 lets all tasks that wait for the disk share the next transaction.  The file is locked while it is
-open, and none of it is held in memory.
+open, and none of it is kept in memory.
 
 A row stores its event as one line with a checksum, in the format of the journal of ifdkit 0.1:
 
@@ -63,7 +63,7 @@ _HEAD = b'{"sum":"'
 _SUM_HEX = 16
 _BODY_AT = len(_HEAD) + _SUM_HEX
 _MAX_LINE_BYTES = 1 << 24
-"""Bounds the memory of an import; a longer line is not one of ours."""
+"""Bounds the memory of an import; a journal has no longer lines."""
 _REPLY_FIELDS = tuple(one.name for one in fields(Reply) if one.name != "failure")
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _ROWS_PER_CALL = 4
-"""Rows in memory per call in flight, so that a slow row does not hold up the others."""
+"""Rows in memory per call in flight, so that a slow row does not block the others."""
 
 
 def reflect(
@@ -168,11 +168,11 @@ async def _ask(
 ) -> tuple[Source, Usage, str | None]:
     """Ask about every row, and write the drafts; the usage, and the cap that ended it early."""
     bounds = options.bounds
-    with _server(options, progress) as (server, where), Journal(journal_path) as journal:
+    with _server(options, progress) as (server, origin), Journal(journal_path) as journal:
         if journal.imported:
             progress.note(f"{journal.imported:,} replies imported into {journal_path}")
         make_call = partial(
-            prompts.call, model=server.model, endpoint=where, sampling=options.sampling
+            prompts.call, model=server.model, endpoint=origin, sampling=options.sampling
         )
         plan = Plan(dataset.columns, options.plan, every_variant=options.select)
         progress.start(dataset.n_rows)
@@ -189,7 +189,7 @@ async def _ask(
                     progress.missing(tokens)
                     progress.scored(tokens)
                     progress.end_block()
-            source = Source(server.model, where, prompts.version)
+            source = Source(server.model, origin, prompts.version)
             return source, oracle.usage, oracle.stopped
 
 
