@@ -13,7 +13,7 @@ from ifdkit.report.format import duration, number, plural
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.report.visible import one_line
 from ifdkit.selection.effect import LengthEffect, Measure
-from ifdkit.selection.run import Selected
+from ifdkit.selection.result import Selected
 
 _NAMES = {
     "response_tokens": "response tokens",
