@@ -9,7 +9,7 @@ import numpy as np
 from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.scoring.metrics import table_metrics
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 
 
 def list_caveats(
@@ -40,7 +40,7 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
             f"{_plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
             " often on one side than on the other"
         )
-    if len(pairs) < FEWEST_PAIRS:
+    if len(pairs) < MIN_PAIRS:
         yield f"{_plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 

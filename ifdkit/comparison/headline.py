@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ifdkit.comparison.result import LengthControl
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 from ifdkit.stats.paired import Change, MetricChange
 
 _CHANCE = 0.05
@@ -40,7 +40,7 @@ def headline(
     if name is None:
         return f"{lengths} No measure of quality was compared.".strip()
     one, what = metrics[name], _NAMES[name]
-    if one.before.n < FEWEST_PAIRS:
+    if one.before.n < MIN_PAIRS:
         return _too_few(what, one)
     verdict = f"Whether that is more than length was not looked at: {what} is no IFD."
     if name == "ifd":
@@ -54,7 +54,7 @@ def _too_few(what: str, metric: MetricChange) -> str:
     moved = f", {_signed(change)} in the median" if change is not None else ""
     return (
         f"Too few pairs to tell a change from chance: {what} is defined on both sides of"
-        f" {_pairs(n)}{moved}; {FEWEST_PAIRS} are needed."
+        f" {_pairs(n)}{moved}; {MIN_PAIRS} are needed."
     )
 
 

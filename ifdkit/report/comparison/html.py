@@ -13,7 +13,7 @@ from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.wording import PAPER_FIELDS, Estimate, estimates
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.report.visible import one_line
-from ifdkit.stats.columns import BCA_MOST_VALUES
+from ifdkit.stats.columns import MAX_BCA_VALUES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def render_html(
         explored_ids=_ids(explored[: explorer.n_pairs]),
         findings=summary.findings[:_MOST_FINDINGS],
         manifest=_manifest(summary),
-        bca_most=BCA_MOST_VALUES,
+        bca_most=MAX_BCA_VALUES,
         unpaired=_unpaired(summary),
         **_table(summary),
         **_figures(summary, rows),
