@@ -106,13 +106,13 @@ def test_names_from_the_data_cannot_control_the_terminal(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "say what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
-        (["--by", "ifd", "--method", "random", "--top", "5"], "give only one of --by FIELD"),
+        ([], "choose what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
+        (["--by", "ifd", "--method", "random", "--top", "5"], "choose only one of --by FIELD"),
         (["--by", "idf", "--top", "5"], "--by: no metric 'idf': did you mean 'ifd'?"),
         (["--method", "luck", "--top", "5"], "no method 'luck': choose from cherry"),
-        (["--by", "ifd"], "say how many rows: --top 5% or --top 2000, or which: --min X, --max X"),
-        (["--method", "random"], "say how many rows: --top 5% or --top 2000"),
-        (["--method", "cherry", "--min", "0.1"], "say how many rows"),
+        (["--by", "ifd"], "choose how many rows: --top 5% or --top 2000, or which: --min X"),
+        (["--method", "random"], "choose how many rows: --top 5% or --top 2000"),
+        (["--method", "cherry", "--min", "0.1"], "choose how many rows"),
         (["--by", "ifd", "--top", "0"], "--top 0: must be at least one row"),
         (["--by", "ifd", "--top", "x"], "--top x: give a number of rows, or a share such as 5%"),
         (["--method", "random", "--top", "5%"], "--top 5% of 4 rows is less than one row"),

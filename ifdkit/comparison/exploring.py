@@ -94,16 +94,16 @@ def _named_in(
     findings: Sequence[Finding], before: ComparedSide, after: ComparedSide, pairs: Pairs
 ) -> dict[int, str]:
     """Pairs named by a finding, a few for each."""
-    asked: dict[tuple[bool, str], str] = {}
+    kinds: dict[tuple[bool, str], str] = {}
     for finding in findings:
         for name in finding.row_ids[:_PER_FINDING]:
-            asked.setdefault((finding.side == "before", name), finding.kind)
+            kinds.setdefault((finding.side == "before", name), finding.kind)
     found: dict[int, str] = {}
     for is_before, side, positions in ((True, before, pairs.before), (False, after, pairs.after)):
-        wanted = {name for was_before, name in asked if was_before is is_before}
+        wanted = {name for was_before, name in kinds if was_before is is_before}
         for i, position in enumerate(positions.tolist()) if wanted else ():
             if (name := side.scores.ids[position]) in wanted:
-                found.setdefault(i, f"finding: {asked[is_before, name].replace('_', ' ')}")
+                found.setdefault(i, f"finding: {kinds[is_before, name].replace('_', ' ')}")
     return found
 
 

@@ -87,8 +87,9 @@ def compare_sides(
 ) -> Comparison:
     """Compare two datasets or scores files.
 
-    `settings` are the fields of `Settings` that were asked for; the others come from the manifest
-    if a side is a scores file.  Raises IfdkitError; what was scored before stays in the store.
+    `settings` are the fields of `Settings` that the caller has set; the others come from the
+    manifest if a side is a scores file.  Raises IfdkitError; what was scored before stays in the
+    store.
     """
     progress = progress or Progress()
     with Sides(settings, read_options, progress, force=options.force) as sides:

@@ -84,7 +84,7 @@ class Sides:
         *,
         force: bool,
     ) -> None:
-        """`given`: the fields of `Settings` that were asked for, which override a manifest."""
+        """`given`: the fields of `Settings` that the caller has set; they override a manifest."""
         self._given, self._read_options, self._progress = given, read_options, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
@@ -121,7 +121,7 @@ class Sides:
         return first, second
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
-        """The settings of a scores file if there is one, overridden by what was asked for."""
+        """The settings of a scores file if there is one, overridden by what the caller has set."""
         manifests = [one.manifest for one in opened if isinstance(one, ScoresFile) and one.manifest]
         base = settings_of(manifests[0]) if manifests else {"metrics": groups()}
         return Settings(**{**base, **self._given})

@@ -48,7 +48,7 @@ class Inputs:
         read_options: ReadOptions,
         progress: Progress,
     ) -> None:
-        """`given`: the fields of `Settings` that were asked for. Raises UsageError."""
+        """`given`: the fields of `Settings` that the caller has set. Raises UsageError."""
         self._options, self._given = options, given
         self._read_options, self._progress = read_options, progress
         metrics = {"metrics": options.metrics} if options.metrics else {}

@@ -35,12 +35,12 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts → float32 of shape (texts, dimensions), each row of length 1."""
 
 MISALIGNED_FROM = 1.0
-"""From here on a ratio says that one half does not help with the other (2308.12032)."""
+"""From this value on, a ratio means that one half does not help with the other (2308.12032)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """The rows to choose from, and what was asked for."""
+    """The rows to choose from, and the options."""
 
     dataset: Dataset
     rows: Rows
@@ -65,7 +65,7 @@ class Method:
     field: str | None
     """Metric that it ranks by; None if it ranks nothing."""
     source: str | None
-    """The paper, or whose idea it is."""
+    """The paper, or who proposed it."""
     options: tuple[str, ...]
     """Fields of :class:`SelectOptions` that apply to it."""
     last_turn_only: bool = False

@@ -95,7 +95,7 @@ class SelectOptions:
 
     def _check_method(self) -> None:
         if (self.by is None) == (self.method is None):
-            problem = "give only one of" if self.by else "say what to keep:"
+            problem = "choose only one of" if self.by else "choose what to keep:"
             raise UsageError(
                 f"{problem} --by FIELD, such as --by ifd --top 5%, or --method {', '.join(METHODS)}"
             )
@@ -124,7 +124,7 @@ class SelectOptions:
         _ = self.top_rows, self.pool_rows  # which raise for anything but a number of rows
         if self.top is None and (self.method or self.min is self.max is None):
             more = "" if self.method else ", or which: --min X, --max X"
-            raise UsageError(f"say how many rows: --top 5% or --top 2000{more}")
+            raise UsageError(f"choose how many rows: --top 5% or --top 2000{more}")
 
     def _check_numbers(self) -> None:
         for name in ("min", "max"):

@@ -98,7 +98,7 @@ def select_to_file(
     """Write the rows of a dataset that are worth training on to a file of the same format.
 
     `data` is a dataset or a scores file; `settings` are the fields of :class:`ifdkit.Settings` that
-    were asked for.  The output appears whole or not at all, and not at all if no row is kept.
+    the caller has set.  The output appears whole or not at all; if no row is kept, there is none.
     Raises IfdkitError; what was scored before stays in the store.
     """
     begin = time.perf_counter()
