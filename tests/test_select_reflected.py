@@ -13,9 +13,9 @@ import pytest
 
 import ifdkit
 from ifdkit.errors import InputError
-from ifdkit.reflection.choosing import Marks, Variant
-from ifdkit.reflection.finalize import Settler
-from ifdkit.reflection.run import Recycled
+from ifdkit.reflection.choosing import Variant, VariantScores
+from ifdkit.reflection.finalize import Finalizer
+from ifdkit.reflection.result import Recycled
 from ifdkit.selection.result import Selected
 from tests.oracle_server import OracleServer
 
@@ -55,18 +55,18 @@ def refuse_some(text: str, attempt: int) -> str | None:
 def recycle(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """`ifdkit.reflect` with random marks: the tiny model alone accepts hardly anything."""
+    """`ifdkit.reflect` with random scores: the tiny model alone accepts hardly anything."""
     store = tmp_path_factory.mktemp("store") / "store.sqlite"
-    measured = Settler._marks
+    measured = Finalizer._scores
     generator = np.random.default_rng(0)
 
-    def random_marks(*arguments: Any) -> dict[int, dict[Variant, Marks]]:
+    def random_scores(*arguments: Any) -> dict[int, dict[Variant, VariantScores]]:
         return {
-            row: {name: Marks(*generator.uniform(0.2, 0.99, 2).tolist()) for name in marks}
-            for row, marks in measured(*arguments).items()
+            row: {name: VariantScores(*generator.uniform(0.2, 0.99, 2).tolist()) for name in scores}
+            for row, scores in measured(*arguments).items()
         }
 
-    monkeypatch.setattr(Settler, "_marks", random_marks)
+    monkeypatch.setattr(Finalizer, "_scores", random_scores)
 
     def run(source: Path, name: str, **options: Any) -> Recycled:
         with OracleServer(fault=refuse_some) as server:
