@@ -1,9 +1,9 @@
-"""What `ifdkit reflect` itself costs a call, beside a server that answers at once.
+"""CPU time of `ifdkit reflect` per call, with a server that answers at once.
 
     python -m benchmarks.oracle
 
-10,000 rows, one call each, 64 in flight, against a scripted server in a process of its own:
-reading, prompting, sending, parsing, the journal on disk, writing.  Writes `reports/oracle.md`.
+10,000 rows, one call each, 64 in flight, and a scripted server in another process.  Includes
+reading, prompting, sending, parsing, the journal on disk and writing.  Writes `reports/oracle.md`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _WORDS = 100
 
 
 def serve(ready: Connection) -> None:
-    """Answer until the process is ended."""
+    """Answer until the parent sends a message."""
     with OracleServer(keep=False) as server:
         ready.send(server.base_url)
         ready.recv()
 
 
 def write_rows(path: Path, n: int) -> None:
-    """Distinct rows of about a hundred words a response."""
+    """Distinct rows with responses of a hundred words."""
     with path.open("w", encoding="utf-8") as file:
         for i in range(n):
             row = {"instruction": f"Write about the number {i}.", "output": f"{i} " * _WORDS}
@@ -47,8 +47,8 @@ def measure(rows: int, in_flight: int, folder: Path) -> list[str]:
     url = here.recv()
     data = folder / "data.jsonl"
     write_rows(data, rows)
-    lines = ["| run | calls | elapsed | CPU time of ours, a call |", "|:--|--:|--:|--:|"]
-    for name in ("first", "again, out of the journal"):
+    lines = ["| run | calls | elapsed | CPU time of ifdkit per call |", "|:--|--:|--:|--:|"]
+    for name in ("first", "second, from the journal"):
         begin, cpu = time.perf_counter(), time.process_time()
         done = ifdkit.reflect(
             data,
@@ -78,8 +78,8 @@ def main() -> None:
         lines = measure(arguments.rows, arguments.in_flight, Path(name))
     command = " ".join(["python -m benchmarks.oracle", *sys.argv[1:]])
     text = [
-        "# What a call to the oracle costs us",
-        f"Made by `{command}`: {arguments.in_flight} calls in flight against a scripted server that"
+        "# Cost of a call to the oracle",
+        f"Made by `{command}`: {arguments.in_flight} calls in flight, a scripted server that"
         f" answers at once, on {machine()}.",
         "\n".join(lines),
     ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
     from ifdkit.errors import IfdkitError as IfdkitError
-    from ifdkit.reflection.run import Recycled as Recycled
+    from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.scoring.metric import Measured as Measured
     from ifdkit.scoring.metrics import register_metric as register_metric
@@ -39,7 +39,7 @@ _MODULES = {
     "compare": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
     "reflect": "ifdkit.reflection.run",
-    "Recycled": "ifdkit.reflection.run",
+    "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
     "Selected": "ifdkit.selection.run",

@@ -1,4 +1,4 @@
-"""Chromium with the network off, for the tests of the reports marked `browser`.
+"""Chromium without network, for the tests of the reports marked `browser`.
 
 Needs what `make browser-tools` installs; what asks for it skips without.
 """
@@ -20,7 +20,7 @@ PHONE, DESK = (390, 844), (1280, 900)
 
 @dataclass
 class Opened:
-    """A page, and what it said and asked for while it was open."""
+    """A page, and its console messages and requests."""
 
     page: Any
     complaints: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Opened:
         return found
 
     def unfold(self) -> None:
-        """Open all that is folded."""
+        """Open all folds."""
         self.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
 
 
@@ -54,7 +54,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Visit]:
-    """Open a file in a fresh context with no network; complaints and requests fail the test."""
+    """Open a file in a fresh context without network; errors and requests fail the test."""
     visited: list[Opened] = []
     contexts = []
 
@@ -81,7 +81,7 @@ def visit(browser: Any) -> Iterator[Visit]:
     yield open_page
     for opened in visited:
         asked = [url for url in opened.requests if url != "data:,"]
-        assert len(asked) == 1, "the file itself and nothing else"
+        assert len(asked) == 1, "only the file itself"
         assert asked[0].startswith("file:")
         assert opened.complaints == []
     for context in contexts:
@@ -92,10 +92,10 @@ def grave_violations(page: Any) -> list[tuple[str, str]]:
     """Rule and first element of each serious or critical violation that axe-core finds."""
     if not AXE.exists():
         pytest.skip("needs axe-core: `make browser-tools`")
-    # The page's own policy refuses foreign scripts, so axe comes in through the debugger.
+    # The policy of the page refuses other scripts, so axe is injected through the debugger.
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document)")
-    assert len(found["passes"]) > 20, "axe has looked"
+    assert len(found["passes"]) > 20, "axe has run"
     return [
         (one["id"], one["nodes"][0]["html"])
         for one in found["violations"]

@@ -1,7 +1,7 @@
-"""A scripted server that speaks OpenAI's chat completions on a real socket, faults and all.
+"""A scripted server with OpenAI's chat completions API on a real socket, faults included.
 
-What it does to a call depends on the call's text and on how often it has been asked, never on the
-order of arrival: so a test can work out, without the client, how each call has to end.
+Its response to a call depends on the call's text and on the number of earlier attempts, never on
+the order of arrival, so a test can derive the outcome of each call without the client.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 RETRIED = ("429", "429_after", "500", "reset", "hang", "cut_body", "short_body", "no_choices")
-"""Faults after which the same question is worth asking again."""
+"""Faults after which the same call may succeed."""
 FINAL = ("cut_json", "wrong_schema", "refusal", "refusal_text", "length", "empty")
-"""Replies that are replies, if no rewrites."""
+"""Complete replies that contain no rewrite."""
 FAULTS = RETRIED + FINAL
 PROBE = "two plus two"
 
 
 def seeded(share: float, seed: int, kinds: tuple[str, ...] = FAULTS) -> Callable[..., str | None]:
-    """A script that spoils this share of all attempts, each fault as often as the next."""
+    """A script that makes this share of all attempts fail, with equally frequent faults."""
 
     def fault(text: str, attempt: int) -> str | None:
         digest = hashlib.sha256(f"{seed} {attempt} {text}".encode()).digest()
-        spoiled = int.from_bytes(digest[:4]) < share * 2**32
-        return kinds[digest[4] % len(kinds)] if spoiled else None
+        is_faulty = int.from_bytes(digest[:4]) < share * 2**32
+        return kinds[digest[4] % len(kinds)] if is_faulty else None
 
     return fault
 
@@ -42,7 +42,7 @@ def nothing_wrong(text: str, attempt: int) -> str | None:
 
 @dataclass(frozen=True)
 class Seen:
-    """One request, as the server saw it."""
+    """One request, as the server received it."""
 
     at_s: float
     text: str
@@ -50,14 +50,14 @@ class Seen:
     body: dict[str, Any]
     fault: str | None
     billed: int
-    """Tokens in and out that a provider would charge for."""
+    """Prompt and completion tokens that a provider would charge for."""
 
 
 class OracleServer:
-    """`with OracleServer(fault) as server:` serves on loopback, from a thread of its own.
+    """`with OracleServer(fault) as server:` serves on loopback, in its own thread.
 
-    `fault(text, attempt)` names what goes wrong; `refused` are the response formats answered with
-    400; `chatty` are those answered with prose; `delay_s` passes before each reply.
+    `fault(text, attempt)` names the fault; response formats in `refused` get a 400, those in
+    `chatty` get prose; `delay_s` passes before each reply.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class OracleServer:
 
     @property
     def calls(self) -> list[Seen]:
-        """The requests that were no probe."""
+        """The requests without the probes."""
         return [one for one in self.seen if PROBE not in one.text]
 
     @property
@@ -130,7 +130,7 @@ class OracleServer:
             writer.transport.abort()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; whether the connection goes on."""
+        """Handle one request; whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {
             name.lower(): value.strip()
@@ -142,7 +142,7 @@ class OracleServer:
         self._asked[text] += 1
         if PROBE not in text:
             fault = self.fault(text, attempt)
-        # A client that stays too long leaves at a moment that we do not see.
+        # When the client of a hanging request leaves is not observed.
         counts = fault != "hang"
         self.in_flight += counts
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -169,7 +169,7 @@ class OracleServer:
         if fault == "reset":
             return False
         if fault == "hang":
-            await reader.read(1)  # until the client leaves
+            await reader.read(1)  # until the client disconnects
             return False
         if not self.usage:
             answer.pop("usage", None)
@@ -198,10 +198,10 @@ class OracleServer:
             return 403, _error("not for you"), ""
         if fault == "500":
             return 500, _error("oops"), ""
-        said = _written(body, text, kind)
+        content = _written(body, text, kind)
         if kind in self.chatty or ("json" in self.chatty and "[[" not in text):
-            said = "Well, the answer should rather be four, should it not?"
-        return 200, _completion(body, text, said, fault), ""
+            content = "Well, the answer should rather be four, should it not?"
+        return 200, _completion(body, content, fault), ""
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -209,12 +209,12 @@ def _error(message: str) -> dict[str, Any]:
 
 
 def rewritten(text: str) -> str:
-    """What this oracle writes for a user message."""
+    """The rewritten text for a user message."""
     return f"Rewritten {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _written(body: dict[str, Any], text: str, kind: str) -> str:
-    """A good reply in the form that is asked for."""
+    """A valid reply in the form that is asked for."""
     name = "better_instruction" if "better_instruction" in text else "better_response"
     if kind == "json_schema":
         names = body["response_format"]["json_schema"]["schema"]["required"]
@@ -228,25 +228,25 @@ def _written(body: dict[str, Any], text: str, kind: str) -> str:
     return json.dumps(values)
 
 
-def _completion(body: dict[str, Any], text: str, said: str, fault: str | None) -> dict[str, Any]:
+def _completion(body: dict[str, Any], content: str, fault: str | None) -> dict[str, Any]:
     refusal, finish = None, "stop"
     if fault == "cut_json":
-        said = said[: len(said) // 2]
+        content = content[: len(content) // 2]
     elif fault == "wrong_schema":
-        said = json.dumps({"answer": 42})
+        content = json.dumps({"answer": 42})
     elif fault == "refusal":
-        said, refusal = "", "I will not."
+        content, refusal = "", "I will not."
     elif fault == "refusal_text":
-        said = "I'm sorry, but I can't help with that."
+        content = "I'm sorry, but I can't help with that."
     elif fault == "length":
-        said, finish = said[: len(said) // 2], "length"
+        content, finish = content[: len(content) // 2], "length"
     elif fault == "empty":
-        said = ""
-    message = {"role": "assistant", "content": said, "refusal": refusal}
+        content = ""
+    message = {"role": "assistant", "content": content, "refusal": refusal}
     choices = [{"index": 0, "message": message, "finish_reason": finish}]
     prompt = sum(len(one["content"].split()) for one in body["messages"])
     limit = body.get("max_tokens") or body["max_completion_tokens"]
-    usage = {"prompt_tokens": prompt, "completion_tokens": min(limit, len(said))}
+    usage = {"prompt_tokens": prompt, "completion_tokens": min(limit, len(content))}
     return {"choices": [] if fault == "no_choices" else choices, "usage": usage}
 
 

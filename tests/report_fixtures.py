@@ -1,7 +1,7 @@
-"""A made-up comparison for the reports: the size asked for, one seed, nothing computed in earnest.
+"""A made-up comparison of any size for the tests of the reports.
 
-Numbers follow the shape of real ones (log-normal lengths and perplexities, IFD that rises with
-length), so that figures look as they will.
+Numbers are distributed like real ones (log-normal lengths and perplexities, IFD that rises with
+length), so that figures look realistic.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ LENGTH_CONTROL = LengthControl(
     ci95=(0.74, 0.89),
     spearman_before=0.83,
     spearman_after=0.61,
-    sentence="Of the +0.29, 0.24 is what longer responses alone would give.",
-    notes=("Responses under 5 tokens are left out: 12 pairs.",),
+    sentence="Of the change of +0.29, longer responses alone account for 0.24.",
+    notes=("12 pairs with a response under 5 tokens are left out",),
 )
 
 FINDINGS = (
@@ -177,7 +177,7 @@ FINDINGS = (
         side="before",
         count=3,
         share=0.0075,
-        text="Responses that decline the task.",
+        text="The response declines the request.",
         row_ids=("row-17", "row-230"),
         other_count=1,
         examples=("I am sorry, but as an AI language model I cannot",),
@@ -187,7 +187,7 @@ FINDINGS = (
         side="both",
         count=4,
         share=0.01,
-        text="Pairs whose instruction and response are the same on both sides.",
+        text="Pairs with the same instruction and response on both sides.",
         row_ids=("row-3",),
     ),
 )
@@ -225,7 +225,7 @@ REFERENCE = (
 
 
 def make_summary(rows: pd.DataFrame) -> Summary:
-    """What a comparison of such rows says."""
+    """The summary of a comparison of these rows."""
     return Summary(
         schema=COMPARISON_SCHEMA,
         version="0.1.0",
@@ -242,11 +242,11 @@ def make_summary(rows: pd.DataFrame) -> Summary:
             unmatched_after=1,
             ids_unmatched_before=("row-x1", "row-x2"),
             ids_unmatched_after=("row-y1",),
-            note="Both sides name their rows.",
+            note="Both sides have ids.",
         ),
         headline=(
-            f"IFD rose by +0.29 in the median of {len(rows):,} pairs (95 % interval +0.26 to"
-            " +0.32), and the change is real: 91 % of the pairs rose. Most of it is length."
+            "Median response length rose from 61 to 227 tokens. IFD rose by a median of 0.29 (95 %"
+            f" CI +0.26 to +0.32, p < 0.001); 91 % of {len(rows):,} pairs rose."
         ),
         metrics={field: _metric(rows, field) for field in FIELDS},
         length_control={"ifd": LENGTH_CONTROL},
@@ -304,7 +304,7 @@ def make_explored(rows: pd.DataFrame, n: int = 40, seed: int = 0) -> tuple[Explo
 def with_text_everywhere(
     summary: Summary, explored: tuple[ExploredPair, ...], text: Callable[[str], str]
 ) -> tuple[Summary, tuple[ExploredPair, ...]]:
-    """The same comparison with `text(place)` wherever words of a dataset or a user can stand."""
+    """The same comparison with `text(field)` in place of all words of a dataset or a user."""
 
     def side(one: ExploredSide, name: str) -> ExploredSide:
         return replace(

@@ -1,4 +1,4 @@
-"""The reports of an audit: what stands in them, what must not, and that tools can read them."""
+"""The reports of an audit: what they must show, what they must not, and that they are valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ifdkit.auditing.run import check_folder
 from ifdkit.data.atomic import dumps
 from ifdkit.errors import OutputError
 from ifdkit.report.audit.html import render_audit_html
-from ifdkit.report.audit.markdown import MOST_CHARACTERS, render_audit_markdown
+from ifdkit.report.audit.markdown import MAX_CHARACTERS, render_audit_markdown
 from ifdkit.report.audit.sarif import artifact_uri, as_sarif
 from ifdkit.report.audit.wording import allowed, basis, headline, rate, settings, state, where
 from ifdkit.report.terminal.audit import print_audit
@@ -54,7 +54,7 @@ def page(audit: Audit) -> str:
 
 @pytest.fixture(scope="module")
 def clean() -> Audit:
-    """Nothing failed, nothing warns, no model was asked, the whole file was read."""
+    """No failure, no warning, no model, the whole file read."""
     return make_audit(
         rules=PASSED[1:2],
         passed=True,
@@ -92,30 +92,34 @@ def test_a_rule_is_in_one_state() -> None:
     for rule in (*FAILED, *WARNS, *PASSED, *UNAPPLIED):
         assert rule.fails == (state(rule) == "failed")
         assert rule.warns == (state(rule) == "warns")
-    # What was not applied fails nothing, whatever it says of itself.
+    # A rule that was not applied cannot fail.
     assert state(replace(FAILED[0], skipped="needs a model")) == "skipped"
     assert state(replace(FAILED[0], severity="off")) == "off"
 
 
-def test_the_headline_counts_and_names(audit: Audit, clean: Audit) -> None:
+def test_the_headline_counts_and_names_checks(audit: Audit, clean: Audit) -> None:
     assert headline(audit) == (
-        "Failed: 2 of 8 rules find more than they allow (unreadable rows; leaked prompts),"
-        " and 3 warn."
+        "2 of 8 checks failed (unreadable rows; leaked prompts); 3 gave warnings."
     )
     one = replace(audit, rules=(*FAILED[:1], *PASSED))
-    assert headline(one).startswith("Failed: 1 of 4 rules finds more than it allows (")
+    assert headline(one) == "1 of 4 checks failed (unreadable rows)."
     warned = replace(audit, passed=True, rules=WARNS[:1] + PASSED)
-    assert headline(warned) == "Passed: none of 4 rules fails, 1 warns (recurring openings)."
-    assert headline(clean) == "Passed: none of 1 rule fails."
-    assert headline(replace(clean, rules=UNAPPLIED)) == "Passed: no rule was applied."
+    assert (
+        headline(warned)
+        == "Passed: none of 4 checks failed; 1 gave a warning (recurring openings)."
+    )
+    assert headline(clean) == "Passed: none of 1 check failed."
+    nothing = replace(clean, rules=UNAPPLIED)
+    assert headline(nothing) == "Passed: no check was applied."
+    assert headline(replace(nothing, passed=False)) == "Failed: no check was applied."
     many = replace(audit, rules=FAILED * 5)
     assert " and 6 more)" in headline(many)
 
 
-def test_the_basis_says_what_the_verdict_rests_on(audit: Audit, clean: Audit) -> None:
+def test_the_basis_says_which_rows_were_checked(audit: Audit, clean: Audit) -> None:
     assert "1,000 of 52,002 rows, seed 0" in basis(audit)
     assert "estimate for the whole file" in basis(audit)
-    assert basis(clean) == "All of the file was looked at: 1,000 rows, 999 examples."
+    assert basis(clean) == "The whole file was checked: 1,000 rows, 999 examples."
     first = replace(clean, rows=10)
     assert basis(first).startswith("Only the first 10 of 1,000 rows")
 
@@ -135,11 +139,11 @@ def test_the_basis_says_what_the_verdict_rests_on(audit: Audit, clean: Audit) ->
         (1.0, "100 %"),
     ],
 )
-def test_rates(share: float | None, shown: str) -> None:
+def test_shares_have_three_digits(share: float | None, shown: str) -> None:
     assert rate(share) == shown
 
 
-def test_small_wordings() -> None:
+def test_limits_and_places() -> None:
     assert allowed(FAILED[0]) == "none"
     assert allowed(WARNS[0]) == "2 %"
     assert where(Place(id="x", row=1234)) == "row 1,234"
@@ -147,7 +151,7 @@ def test_small_wordings() -> None:
     assert where(Place(id="x", row=12, turn=1, line=13)) == "row 12, turn 1, line 13"
 
 
-def test_the_settings_are_those_that_hold() -> None:
+def test_the_settings_are_the_current_ones() -> None:
     found = tomllib.loads(settings((*FAILED, *WARNS)))["audit"]
     for rule in (*FAILED, *WARNS):
         expected = {"severity": rule.severity, "most": rule.most}
@@ -159,13 +163,13 @@ def test_the_settings_are_those_that_hold() -> None:
 # ---- the page
 
 
-def test_the_page_says_the_verdict_first(page: str, audit: Audit) -> None:
+def test_the_page_shows_the_headline_first(page: str, audit: Audit) -> None:
     order = ("<main", headline(audit), basis(audit)[:40], '<section id="rules"', "<article")
     places = [page.index(part) for part in order]
     assert places == sorted(places)
 
 
-def test_every_applied_rule_has_a_line_in_the_table(page: str) -> None:
+def test_every_applied_rule_has_a_row_in_the_table(page: str) -> None:
     table = page[page.index('<section id="rules"') : page.index('<section id="findings"')]
     lines = table.split("<tr>")[2:]
     applied = (*FAILED, *WARNS, *PASSED)
@@ -177,7 +181,7 @@ def test_every_applied_rule_has_a_line_in_the_table(page: str) -> None:
     assert "18.8 % to 23.9 %" in table
 
 
-def test_what_failed_and_what_warns_has_a_block(page: str, audit: Audit) -> None:
+def test_failures_and_warnings_have_a_block(page: str, audit: Audit) -> None:
     blocks = page[page.index('<section id="findings"') : page.index('<section id="others"')]
     articles = blocks.split("<article")[1:]
     assert len(articles) == len(FAILED) + len(WARNS)
@@ -188,30 +192,30 @@ def test_what_failed_and_what_warns_has_a_block(page: str, audit: Audit) -> None
             assert where(place) in article
             assert place.id in article
         assert article.count("<li>") == len(rule.places) + len(rule.details)
-    assert "162 more are not listed" in articles[1], "212 found, 50 carried"
+    assert "162 more are not listed" in articles[1], "212 found, 50 listed"
     assert "42 more places" in articles[1]
     assert "212 ×" in articles[2]
     assert "threshold 1<" in articles[3]
-    assert "1.05" in articles[3], "the number that broke it"
+    assert "1.05" in articles[3], "the number that is over the threshold"
 
 
-def test_what_passed_or_was_not_applied_is_folded(page: str) -> None:
+def test_other_checks_are_folded(page: str) -> None:
     rest = page[page.index('<section id="others"') : page.index('<section id="templates"')]
     passed, unapplied = rest.split("<details>")[1:3]
-    assert "3 rules passed" in passed
+    assert "3 checks passed" in passed
     assert where(PASSED[0].places[0]) in passed
-    assert "2 rules not applied" in rest
+    assert "2 checks not applied" in rest
     assert "needs --against" in rest
     assert unapplied
 
 
 def test_the_template_check_has_a_section(page: str, audit: Audit, clean: Audit) -> None:
     assert "480 examples scored under the templates “plain” and “vicuna”" in page
-    assert "6.2 % and in 11.4 %" in page
+    assert "6.2 % and 11.4 %" in page
     assert "+0.91" in page
     assert 'id="templates"' not in render_audit_html(clean)
     nothing = replace(CHECK, n=0, spearman=None, above_one=(None, None), agreement=None)
-    assert "in – and in – of them." in render_audit_html(replace(audit, template_check=nothing))
+    assert "in – and – of them." in render_audit_html(replace(audit, template_check=nothing))
 
 
 def test_where_the_scores_come_from(page: str, clean: Audit) -> None:
@@ -219,18 +223,18 @@ def test_where_the_scores_come_from(page: str, clean: Audit) -> None:
     assert "c0ffee" in page
     assert "data/alpacaeval.json" in page
     bare = render_audit_html(clean)
-    assert "No model was asked" in bare
+    assert "No model was used" in bare
     assert "smollm2" not in bare
 
 
-def test_a_clean_audit_has_nothing_to_mend(clean: Audit) -> None:
+def test_a_clean_audit_has_nothing_to_fix(clean: Audit) -> None:
     page = render_audit_html(clean)
     assert 'id="findings"' not in page
     assert 'id="thresholds"' not in page
-    assert "Nothing that these rules look for stands against training on it." in page
+    assert "No check found a reason not to train on this dataset." in page
 
 
-def test_references_lead_somewhere_and_ids_occur_once(page: str, clean: Audit) -> None:
+def test_references_resolve_and_ids_are_unique(page: str, clean: Audit) -> None:
     for one in (page, render_audit_html(clean)):
         ids = re.findall(r'\sid="([^"]+)"', one)
         assert len(ids) == len(set(ids))
@@ -247,7 +251,7 @@ def test_undefined_numbers_are_dashes_and_never_nan(audit: Audit) -> None:
     assert not re.search(r"NaN|Infinity", shown["sarif"])
 
 
-def test_nothing_is_fetched(page: str) -> None:
+def test_the_page_makes_no_request(page: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
     text = policy[1].replace("&#39;", "'")
@@ -279,7 +283,7 @@ def test_markdown_says_the_same(audit: Audit) -> None:
     assert len(table) == 2 + len(FAILED) + len(WARNS)
     assert len({line.count("|") for line in table}) == 1
     assert "| **failed** | 212 of 999 | 21.2 % (18.8 % to 23.9 %) | none |" in head
-    assert failed.startswith(" open>"), "what failed is not to be looked for"
+    assert failed.startswith(" open>"), "failures are not folded"
     assert f"`{OPENING} the moon" in failed
     assert "… and 207 more" in failed
     assert f"212 × `{OPENING}`" in warns
@@ -289,7 +293,7 @@ def test_markdown_says_the_same(audit: Audit) -> None:
     assert "model `smollm2-135m`" in others
 
 
-def test_markdown_folds_are_closed_and_hold_markdown(audit: Audit) -> None:
+def test_markdown_folds_are_closed_and_contain_markdown(audit: Audit) -> None:
     blocks = parsed(render_audit_markdown(audit))
     html = [block.content for block in blocks if block.type == "html_block"]
     assert [one.count("<details") for one in html] == [1, 0] * 3
@@ -298,7 +302,7 @@ def test_markdown_folds_are_closed_and_hold_markdown(audit: Audit) -> None:
     assert sum(block.type == "bullet_list_open" for block in blocks) >= 3
 
 
-def test_markdown_fits_a_comment_whatever_comes_in(audit: Audit) -> None:
+def test_markdown_always_fits_a_comment(audit: Audit) -> None:
     long = "`|*@" * 5000
     rule = replace(
         FAILED[1],
@@ -319,7 +323,7 @@ def test_markdown_fits_a_comment_whatever_comes_in(audit: Audit) -> None:
         template_check=replace(CHECK, templates=(long, long)),
     )
     text = render_audit_markdown(crowded)
-    assert len(text) <= MOST_CHARACTERS
+    assert len(text) <= MAX_CHARACTERS
     assert "more in audit.json" in text
     assert text.count("<details") == text.count("</details>")
 
@@ -334,8 +338,8 @@ def test_markdown_of_a_clean_audit_is_short(clean: Audit) -> None:
 # ---- SARIF
 
 Shape = dict[str, Any]
-# Of the schema of SARIF 2.1.0 (OASIS), for the objects that are written here: the type of each
-# property, "!" where it must be there.  No object but a property bag may hold any other.
+# From the schema of SARIF 2.1.0 (OASIS), for the objects that are used: the type of each property,
+# "!" if it is required.  Only a property bag may have other properties.
 SARIF: dict[str, Shape] = {
     "sarifLog": {"version!": {"2.1.0"}, "runs!": ["run"], "$schema": str},
     "run": {
@@ -371,13 +375,13 @@ SARIF: dict[str, Shape] = {
     "location": {"physicalLocation": "physicalLocation", "logicalLocations": ["logicalLocation"]},
     "physicalLocation": {"artifactLocation!": "artifactLocation", "region": "region"},
     "artifactLocation": {"uri": str, "uriBaseId": str},
-    "region": {"startLine!": int},  # or an offset, which is not written here
+    "region": {"startLine!": int},  # or an offset, which is not used
     "logicalLocation": {"name": str, "fullyQualifiedName": str, "kind": str},
 }
 
 
 def breaches(value: Any, kind: Any = "sarifLog", path: str = "$") -> Iterator[str]:
-    """Where a log departs from SARIF."""
+    """Violations of the schema in a log."""
     if isinstance(kind, list):
         if not isinstance(value, list):
             yield f"{path}: no list"
@@ -409,12 +413,12 @@ def _breaches_of_object(value: Any, shape: Shape, path: str) -> Iterator[str]:
             yield from breaches(inner, known[name], f"{path}.{name}")
 
 
-def test_sarif_is_as_its_schema_says(audit: Audit, clean: Audit) -> None:
+def test_sarif_follows_its_schema(audit: Audit, clean: Audit) -> None:
     for one in (audit, clean, replace(audit, rules=())):
         assert list(breaches(json.loads(dumps(as_sarif(one))))) == []
 
 
-def test_the_check_of_sarif_sees_breaches(audit: Audit) -> None:
+def test_the_schema_check_finds_violations(audit: Audit) -> None:
     """Negative control."""
     log = json.loads(dumps(as_sarif(audit)))
     del log["runs"][0]["tool"]["driver"]["name"]
@@ -432,7 +436,7 @@ def run_of(audit: Audit) -> Any:
     return json.loads(dumps(as_sarif(audit)))["runs"][0]
 
 
-def test_sarif_tells_rules_and_places(audit: Audit) -> None:
+def test_sarif_contains_rules_and_places(audit: Audit) -> None:
     run = run_of(audit)
     rules, results = run["tool"]["driver"]["rules"], run["results"]
     assert [rule["id"] for rule in rules] == [rule.name for rule in audit.rules]
@@ -456,14 +460,14 @@ def test_sarif_tells_rules_and_places(audit: Audit) -> None:
     assert second["level"] == "error"
 
 
-def test_a_line_that_is_not_known_is_not_invented(audit: Audit) -> None:
+def test_an_unknown_line_is_left_out(audit: Audit) -> None:
     rule = replace(FAILED[1], places=(Place(id="a", row=3), Place(id="b", row=0, line=1)))
     first, second = run_of(replace(audit, rules=(rule,)))["results"]
     assert "region" not in first["locations"][0]["physicalLocation"]
     assert second["locations"][0]["physicalLocation"]["region"] == {"startLine": 1}
 
 
-def test_sarif_holds_at_most_so_many_places_a_rule(audit: Audit) -> None:
+def test_sarif_limits_the_places_per_rule(audit: Audit) -> None:
     rule = replace(FAILED[1], places=FAILED[1].places * 3)
     assert len(run_of(replace(audit, rules=(rule,)))["results"]) == MAX_PLACES
 
@@ -474,7 +478,7 @@ def fingerprints(audit: Audit) -> list[str]:
     return found
 
 
-def test_fingerprints_follow_the_example_and_not_its_place(audit: Audit) -> None:
+def test_fingerprints_depend_on_the_example_and_not_its_position(audit: Audit) -> None:
     first = fingerprints(audit)
     assert len(first) == len(set(first))
     moved = replace(
@@ -492,7 +496,7 @@ def test_fingerprints_follow_the_example_and_not_its_place(audit: Audit) -> None
     assert len(set(fingerprints(replace(audit, rules=rules)))) == 5
 
 
-def test_equal_ids_are_told_apart(audit: Audit) -> None:
+def test_equal_ids_have_distinct_fingerprints(audit: Audit) -> None:
     rule = replace(FAILED[1], places=FAILED[1].places[:1] * 3)
     endings = [one.split(":")[1] for one in fingerprints(replace(audit, rules=(rule,)))]
     assert endings == ["1", "2", "3"]
@@ -525,10 +529,10 @@ def test_no_path_of_the_machine_is_in_the_log(audit: Audit) -> None:
     home = "/home/jdoe/projects"
     told = replace(audit, input=f"{home}/x.jsonl", command=f"ifdkit audit {home}/x.jsonl")
     assert "jdoe" not in dumps(as_sarif(told))
-    assert "jdoe" in dumps(told.as_json()), "the test can fail"
+    assert "jdoe" in dumps(told.as_json()), "negative control"
 
 
-def test_messages_hold_no_placeholder_and_no_link(audit: Audit) -> None:
+def test_messages_contain_no_placeholder_and_no_link(audit: Audit) -> None:
     quote = "{0} and [click](https:/" + "/evil.example) but a[0] and (this)"
     rule = replace(FAILED[1], places=(Place(id="a", row=0, quote=quote),))
     text = run_of(replace(audit, rules=(rule,)))["results"][0]["message"]["text"]
@@ -554,15 +558,15 @@ def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
     assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_number_that_is_none_is_refused_and_nothing_is_left(tmp_path: Path, audit: Audit) -> None:
-    """JSON has no NaN: where a file would hold one, none is written, not even in part."""
+def test_nan_is_refused_and_no_file_is_written(tmp_path: Path, audit: Audit) -> None:
+    """JSON has no NaN."""
     rule = replace(FAILED[0], share=float("nan"))
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(audit, rules=(rule,)).save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, audit: Audit) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, audit: Audit) -> None:
     check_folder(tmp_path / "new")
     check_folder(tmp_path)
     audit.save(tmp_path / "ours")
@@ -581,7 +585,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, audit: Au
         audit.save(tmp_path / "alien" / "notes.txt")
 
 
-def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
+def test_no_text_omits_all_text(tmp_path: Path, audit: Audit) -> None:
     secret = "SENTINEL-" + "7f3a"
     planted = with_text_everywhere(
         audit, lambda place: secret if place in {"quote", "detail", "found"} else "plain"
@@ -598,16 +602,16 @@ def test_no_text_means_no_text(tmp_path: Path, audit: Audit) -> None:
         assert [one["count"] for one in after["details"]] == [one.count for one in before.details]
     assert bare["rules"][-3]["details"][0]["text"] == "plain", "a pattern's name quotes nothing"
     page = (tmp_path / "bare" / "index.html").read_text()
-    assert "this report holds no text of the dataset" in page
-    # The sentinel does show where text is allowed: the test can fail.
+    assert "dataset text was omitted" in page
+    # Negative control: with text the sentinel is there.
     planted.save(tmp_path / "full")
     shown = {path.name for path in (tmp_path / "full").iterdir() if secret in path.read_text()}
     assert shown == FILES
     assert secret in terminal(planted)
 
 
-def test_no_text_holds_for_every_string_of_a_rule() -> None:
-    """A field added later must be thought of: only these may hold strings."""
+def test_no_text_covers_every_string_of_a_rule() -> None:
+    """A string field added later must be added to `--no-text` too: only these are known."""
     place, detail, rule = FAILED[1].places[0], WARNS[0].details[0], WARNS[0]
     assert {n for n in place.__slots__ if isinstance(getattr(place, n), str)} == {"id", "quote"}
     held = {n for n in detail.__slots__ if isinstance(getattr(detail, n), str | tuple)}
@@ -633,9 +637,9 @@ def test_the_terminal_keeps_to_its_width(width: int, audit: Audit, tmp_path: Pat
     assert str(tmp_path / "index.html") in shown
 
 
-def test_the_intervals_are_those_of_a_sample(audit: Audit) -> None:
-    assert "95 % interval" in terminal(audit, 80)
-    assert "95 % interval" not in terminal(replace(audit, sample=None), 120)
+def test_only_a_sample_has_intervals(audit: Audit) -> None:
+    assert "95 % CI" in terminal(audit, 80)
+    assert "95 % CI" not in terminal(replace(audit, sample=None), 120)
 
 
 def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
@@ -645,10 +649,10 @@ def test_the_terminal_is_plain_when_piped(audit: Audit, capsys: pytest.CaptureFi
     assert headline(audit) in " ".join(out.split())
 
 
-def test_what_found_nothing_is_one_line(audit: Audit) -> None:
+def test_clean_checks_are_one_line(audit: Audit) -> None:
     text = terminal(audit, 120)
     assert "✓ nothing found: empty responses\n" in text
-    assert "! warns" in text
+    assert "! warning" in text
     assert "✗ failed" in text
     assert "– not applied (needs --against): rows of an evaluation set\n" in text
     assert "– switched off: cut-off responses\n" in text

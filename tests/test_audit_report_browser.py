@@ -1,4 +1,4 @@
-"""The page of an audit in a real browser with the network off."""
+"""The page of an audit in a real browser without network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_the_screen_and_all_can_use_it(
+def test_it_fits_the_screen_and_is_accessible(
     theme: str, size: tuple[int, int], report: Path, visit: Visit
 ) -> None:
     opened = visit(report, size, theme)
@@ -58,7 +58,7 @@ def test_the_theme_button_works(report: Path, visit: Visit) -> None:
     assert opened.page.evaluate(ground) != before
 
 
-def test_it_prints_what_is_folded(report: Path, visit: Visit) -> None:
+def test_folds_are_open_in_print(report: Path, visit: Visit) -> None:
     opened = visit(report, theme="dark")
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert not opened.page.locator("#theme").is_visible()
@@ -78,7 +78,7 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     assert quoted == attack.replace("\u202e", "\\u202e")
 
 
-def test_all_is_there_without_javascript(browser: Any, report: Path) -> None:
+def test_everything_is_there_without_javascript(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()
     tab.goto(report.as_uri())

@@ -1,4 +1,4 @@
-"""Hostile text in every field of an audit shows as text: page, Markdown, SARIF, terminal."""
+"""Hostile text in every field of an audit stays text: page, Markdown, SARIF, terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import render_audit_markdown
 from ifdkit.report.audit.sarif import as_sarif
 from ifdkit.report.terminal.audit import print_audit
-from ifdkit.report.visible import one_line
+from ifdkit.visible import one_line
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.test_audit_report import breaches
 from tests.test_report_hostile import NEVER, PAYLOADS, Outline, name_of, shape_of
@@ -32,7 +32,7 @@ def payload(request: pytest.FixtureRequest) -> str:
 
 
 def hostile(text: str) -> Audit:
-    """An audit in which every string that is not a number says `text`."""
+    """An audit in which every string is `text`."""
     audit = make_audit()
     few = tuple(replace(rule, places=rule.places[:10]) for rule in audit.rules)
     told = with_text_everywhere(replace(audit, rules=few), lambda _: text)
@@ -114,7 +114,7 @@ def test_terminal(width: int, payload: str) -> None:
 
 
 def test_every_payload_can_be_saved(tmp_path: Path) -> None:
-    """Half characters too: each file is written, and its JSON is strict."""
+    """Lone surrogates too: each file is written, and its JSON is strict."""
     for text in ("\ud800 \udfff", "\0", "</script>"):
         hostile(text).save(tmp_path)
         for name in ("audit.json", "audit.sarif"):

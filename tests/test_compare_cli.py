@@ -53,7 +53,7 @@ def test_a_comparison_from_nothing(
     out, err = capsys.readouterr()
     folder = Path("reports/old-vs-new")
     assert {path.name for path in folder.iterdir()} == FILES
-    assert "Responses are longer" in " ".join(out.split())
+    assert "Median response length rose from" in " ".join(out.split())
     assert "index.html" in out
     assert "before: old.json: Alpaca: instruction → output, 12 rows" in err
     assert "12 pairs by row: the files run parallel" in err

@@ -29,6 +29,7 @@ from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.table import is_scores_file, read_scores
 from ifdkit.stats.paired import compare_metric, with_holm
+from tests.limits import PEAK_BYTES, needs_proc
 
 pytestmark = pytest.mark.long
 
@@ -124,7 +125,7 @@ def test_planted_changes_are_found(settings: dict[str, Any]) -> None:
     assert lengths.p_holm < 0.001
     instruction = result.summary.metrics["instruction_tokens"].change
     assert (instruction.median, instruction.p) == (0, 1)
-    assert result.summary.headline.startswith("Responses are longer: ")
+    assert result.summary.headline.startswith("Median response length rose from ")
     control = result.summary.length_control["ifd"]
     assert control.n_common_length == control.n_pairs == 24
     # What follows a response cannot change the scores of what stands before it.
@@ -208,7 +209,7 @@ def test_without_their_datasets_scores_still_compare(
     assert any("new.json, their source, has changed since" in w for w in result.summary.warnings)
     control = result.summary.length_control["ifd"]
     assert control.common_length_change is None
-    assert "without the NLLs of the tokens" in result.summary.headline
+    assert "too few pairs have the NLLs of their tokens" in result.summary.headline
     assert (result.summary.findings, result.summary.texts_compared) == ((), False)
     assert all(one.before.response == "" and not one.before.tokens for one in result.explored)
 
@@ -329,19 +330,18 @@ def test_the_headline_says_no_more_than_the_numbers() -> None:
     noise = rng.normal(0, 0.05, 200)
     assert words_of(before, before).startswith("Nothing changed: in all 200 pairs")
     risen = words_of(before, before + 0.2 + noise)
-    assert "IFD rose by 0.19 in the median (95 % CI +0.18 to +0.20)" in risen
-    assert "beyond chance (p < 0.001)" in risen
-    assert "IFD fell by 0.2" in words_of(before, before - 0.2 + noise)
+    assert "IFD rose by a median of 0.19 (95 % CI +0.18 to +0.20, p < 0.001); 100 % of" in risen
+    assert "IFD fell by a median of 0.2" in words_of(before, before - 0.2 + noise)
     chance = words_of(before, before + noise - noise.mean())
-    assert "moved no more than chance would have it" in chance
+    assert "IFD shows no change beyond chance in 200 pairs (p = " in chance
     few = words_of(before[:4], before[:4] + 0.2)
     assert "Too few pairs to tell a change from chance" in few
-    assert "+0.20 in the median; 10 are needed" in few
+    assert "4 pairs (median change +0.20); 10 are needed" in few
     control = LengthControl(min_tokens=8, n_pairs=200, sentence="Of it, all is length.")
     assert words_of(before, before + 0.2, control=control).endswith("Of it, all is length.")
     other = words_of(before, before + 0.2, name="coherence")
     assert "Coherence rose" in other
-    assert "was not looked at" in other
+    assert "The effect of length was not estimated" in other
     assert words_of(before, before + 1, name="instruction_tokens").endswith("was compared.")
 
 
@@ -349,19 +349,20 @@ def test_the_headline_counts_no_unchanged_pair_as_risen() -> None:
     """Where three quarters were left as they were, `share_up` is 62.5 %."""
     before = np.random.default_rng(0).uniform(0.3, 0.9, 200)
     after = before + np.where(np.arange(200) < 50, 0.2, 0.0)
-    assert "25 % of 200 pairs rose (75 % stayed the same)" in words_of(before, after)
+    assert "25 % of 200 pairs rose, 75 % stayed the same" in words_of(before, after)
 
 
 def test_the_headline_claims_no_length_that_the_numbers_do_not_show() -> None:
     few = words_of([10.0] * 5, [90.0] * 5, name="response_tokens")
-    assert few.startswith("Responses show no clear change in length (10 and 90 tokens")
+    assert few.startswith("Response length shows no clear change (median 10 tokens before, 90")
     before = np.concatenate([np.full(60, 10.0), np.full(40, 100.0)])
     after = np.concatenate([np.full(60, 10.0), np.full(40, 300.0)])
     longer_ones = words_of(before, after, name="response_tokens")
-    assert longer_ones.startswith("Pair by pair responses tend to be longer, though not in the")
+    assert longer_ones.startswith("Responses tend to be longer pair by pair, but not in the median")
     shorter_ones = words_of(after, before, name="response_tokens")
-    assert "tend to be shorter, though not in the median (10 and 10 tokens)" in shorter_ones
-    assert words_of(before, before + 5, name="response_tokens").startswith("Responses are longer: ")
+    assert "tend to be shorter pair by pair, but not in the median (10 tokens" in shorter_ones
+    lifted = words_of(before, before + 5, name="response_tokens")
+    assert lifted.startswith("Median response length rose from 10 to 15 tokens.")
 
 
 def test_explored_pairs_are_few_and_chosen_for_a_reason() -> None:
@@ -398,15 +399,17 @@ def test_the_summary_is_strict_json(settings: dict[str, Any], tmp_path: Path) ->
     assert replace(result.summary).headline == told["headline"]
 
 
-_MEMORY = """
-import resource, sys
+_MEMORY = f"""
+import sys
 from ifdkit.cli.main import main
+{PEAK_BYTES}
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+print(peak_bytes(), file=sys.stderr)
 sys.exit(code)
 """
 
 
+@needs_proc
 @pytest.mark.long
 def test_memory_of_many_pairs_from_scores_files(
     write: Make, settings: dict[str, Any], tmp_path: Path

@@ -17,7 +17,7 @@ PACKAGE = Path(ifdkit.__file__).parent
 
 # A package imports from lower layers only; a layer's packages do not import each other.
 LAYERS = (
-    {"records", "errors", "version", "stats"},
+    {"records", "errors", "version", "format", "visible", "stats"},
     {"data", "prompting"},
     {"engine", "findings"},
     {"scoring"},
@@ -27,12 +27,12 @@ LAYERS = (
 )
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 BASE = LAYERS[0]
-"""Core types and statistics: everyone may use them, also each other."""
+"""Core types, text, statistics: every package may import them, also each other."""
 ROOT = {"__init__", "__main__"}
 """The composition root: it names the public functions and is imported by nobody."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "click", "rich"}
 PURE = (
-    *("records", "errors", "prompting", "scoring/metrics"),
+    *("records", "errors", "format", "visible", "prompting", "scoring/metrics"),
     *("data/json_rows", "data/layouts", "data/messages", "data/turns", "data/detection"),
 )
 

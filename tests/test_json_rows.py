@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ifdkit.data import json_rows
 from ifdkit.data.raw import Raw
-from tests.limits import time_limit
+from tests.limits import PEAK_BYTES, needs_proc, time_limit
 
 CHUNKS = [1, 2, 3, 7, 64, 2**20]
 GOOD = [{"instruction": f"q{i}", "output": "a"} for i in range(4)]
@@ -350,19 +350,20 @@ def test_hostile_files_never_hang(name: str) -> None:
 def peak_growth(script: str) -> int:
     """Bytes by which a new process grows while it runs the script, without imports."""
     head = """
-        import io, resource
+        import io
         from ifdkit.data import json_rows
         from ifdkit.data.dataset import open_dataset
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        before = peak()
+        before = peak_bytes()
     """
-    text = textwrap.dedent(head) + textwrap.dedent(script) + "\nprint(peak() - before)"
+    text = PEAK_BYTES + textwrap.dedent(head) + textwrap.dedent(script)
+    text += "\nprint(peak_bytes() - before)"
     child = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=300
     )
     return int(child.stdout)
 
 
+@needs_proc
 def test_memory_of_a_string_of_escapes() -> None:
     """A few copies of its 4 MB. A regular expression that backtracks needs a hundred."""
     script = r"""
@@ -397,6 +398,7 @@ def test_lines(data: bytes, expected: list[Any]) -> None:
 
 
 @pytest.mark.slow
+@needs_proc
 def test_large_array_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     row = json.dumps({"instruction": "q" * 400, "output": "a\\n" * 200, "id": 1}, indent=2)

@@ -25,7 +25,7 @@ from ifdkit.comparison.length_control import (
     matching,
 )
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
-from ifdkit.comparison.length_control.verdict import Estimate, Lengths, verdict
+from ifdkit.comparison.length_control.verdict import Lengths, PointEstimate, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL
@@ -122,8 +122,8 @@ def test_length_alone(medians: tuple[float, float], word: str) -> None:
     assert found.share_due_to_length == pytest.approx(1.0, abs=0.05)
     assert covers(found.ci95, 1.0)
     assert (found.spearman_before or 0.0) > 0.7
-    assert f"is what {word} responses alone would give" in found.sentence
-    assert "which may be nothing" in found.sentence
+    assert f"{word} responses alone account for" in found.sentence
+    assert "not distinguishable from zero" in found.sentence
     assert found.notes == ()
 
 
@@ -231,7 +231,7 @@ def test_the_interval_of_the_share_covers_the_truth_in_95_of_100_datasets() -> N
     for seed in range(300):
         common = rng.normal(0.06, 0.1, 80)
         raw = common + rng.normal(0.24, 0.15, 80)
-        estimate = Estimate(float(np.median(raw)), median_ci95(raw, seed=seed), 80)
+        estimate = PointEstimate(float(np.median(raw)), median_ci95(raw, seed=seed), 80)
         zero = np.zeros(80)
         share = module._share(np.stack([zero, raw]), np.stack([zero, common]), estimate, seed)
         assert share is not None
@@ -361,7 +361,7 @@ def test_lengths_that_do_not_overlap_cannot_be_matched() -> None:
     found = length_control(*bare)
     assert found.matched_change is None
     assert found.overlap == 0.0
-    assert any("overlap by 0%" in note for note in found.notes)
+    assert any("overlap by 0 %" in note for note in found.notes)
 
 
 def test_many_pairs_get_fewer_resamples() -> None:
@@ -392,7 +392,7 @@ def test_without_nlls_only_raw_and_matched_remain() -> None:
     assert (found.n_window, found.n_common_length) == (0, 0)
     assert (found.share_due_to_length, found.ci95) == (None, None)
     assert "--token-nll" in found.notes[0]
-    assert "cannot be said without the NLLs of the tokens" in found.sentence
+    assert "is unknown, since too few pairs have the NLLs" in found.sentence
 
 
 def test_pairs_without_nlls_are_left_out_and_counted() -> None:
@@ -402,7 +402,7 @@ def test_pairs_without_nlls_are_left_out_and_counted() -> None:
     found = length_control(gappy, after)
     assert (found.n_pairs, found.n_common_length) == (60, 40)
     assert found.notes[0].startswith("20 pairs without NLLs of their tokens")
-    assert found.notes[1].startswith("the raw change of those at common length is +0.")
+    assert found.notes[1].startswith("the raw change of the pairs at equal length is +0.")
     alone = length_control(*(cut(side, slice(20, None)) for side in (before, after)))
     assert found.share_due_to_length == alone.share_due_to_length
     assert found.sentence == alone.sentence, "both numbers of the sentence are of the same pairs"
@@ -482,10 +482,10 @@ def test_a_side_against_itself_has_not_changed() -> None:
     assert (found.raw_change, found.common_length_change, found.matched_change) == (0.0, 0.0, 0.0)
     assert found.share_due_to_length is None
     assert found.sentence == (
-        "The median change in IFD is not clear of zero, neither as it stands, 0.00 (95 % CI 0.00"
-        " to 0.00), nor at common length, 0.00 (95 % CI 0.00 to 0.00)."
+        "The median change in IFD is not distinguishable from zero: 0.00 (95 % CI 0.00 to 0.00)"
+        " raw, 0.00 (95 % CI 0.00 to 0.00) at equal length."
     )
-    assert found.notes == ("the raw change may be zero, so there is no share of it to give",)
+    assert found.notes == ("the raw change may be zero, so no share of it is given",)
 
 
 @given(st.integers(0, 1_000))
@@ -519,81 +519,90 @@ SENTENCES = [
         (0.046, 0.02, 0.08),  # 0.248 apart, but 0.29 and 0.05 are what a reader subtracts
         (0.83, 0.71, 0.95),
         LONGER,
-        "Of the median change of +0.29 in IFD, 0.24 (83 %, 95 % CI 71–95 %) is what longer"
-        " responses alone would give; at common length +0.05 remains.",
+        "Of the median change of +0.29 in IFD, longer responses alone account for 0.24 (83 %, 95 %"
+        " CI 71 % to 95 %); +0.05 remains at equal length.",
     ),
     (
         (-0.29, -0.31, -0.27),
         (-0.05, -0.08, -0.02),
         (0.83, 0.71, 0.95),
         SHORTER,
-        "Of the median change of −0.29 in IFD, −0.24 (83 %, 95 % CI 71–95 %) is what shorter"
-        " responses alone would give; at common length −0.05 remains.",
+        "Of the median change of −0.29 in IFD, shorter responses alone account for −0.24 (83 %,"
+        " 95 % CI 71 % to 95 %); −0.05 remains at equal length.",
     ),
     (
         (0.29, 0.27, 0.31),
         (-0.004, -0.01, 0.002),
         (1.01, 0.99, 1.03),
         LONGER,
-        "Of the median change of +0.29 in IFD, 0.29 (101 %, 95 % CI 99–103 %) is what longer"
-        " responses alone would give; at common length 0.00 remains, which may be nothing"
-        " (95 % CI −0.01 to 0.00).",
+        "Of the median change of +0.29 in IFD, longer responses alone account for 0.29 (101 %, 95 %"
+        " CI 99 % to 103 %); 0.00 remains at equal length, not distinguishable from zero (95 % CI"
+        " −0.01 to 0.00).",
     ),
     (
         (0.1, 0.08, 0.12),
         (0.101, 0.08, 0.13),
         (-0.01, -0.3, 0.2),
         LONGER,
-        "Of the median change of +0.10 in IFD, 0.00 (−1 %, 95 % CI −30 to 20 %) is what longer"
-        " responses alone would give; at common length +0.10 remains.",
+        "Of the median change of +0.10 in IFD, longer responses alone account for 0.00 (−1 %, 95 %"
+        " CI −30 % to 20 %); +0.10 remains at equal length.",
     ),
     (
         (0.29, 0.27, 0.31),
         (-0.05, -0.08, -0.02),
         (1.17, 1.1, 1.3),
         LONGER,
-        "The median change of +0.29 in IFD turns round at common length, where it is −0.05"
-        " (95 % CI −0.08 to −0.02): longer responses alone would give 0.34.",
+        "The median change of +0.29 in IFD reverses at equal length, to −0.05 (95 % CI −0.08 to"
+        " −0.02): longer responses alone account for 0.34.",
     ),
     (
         (0.1, 0.08, 0.12),
         (0.25, 0.2, 0.3),
         (-1.5, -2.0, -1.2),
         SHORTER,
-        "Length hides part of the change in IFD: +0.10 in the median, but +0.25 (95 % CI +0.20 to"
-        " +0.30) at common length; shorter responses alone would give −0.15.",
+        "Length hides part of the change in IFD: the median is +0.10, but +0.25 (95 % CI +0.20 to"
+        " +0.30) at equal length; shorter responses alone account for −0.15.",
     ),
     (
         (0.001, -0.01, 0.012),
         (0.05, 0.02, 0.08),
         None,
         SHORTER,
-        "IFD looks unchanged in the median, +0.001 (95 % CI −0.010 to +0.012), but shorter"
-        " responses hide a change: at common length it is +0.050 (95 % CI +0.020 to +0.080).",
+        "The median IFD looks unchanged, +0.001 (95 % CI −0.010 to +0.012), but shorter responses"
+        " hide a change: +0.050 (95 % CI +0.020 to +0.080) at equal length.",
     ),
     (
         (0.001, -0.01, 0.012),
         (0.05, 0.02, 0.08),
         None,
         SAME,
-        "IFD shows no clear change in the median, +0.001 (95 % CI −0.010 to +0.012), but one at"
-        " common length, +0.050 (95 % CI +0.020 to +0.080).",
+        "The median change in IFD is not distinguishable from zero, +0.001 (95 % CI −0.010 to"
+        " +0.012), but it is at equal length: +0.050 (95 % CI +0.020 to +0.080).",
     ),
     (
         (0.001, -0.01, 0.012),
         (0.002, -0.02, 0.08),
         None,
         LONGER,
-        "The median change in IFD is not clear of zero, neither as it stands, +0.001 (95 % CI"
-        " −0.010 to +0.012), nor at common length, +0.002 (95 % CI −0.020 to +0.080).",
+        "The median change in IFD is not distinguishable from zero: +0.001 (95 % CI −0.010 to"
+        " +0.012) raw, +0.002 (95 % CI −0.020 to +0.080) at equal length.",
     ),
     (
         (0.2, 0.19, 0.21),
         (0.0002, -0.0038, 0.0043),
         None,
         LONGER,
-        "Of the median change of +0.20 in IFD, 0.20 is what longer responses alone would give; at"
-        " common length 0.00 remains, which may be nothing (95 % CI −0.004 to +0.004).",
+        "Of the median change of +0.20 in IFD, longer responses alone account for 0.20; 0.00"
+        " remains at equal length, not distinguishable from zero (95 % CI −0.004 to +0.004).",
+    ),
+    (  # an interval that excludes zero does not read as if it touched it
+        (0.29, 0.27, 0.31),
+        (0.05, 0.002, 0.08),
+        (0.83, 0.71, 0.95),
+        SAME,
+        "The median change of +0.29 in IFD becomes +0.05 (95 % CI +0.002 to +0.080) at equal"
+        " length, although the median pair shows no clear change in length (medians 80 and 80"
+        " tokens).",
     ),
     (
         (0.1, 0.08, 0.12),
@@ -601,39 +610,39 @@ SENTENCES = [
         (0.0, 0.0, 0.0),
         SAME,
         "The median change of +0.10 in IFD does not come from length: the median pair shows no"
-        " clear change in length (80 and 80 tokens in the median), and at common length +0.10"
-        " (95 % CI +0.08 to +0.12) remains.",
+        " clear change in length (medians 80 and 80 tokens), and +0.10 (95 % CI +0.08 to +0.12)"
+        " remains at equal length.",
     ),
     (  # lengths differ pair by pair, and nothing is left once they do not
         (0.1, 0.08, 0.12),
         (0.01, -0.02, 0.04),
         (0.9, 0.6, 1.2),
         SAME,
-        "The median change of +0.10 in IFD becomes +0.01 (95 % CI −0.02 to +0.04) at common length,"
-        " though the median pair shows no clear change in length (80 and 80 tokens in the median).",
+        "The median change of +0.10 in IFD becomes +0.01 (95 % CI −0.02 to +0.04) at equal length,"
+        " although the median pair shows no clear change in length (medians 80 and 80 tokens).",
     ),
     (  # the same, where part of it is left
         (0.1, 0.08, 0.12),
         (0.05, 0.03, 0.07),
         (0.5, 0.3, 0.7),
         SAME,
-        "The median change of +0.10 in IFD becomes +0.05 (95 % CI +0.03 to +0.07) at common length,"
-        " though the median pair shows no clear change in length (80 and 80 tokens in the median).",
+        "The median change of +0.10 in IFD becomes +0.05 (95 % CI +0.03 to +0.07) at equal length,"
+        " although the median pair shows no clear change in length (medians 80 and 80 tokens).",
     ),
     (
         (0.29, 0.27, 0.31),
         None,
         None,
         LONGER,
-        "IFD changed by +0.29 (95 % CI +0.27 to +0.31) in the median; how much of that is length"
-        " cannot be said without the NLLs of the tokens of enough pairs.",
+        "The median change in IFD is +0.29 (95 % CI +0.27 to +0.31); how much of it is due to"
+        " length is unknown, since too few pairs have the NLLs of their tokens.",
     ),
 ]
 Numbers = tuple[float, float, float]
 
 
-def estimate(numbers: Numbers | None) -> Estimate | None:
-    return numbers and Estimate(numbers[0], numbers[1:], 40)
+def estimate(numbers: Numbers | None) -> PointEstimate | None:
+    return numbers and PointEstimate(numbers[0], numbers[1:], 40)
 
 
 @pytest.mark.parametrize(("raw", "common", "share", "lengths", "sentence"), SENTENCES)

@@ -57,7 +57,7 @@ def test_own_ids_that_match_come_first() -> None:
 def test_own_ids_that_do_not_match_are_passed_over_and_named() -> None:
     pairs = pair(keys(list("xyz"), ["a", "b", "c"]), keys(list("xyz"), ["1", "2", "3"]))
     assert pairs.pairing.by == "row"
-    assert pairs.pairing.note.startswith("only 0 ids match; the files run parallel: 100%")
+    assert pairs.pairing.note.startswith("only 0 ids match; the files run parallel: 100 %")
 
 
 def test_hash_ids_are_not_ids_of_the_data() -> None:

@@ -1,4 +1,4 @@
-"""From a dataset to a recycled one, through a scripted server on a real socket."""
+"""`ifdkit.reflect` from dataset to output, with a scripted server on a real socket."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import pytest
 import ifdkit
 from ifdkit.data.dataset import open_dataset
 from ifdkit.errors import OracleError, UsageError
-from ifdkit.reflection.choosing import Marks, choose
-from ifdkit.reflection.options import Options
-from ifdkit.reflection.run import Recycled, estimate_run
+from ifdkit.reflection.choosing import VariantScores, choose
+from ifdkit.reflection.options import ReflectOptions
+from ifdkit.reflection.result import Recycled
+from ifdkit.reflection.run import estimate_run
 from ifdkit.scoring.metrics import METRICS
+from tests.limits import PEAK_BYTES, needs_proc
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
 pytestmark = pytest.mark.long
@@ -50,8 +53,8 @@ def provenance(done: Recycled) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(done.provenance).read_text().splitlines()]
 
 
-def spoil(*wanted: tuple[str, str]) -> Callable[[str, int], str | None]:
-    """A script: (part of the user message, fault)."""
+def fail_on(*wanted: tuple[str, str]) -> Callable[[str, int], str | None]:
+    """A script that makes calls fail: (part of the user message, fault)."""
 
     def fault(text: str, attempt: int) -> str | None:
         return next((kind for part, kind in wanted if part in text), None)
@@ -63,7 +66,7 @@ def is_response(text: str) -> bool:
     return "better_response" in text
 
 
-def test_a_dataset_comes_back_with_new_texts_and_everything_else(write: Make) -> None:
+def test_texts_are_rewritten_and_everything_else_is_unchanged(write: Make) -> None:
     source = write("data.json", ROWS)
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.json"))
@@ -89,7 +92,7 @@ def test_a_dataset_comes_back_with_new_texts_and_everything_else(write: Make) ->
     assert json.loads(Path(f"{done.output}.manifest.json").read_text()) == done.as_json()
 
 
-def test_each_row_and_stage_has_its_provenance(write: Make) -> None:
+def test_provenance_has_a_line_per_row_and_stage(write: Make) -> None:
     source = write("data.json", ROWS[:2])
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.json"))
@@ -109,8 +112,21 @@ def test_each_row_and_stage_has_its_provenance(write: Make) -> None:
     assert lines[1]["answers_instruction"] == "new"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+def test_only_the_owner_can_read_journal_and_provenance(write: Make) -> None:
+    mask = os.umask(0o022)
+    try:
+        with OracleServer() as server:
+            done = run(server, write("data.json", ROWS[:2]), write("new.json", ""))
+    finally:
+        os.umask(mask)
+    modes = {path: stat.S_IMODE(Path(path).stat().st_mode)
+             for path in (done.journal, done.provenance, done.output)}  # fmt: skip
+    assert modes == {done.journal: 0o600, done.provenance: 0o600, done.output: 0o644}
+
+
 @pytest.mark.parametrize("stage", ["instruction", "response"])
-def test_one_stage_leaves_the_other_half_alone(write: Make, stage: str) -> None:
+def test_one_stage_leaves_the_other_half_unchanged(write: Make, stage: str) -> None:
     source = write("data.json", ROWS)
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.json"), stages=stage)
@@ -122,19 +138,19 @@ def test_one_stage_leaves_the_other_half_alone(write: Make, stage: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [*FINAL, "500"])
-def test_the_original_stands_wherever_no_clean_rewrite_was_had(write: Make, fault: str) -> None:
-    """Row 0: no instruction, but a response to the old one.  Row 1: a new instruction whose
-    response fails, so that the pair stands as it was.  Row 2: neither.  Row 4: both."""
+def test_original_stays_without_a_clean_rewrite(write: Make, fault: str) -> None:
+    """Row 0: no new instruction, but a new response to the old one.  Row 1: a new instruction whose
+    response fails, so the pair is unchanged.  Row 2: neither.  Row 4: both."""
     source = write("data.json", ROWS)
 
-    def spoils(text: str, attempt: int) -> str | None:
+    def fails(text: str, attempt: int) -> str | None:
         for row, stages in ((0, [False]), (1, [True]), (2, [False, True])):
-            # The old response tells the row, whichever the instruction.
+            # The old response identifies the row, whatever the instruction.
             if f"Here is {row}." in text and is_response(text) in stages:
                 return fault
         return None
 
-    with OracleServer(spoils) as server:
+    with OracleServer(fails) as server:
         done = run(server, source, source.with_name("new.json"))
     new = json.loads(Path(done.output).read_text())
     assert new[0]["instruction"] == ROWS[0]["instruction"]
@@ -150,7 +166,7 @@ def test_the_original_stands_wherever_no_clean_rewrite_was_had(write: Make, faul
         assert outcomes[key]["text"] is None
     orphan = outcomes[1, "instruction"]
     assert (orphan["outcome"], orphan["in_output"]) == ("rewritten", False)
-    assert "no clean response to it was had" in orphan["why"]
+    assert "there is no clean response to it" in orphan["why"]
     assert sum(done.outcomes["instruction"].values()) == 6
 
 
@@ -164,7 +180,7 @@ def talk() -> dict[str, Any]:
     return {"n": 1, "messages": [{"role": r, "content": c} for r, c in TALK]}
 
 
-def test_of_a_conversation_the_last_round_is_rewritten_in_view_of_the_rest(write: Make) -> None:
+def test_last_turn_of_a_conversation_is_rewritten_with_the_others_as_context(write: Make) -> None:
     source = write("talk.jsonl", json.dumps(talk()))
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.jsonl"))
@@ -176,7 +192,7 @@ def test_of_a_conversation_the_last_round_is_rewritten_in_view_of_the_rest(write
         assert all(text in one.text for text in ("Be kind.", "Hi there", "Hello you"))
 
 
-def test_of_all_turns_each_sees_those_before_it_rewritten(write: Make) -> None:
+def test_with_all_turns_each_sees_the_rewritten_ones_before_it(write: Make) -> None:
     source = write("talk.jsonl", json.dumps(talk()))
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.jsonl"), turns="all")
@@ -191,11 +207,11 @@ def test_of_all_turns_each_sees_those_before_it_rewritten(write: Make) -> None:
     assert content[2] in texts[2]
     assert "Hi there" not in texts[2]
     assert again.output_sha256 == done.output_sha256
-    with pytest.raises(UsageError, match="--select looks at the last turn"):
+    with pytest.raises(UsageError, match="--select works on the last turn"):
         run(server, source, source.with_name("x.jsonl"), turns="all", select=True)
 
 
-def test_rows_that_cannot_be_used_pass_through_and_are_counted(write: Make) -> None:
+def test_unusable_rows_are_copied_and_counted(write: Make) -> None:
     call = {
         "messages": [
             {"role": "user", "content": "Go"},
@@ -220,7 +236,7 @@ def test_rows_that_cannot_be_used_pass_through_and_are_counted(write: Make) -> N
     ]
 
 
-def test_what_was_answered_is_never_asked_again(write: Make) -> None:
+def test_recorded_replies_are_not_asked_again(write: Make) -> None:
     source, output = write("data.json", ROWS), Path("new.json")
     output = source.with_name("new.json")
     with OracleServer() as server:
@@ -238,15 +254,15 @@ def test_what_was_answered_is_never_asked_again(write: Make) -> None:
         assert len(server.calls) > asked
 
 
-def test_a_fault_that_ends_the_run_leaves_no_output_and_loses_nothing(write: Make) -> None:
+def test_fatal_error_leaves_no_output_and_loses_no_reply(write: Make) -> None:
     source = write("data.json", ROWS)
     output = source.with_name("new.json")
     with OracleServer() as server:
         run(server, source, source.with_name("half.json"), limit=3)
-        Path(f"{source.with_name('half.json')}.journal.jsonl").rename(f"{output}.journal.jsonl")
+        Path(f"{source.with_name('half.json')}.journal.sqlite").rename(f"{output}.journal.sqlite")
         asked = len(server.calls)
         server.status = (401, {"error": {"message": "no"}})
-        with pytest.raises(OracleError, match="refuses the key"):
+        with pytest.raises(OracleError, match="rejects the API key"):
             run(server, source, output)
         assert not output.exists()
         assert not Path(f"{output}.provenance.jsonl").exists()
@@ -256,7 +272,7 @@ def test_a_fault_that_ends_the_run_leaves_no_output_and_loses_nothing(write: Mak
         assert len(server.calls) - before == 12 - asked
 
 
-def test_a_cap_stops_in_order_and_the_same_command_goes_on(write: Make) -> None:
+def test_cap_stops_cleanly_and_the_same_command_resumes(write: Make) -> None:
     source = write("data.json", ROWS)
     output = source.with_name("new.json")
     with OracleServer() as server:
@@ -279,10 +295,10 @@ def test_a_cap_stops_in_order_and_the_same_command_goes_on(write: Make) -> None:
         assert whole.rows_changed == free.rows_changed == 6
 
 
-def test_a_base_url_of_the_environment_is_part_of_what_was_asked(
+def test_base_url_from_the_environment_is_part_of_the_key(
     write: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the journal would take the answers of one server for those of another."""
+    """Otherwise the journal would serve one server's replies as another's."""
     source = write("data.json", ROWS[:2])
     output = source.with_name("new.json")
     options: dict[str, Any] = {"oracle": "scripted", "retries": 0}
@@ -293,11 +309,11 @@ def test_a_base_url_of_the_environment_is_part_of_what_was_asked(
             assert done.endpoint in server.base_url
             assert len(server.calls) == 4
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:word@localhost/v1")
-    with pytest.raises(UsageError, match="no user name, password"):
+    with pytest.raises(UsageError, match="must not contain a user name"):
         ifdkit.reflect(source, output, **options)
 
 
-def test_prices_make_a_cost(write: Make) -> None:
+def test_cost(write: Make) -> None:
     source = write("data.json", ROWS)
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.json"), price_in=2.0, price_out=10.0)
@@ -305,7 +321,7 @@ def test_prices_make_a_cost(write: Make) -> None:
     assert done.cost == pytest.approx(wanted)
 
 
-def test_the_students_choice_is_that_of_scores_made_apart(
+def test_students_choice_agrees_with_separate_scores(
     write: Make, tiny_model: Path, tmp_path: Path
 ) -> None:
     """The four variants scored again by `ifdkit.score`, each as a dataset of its own."""
@@ -313,7 +329,7 @@ def test_the_students_choice_is_that_of_scores_made_apart(
             for i in range(24)]  # fmt: skip
     source = write("data.json", rows)
     model = {"model": str(tiny_model), "store": str(tmp_path / "s.sqlite")}
-    failing = spoil(("Write about 3\n", "refusal"), ("\nword word word word word \n", "length"))
+    failing = fail_on(("Write about 3\n", "refusal"), ("\nword word word word word \n", "length"))
     with OracleServer(failing) as server:
         done = run(server, source, source.with_name("new.json"), select=True, **model)
     lines = {(one["row"], one["stage"], one.get("answers_instruction")): one
@@ -334,7 +350,7 @@ def test_the_students_choice_is_that_of_scores_made_apart(
     new = json.loads(Path(done.output).read_text())
     seen = set()
     for one in choices:
-        marks = {name: Marks(scored[name][one["row"]].ifd, scored[name][one["row"]].rifd)
+        marks = {name: VariantScores(scored[name][one["row"]].ifd, scored[name][one["row"]].rifd)
                  for name in names if name in one["variants"]}  # fmt: skip
         for name, mark in marks.items():
             assert one["variants"][name]["ifd"] == pytest.approx(mark.ifd, rel=1e-5)
@@ -345,18 +361,18 @@ def test_the_students_choice_is_that_of_scores_made_apart(
         texts_ = one["variants"][wanted]
         assert new[one["row"]]["instruction"] == texts_["instruction"]
         assert new[one["row"]]["output"] == texts_["response"]
-    assert len(seen) > 1, "a choice that is always the same shows nothing"
+    assert len(seen) > 1, "a constant choice would prove nothing"
     assert sum(done.variants.values()) == 24
     accepted = [one for one in lines.values() if one.get("accepted")]
     assert accepted
     assert all(one["in_output"] and one["text"] for one in accepted)
-    # Failures: row 3 keeps its instruction; row 2's responses are cut off.
+    # Failures: row 3 keeps its instruction, and row 2's responses are cut off.
     assert lines[3, "instruction", None]["accepted"] is None
     assert new[3]["instruction"] == rows[3]["instruction"]
     assert new[2] == rows[2]
 
 
-def test_selecting_answers_the_old_instruction_too(write: Make, tiny_model: Path) -> None:
+def test_select_answers_the_old_instruction_too(write: Make, tiny_model: Path) -> None:
     source = write("data.json", ROWS[:2])
     with OracleServer() as server:
         done = run(server, source, source.with_name("new.json"), select=True,
@@ -369,10 +385,10 @@ def test_selecting_answers_the_old_instruction_too(write: Make, tiny_model: Path
 
 
 def run_estimate(source: Path, **options: Any) -> Any:
-    return estimate_run(source, Options(oracle="scripted", **options))
+    return estimate_run(source, ReflectOptions(oracle="scripted", **options))
 
 
-def test_an_estimate_counts_the_calls_of_a_run_and_asks_nothing(write: Make) -> None:
+def test_estimate_counts_the_calls_of_a_run_and_asks_nothing(write: Make) -> None:
     rows = [*ROWS, {"instruction": "", "output": "x"}, {"instruction": "a", "output": 3}]
     source = write("data.json", rows)
     found = run_estimate(source, price_in=1.0, price_out=2.0, max_tokens=300)
@@ -391,7 +407,7 @@ def test_an_estimate_counts_the_calls_of_a_run_and_asks_nothing(write: Make) -> 
 
 
 @pytest.mark.parametrize("name", ["data.csv", "data.parquet", "data.jsonl.gz"])
-def test_other_formats_end_to_end(write: Make, tmp_path: Path, name: str) -> None:
+def test_other_formats(write: Make, tmp_path: Path, name: str) -> None:
     import gzip
 
     import pandas as pd
@@ -412,7 +428,7 @@ def test_other_formats_end_to_end(write: Make, tmp_path: Path, name: str) -> Non
         assert new.value["output"].startswith("Rewritten")
 
 
-def test_rows_in_memory_a_part_of_them_and_a_loop_that_runs_already(tmp_path: Path) -> None:
+def test_sample_of_rows_in_memory_inside_a_running_event_loop(tmp_path: Path) -> None:
     with OracleServer() as server:
 
         async def notebook() -> Recycled:
@@ -428,7 +444,7 @@ def test_rows_in_memory_a_part_of_them_and_a_loop_that_runs_already(tmp_path: Pa
 SENTINEL = "sk-sentinel-5f1c09aa52be"
 
 
-def test_the_key_is_in_no_file_log_or_result(
+def test_key_is_in_no_file_log_or_result(
     write: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MY_KEY", SENTINEL)
@@ -439,29 +455,27 @@ def test_the_key_is_in_no_file_log_or_result(
         server.status = (401, {"error": {"message": f"bad key {SENTINEL}"}})
         with pytest.raises(OracleError) as caught:
             run(server, source, source.with_name("x.json"), api_key_env="MY_KEY")
-    said = [repr(done), str(done.as_json()), repr(caught.value), caplog.text]
-    said += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(said) > 6
-    assert not any(SENTINEL in text for text in said)
+    shown = [repr(done), str(done.as_json()), repr(caught.value), caplog.text]
+    shown += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(shown) > 6
+    assert not any(SENTINEL in text for text in shown)
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"stages": "answers"}, "--stages answers: name instruction, response or both"),
+        ({"stages": "answers"}, "--stages answers: must be instruction, response or both"),
         ({"max_cost": 1.0}, "price"),
-        ({"oracle": "local", "base_url": "http://x/v1"}, "leave --base-url off"),
-        ({"temperature": 3.0}, "--temperature 3.0: from 0 to 2"),
+        ({"oracle": "local", "base_url": "http://x/v1"}, "remove --base-url"),
+        ({"temperature": 3.0}, "--temperature 3.0: must be between 0 and 2"),
         ({"timeout": 0.0}, "--timeout 0.0"),
         ({"max_tokens": 0}, "--max-tokens 0"),
         ({"retries": -1}, "--retries -1"),
-        ({"concurrency": 0}, "--concurrency 0: at least one"),
+        ({"concurrency": 0}, "--concurrency 0: must be at least 1"),
         ({"colour": "red"}, "no option 'colour'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    tmp_path: Path, options: dict[str, Any], reason: str
-) -> None:
+def test_invalid_options(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         ifdkit.reflect(ROWS, tmp_path / "x.json", **{"oracle": "o", **options})
     with pytest.raises(UsageError, match="needs an oracle"):
@@ -469,20 +483,20 @@ def test_what_cannot_be_meant_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-_MEASURE = """
-import re, sys, ifdkit
+_MEASURE = f"""
+import sys, ifdkit
+{PEAK_BYTES}
 done = ifdkit.reflect(sys.argv[1], sys.argv[2], oracle="o", base_url=sys.argv[3], concurrency=16,
                       stages="response")
 assert done.rows_changed == done.rows, done
-# Not ru_maxrss, which begins with the peak of the process that started this one.
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(peak_bytes() // 1024)
 """
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of peaks")
+@needs_proc
 def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
-    """Peak of a process that recycles 10,000 rows of 2 kB against one that recycles 1,000."""
+    """Peak memory for 10,000 rows of 2 kB, compared with 1,000."""
     peak_kb = {}
     with OracleServer(keep=False) as server:
         for n in (1000, 10_000):
@@ -499,6 +513,5 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             peak_kb[n] = int(done.stdout)
     print(peak_kb)
-    # The journal holds a digest and an offset a reply, some 200 bytes: 2 MB of 9,000 more.
-    # The rows themselves would be 25 MB and more.
+    # The rows alone would be 25 MB and more.
     assert peak_kb[10_000] - peak_kb[1000] < 12_000

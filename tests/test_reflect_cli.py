@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def ask(server: OracleServer, *more: str) -> int:
                  "--base-url", server.base_url, "--retries", "0", *more])  # fmt: skip
 
 
-def test_a_run_says_what_became_of_every_call_and_what_is_next(
+def test_run_prints_outcomes_and_the_next_command(
     write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     write("data.json", ROWS)
@@ -56,7 +58,7 @@ def test_a_run_says_what_became_of_every_call_and_what_is_next(
     assert "Alpaca: instruction → output, 4 rows" in err
     assert "\x1b" not in out + err
     assert {path.name for path in tmp_path.iterdir()} == {
-        "data.json", "new.json", "new.json.journal.jsonl", "new.json.provenance.jsonl",
+        "data.json", "new.json", "new.json.journal.sqlite", "new.json.provenance.jsonl",
         "new.json.manifest.json",
     }  # fmt: skip
 
@@ -74,19 +76,19 @@ def test_json_is_the_manifest(
     assert len(json.loads(Path("new.json").read_text())) == 2
 
 
-def test_a_cap_is_no_failure_and_says_how_to_go_on(
+def test_cap_exits_with_zero_and_says_how_to_resume(
     write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("data.json", ROWS)
     assert ask(server, "--max-tokens-total", "10", "--max-tokens", "300") == 0
     words = " ".join(capsys.readouterr().out.split())
     assert "stopped early:" in words
-    assert "the same command goes on" in words
+    assert "re-run the same command to resume" in words
     assert json.loads(Path("new.json").read_text()) == ROWS
     assert server.billed <= 10
 
 
-def test_a_dry_run_shows_three_prompts_and_asks_nothing(
+def test_dry_run_shows_three_prompts_and_asks_nothing(
     write: Make, server: OracleServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     write("data.json", [{**ROWS[0], "output": "steer \x1b[2J it"}, *ROWS[1:]])
@@ -114,16 +116,22 @@ def test_a_dry_run_shows_three_prompts_and_asks_nothing(
         (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY, or name another variable"),
         (["-o", "new.xml", "--oracle", "x"], "end it in .json"),
         (["-o", "data.json", "--oracle", "x"], "is the dataset itself"),
-        (["-o", "new.json", "--oracle", "x", "--stages", "all"], "name instruction, response"),
+        (
+            ["-o", "new.json", "--oracle", "x", "--stages", "all"],
+            "must be instruction, response or both",
+        ),
         (["-o", "new.json", "--oracle", "x", "--max-cost", "1"], "--price-in and --price-out"),
         (["-o", "new.json", "--oracle", "local", "--concurrency", "0"], "--concurrency 0"),
         (
             ["-o", "new.json", "--oracle", "x", "--base-url=http://127.0.0.1:9/v1", "--retries=0"],
-            "x at 127.0.0.1:9/v1 gives no reply",
+            "x at 127.0.0.1:9/v1 does not reply",
         ),
         (["-o", "new.json", "--oracle", "x", "--prompts", "nowhere"], "nowhere"),
         (["-o", "new.json", "--oracle", "x", "--base-url", "ftp://x"], "--base-url must be like"),
-        (["-o", "new.json", "--oracle", "x", "--base-url", "http://u:p@x/v1"], "no user name"),
+        (
+            ["-o", "new.json", "--oracle", "x", "--base-url", "http://u:p@x/v1"],
+            "must not contain",
+        ),
         (["-o", "new.json", "--oracle", "x", "--select", "--turns", "all"], "use --turns last"),
     ],
 )
@@ -141,7 +149,7 @@ def test_errors_are_one_line_and_exit_two(
     assert not Path("new.json").exists()
 
 
-def test_an_oracle_that_refuses_the_key_ends_the_run_with_two(
+def test_rejected_key_exits_with_two(
     write: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("data.json", ROWS)
@@ -150,16 +158,16 @@ def test_an_oracle_that_refuses_the_key_ends_the_run_with_two(
     with OracleServer(status=(401, refusal)) as server:
         assert ask(server, "--verbose") == 2
     out, err = capsys.readouterr()
-    assert "refuses the key" in err
+    assert "rejects the API key" in err
     assert "sk-sentinel-000" not in out + err
     assert not Path("new.json").exists()
 
 
-def test_the_loop_closes_score_reflect_compare(
+def test_score_reflect_compare(
     write: Make, server: OracleServer, tiny_model: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Score, reflect with the student's choice, compare: by the very commands that are printed."""
+    """Score, reflect with the student's choice, then run the compare command that is printed."""
     rows = [{"instruction": f"Write about {i}", "output": "word " * (i + 3)} for i in range(12)]
     write("data.json", rows)
     small = ["--model", str(tiny_model), "--store", str(tmp_path / "store.sqlite")]
@@ -178,16 +186,14 @@ _set_signal = signal.signal  # the fixture above replaces it
 
 
 def _listen_to_ctrl_c() -> None:
-    """A shell that runs the tests in its background has told them to ignore Ctrl-C."""
+    """A shell makes background processes ignore Ctrl-C, and the tests may run in one."""
     _set_signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_after_an_end_by_force_nothing_is_asked_twice(
-    write: Make, tmp_path: Path, how: str
-) -> None:
-    """The command itself in a process of its own, ended while calls are in flight."""
+def test_killed_run_resumes_without_asking_twice(write: Make, tmp_path: Path, how: str) -> None:
+    """The command in its own process, ended while calls are in flight."""
     many = [{"id": f"r{i}", "instruction": f"Write about {i}", "output": f"Here is {i}."}
             for i in range(60)]  # fmt: skip
     write("data.json", many)
@@ -200,16 +206,16 @@ def test_after_an_end_by_force_nothing_is_asked_twice(
         while len(server.calls) < 24 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(getattr(signal, how))
-        _, said = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=60)
         assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 130)
-        assert "Traceback" not in said
+        assert "Traceback" not in error
         if how != "SIGKILL":
-            assert said.splitlines()[-1].startswith("ifdkit: Interrupted;")
+            assert error.splitlines()[-1].startswith("ifdkit: Interrupted;")
         assert not (tmp_path / "new.json").exists()
-        journal = (tmp_path / "new.json.journal.jsonl").read_text()
-        kept = journal.count('"kind":"reply"')
+        with closing(sqlite3.connect(tmp_path / "new.json.journal.sqlite")) as journal:
+            (kept,) = journal.execute("SELECT count(*) FROM event WHERE kind='reply'").fetchone()
         assert 8 <= kept < 120
-        while server.in_flight:  # what it had heard before its client was gone
+        while server.in_flight:  # requests that arrived before the client died
             time.sleep(0.01)
         server.seen.clear()
         assert subprocess.run([*command, "--quiet"], cwd=tmp_path).returncode == 0
@@ -222,7 +228,7 @@ SENTINEL = "sk-sentinel-77aa01c2"
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_the_key_is_in_no_traceback(
+def test_key_is_in_no_traceback(
     write: Make,
     server: OracleServer,
     capsys: pytest.CaptureFixture[str],
@@ -230,7 +236,7 @@ def test_the_key_is_in_no_traceback(
     caplog: pytest.LogCaptureFixture,
     status: int,
 ) -> None:
-    """Nor on the screen, with --verbose, where the server itself quotes it."""
+    """Nor in other output with --verbose, even if the server quotes it."""
     write("data.json", ROWS)
     monkeypatch.setenv("OPENAI_API_KEY", SENTINEL)
     server.status = (status, {"error": {"message": f"Incorrect API key provided: {SENTINEL}"}})

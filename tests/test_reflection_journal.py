@@ -1,24 +1,29 @@
-"""What was recorded is found again, wherever the process died and wherever the file was cut."""
+"""The journal: what it stores, who may open it, what it imports, and when a reply is on disk."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from ifdkit.errors import OutputError
 from ifdkit.reflection import journal as journal_module
-from ifdkit.reflection.journal import Journal, Recorder
+from ifdkit.reflection.journal import AsyncJournal, Journal
 from ifdkit.reflection.outcomes import Form, Reply
-from tests.oracle_server import OracleServer
+
+ROOT = Path(__file__).parents[1]
 
 
 def key(number: int) -> str:
@@ -30,315 +35,380 @@ def reply(number: int) -> Reply:
     return Reply(texts[number % len(texts)] + str(number), "stop", None, number, None)
 
 
-def filled(path: Path, count: int) -> None:
-    with Journal(path) as journal:
-        for number in range(count):
-            journal.record(key(number), reply(number))
+def replies(count: int, start: int = 0) -> dict[str, Reply]:
+    return {key(number): reply(number) for number in range(start, start + count)}
 
 
-def holds(path: Path, count: int) -> bool:
-    with Journal(path) as journal:
-        found = [journal.reply(key(number)) for number in range(count)]
-        assert all(one in (None, reply(number)) for number, one in enumerate(found))
-        assert len(journal) == sum(one is not None for one in found)
-        return None not in found
+def found(journal: Journal, count: int) -> list[int]:
+    """Which of the first `count` replies the journal has; none of them may differ."""
+    got = {number: journal.reply(key(number)) for number in range(count)}
+    assert all(one in (None, reply(number)) for number, one in got.items())
+    return [number for number, one in got.items() if one is not None]
+
+
+def do_not_sync(patch: pytest.MonkeyPatch, page_size: int = 16384) -> None:
+    """Make thousands of journals quickly, in tests that do not depend on fsync."""
+    setup = [one.replace("FULL", "OFF").replace("16384", str(page_size))
+             for one in journal_module._SETUP]  # fmt: skip
+    patch.setattr(journal_module, "_SETUP", setup)
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    filled(tmp_path / "deep" / "j", 30)
-    assert holds(tmp_path / "deep" / "j", 30)
-    with Journal(tmp_path / "deep" / "j") as journal:
-        assert key(3) in journal
-        assert key(31) not in journal
-        assert journal.reply(key(31)) is None
-        assert journal.form(key(3)) is None, "a form is no reply"
+    path = tmp_path / "deep" / "j.sqlite"
+    with Journal(path) as journal:
+        journal.record(replies(30))
+    with Journal(path) as journal:
+        assert len(found(journal, 31)) == 30
+        assert journal.form(key(3)) is None, "a form is not a reply"
         journal.record_form(key(3), Form.PLAIN, "max_tokens")
-        journal.record(key(3), reply(4))
-    with Journal(tmp_path / "deep" / "j") as journal:
+        journal.record({key(3): reply(4)})
+    with Journal(path) as journal:
         assert journal.form(key(3)) == (Form.PLAIN, "max_tokens")
-        assert journal.reply(key(3)) == reply(4), "the later one counts"
-        assert len(journal) == 30
+        assert journal.reply(key(3)) == reply(4), "the last one recorded counts"
+    assert [one.name for one in path.parent.iterdir()] == ["j.sqlite"]
 
 
-def test_a_failure_is_not_recorded(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j") as journal, pytest.raises(ValueError, match="asked again"):
-        journal.record(key(0), Reply("", failure="reset"))
-    assert (tmp_path / "j").read_bytes() == b""
+def test_failure_is_not_recorded(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        with pytest.raises(ValueError, match="asked again"):
+            journal.record({**replies(1), key(1): Reply("", failure="reset")})
+        assert found(journal, 2) == []
 
 
-def test_truncated_at_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every whole line is found, and recording goes on, to be found in its turn."""
-    monkeypatch.setattr(os, "fsync", int)  # does nothing: a thousand waits would prove no more
-    filled(tmp_path / "whole", 5)
-    content = (tmp_path / "whole").read_bytes()
-    ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")]
-    assert len(ends) == 5
-    path = tmp_path / "cut"
-    for size in range(len(content) + 1):
-        path.write_bytes(content[:size])
-        whole = sum(end - 1 <= size for end in ends)
-        with Journal(path) as journal:
-            assert len(journal) == whole
-            assert [journal.reply(key(n)) for n in range(whole)] == [reply(n) for n in range(whole)]
-            assert journal.ignored_lines == (size not in {0, *ends, *(end - 1 for end in ends)})
-            journal.record(key(9), reply(9))
-            assert journal.reply(key(9)) == reply(9)
-        assert path.read_bytes().startswith(content[:size]), "nothing that stands is changed"
-        with Journal(path) as journal:
-            assert len(journal) == whole + 1
-            assert journal.reply(key(9)) == reply(9)
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
+    """The replies contain people's texts; the WAL does too."""
+    mask = os.umask(0)
+    try:
+        with Journal(tmp_path / "j.sqlite") as journal:
+            journal.record(replies(1))
+            modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+    finally:
+        os.umask(mask)
+    assert modes == {"j.sqlite": 0o600, "j.sqlite-wal": 0o600}
 
 
-def test_a_flipped_bit_loses_one_line_and_no_more(tmp_path: Path) -> None:
-    filled(tmp_path / "whole", 3)
-    content = (tmp_path / "whole").read_bytes()
-    path = tmp_path / "flipped"
-    for at in range(0, len(content), 3):
-        flipped = bytearray(content)
-        flipped[at] ^= 1 << at % 8
-        path.write_bytes(flipped)
-        # A newline flipped joins two lines; a byte flipped to one makes two of one.
-        lost = 2 if content[at] == ord("\n") and at < len(content) - 1 else 1
-        with Journal(path) as journal:
-            assert len(journal) >= 3 - lost
-            for number in range(3):
-                assert journal.reply(key(number)) in (None, reply(number))
+OPEN = """
+import sys
+from ifdkit.errors import OutputError
+from ifdkit.reflection.journal import Journal
+try:
+    with Journal(sys.argv[1]):
+        print("open", flush=True)
+        sys.stdin.read()
+except OutputError as error:
+    sys.exit(str(error))
+"""
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [b"{}\n", b"null\n", b"\xff\xfe\n", b'{"sum":"0123456789abcdef","kind":"reply"}\n', b"\n"],
-)
-def test_foreign_lines_are_left_aside(tmp_path: Path, junk: bytes) -> None:
-    filled(tmp_path / "j", 2)
-    content = (tmp_path / "j").read_bytes()
-    (tmp_path / "j").write_bytes(junk + content + junk)
-    assert holds(tmp_path / "j", 2)
+def test_another_process_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN, str(tmp_path / "j.sqlite")]
+    with Journal(tmp_path / "j.sqlite"):
+        refused = subprocess.run(command, capture_output=True, text=True, input="")
+        with pytest.raises(OutputError, match="in use by another run"):
+            Journal(tmp_path / "j.sqlite")
+        # The attempt in this process must not have released the lock.
+        again = subprocess.run(command, capture_output=True, text=True, input="")
+    for one in (refused, again):
+        assert one.returncode == 1
+        assert "in use by another run" in one.stderr
+        assert one.stderr.count("\n") == 1
+    assert subprocess.run(command, input="", text=True).returncode == 0, "unlocked on closing"
 
 
-def test_two_processes_refuse_each_other(tmp_path: Path) -> None:
-    script = (
-        "import sys; from ifdkit.reflection.journal import Journal\n"
-        "from ifdkit.errors import OutputError\n"
-        "try: Journal(sys.argv[1])\n"
-        "except OutputError as error: sys.exit(str(error))"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "j")]
-    with Journal(tmp_path / "j"):
-        held = subprocess.run(command, capture_output=True, text=True)
-        with pytest.raises(OutputError, match="held by another run"):
-            Journal(tmp_path / "j")
-    assert held.returncode == 1
-    assert "held by another run" in held.stderr
-    assert subprocess.run(command).returncode == 0, "free again"
+@pytest.mark.long
+def test_of_many_processes_that_create_a_journal_at_once_one_gets_it(tmp_path: Path) -> None:
+    for attempt in range(3):
+        command = [sys.executable, "-c", OPEN, str(tmp_path / f"{attempt}.sqlite")]
+        processes = [
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for _ in range(4)
+        ]  # fmt: skip
+        losers = [process for process in processes if not _said(process)]
+        assert len(losers) == 3
+        for process in processes:
+            _, error = process.communicate("")
+            assert (process.returncode, "in use" in error) == ((1, True) if process in losers
+                                                               else (0, False))  # fmt: skip
 
 
-def test_what_cannot_be_opened(tmp_path: Path) -> None:
+def _said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_path_that_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="cannot be opened"):
         Journal(tmp_path / "folder")
 
 
-def test_a_full_disk_loses_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a line is written, then no more; the next record starts afresh."""
-    write = journal_module._write
-
-    def half(stream: IO[bytes], data: bytes) -> None:
-        write(stream, data[: len(data) // 2])
-        raise OSError(28, "No space left on device")
-
-    with Journal(tmp_path / "j") as journal:
-        journal.record(key(0), reply(0))
-        with monkeypatch.context() as patch:
-            patch.setattr(journal_module, "_write", half)
-            with pytest.raises(OutputError, match="No space left"):
-                journal.record(key(1), reply(1))
-        assert journal.reply(key(1)) is None
-        journal.record(key(2), reply(2))
-        assert [journal.reply(key(n)) for n in range(3)] == [reply(0), None, reply(2)]
-    with Journal(tmp_path / "j") as journal:
-        assert [journal.reply(key(n)) for n in range(3)] == [reply(0), None, reply(2)]
-
-
-def test_a_record_is_on_the_disk_before_it_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_file_that_is_not_a_journal_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    synced: list[bytes] = []
-    sync = os.fsync
-
-    def watched(descriptor: int) -> None:
-        sync(descriptor)
-        synced.append((tmp_path / "j").read_bytes())
-
-    monkeypatch.setattr(os, "fsync", watched)
-    with Journal(tmp_path / "j") as journal:
-        synced.clear()
-        for number in range(3):
-            journal.record(key(number), reply(number))
-            assert len(synced) == number + 1
-            assert synced[-1].count(b"\n") == number + 1
+    path = tmp_path / "j.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with Journal(path) as journal:
+        journal.record(replies(2))
+    assert (tmp_path / "j.sqlite.damaged").read_bytes() == b"not a database" * 100
+    assert "j.sqlite is damaged: renamed it to j.sqlite.damaged" in caplog.text
+    with Journal(path) as journal:
+        assert len(found(journal, 2)) == 2
 
 
-def test_tasks_share_a_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = 0
-    sync = os.fsync
-
-    def counted(descriptor: int) -> None:
-        nonlocal waits
-        waits += 1
-        sync(descriptor)
-
-    async def run(journal: Journal) -> None:
-        recorder = Recorder(journal)
-
-        async def one(number: int) -> None:
-            await recorder.record(key(number), reply(number))
-            assert journal.reply(key(number)) == reply(number)
-
-        await asyncio.gather(*map(one, range(200)))
-
-    with Journal(tmp_path / "j") as journal:
-        monkeypatch.setattr(os, "fsync", counted)
-        asyncio.run(run(journal))
-    assert 1 <= waits <= 10
-    assert holds(tmp_path / "j", 200)
+# Two lines as ifdkit 0.1 wrote them.
+LINES_0_1 = (
+    b'{"sum":"af59281b92fd84b6","kind":"reply","key":"5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e9'
+    b'1b46729d73a27fb57e9","value":{"text":"\\u00dcberraschung \\ud83d\\n","finish_reason":"stop","'
+    b'refusal":null,"prompt_tokens":7,"completion_tokens":null}}\n',
+    b'{"sum":"d49f0c0395c12d67","kind":"form","key":"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d4'
+    b'9c01e52ddb7875b4b","value":{"form":"plain_json","limit":"max_tokens"}}\n',
+)
 
 
-def test_what_cancelled_tasks_had_in_hand_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def lines(count: int) -> list[bytes]:
+    """Replies in that format, by another way of writing it than the journal's."""
+    made = []
+    for number in range(count):
+        value = asdict(reply(number))
+        del value["failure"]
+        event = {"kind": "reply", "key": key(number), "value": value}
+        rest = '",' + json.dumps(event, separators=(",", ":"))[1:]
+        made.append(f'{{"sum":"{hashlib.sha256(rest.encode()).hexdigest()[:16]}{rest}\n'.encode())
+    return made
+
+
+def test_lines_are_those_of_0_1(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_bytes(b"".join(LINES_0_1))
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal.record(replies(4))
+        journal.record_form(key(1), Form.PLAIN, "max_tokens")
+        stored = journal._database.execute("SELECT line FROM event").fetchall()
+    assert {line for (line,) in stored} == {*lines(4), LINES_0_1[1]}
+
+
+def test_journal_of_0_1_is_imported(tmp_path: Path) -> None:
+    old = tmp_path / "j.jsonl"
+    old.write_bytes(b"".join(LINES_0_1))
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert journal.imported == 1
+        assert journal.reply(key(0)) == Reply("Überraschung \ud83d\n", "stop", None, 7, None)
+        assert journal.form(key(1)) == (Form.PLAIN, "max_tokens")
+    assert old.read_bytes() == b"".join(LINES_0_1), "the old file stays as it is"
+
+
+def test_import_happens_once_and_again_if_the_old_journal_has_grown(tmp_path: Path) -> None:
+    old, path = tmp_path / "j.jsonl", tmp_path / "j.sqlite"
+    old.write_bytes(b"".join(lines(3)))
+    for imported in (3, 0):
+        with Journal(path) as journal:
+            assert journal.imported == imported
+            assert len(found(journal, 5)) == 3
+    with old.open("ab") as file:
+        file.writelines(lines(5)[3:])
+    with Journal(path) as journal:
+        assert journal.imported == 2
+        assert len(found(journal, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"{}\n", b"null\n", b"\xff\xfe\n", b'{"sum":"0123456789abcdef","kind":"reply"}\n', b"\n",
+     b'{"sum":"' + b"x" * 5000 + b"\n"],
+)  # fmt: skip
+def test_import_skips_other_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, junk: bytes
 ) -> None:
-    """They wait for the disk, behind one that is writing, when Ctrl-C comes."""
-    write, go_on = journal_module._write, threading.Event()
-
-    def slow(stream: IO[bytes], data: bytes) -> None:
-        go_on.wait(10)
-        write(stream, data)
-
-    async def run(journal: Journal) -> None:
-        recorder = Recorder(journal)
-        tasks = [asyncio.create_task(recorder.record(key(n), reply(n))) for n in range(5)]
-        await asyncio.sleep(0.05)
-        tasks += [asyncio.create_task(recorder.record(key(n), reply(n))) for n in range(5, 9)]
-        await asyncio.sleep(0.05)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        go_on.set()
-        recorder.flush()
-        recorder.flush()  # which finds nothing more
-
-    monkeypatch.setattr(journal_module, "_write", slow)
-    with Journal(tmp_path / "j") as journal:
-        asyncio.run(run(journal))
-    assert holds(tmp_path / "j", 9)
+    """The last is longer than the reader takes at once, which bounds its memory."""
+    monkeypatch.setattr(journal_module, "_MAX_LINE_BYTES", 1000)
+    (tmp_path / "j.jsonl").write_bytes(junk + lines(1)[0] + junk + lines(2)[1] + junk[:-1])
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert len(found(journal, 2)) == journal.imported == 2
 
 
-def test_a_write_that_fails_fails_every_task_that_shared_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(stream: IO[bytes], data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    async def run(journal: Journal) -> list[BaseException | None]:
-        recorder = Recorder(journal)
-        many = (recorder.record(key(number), reply(number)) for number in range(5))
-        return list(await asyncio.gather(*many, return_exceptions=True))
-
-    monkeypatch.setattr(journal_module, "_write", full)
-    with Journal(tmp_path / "j") as journal:
-        assert {type(one) for one in asyncio.run(run(journal))} == {OutputError}
-        assert len(journal) == 0
+def test_import_of_a_journal_cut_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a crash of ifdkit 0.1 may have left it: every whole line is imported."""
+    do_not_sync(monkeypatch)
+    content = b"".join(lines(4))
+    ends = [at for at, byte in enumerate(content) if byte == ord("\n")]
+    for size in range(0, len(content) + 1, 5):
+        (tmp_path / f"{size}.jsonl").write_bytes(content[:size])
+        with Journal(tmp_path / f"{size}.sqlite") as journal:
+            assert len(found(journal, 4)) == sum(end <= size for end in ends)
 
 
-def test_memory_holds_no_texts(tmp_path: Path) -> None:
-    """A thousand replies of 10 kB: well under a tenth of their size, opened or recorded."""
-    replies = [(key(number), Reply("x" * 10_000)) for number in range(1000)]
-    for _ in range(2):
-        tracemalloc.start()
-        with Journal(tmp_path / "j") as journal:
-            if not len(journal):
-                for first in range(0, 1000, 50):
-                    journal.record_all(replies[first : first + 50])
-            now, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert now < 1_000_000
+def test_interrupted_import_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "j.jsonl").write_bytes(b"".join(lines(5)))
+    rows_in = journal_module._rows_in
+
+    def interrupted(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+        rows = rows_in(path)
+        yield next(rows)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "_rows_in", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Journal(tmp_path / "j.sqlite")
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert len(found(journal, 5)) == journal.imported == 5
 
 
-DYING = """
-import asyncio, os, sys
-from pathlib import Path
-from ifdkit.reflection import journal as module
+def test_a_commit_is_synced_before_it_returns(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite") as journal:
+        settings = [journal._database.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("journal_mode", "synchronous", "locking_mode")]  # fmt: skip
+    assert settings == ["wal", 2, "exclusive"]  # 2 is FULL
+
+
+RECORD = """
+import os, sys
 from ifdkit.reflection.journal import Journal
-from tests.test_reflection_oracle import Oracle, Server, call
-
-point, url, path = sys.argv[1:]
-die = lambda *_: os._exit(9)
-write, sync, ask = module._write, os.fsync, Oracle._attempt
-
-def in_the_middle(stream, data):
-    write(stream, data[: len(data) // 2])
-    die()
-
-def after_it(stream, data):
-    write(stream, data)
-    die()
-
-def after_the_disk(descriptor):
-    sync(descriptor)
-    die()
-
-async def replied(*arguments):
-    await ask(*arguments)
-    die()
-
-async def run():
-    with Journal(Path(path)) as journal:
-        async with Oracle(Server("m", url, api_key_env=None), journal) as oracle:
-            await oracle.ask(call(0))
-            if point == "before it is sent": Oracle._attempt = die
-            if point == "after the reply": Oracle._attempt = replied
-            if point == "in the middle of writing": module._write = in_the_middle
-            if point == "after writing": module._write = after_it
-            if point == "after the disk has it": os.fsync = after_the_disk
-            await oracle.ask(call(1))
-            die()
-
-asyncio.run(run())
+from tests.test_reflection_journal import replies
+with Journal(sys.argv[1]) as journal:
+    for number in range(3):
+        journal.record(replies(1, start=number))
+        os.write(1, b"told")
 """
-POINTS = {
-    # where it dies: whether the server has answered, and whether the journal holds the reply
-    "before it is sent": (False, False),
-    "after the reply": (True, False),
-    "in the middle of writing": (True, False),
-    "after writing": (True, True),  # the system has it: only a power cut could take it away
-    "after the disk has it": (True, True),
-    "never": (True, True),
-}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_at_every_point_of_a_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
-    """What is recorded is not asked again; what was lost is asked once more."""
-    from tests.test_reflection_oracle import call
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_system_calls_of_a_commit(tmp_path: Path) -> None:
+    """Seen from outside: the WAL is written and synced, and only then is anyone told."""
+    trace = tmp_path / "trace"
+    done = subprocess.run(
+        ["strace", "-f", "-y", "-o", trace, "-e", "trace=pwrite64,fsync,fdatasync,write",
+         sys.executable, "-c", RECORD, tmp_path / "j.sqlite"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.fspath(ROOT)},
+    )  # fmt: skip
+    if "ptrace" in done.stderr:
+        pytest.skip("strace is not permitted here")
+    assert done.returncode == 0, done.stderr
+    calls = ["write" if "pwrite64" in line else "sync" if "sync(" in line else "told"
+             for line in trace.read_text().splitlines()
+             if "j.sqlite-wal>" in line or '"told"' in line]  # fmt: skip
+    told = [at for at, call in enumerate(calls) if call == "told"]
+    assert len(told) == 3
+    for at, before in zip(told, [0, *told], strict=False):
+        assert calls[at - 1] == "sync"
+        assert "write" in calls[before:at]
 
-    answered, kept = POINTS[point]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.fspath(Path(__file__).parents[1])]))
-    with OracleServer() as server:
-        command = [sys.executable, "-c", DYING]
-        path = os.fspath(tmp_path / "j")
-        died = subprocess.run([*command, point, server.base_url, path])
-        assert died.returncode == 9
-        assert len(server.calls) == 1 + answered
-        with Journal(path) as journal:
-            assert call(0).key in journal
-            assert (call(1).key in journal) == kept
-        server.seen.clear()
-        again = subprocess.run([*command, "never", server.base_url, path])
-        assert again.returncode == 9
-        assert len(server.seen) == (not kept)
-        with Journal(path) as journal:
-            assert len(journal) == 2
-            assert journal.ignored_lines == (point == "in the middle of writing")
+
+def test_tasks_share_a_transaction(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> None:
+        shared = AsyncJournal(journal)
+
+        async def one(number: int) -> None:
+            assert await shared.reply(key(number)) is None
+            await shared.record(key(number), reply(number))
+            assert await shared.reply(key(number)) == reply(number)
+
+        await asyncio.gather(*map(one, range(200)))
+
+    statements: list[str] = []
+    with Journal(tmp_path / "j.sqlite") as journal:
+        journal._database.set_trace_callback(statements.append)
+        asyncio.run(run(journal))
+        journal._database.set_trace_callback(None)
+        assert len(found(journal, 200)) == 200
+    assert 1 <= statements.count("COMMIT") <= 10
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Transactions wait until the event is set."""
+    go_on, record = threading.Event(), Journal.record
+
+    def slow(self: Journal, batch: Mapping[str, Reply]) -> None:
+        go_on.wait(10)
+        record(self, batch)
+
+    monkeypatch.setattr(Journal, "record", slow)
+    return go_on
+
+
+def test_event_loop_does_not_wait_for_the_disk(tmp_path: Path, slow_disk: threading.Event) -> None:
+    """A look-up waits for the commit in its task; other tasks continue."""
+
+    async def run(journal: Journal) -> None:
+        shared = AsyncJournal(journal)
+        recording = asyncio.create_task(shared.record(key(0), reply(0)))
+        await asyncio.sleep(0.01)
+        looking_up = asyncio.create_task(shared.reply(key(0)))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not recording.done()
+        assert not looking_up.done()
+        slow_disk.set()
+        await recording
+        assert await looking_up == reply(0)
+
+    with Journal(tmp_path / "j.sqlite") as journal:
+        asyncio.run(run(journal))
+
+
+def test_replies_of_cancelled_tasks_are_recorded(
+    tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    """Ctrl-C comes while one transaction is under way and more replies wait for the next."""
+
+    async def run(journal: Journal) -> None:
+        shared = AsyncJournal(journal)
+        tasks = []
+        for start, stop in ((0, 5), (5, 9)):
+            tasks += [asyncio.create_task(shared.record(key(number), reply(number)))
+                      for number in range(start, stop)]  # fmt: skip
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        slow_disk.set()
+        shared.flush()
+        shared.flush()  # nothing is left
+
+    with Journal(tmp_path / "j.sqlite") as journal:
+        asyncio.run(run(journal))
+    with Journal(tmp_path / "j.sqlite") as journal:
+        assert len(found(journal, 9)) == 9
+
+
+def test_every_task_of_a_failed_transaction_fails(tmp_path: Path) -> None:
+    async def run(journal: Journal) -> list[BaseException | None]:
+        shared = AsyncJournal(journal)
+        # The first one needs pages that the full disk does not give.
+        batch = {key(4): Reply("x" * 100_000), **replies(4)}
+        many = (shared.record(name, one) for name, one in batch.items())
+        failed = list(await asyncio.gather(*many, return_exceptions=True))
+        with pytest.raises(OutputError, match="disk is full"):
+            shared.flush()
+        return failed
+
+    with Journal(tmp_path / "j.sqlite") as journal:
+        fill_disk(journal)
+        assert {type(one) for one in asyncio.run(run(journal))} == {OutputError}
+        assert found(journal, 4) == []
+
+
+def fill_disk(journal: Journal) -> None:
+    """SQLite then reports a full disk as soon as the file would have to grow."""
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_memory_contains_no_replies(tmp_path: Path) -> None:
+    """A thousand replies of 10 kB: well under a hundredth of their size, recorded or opened."""
+    many = {key(number): Reply("x" * 10_000) for number in range(1000)}
+    names = list(many)
+    for attempt in range(2):
+        tracemalloc.start()
+        with Journal(tmp_path / "j.sqlite") as journal:
+            for first in range(0, 0 if attempt else 1000, 50):
+                journal.record({name: many[name] for name in names[first : first + 50]})
+            assert journal.reply(key(7)) == many[key(7)]
+            now, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert now < 100_000

@@ -1,4 +1,4 @@
-"""Rates, pauses and caps, with a clock that moves only when somebody sleeps."""
+"""Rates, pauses and caps, with a clock that advances only in `sleep`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from ifdkit.errors import UsageError
 from ifdkit.reflection.limits import (
-    LONGEST_PAUSE_S,
+    MAX_PAUSE_S,
     Bounds,
     CapReached,
     Limits,
@@ -39,7 +39,7 @@ def limits(clock: Clock, bounds: Bounds) -> Limits:
 def sent(
     bounds: Bounds, costs: list[tuple[Usage, Usage]], seed: int = 0
 ) -> list[tuple[float, int]]:
-    """When each attempt was sent and what it cost; (most, actual) of each, in random overlap."""
+    """Times and costs of attempts that overlap at random, given (reserved, actual) of each."""
     clock, chance = Clock(), random.Random(seed)
     one, times = limits(clock, bounds), []
 
@@ -48,7 +48,7 @@ def sent(
             times.append((clock.now, actual.total))
             for _ in range(chance.randrange(5)):
                 await clock.sleep(chance.random())
-            started.settle(actual)
+            started.charge(actual)
 
     async def run() -> None:
         await asyncio.gather(*(attempt(*cost) for cost in costs))
@@ -58,7 +58,7 @@ def sent(
 
 
 def busiest(times: list[tuple[float, int]], window_s: float = 60.0) -> tuple[int, int]:
-    """Most requests, and most tokens, in any window: every one that begins with a request."""
+    """Maximum requests and maximum tokens in any window that starts with a request."""
     windows = [[n for at, n in times if start <= at < start + window_s] for start, _ in times]
     return max(map(len, windows)), max(map(sum, windows))
 
@@ -79,7 +79,7 @@ def costs(count: int, seed: int) -> list[tuple[Usage, Usage]]:
 def test_rates_hold_in_every_window(seed: int) -> None:
     many = costs(80, seed)
     requests, tokens = busiest(sent(Bounds(8, 10, None), many, seed))
-    assert requests == 10, "held, and used"
+    assert requests == 10, "respected, and used up"
     requests, tokens = busiest(sent(Bounds(8, None, 2000), many, seed))
     assert 1000 < tokens <= 2000
     requests, tokens = busiest(sent(Bounds(8, 10, 2000), many, seed))
@@ -90,7 +90,7 @@ def test_rates_hold_in_every_window(seed: int) -> None:
     assert tokens > 2000, "negative control"
 
 
-def test_a_call_above_the_rate_for_tokens_goes_alone() -> None:
+def test_call_above_the_token_rate_is_sent_alone() -> None:
     many = [(Usage(50, 0), Usage(50, 0)), (Usage(5000, 0), Usage(5000, 0))] * 3
     times = sent(Bounds(8, None, 100), many)
     assert len(times) == 6
@@ -98,7 +98,7 @@ def test_a_call_above_the_rate_for_tokens_goes_alone() -> None:
     assert all(abs(at - other) >= 60 for at, _ in times for other in large if at != other)
 
 
-def test_in_flight() -> None:
+def test_calls_in_flight() -> None:
     clock = Clock()
     one = limits(clock, Bounds(3))
     most = now = 0
@@ -118,7 +118,7 @@ def test_in_flight() -> None:
     assert most == 3
 
 
-def test_a_pause_is_for_everybody_and_the_longest_counts() -> None:
+def test_pause_stops_every_call_and_the_longest_counts() -> None:
     clock = Clock()
     one = limits(clock, Bounds(4))
     times = []
@@ -135,7 +135,7 @@ def test_a_pause_is_for_everybody_and_the_longest_counts() -> None:
         await attempt()
 
     asyncio.run(run())
-    assert times == [1030.0] * 5 + [1030.0 + LONGEST_PAUSE_S]
+    assert times == [1030.0] * 5 + [1030.0 + MAX_PAUSE_S]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -147,8 +147,8 @@ def test_a_pause_is_for_everybody_and_the_longest_counts() -> None:
         Bounds(8, 20, 3000, 5000, 0.01, 1.0, 4.0),
     ],
 )
-def test_a_cap_is_never_passed_and_nearly_reached(bounds: Bounds, seed: int) -> None:
-    """Attempts that end in an error before they settle count as the most they can have cost."""
+def test_cap_is_never_exceeded_and_nearly_reached(bounds: Bounds, seed: int) -> None:
+    """Attempts that fail before they are charged count as their reservation."""
     clock, chance = Clock(), random.Random(seed)
     one = limits(clock, bounds)
     truth = Usage()
@@ -162,7 +162,7 @@ def test_a_cap_is_never_passed_and_nearly_reached(bounds: Bounds, seed: int) -> 
                 await clock.sleep(chance.random())
                 if chance.random() < 0.1:
                     raise OSError
-                started.settle(actual)
+                started.charge(actual)
         except CapReached:
             refused += 1
         except OSError:
@@ -173,13 +173,13 @@ def test_a_cap_is_never_passed_and_nearly_reached(bounds: Bounds, seed: int) -> 
 
     asyncio.run(run())
     for usage in (truth, one.spent):
-        assert bounds.passed_by(usage) is None
+        assert bounds.exceeded_by(usage) is None
     assert refused
-    # Room for the largest call is all that may be left.
-    assert bounds.passed_by(one.spent + Usage(300, 300)) is not None
+    # Less than the largest call is left.
+    assert bounds.exceeded_by(one.spent + Usage(300, 300)) is not None
 
 
-def test_once_stopped_no_smaller_call_slips_through() -> None:
+def test_no_smaller_call_is_sent_after_a_cap() -> None:
     one = limits(Clock(), Bounds(max_tokens_total=100))
 
     async def run() -> None:
@@ -194,8 +194,8 @@ def test_once_stopped_no_smaller_call_slips_through() -> None:
     assert one.spent == Usage(50, 0)
 
 
-def test_a_cap_waits_for_those_under_way_before_it_stops() -> None:
-    """Each reserves 60 of 100 and costs 10: five of nine fit, one at a time."""
+def test_cap_waits_for_calls_in_flight_before_it_stops() -> None:
+    """Each call reserves 60 of 100 and costs 10, so five of nine fit, one at a time."""
     one = limits(Clock(), Bounds(8, max_tokens_total=100))
     done = 0
 
@@ -203,7 +203,7 @@ def test_a_cap_waits_for_those_under_way_before_it_stops() -> None:
         nonlocal done
         async with one.attempt(Usage(60, 0)) as started:
             await asyncio.sleep(0)
-            started.settle(Usage(10, 0))
+            started.charge(Usage(10, 0))
             done += 1
 
     async def run() -> None:
@@ -214,7 +214,7 @@ def test_a_cap_waits_for_those_under_way_before_it_stops() -> None:
     assert one.spent == Usage(50, 0)
 
 
-def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+def test_cancelled_wait_frees_its_slot() -> None:
     clock = Clock()
     one = limits(clock, Bounds(1))
 
@@ -263,7 +263,7 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
         {"max_cost": float("nan"), "price_in": 1.0, "price_out": 1.0},
     ],
 )
-def test_bounds_that_cannot_be_meant(wrong: dict[str, float]) -> None:
+def test_invalid_bounds(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Bounds(**wrong)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Every call ends in one state, limits hold, nothing recorded is asked again, no key is shown."""
+"""Calls through a faulty server: outcomes, limits, the journal, and where the key may appear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ifdkit.records import Example, Turn
 from ifdkit.reflection.answers import parse
 from ifdkit.reflection.journal import Journal
 from ifdkit.reflection.limits import Bounds, Limits
-from ifdkit.reflection.oracle import Oracle, Server, endpoint
+from ifdkit.reflection.oracle import Oracle, Server, _probe, endpoint
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
 from ifdkit.reflection.prompts import load_prompts
 from tests.oracle_server import (
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.long
 
 SENTINEL = "sk-sentinel-4711-do-not-show"
 SPEED = 100.0
-"""How many seconds of the client's go by in one of ours."""
+"""Seconds of the client's clock per real second."""
 RETRIES = 2
 BUSY = 10
 PROMPTS = load_prompts()
@@ -69,8 +69,8 @@ def oracle(
     server: OracleServer, journal: Journal, bounds: Bounds | None = None, timeout_s: float = 30
 ) -> Oracle:
     limits = Limits(bounds or Bounds(), clock=lambda: time.monotonic() * SPEED, sleep=quick_sleep)
-    where = Server("m", server.base_url, timeout_s=timeout_s, retries=RETRIES)
-    return Oracle(where, journal, limits=limits, sleep=quick_sleep)
+    address = Server("m", server.base_url, timeout_s=timeout_s, retries=RETRIES)
+    return Oracle(address, journal, limits=limits, sleep=quick_sleep)
 
 
 def ask(
@@ -91,9 +91,9 @@ def ask(
 def expected(
     script: Callable[[str, int], str | None], one: Call, form: Form = Form.SCHEMA
 ) -> Outcome:
-    """How a call has to end, by walking the script: what the client does, written anew."""
+    """The outcome of a call according to the script: a second implementation of the client."""
     text = one.messages(form)[-1]["content"]
-    stumbles = busy = attempt = 0
+    retries = busy = attempt = 0
     while True:
         fault = script(text, attempt)
         attempt += 1
@@ -102,8 +102,8 @@ def expected(
             if busy > BUSY:
                 return Outcome.FAILED
         elif fault in RETRIED:
-            stumbles += 1
-            if stumbles > RETRIES:
+            retries += 1
+            if retries > RETRIES:
                 return Outcome.FAILED
         else:
             break
@@ -115,9 +115,9 @@ def expected(
 
 
 @pytest.mark.long
-def test_2000_calls_through_faults_end_as_the_script_says(tmp_path: Path) -> None:
-    """And what is recorded is not asked again, while what failed is."""
-    # Few hang: each costs a time-out, which is long, so that a busy machine makes none of its own.
+def test_2000_calls_through_faults(tmp_path: Path) -> None:
+    """Outcomes agree with the script; then only what failed is asked again."""
+    # Few hang: each costs a timeout, which is long so that a busy machine does not cause others.
     others = tuple(kind for kind in FAULTS if kind != "hang")
     script = seeded(0.3, 5, (*others, *others, *others, "hang"))
     many = calls(2000)
@@ -127,7 +127,7 @@ def test_2000_calls_through_faults_end_as_the_script_says(tmp_path: Path) -> Non
         answers = [parse(one, reply) for one, reply in zip(many, replies, strict=True)]
         outcomes = [answer.outcome for answer in answers]
         assert outcomes == [expected(script, one) for one in many]
-        assert set(outcomes) == set(Outcome) - {Outcome.KEPT}, "the script reaches each state"
+        assert set(outcomes) == set(Outcome) - {Outcome.KEPT}, "every outcome occurs"
         for one, answer in zip(many, answers, strict=True):
             if answer.outcome is Outcome.REWRITTEN:
                 assert answer.text == rewritten(one.messages(Form.SCHEMA)[-1]["content"])
@@ -145,13 +145,13 @@ def test_2000_calls_through_faults_end_as_the_script_says(tmp_path: Path) -> Non
         server.fault = nothing_wrong
         server.seen.clear()
         again, _ = ask(server, tmp_path / "j", many, bounds)
-        assert {one.text for one in server.seen} == failed, "and no probe"
+        assert {one.text for one in server.seen} == failed, "without a probe"
         assert len(server.seen) == len(failed)
         for before, after in zip(replies, again, strict=True):
             assert (before == after) == (before.failure is None)
 
 
-def test_in_flight_is_bounded_and_the_bound_is_what_bounds_it(tmp_path: Path) -> None:
+def test_calls_in_flight_are_bounded_and_the_bound_is_used(tmp_path: Path) -> None:
     for bound in (3, 20):
         with OracleServer(delay_s=0.05) as server:
             ask(server, tmp_path / str(bound), calls(60), Bounds(in_flight=bound))
@@ -173,18 +173,18 @@ def most_in(times: Iterable[float], window_s: float) -> int:
 
 
 @pytest.mark.parametrize("rate", [20, None])
-def test_requests_a_minute_hold_over_every_minute(tmp_path: Path, rate: int | None) -> None:
-    """The server counts, retries and all; without a rate it counts more."""
+def test_request_rate_in_every_minute(tmp_path: Path, rate: int | None) -> None:
+    """As counted by the server, with retries; without a rate it counts more."""
     script = seeded(0.3, 1, ("500", "reset"))
     with OracleServer(script) as server:
         ask(server, tmp_path / "j", calls(60), Bounds(in_flight=30, requests_per_minute=rate))
-        # The way to the server takes time that varies: a window of half a minute.
+        # Latency varies, so the window is half a minute.
         most = most_in((one.at_s for one in server.seen), 0.5 * 60 / SPEED)
     assert most <= 20 if rate else most > 40
 
 
 @pytest.mark.parametrize("rate", [12_000, None])
-def test_tokens_a_minute_hold_over_every_minute(tmp_path: Path, rate: int | None) -> None:
+def test_token_rate_in_every_minute(tmp_path: Path, rate: int | None) -> None:
     with OracleServer() as server:
         ask(server, tmp_path / "j", calls(60), Bounds(in_flight=30, tokens_per_minute=rate))
         window_s = 0.5 * 60 / SPEED
@@ -202,15 +202,15 @@ def test_tokens_a_minute_hold_over_every_minute(tmp_path: Path, rate: int | None
         Bounds(in_flight=16, max_cost=0.06, price_in=1.0, price_out=1.0),
     ],
 )
-def test_a_cap_stops_in_order_and_is_never_passed(tmp_path: Path, bounds: Bounds) -> None:
+def test_cap_stops_cleanly_and_is_never_exceeded(tmp_path: Path, bounds: Bounds) -> None:
     script = seeded(0.3, 3)
     many = calls(400)
     with OracleServer(script) as server:
         replies, one = ask(server, tmp_path / "j", many, bounds, timeout_s=0.5)
         assert server.billed <= 60_000
         assert one.usage.total <= 60_000
-        # It stops near the cap, not at the first sign of it: two of the costliest calls away.
-        assert one.usage.total > 60_000 - 2 * max(c.most_prompt_tokens + 100 for c in many)
+        # It stops within two of the most expensive calls of the cap.
+        assert one.usage.total > 60_000 - 2 * max(c.max_prompt_tokens + 100 for c in many)
     assert one.stopped is not None
     assert "--max-" in one.stopped
     answers = [parse(c, reply) for c, reply in zip(many, replies, strict=True)]
@@ -225,7 +225,7 @@ def test_a_cap_stops_in_order_and_is_never_passed(tmp_path: Path, bounds: Bounds
         assert free.billed > 60_000
 
 
-def test_a_cap_is_held_where_the_server_does_not_say_what_it_used(tmp_path: Path) -> None:
+def test_cap_is_respected_if_the_server_reports_no_usage(tmp_path: Path) -> None:
     with OracleServer(usage=False) as server:
         replies, one = ask(server, tmp_path / "j", calls(50), Bounds(max_tokens_total=30_000))
         assert 0 < server.billed <= one.usage.total <= 30_000
@@ -242,7 +242,7 @@ def test_a_cap_is_held_where_the_server_does_not_say_what_it_used(tmp_path: Path
         (("json_schema", "json_object"), ("json",), Form.SECTIONS),
     ],
 )
-def test_the_form_is_probed_once_and_kept(
+def test_form_is_probed_once_and_recorded(
     tmp_path: Path, refused: tuple[str, ...], chatty: tuple[str, ...], form: Form
 ) -> None:
     with OracleServer(refused=refused, chatty=chatty) as server:
@@ -254,10 +254,10 @@ def test_the_form_is_probed_once_and_kept(
         assert outcomes == {Outcome.REWRITTEN}
         server.seen.clear()
         ask(server, tmp_path / "j", [*many, call(99)])
-        assert len(server.seen) == 1, "no probe, and one new call"
+        assert len(server.seen) == 1, "one new call, and no probe"
 
 
-def test_a_server_that_names_its_limit_differently(tmp_path: Path) -> None:
+def test_server_with_another_name_for_the_token_limit(tmp_path: Path) -> None:
     with OracleServer(limit_name="max_completion_tokens") as server:
         (reply,), _ = ask(server, tmp_path / "j", [call(1)])
         assert parse(call(1), reply).outcome is Outcome.REWRITTEN
@@ -265,7 +265,7 @@ def test_a_server_that_names_its_limit_differently(tmp_path: Path) -> None:
 
 
 def report_of(error: BaseException) -> str:
-    """A traceback with the local variables of every frame but those of this file, and of causes."""
+    """A traceback with the local variables of all frames outside this file."""
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
     assert report.__cause__ is None
     assert report.__context__ is None or report.__suppress_context__
@@ -274,50 +274,50 @@ def report_of(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "message"),
     [
-        (401, {"error": {"message": f"Incorrect API key: {SENTINEL}"}}, "refuses the key"),
+        (401, {"error": {"message": f"Incorrect API key: {SENTINEL}"}}, "rejects the API key"),
         (402, {"error": {"message": "pay"}}, "no quota left: .*pay"),
         (429, {"error": {"message": "x", "code": "insufficient_quota"}}, "no quota"),
         (404, {"error": {"message": "no such model"}}, "no model 'm'"),
         (400, {"error": {"message": f"temperature? {SENTINEL}"}}, r"temperature\? \[key\]"),
     ],
 )
-def test_what_no_later_call_can_survive_ends_the_run(
-    tmp_path: Path, status: int, body: dict[str, Any], said: str
+def test_fatal_errors_end_the_run(
+    tmp_path: Path, status: int, body: dict[str, Any], message: str
 ) -> None:
     with (
         OracleServer(status=(status, body)) as server,
-        pytest.raises(OracleError, match=said) as caught,
+        pytest.raises(OracleError, match=message) as caught,
     ):
         ask(server, tmp_path / "j", [call(1)])
     assert "\n" not in str(caught.value)
-    assert "_honours" in (shown := report_of(caught.value))
+    assert "_supports" in (shown := report_of(caught.value))
     assert SENTINEL not in shown
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_unreachable_server(tmp_path: Path) -> None:
     with OracleServer() as server:
         pass
-    with pytest.raises(OracleError, match="the connection broke"):
+    with pytest.raises(OracleError, match="the connection failed"):
         ask(server, tmp_path / "j", [call(1)])
 
 
-def test_a_server_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+def test_server_that_goes_down_ends_the_run(tmp_path: Path) -> None:
     with (
         OracleServer(seeded(1.0, 0, ("500",))) as server,
-        pytest.raises(OracleError, match="50 calls in a row have failed"),
+        pytest.raises(OracleError, match="50 calls in a row failed"),
     ):
         ask(server, tmp_path / "j", calls(80))
     assert len(server.calls) < 80 * (RETRIES + 1)
 
 
-def test_a_server_that_refuses_every_call_ends_the_run(tmp_path: Path) -> None:
-    """And one that refuses some, for what they hold, does not."""
+def test_server_that_rejects_every_call_ends_the_run(tmp_path: Path) -> None:
+    """One that rejects some of them, for their content, does not."""
     with OracleServer() as server:
         ask(server, tmp_path / "j", [call(99)])  # so that the form is known
         server.status = (403, {"error": {"message": "not for you"}})
-        with pytest.raises(OracleError, match="50 calls in a row have failed"):
+        with pytest.raises(OracleError, match="50 calls in a row failed"):
             ask(server, tmp_path / "j", calls(80))
         server.status = None
         refused = seeded(0.9, 3, ("403",))
@@ -326,8 +326,8 @@ def test_a_server_that_refuses_every_call_ends_the_run(tmp_path: Path) -> None:
     assert any(reply.failure for reply in replies)
 
 
-def test_a_drip_is_a_time_out(tmp_path: Path) -> None:
-    """The time-out is ours and of the whole attempt; the other calls do not wait for it."""
+def test_timeout_is_per_attempt(tmp_path: Path) -> None:
+    """A server that never finishes a response times out; other calls do not wait for it."""
 
     def script(text: str, attempt: int) -> str | None:
         return "hang" if "about 1." in text else None
@@ -338,8 +338,8 @@ def test_a_drip_is_a_time_out(tmp_path: Path) -> None:
     assert replies[1].failure is None
 
 
-def test_a_429_stops_every_worker(tmp_path: Path) -> None:
-    """Nobody sends for as long as the header says."""
+def test_429_pauses_every_call(tmp_path: Path) -> None:
+    """For as long as the header asks."""
     first: list[str] = []
 
     def script(text: str, attempt: int) -> str | None:
@@ -352,14 +352,14 @@ def test_a_429_stops_every_worker(tmp_path: Path) -> None:
     assert times[1] - times[0] >= 1 / SPEED
 
 
-def test_interrupted_calls_keep_what_was_recorded(tmp_path: Path) -> None:
-    """As Ctrl-C does it: the tasks are cancelled wherever they are."""
+def test_interrupted_run_keeps_recorded_replies(tmp_path: Path) -> None:
+    """Ctrl-C cancels the tasks wherever they are."""
     many = calls(40)
 
     async def run(journal: Journal) -> None:
         async with oracle(server, journal, Bounds(in_flight=4)) as one:
             tasks = [asyncio.create_task(one.ask(c)) for c in many]
-            while len(journal) < 10:
+            while sum(journal.reply(c.key) is not None for c in many) < 10:
                 await asyncio.sleep(0.001)
             for task in tasks:
                 task.cancel()
@@ -368,9 +368,9 @@ def test_interrupted_calls_keep_what_was_recorded(tmp_path: Path) -> None:
     with OracleServer(delay_s=0.002) as server:
         with Journal(tmp_path / "j") as journal:
             asyncio.run(run(journal))
-            recorded = {c.key for c in many if c.key in journal}
+            recorded = {c.key for c in many if journal.reply(c.key) is not None}
         assert 10 <= len(recorded) < 40
-        while server.in_flight:  # what it had heard before its client was gone
+        while server.in_flight:  # requests that arrived before the client was gone
             time.sleep(0.01)
         server.seen.clear()
         ask(server, tmp_path / "j", many)
@@ -378,19 +378,30 @@ def test_interrupted_calls_keep_what_was_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["http://u:p@h/v1", "http://h/v1?key=1", "h/v1", "http://h:x"])
-def test_a_base_url_is_no_place_for_secrets(text: str) -> None:
+def test_base_url_must_not_contain_secrets(text: str) -> None:
     with pytest.raises(UsageError, match="--base-url"):
         endpoint(text)
 
 
-def test_endpoints_tell_servers_apart() -> None:
+def test_endpoints() -> None:
     assert endpoint(None) == ""
     assert endpoint("http://LOCALHOST:8000/v1/") == "localhost:8000/v1"
     assert endpoint("http://[::1]:8/v1") == "[::1]:8/v1"
 
 
+def test_keys_in_the_journal_are_those_of_earlier_versions() -> None:
+    """Other keys would orphan every journal: its replies would be asked, and paid for, again."""
+    made = Call(Stage.RESPONSE, "system", "user", "json", "sections", "fence", "original", "1-abc",
+                "model", "localhost:8000/v1", Sampling(temperature=0.5, max_tokens=7))  # fmt: skip
+    assert made.key == "c6c2c09ac4b6bd19701ea8369f11ce480e20a57f1779eb612e62a44120cf8cf3"
+    assert (
+        _probe("model", "localhost:8000/v1").key
+        == "ddf5d448ae5380e4c47e0b47e60adc8b72a2453dab89c48f96b17871f5d0cf61"
+    )
+
+
 @pytest.mark.parametrize("bad", ["", "sk-a\nb", "sk-é"])
-def test_keys_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+def test_invalid_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", bad)
     with Journal(tmp_path / "j") as journal, pytest.raises(UsageError) as caught:
         Oracle(Server("m"), journal)
@@ -398,10 +409,10 @@ def test_keys_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad
     assert not bad or bad not in str(caught.value)
 
 
-def test_the_key_goes_to_the_server_and_nowhere_else(
+def test_key_goes_to_the_server_and_nowhere_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In no file, log, repr, message or traceback, with every logger at its loudest."""
+    """Not into a file, log, repr, message or traceback, with every logger at DEBUG."""
     caplog.set_level(logging.DEBUG)
     for name in ("openai", "httpx2", "httpcore2", "asyncio", "ifdkit"):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -415,12 +426,12 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     ):
         ask(server, tmp_path / "j2", [call(1)])
     shown += [report_of(caught.value), *capfd.readouterr()]
-    shown += [path.read_text() for path in tmp_path.iterdir()]
-    assert any("HTTP" in text for text in shown), "the loggers were heard"
+    shown += [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
+    assert any("HTTP" in text for text in shown), "the loggers were captured"
     assert not [text for text in shown if SENTINEL in text]
 
 
-def test_a_server_of_ours_gets_no_key(tmp_path: Path) -> None:
+def test_local_server_gets_no_key(tmp_path: Path) -> None:
     with OracleServer() as server, Journal(tmp_path / "j") as journal:
 
         async def run() -> None:

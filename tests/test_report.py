@@ -1,4 +1,4 @@
-"""The report of a comparison: what stands in it, what must not, and how large it can get."""
+"""The report of a comparison: what it must show, what it must not, and how large it can get."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,14 @@ from rich.console import Console
 from ifdkit.comparison.result import Comparison, ExploredPair, LengthControl, Summary
 from ifdkit.errors import OutputError
 from ifdkit.findings.finding import Finding
+from ifdkit.format import interval, number, percent, signed
 from ifdkit.report.comparison import figures
-from ifdkit.report.comparison.explorer import MOST_BYTES, explorer_data
+from ifdkit.report.comparison.explorer import MAX_BYTES, explorer_data
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import render_latex
-from ifdkit.report.comparison.markdown import MOST_CHARACTERS, render_markdown
+from ifdkit.report.comparison.markdown import MAX_CHARACTERS, prose, render_markdown
 from ifdkit.report.comparison.scales import axis_of
-from ifdkit.report.comparison.wording import (
-    PAPER_FIELDS,
-    interval,
-    p_value,
-    percent,
-    sentence,
-    signed,
-    value,
-    wording,
-)
+from ifdkit.report.comparison.wording import metric_of, paper_metrics
 from ifdkit.report.terminal.comparison import print_comparison
 from ifdkit.stats.paired import Change, MetricChange
 from tests.report_fixtures import (
@@ -86,9 +79,9 @@ def terminal(summary: Summary, width: int = 80, folder: Path | None = None) -> s
 # ---- the page
 
 
-def test_the_page_says_what_matters_first(page: str, summary: Summary) -> None:
+def test_the_page_shows_the_headline_first(page: str, summary: Summary) -> None:
     sentence = summary.length_control["ifd"].sentence
-    places = [page.index(part) for part in ("<main", summary.headline, sentence, "<table")]
+    places = [page.index(part) for part in ("<main", escape(summary.headline), sentence, "<table")]
     assert places == sorted(places)
     assert summary.warnings[0] in page
 
@@ -97,7 +90,7 @@ def test_every_metric_has_a_row_two_distributions_and_a_paired_change(
     page: str, summary: Summary
 ) -> None:
     for field in summary.metrics:
-        assert f'<th scope="row">{wording(field).label}' in page
+        assert f'<th scope="row">{metric_of(field).label}' in page
         assert f'id="dist-{field}-title"' in page
         assert f'id="change-{field}-title"' in page
     table = page[page.index('id="table"') : page.index('id="length"')]
@@ -110,7 +103,7 @@ def test_every_metric_has_a_row_two_distributions_and_a_paired_change(
 
 
 def test_paper_fields_come_in_the_order_of_the_paper() -> None:
-    assert tuple(FIELDS[:8]) == PAPER_FIELDS
+    assert list(FIELDS[:8]) == paper_metrics()
 
 
 def test_undefined_numbers_are_dashes_and_never_nan(rows: pd.DataFrame, summary: Summary) -> None:
@@ -130,7 +123,7 @@ def test_undefined_numbers_are_dashes_and_never_nan(rows: pd.DataFrame, summary:
         assert not re.search(r"\b(nan|None|NaN|inf)\b", shown.replace("null", ""))
 
 
-def test_a_metric_without_any_pair_is_said_in_words(rows: pd.DataFrame, summary: Summary) -> None:
+def test_a_metric_without_any_pair_has_a_note(rows: pd.DataFrame, summary: Summary) -> None:
     empty = rows.assign(coherence_before=np.nan)
     page = render_html(summary, empty)
     assert "No pair has this number on both sides." in page
@@ -138,18 +131,16 @@ def test_a_metric_without_any_pair_is_said_in_words(rows: pd.DataFrame, summary:
     assert "No pair has this number on both sides." not in render_html(summary, rows)
 
 
-def test_what_was_not_looked_for_is_not_said_to_be_absent(
-    rows: pd.DataFrame, summary: Summary
-) -> None:
+def test_the_page_says_if_texts_were_not_checked(rows: pd.DataFrame, summary: Summary) -> None:
     looked = render_html(replace(summary, findings=()), rows)
     assert "were found" in looked
     blind = render_html(replace(summary, findings=(), texts_compared=False), rows)
     assert "were found" not in blind
-    assert "Not looked for: the texts of both sides were not to be had." in blind
+    assert "Not checked: the texts of both sides were not available." in blind
 
 
-def test_a_page_of_almost_nothing(rows: pd.DataFrame, summary: Summary) -> None:
-    """No metric, no finding, no warning, nothing to explore, nothing on length."""
+def test_an_almost_empty_page(rows: pd.DataFrame, summary: Summary) -> None:
+    """No metric, finding, warning, explored pair or length control."""
     bare = replace(
         summary,
         metrics={},
@@ -160,8 +151,8 @@ def test_a_page_of_almost_nothing(rows: pd.DataFrame, summary: Summary) -> None:
         statuses={},
     )
     page = render_html(bare, rows.iloc[:0])
-    assert summary.headline in page
-    assert "No rows were chosen" in page
+    assert escape(summary.headline) in page
+    assert "No rows were selected" in page
     assert render_markdown(bare)
     assert render_latex(bare)
     assert terminal(bare)
@@ -189,21 +180,21 @@ def test_many_pairs_become_hexagons(rows: pd.DataFrame) -> None:
     assert len(many[0].svg) < 250_000
 
 
-def test_an_axis_counts_what_it_leaves_out() -> None:
+def test_an_axis_counts_the_values_outside_it() -> None:
     column = np.concatenate([np.linspace(0, 1, 1000), [1e6, -1e6]])
     axis = axis_of((column,), is_log=False)
     assert axis.high < 2
-    assert axis.beyond(column) == int(((column < axis.low) | (column > axis.high)).sum()) >= 2
-    assert axis.beyond(column[1:1000]) < 12
+    assert axis.n_outside(column) == int(((column < axis.low) | (column > axis.high)).sum()) >= 2
+    assert axis.n_outside(column[1:1000]) < 12
 
 
-def test_figures_are_the_same_each_time(summary: Summary, rows: pd.DataFrame) -> None:
+def test_figures_are_deterministic(summary: Summary, rows: pd.DataFrame) -> None:
     first, second = (figures.distributions(rows, "ifd", summary.metrics["ifd"]) for _ in range(2))
     assert first == second
 
 
 def test_figures_take_their_colours_from_the_page(page: str) -> None:
-    """No colour, style or font of their own; text is text."""
+    """They have no colour, style or font of their own; text stays text."""
     for svg in re.findall(r"<svg.*?</svg>", page, re.S):
         assert not re.search(r'(fill|stroke)="#', svg)
         assert not re.search(r"style=|<style|font-family|<image|xmlns", svg)
@@ -212,12 +203,12 @@ def test_figures_take_their_colours_from_the_page(page: str) -> None:
         assert re.search(r"<title.*</title><desc.*</desc>", svg)
 
 
-def test_ids_occur_once(page: str) -> None:
+def test_ids_are_unique(page: str) -> None:
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
 
-def test_references_within_figures_lead_somewhere(page: str) -> None:
+def test_references_within_figures_resolve(page: str) -> None:
     ids = set(re.findall(r'\sid="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= ids
@@ -226,7 +217,7 @@ def test_references_within_figures_lead_somewhere(page: str) -> None:
 # ---- nothing is fetched
 
 
-def test_the_policy_names_the_very_script_and_style(page: str) -> None:
+def test_the_policy_names_the_hashes_of_script_and_style(page: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
     text = policy[1].replace("&#39;", "'")
@@ -241,7 +232,7 @@ def test_the_policy_names_the_very_script_and_style(page: str) -> None:
     assert not re.search(r"<[^>]+\son\w+=", page)
 
 
-def test_no_address_but_in_plain_text(page: str) -> None:
+def test_the_page_contains_no_url(page: str) -> None:
     assert "http" not in page.replace("http-equiv", "")
     assert not re.search(r'(src|href|action)="(?!#|data:,")', page)
     assert not re.search(r"@import|url\((?!#)", page)
@@ -250,7 +241,7 @@ def test_no_address_but_in_plain_text(page: str) -> None:
 # ---- the explorer's data
 
 
-def test_the_explorer_holds_the_pairs(page: str, explored: tuple[ExploredPair, ...]) -> None:
+def test_the_explorer_contains_the_pairs(page: str, explored: tuple[ExploredPair, ...]) -> None:
     data = data_of(page)
     assert [pair["before"]["id"] for pair in data["pairs"]] == [one.before.id for one in explored]
     first, side = data["pairs"][0]["after"], explored[0].after
@@ -263,7 +254,7 @@ def test_the_explorer_holds_the_pairs(page: str, explored: tuple[ExploredPair, .
     )
 
 
-def test_what_lies_beyond_the_scored_tokens_is_shown_unshaded(
+def test_text_after_the_scored_tokens_is_shown_unshaded(
     explored: tuple[ExploredPair, ...],
 ) -> None:
     side = explored[0].before
@@ -282,17 +273,17 @@ def test_long_texts_are_cut_at_a_stated_length(explored: tuple[ExploredPair, ...
 
 
 @pytest.mark.parametrize("letter", ["\U0001f600", "\0", "<"])
-def test_the_explorer_is_bounded_whatever_the_texts(
+def test_the_size_of_the_explorer_is_bounded(
     letter: str, summary: Summary, explored: tuple[ExploredPair, ...]
 ) -> None:
     _, pairs = with_text_everywhere(summary, explored * 11, lambda _: letter * 10_000)
     found = explorer_data(pairs, FIELDS, has_text=True)
-    assert len(found.json.encode()) <= MOST_BYTES
+    assert len(found.json.encode()) <= MAX_BYTES
     assert found.n_pairs == 300
 
 
 @pytest.mark.long
-def test_the_page_is_bounded_whatever_the_texts(
+def test_the_size_of_the_page_is_bounded(
     summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
 ) -> None:
     hostile, pairs = with_text_everywhere(summary, explored, lambda _: "<" * 20_000)
@@ -311,7 +302,7 @@ def test_a_page_of_a_million_pairs(explored: tuple[ExploredPair, ...]) -> None:
 
 @pytest.mark.long
 def test_the_size_does_not_grow_with_the_rows(summary: Summary, rows: pd.DataFrame) -> None:
-    """What is drawn is bins, hexagons and at most MOST_POINTS points."""
+    """Figures are bins, hexagons and at most MAX_POINTS points."""
     sizes = [len(render_html(summary, rows_frame(n))) for n in (1400, 20_000, 60_000)]
     assert max(sizes) < 0.9 * MB
     assert sizes[2] < 1.2 * sizes[1]
@@ -345,7 +336,7 @@ def test_a_folder_that_cannot_be_made_is_named(
         Comparison(summary, rows).save(tmp_path / "taken")
 
 
-def test_an_id_that_is_no_text_is_spelt_out(
+def test_an_id_with_a_lone_surrogate_is_escaped(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame
 ) -> None:
     odd = rows.assign(id=pd.Series(["\udc80", *rows["id"][1:]], dtype=object))
@@ -353,7 +344,7 @@ def test_an_id_that_is_no_text_is_spelt_out(
     assert pd.read_parquet(folder / "rows.parquet")["id"][0] == "\\udc80"
 
 
-def test_no_text_means_no_text(
+def test_no_text_omits_all_text(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
 ) -> None:
     secret = "SENTINEL-" + "7f3a"
@@ -368,29 +359,29 @@ def test_no_text_means_no_text(
     for path in bare.iterdir():
         assert secret.encode() not in path.read_bytes(), path.name
     page = (bare / "index.html").read_text()
-    assert "this report holds no text of the datasets" in page
+    assert "dataset text was omitted" in page
     assert data_of(page)["has_text"] is False
     assert data_of(page)["pairs"][0]["before"]["numbers"][6] is not None
-    # The sentinel does show where text is allowed: the test can fail.
+    # Negative control: with text the sentinel is there.
     full = result.save(tmp_path / "full")
     shown = {path.name for path in full.iterdir() if secret.encode() in path.read_bytes()}
     assert shown == {"index.html", "summary.json", "report.md"}
 
 
-def test_texts_of_one_side_alone_stay_out(
+def test_texts_of_one_side_alone_are_omitted(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame, explored: tuple[ExploredPair, ...]
 ) -> None:
-    """The page says that it holds no text, whoever asked for that."""
+    """The page then says that text was omitted, as with `--no-text`."""
     text = explored[0].before.instruction
     result = Comparison(summary, rows, explored, has_text=False)
     page = (result.save(tmp_path / "one-sided") / "index.html").read_text()
-    assert "this report holds no text of the datasets" in page
+    assert "dataset text was omitted" in page
     assert {pair["before"]["instruction"] for pair in data_of(page)["pairs"]} == {""}
-    assert text  # the test can fail
+    assert text  # negative control
 
 
-def test_no_text_holds_for_every_string_of_a_pair(explored: tuple[ExploredPair, ...]) -> None:
-    """A field added to an explored side later must be thought of: only these may hold strings."""
+def test_no_text_covers_every_string_of_a_pair(explored: tuple[ExploredPair, ...]) -> None:
+    """A string field added later must be added to `--no-text` too: only these are known."""
     side = explored[0].before
     strings = {name for name in side.__slots__ if isinstance(getattr(side, name), str)}
     assert strings == {"id", "status", "instruction", "response"}
@@ -405,7 +396,7 @@ def test_no_text_holds_for_every_string_of_a_pair(explored: tuple[ExploredPair, 
 def test_markdown_is_short_and_says_the_same(summary: Summary) -> None:
     text = render_markdown(summary)
     assert len(text) < 6000
-    assert summary.headline in text
+    assert prose(summary.headline) in text
     assert summary.length_control["ifd"].sentence in text
     assert "Here is a new and more detailed answer:" in text
     table = [line for line in text.splitlines() if line.startswith("| ")]
@@ -413,7 +404,7 @@ def test_markdown_is_short_and_says_the_same(summary: Summary) -> None:
     assert len([line for line in table if line.startswith("| IFD |")]) == 1
 
 
-def test_markdown_fits_a_comment_whatever_comes_in(summary: Summary) -> None:
+def test_markdown_always_fits_a_comment(summary: Summary) -> None:
     finding = replace(summary.findings[0], text="`|" * 5000, row_ids=("*" * 500,) * 50)
     crowded = replace(
         summary,
@@ -425,11 +416,11 @@ def test_markdown_fits_a_comment_whatever_comes_in(summary: Summary) -> None:
         reference=summary.reference * 50,
     )
     text = render_markdown(crowded)
-    assert len(text) <= MOST_CHARACTERS
+    assert len(text) <= MAX_CHARACTERS
     assert "more in summary.json" in text
 
 
-def test_latex_is_a_whole_booktabs_table(summary: Summary) -> None:
+def test_latex_is_a_complete_booktabs_table(summary: Summary) -> None:
     text = render_latex(summary)
     body = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:-1]
     assert len(body) == len(summary.metrics)
@@ -446,37 +437,23 @@ def test_the_terminal_keeps_to_its_width(width: int, summary: Summary, tmp_path:
     text = terminal(summary, width)
     assert max(map(len, text.splitlines())) <= width
     for field in summary.metrics:
-        assert wording(field).short in text, "in one line"
+        assert metric_of(field).short in text, "in one line"
     joined = " ".join(text.split())
     assert summary.headline in joined
     assert summary.length_control["ifd"].sentence in joined
     assert "Here is a new and more detailed answer:" in joined
-    mean = f"({value(summary.metrics['ifd'].before.mean)})"
+    mean = f"({number(summary.metrics['ifd'].before.mean)})"
     assert (mean in text) == (width >= 110), "means where there is room"
     assert str(tmp_path) in terminal(summary, width, tmp_path).replace("\n", "")
 
 
-def test_wordings() -> None:
-    assert [signed(x) for x in (None, 0.0, 0.294, -0.0512, 312.4, -1234.5, 0.00054, 3e-6, 0.9)] == [
-        "–",
-        "0",
-        "+0.29",
-        "−0.051",
-        "+312",
-        "−1,234",
-        "+0.0005",
-        "0.0000",
-        "+0.90",
-    ]
-    assert interval((-0.01, 0.2)) == "−0.010 to +0.20"
-    assert [p_value(p) for p in (None, 1e-9, 0.0314, 1.0)] == ["–", "< 0.001", "0.031", "1.000"]
-    assert [percent(x) for x in (None, 0.0, 0.004, 0.63)] == ["–", "0 %", "0.4 %", "63 %"]
-    assert [sentence(x) for x in ("a note", "A note.", "")] == ["A note.", "A note.", ""]
-    assert wording("something_new").label == "something_new"
-    assert max(len(wording(field).short) for field in FIELDS) <= 18
+def test_an_unknown_metric_is_labelled_with_its_own_name() -> None:
+    new = metric_of("a_metric_with_a_long_name")
+    assert new.label == new.short == "a_metric_with_a_long_name"
+    assert max(len(metric_of(field).short) for field in FIELDS) <= 18
 
 
-def test_a_metric_that_is_not_known_is_drawn_by_its_name(
+def test_an_unknown_metric_is_drawn_under_its_own_name(
     summary: Summary, rows: pd.DataFrame
 ) -> None:
     metric: MetricChange = summary.metrics["ifd"]

@@ -1,4 +1,4 @@
-"""The report in a real browser with the network off: it works, fetches nothing, and all can use it.
+"""The report in a real browser without network: it works, makes no request, and is accessible.
 
 The fixtures `browser` and `visit` are those of `browsing`.
 """
@@ -6,12 +6,14 @@ The fixtures `browser` and `visit` are those of `browsing`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ifdkit.comparison.result import Comparison
+from ifdkit.format import number, signed
 from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
@@ -41,8 +43,8 @@ def shown_number(text: str) -> float:
     return float(text.replace("−", "-").replace(",", ""))
 
 
-def test_the_recorder_hears_a_request_and_an_error(browser: Any, tmp_path: Path) -> None:
-    """Negative control: what the fixture listens for is heard."""
+def test_requests_and_errors_are_recorded(browser: Any, tmp_path: Path) -> None:
+    """Negative control: requests and errors reach the listeners that the fixture uses."""
     page = tmp_path / "bad.html"
     page.write_text("<img src='other.png'><script>nowhere()</script>")
     tab = browser.new_context(offline=True).new_page()
@@ -55,7 +57,7 @@ def test_the_recorder_hears_a_request_and_an_error(browser: Any, tmp_path: Path)
     tab.context.close()
 
 
-def test_the_policy_refuses_what_is_put_in(browser: Any, report: Path, tmp_path: Path) -> None:
+def test_the_policy_refuses_injected_elements(browser: Any, report: Path, tmp_path: Path) -> None:
     """A script and an image planted in the file do nothing."""
     bad = tmp_path / "planted.html"
     planted = "<script>document.title = 'owned'</script><img src='other.png'></body>"
@@ -92,7 +94,7 @@ def test_sorting(report: Path, visit: Visit) -> None:
     heads.nth(3).locator("button").click()
     assert heads.nth(3).get_attribute("aria-sort") == "descending"
     column = cells(opened, 4)
-    assert len(column) == N_EXPLORED - 15 == 25, "sorting begins again at the top"
+    assert len(column) == N_EXPLORED - 15 == 25, "sorting starts again from the top"
     defined = [shown_number(text) for text in column if text != "–"]
     assert defined == sorted(defined, reverse=True)
     heads.nth(3).locator("button").press("Enter")
@@ -100,10 +102,40 @@ def test_sorting(report: Path, visit: Visit) -> None:
     defined = [shown_number(text) for text in cells(opened, 4) if text != "–"]
     assert defined == sorted(defined)
     opened.page.locator("#more").click()
-    assert cells(opened, 4)[-1] == "–", "undefined comes last either way"
+    assert cells(opened, 4)[-1] == "–", "undefined comes last in both directions"
     heads.nth(0).locator("button").click()
     assert heads.nth(3).get_attribute("aria-sort") is None
     assert [int(text.split()[-1]) for text in cells(opened, 1)] == list(range(25))
+
+
+def test_script_and_python_format_numbers_alike(tmp_path: Path, visit: Visit) -> None:
+    numbers = [
+        *(0.0, 1.0, 61.0, 999_999.0, -3.0, 0.85137, 0.9999, 0.99, 0.995, 12.34, 99.95, 999.6),
+        *(
+            -1234.6,
+            123_457.0,
+            0.0512,
+            0.0996,
+            0.004,
+            0.00054,
+            3e-6,
+            0.0001,
+            -0.000095,
+            1_234_600.0,
+            2e12,
+        ),
+    ]
+    numbers += [-x for x in numbers]
+    rows = rows_frame(60)
+    pairs = tuple(
+        replace(pair, before=replace(pair.before, numbers={"ifd": 0.0}),
+                after=replace(pair.after, numbers={"ifd": x}))
+        for pair, x in zip(make_explored(rows, len(numbers)), numbers, strict=True)
+    )  # fmt: skip
+    opened = visit(Comparison(make_summary(rows), rows, pairs).save(tmp_path) / "index.html")
+    opened.page.locator("#more").click()
+    assert cells(opened, 3) == [number(x) for x in numbers]
+    assert cells(opened, 4) == [signed(x) for x in numbers]
 
 
 def test_every_column_sorts(report: Path, visit: Visit) -> None:
@@ -164,7 +196,7 @@ def test_a_pair_opens_side_by_side_by_keyboard(report: Path, visit: Visit) -> No
     tops = opened.page.evaluate(
         "[...document.querySelectorAll('.side')].map(one => one.getBoundingClientRect().top)"
     )
-    assert tops[0] == tops[1], "beside each other"
+    assert tops[0] == tops[1], "side by side"
     shades = {
         name
         for span in after.locator(".text span").all()
@@ -207,7 +239,7 @@ def test_axe_finds_no_serious_violation(
 
 
 def test_axe_finds_what_is_broken(report: Path, visit: Visit) -> None:
-    """Negative control: a name taken away and a text made pale are both found."""
+    """Negative control: a missing name and a pale text are both found."""
     opened = visit(report)
     opened.page.evaluate("document.getElementById('theme').textContent = ''")
     opened.page.evaluate("document.querySelector('.lead').style.color = '#ddd'")
@@ -229,7 +261,7 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     assert text == attack.replace("\u202e", "\\u202e")
 
 
-def test_no_text_has_no_column_of_text(tmp_path: Path, visit: Visit) -> None:
+def test_without_text_there_is_no_text_column(tmp_path: Path, visit: Visit) -> None:
     rows = rows_frame(60)
     result = Comparison(make_summary(rows), rows, make_explored(rows, 5))
     opened = visit(result.save(tmp_path, text=False) / "index.html")
@@ -249,10 +281,10 @@ def test_it_prints(report: Path, visit: Visit) -> None:
     published = opened.page.locator("table.published")
     assert not published.is_visible()
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert published.is_visible(), "what is folded on the screen is printed too"
+    assert published.is_visible(), "folds are open in print"
 
 
-def test_without_javascript_all_but_the_explorer_is_there(browser: Any, report: Path) -> None:
+def test_without_javascript_only_the_explorer_is_missing(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False, offline=True)
     tab = context.new_page()
     tab.goto(report.as_uri())

@@ -1,4 +1,4 @@
-"""Hostile text in every field shows as text: in HTML, Markdown, LaTeX and on a terminal."""
+"""Hostile text in every field stays text: in HTML, Markdown, LaTeX and on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import latex, render_latex
 from ifdkit.report.comparison.markdown import code, prose, render_markdown
 from ifdkit.report.terminal.comparison import print_comparison
-from ifdkit.report.visible import one_line, visible
+from ifdkit.visible import one_line, visible
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
 pytestmark = pytest.mark.long
@@ -114,7 +114,7 @@ PAYLOADS = (
     f"{BELL}{NUL}",
     "[bold red]rich[/bold red] [link=x]y[/link] :smile:",
     "[/]",
-    # what eyes do not see
+    # invisible characters
     f"{RLO}gpj.exe",
     "\u2066a\u2069 \u2067b\u2069 \u061c\u200f",
     "a\u2028b\u2029c\x85d\x0be\x0cf",
@@ -135,7 +135,7 @@ PAYLOADS = (
 )
 Plain = tuple[Summary, tuple[ExploredPair, ...], pd.DataFrame]
 NEVER = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What must reach no reader, whatever else stands around it."""
+"""Characters that no output may contain."""
 
 
 def name_of(payload: str) -> str:
@@ -147,7 +147,7 @@ def plain() -> Plain:
     rows = rows_frame(12)
     summary = make_summary(rows)
     few = {"ifd": summary.metrics["ifd"]}
-    # No foreign text enters a figure, so none need be drawn.
+    # Figures contain no untrusted text, so none is drawn.
     return replace(summary, metrics=few), make_explored(rows, 2), rows[["id"]]
 
 
@@ -233,14 +233,14 @@ def test_markdown(payload: str, plain: Plain, harmless_shape: list[tuple[str, ..
 
 
 def _shape(token: Token) -> tuple[str, ...]:
-    """A block, and the kinds of what is inline in it but text and code."""
+    """A block, and the kinds of its inline tokens other than text and code."""
     harmless = {"text", "code_inline", "softbreak", "text_special"}
     inside = [child.type for child in token.children or [] if child.type not in harmless]
     return (token.type, token.tag, *inside)
 
 
 def test_markdown_reads_back_as_the_text(payload: str) -> None:
-    """What a reader of the rendered comment sees is the payload, in one line."""
+    """The rendered comment shows the payload in one line."""
     shown = one_line(payload, 160)
     if not shown:
         return
@@ -273,7 +273,7 @@ def test_latex(payload: str, plain: Plain) -> None:
     assert all(line.startswith("%") for line in text.splitlines()[:2])
 
 
-def test_latex_spells_every_special_character() -> None:
+def test_latex_escapes_every_special_character() -> None:
     assert latex("a_b%$&#{}~^\\") == (
         r"a\_b\%\$\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
@@ -299,8 +299,8 @@ def test_terminal(
     assert re.sub(r"\s", "", one_line(payload, 60)) in seen
 
 
-def test_a_colour_of_the_text_itself_is_no_colour() -> None:
-    """The sequence that the test above takes for rich's own is spelt out like the others."""
+def test_a_colour_sequence_in_the_text_is_escaped() -> None:
+    """The test above removes these sequences as rich's own; those of a text are escaped."""
     assert one_line(f"{ESC}[31mred") == "\\x1b[31mred"
 
 
@@ -309,7 +309,7 @@ def test_visible_leaves_ordinary_writing_alone() -> None:
         assert visible(text) == text
 
 
-def test_every_format_character_is_spelt_out_or_needed() -> None:
+def test_every_format_character_is_escaped_or_needed() -> None:
     """Unicode's control, format, surrogate and separator characters, one by one."""
     needed = {"\t", "\n", "\u200c", "\u200d"}
     left = {

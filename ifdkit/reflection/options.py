@@ -1,4 +1,4 @@
-"""What a user says about a reflection: whom to ask, what for, and within which limits."""
+"""Options of a reflection: which oracle, which stages, which limits."""
 
 from __future__ import annotations
 
@@ -12,65 +12,66 @@ from ifdkit.reflection.oracle import Server
 from ifdkit.reflection.outcomes import Sampling, Stage
 
 LOCAL = "local"
-"""The oracle that needs no server and no account."""
+"""Name of the oracle that needs no server and no account."""
 STAGES = (Stage.INSTRUCTION, Stage.RESPONSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Whom to ask, what for, and within which limits.
+class ReflectOptions:
+    """Which oracle to ask, for which stages, and within which limits.
 
-    Raises UsageError for what cannot be meant.
+    Raises UsageError for an invalid value.
     """
 
     oracle: str
-    """The model's name as its server knows it, or `local`."""
+    """Model name on the server, or `local`."""
     base_url: str | None = None
-    """Of an OpenAI-compatible server; None: `OPENAI_BASE_URL`, or the `openai` SDK's own."""
+    """An OpenAI-compatible server; None: `OPENAI_BASE_URL`, or the `openai` SDK's default."""
     api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the key; `off` sends none.
+    """Environment variable that contains the key; `off` sends none.
 
-    A server named by `base_url` may do without one.
+    The variable may be unset if `base_url` names a server.
     """
     stages: tuple[str, ...] = ("instruction", "response")
     select: bool = False
     """Whether the student chooses among the variants."""
     prompts: Path | None = None
-    """Folder of prompts; None: those that come with ifdkit."""
+    """Folder of custom prompts; None: the built-in ones."""
     temperature: float = 0.0
     max_tokens: int = 2048
-    """Most completion tokens of one call."""
+    """Maximum completion tokens per call."""
     timeout: float = 120.0
-    """Seconds for one attempt."""
+    """Seconds per attempt."""
     retries: int = 4
     concurrency: int = 8
-    """Calls in flight."""
+    """Maximum calls in flight."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     max_tokens_total: int | None = None
     max_cost: float | None = None
     price_in: float | None = None
-    """Of a million prompt tokens, in the currency of `max_cost`."""
+    """Price per million prompt tokens, in the currency of `max_cost`."""
     price_out: float | None = None
+    """Price per million completion tokens."""
 
     def __post_init__(self) -> None:
         if not self.stages or any(name not in STAGES for name in self.stages):
             raise UsageError(
-                f"--stages {','.join(self.stages)}: name instruction, response or both"
+                f"--stages {','.join(self.stages)}: must be instruction, response or both"
             )
         if self.max_tokens < 1:
-            raise UsageError(f"--max-tokens {self.max_tokens}: at least one")
+            raise UsageError(f"--max-tokens {self.max_tokens}: must be at least 1")
         if not 0 <= self.temperature <= 2:
-            raise UsageError(f"--temperature {self.temperature}: from 0 to 2")
+            raise UsageError(f"--temperature {self.temperature}: must be between 0 and 2")
         if not 0 < self.timeout < float("inf"):
-            raise UsageError(f"--timeout {self.timeout}: more than 0 seconds")
+            raise UsageError(f"--timeout {self.timeout}: must be more than 0 seconds")
         if self.retries < 0:
-            raise UsageError(f"--retries {self.retries}: not negative")
+            raise UsageError(f"--retries {self.retries}: must not be negative")
         if self.concurrency < 1:
-            raise UsageError(f"--concurrency {self.concurrency}: at least one")
+            raise UsageError(f"--concurrency {self.concurrency}: must be at least 1")
         if self.is_local and self.base_url is not None:
-            raise UsageError("--oracle local starts a server of its own: leave --base-url off")
-        _ = self.bounds  # which raises UsageError too
+            raise UsageError("--oracle local starts its own server: remove --base-url")
+        _ = self.bounds  # raises UsageError too
 
     @property
     def is_local(self) -> bool:
@@ -79,37 +80,37 @@ class Options:
 
     @property
     def plan(self) -> tuple[Stage, ...]:
-        """The stages in their order, each once."""
+        """The stages in the order in which they run, each once."""
         return tuple(stage for stage in STAGES if stage in self.stages)
 
     @property
     def sampling(self) -> Sampling:
-        """How the oracle draws its tokens."""
+        """How the oracle samples."""
         return Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
 
     @property
     def bounds(self) -> Bounds:
-        """What the user allows."""
+        """Limits on rate, tokens and cost."""
         own = {f.name: getattr(self, f.name) for f in fields(Bounds) if f.name != "in_flight"}
-        # The embedded model answers one call at a time, and calls that wait for it would time out.
+        # The embedded model answers one call at a time; calls that wait for it would time out.
         return Bounds(in_flight=1 if self.is_local else self.concurrency, **own)
 
     @property
     def server(self) -> Server:
-        """Where the oracle is, and how patient to be with it."""
-        is_ours = self.is_local or self.api_key_env == "off"
+        """Address of the oracle, and when to give up on it."""
+        is_keyless = self.is_local or self.api_key_env == "off"
         return Server(
             model=self.oracle,
-            # Where the SDK would look by itself: the journal has to know whose answers it holds.
+            # The SDK would read the variable itself, but the address is part of a call's key.
             base_url=self.base_url or os.environ.get("OPENAI_BASE_URL") or None,
-            api_key_env=None if is_ours else self.api_key_env,
+            api_key_env=None if is_keyless else self.api_key_env,
             timeout_s=self.timeout,
             retries=self.retries,
         )
 
 
 def parse_stages(text: str) -> tuple[str, ...]:
-    """`instruction,response` or `both`, as names."""
+    """Stage names from `instruction`, `response`, `instruction,response` or `both`."""
     if text == "both":
         return tuple(str(stage) for stage in STAGES)
     return tuple(name.strip() for name in text.split(","))

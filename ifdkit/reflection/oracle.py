@@ -1,9 +1,9 @@
-"""The oracle: any server that speaks OpenAI's chat completions, asked once for each call.
+"""The oracle: any server with OpenAI's chat completions API, asked once per call.
 
-    ask ─ journal: known? ─▶ limits: may it be sent? ─ one attempt ─▶ reply ─ journal ─▶ back
+    ask ─ journal: known? ─▶ limits: may it be sent? ─ one attempt ─▶ reply ─ journal ─▶ return
 
-The SDK's own retries are off.  They would pass by the limits: a repeated attempt counts against the
-rates and can cost money like the first, and a 429 speaks to every worker, not to one.
+The SDK's own retries are off, because they would bypass the limits: a retry counts against the
+rates and can cost money like the first attempt, and a 429 concerns every call, not one.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from weakref import WeakValueDictionary
 
 from ifdkit.errors import OracleError, UsageError
 from ifdkit.reflection.answers import parse
-from ifdkit.reflection.journal import Journal, Recorder
+from ifdkit.reflection.journal import AsyncJournal, Journal
 from ifdkit.reflection.limits import Bounds, CapReached, Limits, Usage, retry_after_s
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
-from ifdkit.reflection.wire import Fault, Key, body_of, reply_of
+from ifdkit.reflection.wire import ApiKey, Fault, body_of, reply_of
 
 if TYPE_CHECKING:
     import openai
 
 _FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 60.0
-_MOST_BUSY = 10
-"""Answers of 429 to one call before it counts as failed: with doubling pauses, five minutes."""
-_FAILURES_ON_END = 50
-"""So many calls that fail in a row mean that the server is gone, not that it stumbles."""
-_NO_SUCH_FORM = {400, 415, 422, 500, 501}
+_MAX_WAIT_S = 60.0
+_MAX_BUSY = 10
+"""Responses of 429 to one call before it fails; with doubling pauses, about five minutes."""
+_MAX_FAILURES_IN_A_ROW = 50
+"""This many failed calls in a row mean that the server is down, not that it fails now and then."""
+_UNSUPPORTED_FORM_STATUSES = {400, 415, 422, 500, 501}
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the oracle is, and how patient we are with it."""
+    """Address of the oracle, and when to give up on it."""
 
     model: str
     base_url: str | None = None
-    """None: what the `openai` SDK takes by itself."""
+    """None: the `openai` SDK's default."""
     api_key_env: str | None = "OPENAI_API_KEY"
-    """Name of the environment variable with the key; None sends none (a server of our own)."""
+    """Environment variable that contains the key; None sends none, as for a local server."""
     timeout_s: float = 120.0
-    """Of one attempt, from the first byte sent to the last received."""
+    """For one attempt, from the first byte sent to the last byte received."""
     retries: int = 4
-    """Attempts after the first, on 408, 409, 5xx, resets, time-outs and broken bodies."""
+    """Further attempts after 408, 409, 425, 5xx, a reset, a timeout or a malformed body."""
 
 
 def endpoint(base_url: str | None) -> str:
-    """Host, port and path of a base URL: `Call.endpoint` of calls to it; empty for None.
+    """Host, port and path of a base URL, for `Call.endpoint`; empty for None.
 
-    Raises UsageError where it is no http URL, or holds a user name, password or query: these are
-    no place for secrets, since URLs are logged.
+    Raises UsageError if it is not an HTTP URL, or if it contains a user name, password or query:
+    URLs are logged, so they must not contain secrets.
     """
     if base_url is None:
         return ""
@@ -64,13 +64,13 @@ def endpoint(base_url: str | None) -> str:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"--base-url is no URL: {error}") from None
+        raise UsageError(f"--base-url is not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError("--base-url must be like http://localhost:8000/v1")
     if parts.username is not None or parts.password is not None or parts.query:
         raise UsageError(
-            "--base-url must hold no user name, password or query; a key belongs into the"
-            " environment (--api-key-env)"
+            "--base-url must not contain a user name, password or query; put the key into an"
+            " environment variable (--api-key-env)"
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
@@ -88,24 +88,24 @@ class Oracle:
         limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Nothing is sent yet. `limits`, in place of bounds, and `sleep` are for tests.
+        """Nothing is sent yet. `limits`, which replaces `bounds`, and `sleep` are for tests.
 
-        Raises UsageError where the SDK is not installed, the key is not set or not one line of
-        ASCII, or the URL is not one.
+        Raises UsageError if the SDK is not installed, if the key is not set or not one line of
+        ASCII, or if the URL is invalid.
         """
         self.server = server
         self.limits = limits or Limits(bounds or Bounds())
         self._endpoint = endpoint(server.base_url)
         self._journal = journal
-        self._recorder = Recorder(journal)
+        self._replies = AsyncJournal(journal)
         self._sleep = sleep
-        self._key = Key(server.api_key_env, is_needed=server.base_url is None)
+        self._key = ApiKey(server.api_key_env, is_required=server.base_url is None)
         self._client = _client(server, self._key)
         self._form: Form | None = None
         self._limit_name = "max_tokens"
-        self._probing = asyncio.Lock()
-        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._failures_on_end = 0
+        self._probe_lock = asyncio.Lock()
+        self._call_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._failures_in_a_row = 0
         self._has_answered = False
 
     async def __aenter__(self) -> Self:
@@ -113,34 +113,35 @@ class Oracle:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            self._recorder.flush()
+            self._replies.flush()
         finally:
             await self._client.close()
 
     @property
-    def _place(self) -> str:
+    def _location(self) -> str:
         return f" at {self._endpoint}" if self._endpoint else ""
 
     @property
     def stopped(self) -> str | None:
-        """Why a cap ended the asking, one line with the fix; None where none did."""
+        """Why a cap ended the run, one line with the fix; None if none did."""
         return self.limits.stopped
 
     @property
     def usage(self) -> Usage:
-        """Tokens spent in this run; of an attempt whose reply was lost, the most it can have."""
+        """Tokens spent in this run; if a reply was lost, the most it can have cost."""
         return self.limits.spent
 
     async def ask(self, call: Call) -> Reply:
-        """The reply: from the journal if known, else asked for, and recorded before it returns.
+        """The reply, from the journal if known, else from the server and recorded on return.
 
-        Any number of tasks may ask at once; the bound on calls in flight is inside, and equal
-        calls wait for one another.  A failure or a cap that is reached comes back as
-        `Reply.failure`.  Raises OracleError only for what no later call can survive: the key is
-        refused, no quota is left, there is no such model, or 50 calls in a row have failed.
+        Any number of tasks may call this at once: the limit on calls in flight applies inside, and
+        equal calls wait for one another.  A failure or a reached cap is returned as
+        `Reply.failure`.  Raises OracleError only if no later call can succeed: the server rejects
+        the key, the account has no quota left, the model does not exist, or 50 calls in a row have
+        failed.
         """
-        async with self._asking.setdefault(call.key, asyncio.Lock()):
-            known = self._journal.reply(call.key)
+        async with self._call_locks.setdefault(call.key, asyncio.Lock()):
+            known = await self._replies.reply(call.key)
             if known is not None:
                 return known
             try:
@@ -150,82 +151,82 @@ class Oracle:
             except Fault as fault:
                 self._count_failure(fault)
                 return Reply("", failure=fault.reason)
-            self._failures_on_end, self._has_answered = 0, True
-            await self._recorder.record(call.key, reply)
+            self._failures_in_a_row, self._has_answered = 0, True
+            await self._replies.record(call.key, reply)
             return reply
 
     async def form(self) -> Form:
-        """The strictest form of reply that the server honours: probed once, kept in the journal.
+        """The strictest reply form that the server supports: probed once, kept in the journal.
 
-        Raises OracleError where the server cannot be reached, refuses the key or has no such model,
-        and CapReached where a cap leaves no room for the question.
+        Raises OracleError if the server cannot be reached, rejects the key or has no such model,
+        and CapReached if a cap leaves no room for the probe.
         """
         if self._form is None:
-            async with self._probing:
+            async with self._probe_lock:
                 if self._form is None:
-                    self._form = await self._probed()
+                    self._form = await self._probed_form()
         return self._form
 
-    async def _probed(self) -> Form:
+    async def _probed_form(self) -> Form:
         probe = _probe(self.server.model, self._endpoint)
         kept = self._journal.form(probe.key)
         if kept is not None:
             form, self._limit_name = kept
             return form
         for form in Form:
-            if await self._honours(probe, form):
+            if await self._supports(probe, form):
                 self._journal.record_form(probe.key, form, self._limit_name)
                 return form
-        raise AssertionError("unreachable: sections are taken or refused with an error")
+        raise AssertionError("unreachable: sections are supported, or an error is raised")
 
-    async def _honours(self, probe: Call, form: Form) -> bool:
+    async def _supports(self, probe: Call, form: Form) -> bool:
         try:
             reply = await self._reply(probe, form)
         except Fault as fault:
             if "max_completion_tokens" in fault.reason and self._limit_name == "max_tokens":
                 self._limit_name = "max_completion_tokens"
-                return await self._honours(probe, form)
-            if fault.status in _NO_SUCH_FORM and form is not Form.SECTIONS:
+                return await self._supports(probe, form)
+            if fault.status in _UNSUPPORTED_FORM_STATUSES and form is not Form.SECTIONS:
                 return False
             raise OracleError(
-                f"the oracle {self.server.model}{self._place} gives no reply: {fault.reason};"
-                " check --base-url, and whether the server runs"
+                f"the oracle {self.server.model}{self._location} does not reply: {fault.reason};"
+                " check --base-url and whether the server is running"
             ) from None
         if form is Form.SECTIONS:
-            # Nothing is left below them; what does not parse is said of each row.
+            # No form is less strict; if its replies do not parse, each row says so.
             return True
         outcome = parse(probe, reply).outcome
         began = outcome is Outcome.TRUNCATED and reply.text.lstrip().startswith("{")
         return outcome in (Outcome.REWRITTEN, Outcome.KEPT) or began
 
     async def _reply(self, call: Call, form: Form) -> Reply:
-        """One reply after as many attempts as it is worth. Raises Fault where there is none."""
-        stumbles = busy = 0
+        """One reply, after retries if necessary. Raises Fault if there is none."""
+        retries = busy = 0
         while True:
             try:
                 return await self._attempt(call, form)
             except Fault as fault:
-                if fault.is_busy and busy < _MOST_BUSY:
-                    wait_s = fault.wait_s if fault.wait_s is not None else _doubling(busy)
+                if fault.is_busy and busy < _MAX_BUSY:
+                    wait_s = fault.wait_s if fault.wait_s is not None else _backoff_s(busy)
                     self.limits.pause(wait_s)
                     busy += 1
-                elif fault.may_pass and not fault.is_busy and stumbles < self.server.retries:
-                    await self._sleep(_doubling(stumbles))
-                    stumbles += 1
+                elif fault.is_transient and not fault.is_busy and retries < self.server.retries:
+                    await self._sleep(_backoff_s(retries))
+                    retries += 1
                 else:
                     raise
 
     async def _attempt(self, call: Call, form: Form) -> Reply:
-        """One request. Raises Fault, or OracleError for what ends the run."""
+        """One request. Raises Fault, or OracleError if no later call can succeed."""
         import httpx2
         import openai
 
-        most = Usage(call.most_prompt_tokens, call.sampling.max_tokens)
-        async with self.limits.attempt(most) as attempt:
+        reserved = Usage(call.max_prompt_tokens, call.sampling.max_tokens)
+        async with self.limits.attempt(reserved) as attempt:
             try:
-                # The SDK's own time-out is of each read: a server that drips would never end it.
+                # The SDK's own timeout is per read: a server that trickles bytes never reaches it.
                 async with asyncio.timeout(self.server.timeout_s):
-                    # The typed method spends a millisecond on types that we do not need.
+                    # The typed method spends a millisecond on types that are not needed here.
                     raw = await self._client.post(
                         "/chat/completions",
                         cast_to=httpx2.Response,
@@ -235,80 +236,83 @@ class Oracle:
             except (TimeoutError, openai.APITimeoutError):
                 raise Fault(f"no reply within {self.server.timeout_s:g} s") from None
             except openai.APIStatusError as error:
-                # Its message may quote the key: nothing is raised while it is at hand.
-                refused = self._refused(error)
+                # Its message may quote the key, so nothing may be raised with it as the context.
+                fault = self._fault(error)
             except openai.APIConnectionError as error:
-                raise Fault(f"the connection broke: {self._key.hidden(_cause(error))}") from None
+                raise Fault(f"the connection failed: {self._key.redact(_cause(error))}") from None
             else:
                 if reply.prompt_tokens is not None and reply.completion_tokens is not None:
-                    attempt.settle(Usage(reply.prompt_tokens, reply.completion_tokens))
+                    attempt.charge(Usage(reply.prompt_tokens, reply.completion_tokens))
                 return reply
-            attempt.settle(Usage())
-            return self._refusal(refused)
+            attempt.charge(Usage())
+            return self._refusal(fault)
 
-    def _refused(self, error: openai.APIStatusError) -> Fault:
-        said = self._key.hidden(_said(error))
+    def _fault(self, error: openai.APIStatusError) -> Fault:
+        message = self._key.redact(_message(error))
         return Fault(
-            f"the server answers {error.status_code}: {said}",
+            f"the server returned {error.status_code}: {message}",
             status=error.status_code,
             code=error.code,
             wait_s=retry_after_s(error.response.headers.get("retry-after"), time.time()),
         )
 
     def _refusal(self, fault: Fault) -> Reply:
-        """What a status of 400 or more means: a refusal, the end of the run, or a fault."""
+        """What a status of 400 or more means: a refusal, the end of the run, or the fault."""
         if fault.status == 401:
-            variable = self.server.api_key_env or "the variable that --api-key-env names"
-            raise OracleError(f"the oracle refuses the key; set the right one in {variable}")
+            variable = self.server.api_key_env or "the variable named by --api-key-env"
+            raise OracleError(f"the oracle rejects the API key; set a valid one in {variable}")
         if fault.status == 402 or fault.code == "insufficient_quota":
-            raise OracleError(f"the account at the oracle has no quota left: {fault.reason}")
+            raise OracleError(f"the oracle's account has no quota left: {fault.reason}")
         if fault.status == 404:
             raise OracleError(
-                f"the server has no model {self.server.model!r}, or no chat completions at this"
-                f" address ({fault.reason}); check --oracle and --base-url"
+                f"the server has no model {self.server.model!r}, or no chat completions API at"
+                f" this address ({fault.reason}); check --oracle and --base-url"
             )
         if fault.status == 400 and fault.code in ("content_filter", "content_policy_violation"):
             return Reply("", finish_reason="content_filter", refusal=fault.reason)
         raise fault
 
     def _count_failure(self, fault: Fault) -> None:
-        # A call that is refused for its own content says nothing of a server that answers others.
-        if self._has_answered and not fault.may_pass:
+        # A server that answers other calls is not down if it rejects one for its content.
+        if self._has_answered and not fault.is_transient:
             return
-        self._failures_on_end += 1
-        if self._failures_on_end >= _FAILURES_ON_END:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
             raise OracleError(
-                f"{_FAILURES_ON_END} calls in a row have failed, the last because {fault.reason};"
-                " what was answered is kept, and the same command goes on from there"
+                f"{_MAX_FAILURES_IN_A_ROW} calls in a row failed, the last because {fault.reason};"
+                " replies are kept: re-run the same command to resume"
             ) from None
 
 
-def _doubling(count: int) -> float:
-    """Seconds to wait after so many waits: 0.5, 1, 2, … 60."""
-    return min(_FIRST_WAIT_S * 2.0 ** min(count, 20), _LONGEST_WAIT_S)
+def _backoff_s(count: int) -> float:
+    """Seconds to wait after `count` waits: 0.5, 1, 2, … 60."""
+    return min(_FIRST_WAIT_S * 2.0 ** min(count, 20), _MAX_WAIT_S)
 
 
-def _client(server: Server, key: Key) -> openai.AsyncOpenAI:
+def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
     try:
         import openai
     except ImportError:
         raise UsageError(
-            "reflect asks its oracle through the openai package: pip install 'ifdkit[reflect]'"
+            "reflect needs the openai package: pip install 'ifdkit[reflect]'"
         ) from None
     host = urlsplit(server.base_url or "").hostname
-    # A proxy of the environment is for the world outside, not for a server on this machine.
-    is_near = host in ("localhost", "127.0.0.1", "::1")
+    # Environment proxies are not meant for a server on this machine.
+    is_loopback = host in ("localhost", "127.0.0.1", "::1")
     return openai.AsyncOpenAI(
         api_key=key.value,
         base_url=server.base_url,
         timeout=server.timeout_s,
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_near else None,
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_loopback else None,
     )
 
 
 def _probe(model: str, address: str) -> Call:
-    """A question so simple that its answer shows the form alone."""
+    """A question so simple that only the form of its answer matters.
+
+    Its words are part of its key in the journal.
+    """
     call = Call(
         stage=Stage.RESPONSE,
         system="You correct short answers, and reply in exactly the form that is asked for.",
@@ -332,13 +336,13 @@ def _probe(model: str, address: str) -> Call:
 
 
 def _cause(error: BaseException) -> str:
-    """What lies behind a broken connection: the SDK says no more than that there was one."""
+    """Why a connection failed; the SDK's own message does not say."""
     cause = error.__cause__ or error
     return f"{type(cause).__name__} {cause}".strip()
 
 
-def _said(error: openai.APIStatusError) -> str:
-    """The server's own words on a status, where it sends any."""
+def _message(error: openai.APIStatusError) -> str:
+    """The server's error message, if it sends one."""
     body = error.body
     message = body.get("message") if isinstance(body, dict) else body
-    return message if isinstance(message, str) and message.strip() else "no reason is given"
+    return message if isinstance(message, str) and message.strip() else "no reason given"

@@ -1,4 +1,4 @@
-"""The nouns of a reflection: what is asked of the oracle, what comes back, what it is worth."""
+"""Types of a reflection: the call to the oracle, its reply, and the answer parsed from it."""
 
 from __future__ import annotations
 
@@ -11,80 +11,84 @@ from typing import Any
 
 
 class Stage(StrEnum):
-    """Which half of an example the oracle reflects on."""
+    """Which half of an example the oracle rewrites."""
 
     INSTRUCTION = "instruction"
     RESPONSE = "response"
 
 
 class Outcome(StrEnum):
-    """What became of one call. The original stands wherever it is not `rewritten`."""
+    """Result of one call. Only `rewritten` gives a new text; otherwise the original stays."""
 
     REWRITTEN = "rewritten"
     KEPT = "kept"
-    """The oracle gave the text back as it was."""
+    """The oracle returned the text unchanged."""
     REFUSED = "refused"
     UNPARSED = "unparsed"
-    """Empty, in no known form, or a copy of the prompt's own words."""
+    """Empty, in no known form, or a copy of the prompt."""
     TRUNCATED = "truncated"
     """Cut off by the limit on completion tokens."""
     FAILED = "failed"
-    """No reply was had: the network, the server, or a cap of the user's. Asked again next time."""
+    """No reply, because of the network, the server or the user's cap. Asked again next time."""
 
 
 class Form(StrEnum):
-    """How the oracle is asked to write its answer, from the strictest on."""
+    """Form in which the oracle is asked to reply, strictest first."""
 
     SCHEMA = "json_schema"
-    """JSON that the server holds to a schema."""
+    """The server enforces a JSON schema."""
     OBJECT = "json_object"
-    """JSON that the server holds to be JSON."""
+    """The server enforces JSON."""
     PLAIN = "plain_json"
-    """JSON because the prompt asks for it."""
+    """The prompt asks for JSON."""
     SECTIONS = "sections"
-    """Text between marks."""
+    """The prompt asks for text between marks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the oracle draws its tokens."""
+    """Sampling parameters of the oracle."""
 
     temperature: float | None = 0.0
-    """0 draws the most likely token; None leaves it to the server."""
+    """0 is greedy; None leaves it to the server."""
     top_p: float | None = None
     max_tokens: int = 2048
-    """Most completion tokens of one call, reasoning included."""
+    """Maximum completion tokens per call, reasoning included."""
     seed: int | None = 0
     """None leaves it to the server."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One question to the oracle. `Prompts.call` makes it; equal keys deserve equal answers."""
+    """One question to the oracle, made by `Prompts.call`.
+
+    The names and values of all fields make the key, so calls with equal keys have equal answers,
+    and renaming a field would orphan every journal.
+    """
 
     stage: Stage
     system: str
     user: str
     """The task and the dataset's text between delimiters, without the form of the reply."""
     reply_json: str
-    """The end of the user message where JSON is asked for."""
+    """End of the user message if JSON is asked for."""
     reply_sections: str
-    """The end of the user message where sections are asked for."""
+    """End of the user message if sections are asked for."""
     fence: str
-    """The token in this call's delimiters; occurs in none of the dataset's text."""
+    """Token in this call's delimiters; does not occur in the dataset's text."""
     original: str
-    """The text that is to be improved."""
+    """The text to be improved."""
     prompt_version: str
     model: str
-    """The oracle's name, as the server knows it."""
+    """Model name on the server."""
     endpoint: str = ""
-    """What else tells one oracle from another: the server's host, or a digest of its weights."""
+    """Distinguishes oracles of the same name: the server's host, or the source of local weights."""
     sampling: Sampling = Sampling()
 
     @cached_property
     def key(self) -> str:
-        """SHA-256, in hex, of all that decides the answer: the call's key in the journal."""
-        # ASCII throughout, so that no text can fail to encode.
+        """SHA-256, in hex, of everything that determines the answer: the key in the journal."""
+        # ASCII throughout, so that every text can be encoded.
         content = json.dumps([_KEY_VERSION, asdict(self)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -95,7 +99,7 @@ class Call:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """JSON schema of the reply, in the subset that every server's strict mode takes."""
+        """JSON schema of the reply, in the subset that every server's strict mode accepts."""
         names = ["criticism", self.text_field]
         return {
             "type": "object",
@@ -105,7 +109,7 @@ class Call:
         }
 
     def messages(self, form: Form) -> list[dict[str, str]]:
-        """The messages as they are sent when the reply is asked for in this form."""
+        """The messages that ask for a reply in this form."""
         ending = self.reply_sections if form is Form.SECTIONS else self.reply_json
         return [
             {"role": "system", "content": self.system},
@@ -113,57 +117,56 @@ class Call:
         ]
 
     @property
-    def most_prompt_tokens(self) -> int:
-        """A bound on the prompt's tokens under any byte-level tokenizer: one a byte, and a frame.
+    def max_prompt_tokens(self) -> int:
+        """Upper bound on the prompt's tokens under any byte-level tokenizer: one per byte.
 
-        Caps are kept by it, since a cap that rests on a guess can be passed.
+        Caps use it, because a cap based on an estimate could be exceeded.
         """
-        return self._prompt_bytes + _FRAME_TOKENS
+        return self._prompt_bytes + _CHAT_TEMPLATE_TOKENS
 
     @property
     def likely_prompt_tokens(self) -> int:
-        """A guess at the prompt's tokens, for an estimate shown to a person: one in four bytes."""
+        """Rough number of prompt tokens, for an estimate shown to the user: one per four bytes."""
         return self._prompt_bytes // 4
 
     @cached_property
     def _prompt_bytes(self) -> int:
-        """UTF-8 bytes of the longest form, the schema included: some servers show it the model."""
+        """UTF-8 bytes of the longest form, with the schema: some servers show it to the model."""
         ending = max(self.reply_json + json.dumps(self.schema), self.reply_sections, key=len)
         return len((self.system + self.user + ending).encode(errors="replace"))
 
 
 _KEY_VERSION = 1
-_FRAME_TOKENS = 128
-"""What a chat template puts around two messages, with room to spare."""
+_CHAT_TEMPLATE_TOKENS = 128
+"""Tokens that a chat template adds to two messages, generously."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for a call: the server's words, or why there are none."""
+    """What the server returned for a call, or why it returned nothing."""
 
     text: str
     finish_reason: str | None = None
-    """The server's own word, such as `stop` or `length`."""
+    """In the server's words, such as `stop` or `length`."""
     refusal: str | None = None
-    """The server's refusal, where it has a field for it."""
+    """The server's refusal, if it sends one in a field of its own."""
     prompt_tokens: int | None = None
-    """As the server counts them; None where it does not say."""
+    """As counted by the server; None if it does not say."""
     completion_tokens: int | None = None
     failure: str | None = None
-    """One line on why nothing came back; such a reply is not recorded, and is asked again."""
+    """One line on why there is no reply. A failure is not recorded, so the call is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply understood. `text` is the rewritten text where the outcome is `rewritten`."""
+    """A parsed reply. `text` is the rewritten text if the outcome is `rewritten`, else None."""
 
     outcome: Outcome
     reason: str | None = None
-    """One sentence for anything but `rewritten`."""
+    """One sentence for every outcome but `rewritten`."""
     criticism: str | None = None
     text: str | None = None
-    """None wherever the original stands."""
     notes: tuple[str, ...] = ()
-    """What was stripped or looks odd, a sentence each."""
+    """What was removed or looks odd, one sentence each."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

@@ -1,19 +1,19 @@
-"""What the oracle is asked, from files that a user can copy and change.
+"""The oracle's prompts, from Jinja files that a user can copy and change.
 
-The words are this project's own, after the criteria of Reflection-Tuning (2310.11716): complexity,
-level of detail, knowledge, ambiguity and reasoning of an instruction; helpfulness, relevance,
-accuracy and level of detail of a response.  They are Jinja, and each file may use only the names
-that `_NAMES` gives it.
+The built-in wording is this project's own, after the criteria of Reflection-Tuning (2310.11716):
+complexity, level of detail, knowledge, ambiguity and reasoning of an instruction; helpfulness,
+relevance, accuracy and level of detail of a response.  Each file may use only the variables that
+`_ALLOWED` lists for it.
 
-Text of the dataset is data.  Every piece of it stands in a block of its own, between lines that
-bear a token which occurs nowhere in that text, so that no text can end its block:
+The dataset's text is untrusted.  Each piece of it is in a block of its own, between lines with a
+token that does not occur in the text, so that no text can end its block:
 
     <<instruction 4f1c09aa52be>>
     …
     <<end instruction 4f1c09aa52be>>
 
-The token is drawn from the content: the same example makes the same call, and so the same key in
-the journal.
+The token is derived from the content, so that the same example makes the same call, and therefore
+has the same key in the journal.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ from ifdkit.records import Example, Turn
 from ifdkit.reflection.outcomes import Call, Sampling, Stage
 
 _TEXTS = frozenset({"conversation", "instruction", "input", "response"})
-_NAMES: dict[str, frozenset[str]] = {
+_ALLOWED: dict[str, frozenset[str]] = {
     "system.txt": frozenset({"fence"}),
     "instruction.txt": _TEXTS,
     "response.txt": _TEXTS,
     "reply_json.txt": frozenset({"field"}),
     "reply_sections.txt": frozenset({"fence", "field"}),
 }
-"""What each file may use."""
-_NEEDED: dict[str, frozenset[str]] = {
+"""File → variables that it may use."""
+_REQUIRED: dict[str, frozenset[str]] = {
     "system.txt": frozenset({"fence"}),
     "instruction.txt": frozenset({"conversation", "instruction", "input"}),
     "response.txt": frozenset({"conversation", "instruction", "input", "response"}),
     "reply_json.txt": frozenset({"field"}),
     "reply_sections.txt": frozenset({"fence", "field"}),
 }
-"""What each file must use: an oracle that does not see the input cannot keep it."""
+"""File → variables that it must use: an oracle that does not see the input cannot preserve it."""
 _VERSION_FILE = "version.txt"
 _FENCE_HEX = 12
 
-# No HTML is made here, so nothing is to be escaped; a dataset's text is a value, never a template.
+# The output is not HTML, so nothing is escaped.  The dataset's text is a value, never a template.
 _JINJA = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=False
 )
 
 
 class Prompts:
-    """The wordings of both stages, and the version under which their answers are kept."""
+    """The prompts of both stages, and their version, which is part of every call's key."""
 
     def __init__(self, texts: Mapping[str, str], version: str) -> None:
-        """Texts by file name. Raises UsageError for a wrong or missing placeholder."""
-        self._templates = {name: _template(name, texts[name]) for name in _NAMES}
-        content = json.dumps([[name, texts[name]] for name in _NAMES])
+        """`texts` by file name. Raises UsageError for an unknown or missing variable."""
+        self._templates = {name: _template(name, texts[name]) for name in _ALLOWED}
+        content = json.dumps([[name, texts[name]] for name in _ALLOWED])
         self.version = f"{version}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-        """For people, then for machines: `1-3fa9…`, the second half a hash of all wordings."""
+        """The version for people and a hash of all texts, such as `1-3fa9…`."""
 
     def call(
         self,
@@ -77,10 +77,10 @@ class Prompts:
         endpoint: str = "",
         sampling: Sampling | None = None,
     ) -> Call:
-        """The question to ask about one half of an example.
+        """The call about one half of an example.
 
         For the response to a new instruction, replace the last user turn of the example first.
-        Raises ValueError where nobody asked anything.
+        Raises ValueError if there is no user turn.
         """
         user = example.last_user_turn
         if user is None:
@@ -112,19 +112,20 @@ class Prompts:
         try:
             return self._templates[name].render(values).strip()
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise UsageError(f"the prompt {name} cannot be filled in: {error}") from error
+            raise UsageError(f"the prompt {name} cannot be rendered: {error}") from error
 
 
 def load_prompts(folder: Path | None = None) -> Prompts:
-    """The built-in prompts; those that `folder` holds, under the same names, take their places.
+    """The built-in prompts, overridden by files of the same names in `folder`.
 
-    `version.txt` there may name the version for people, else it is `custom`.  Raises UsageError for
-    a folder with no prompt in it, a file of another name, or a placeholder that is wrong or absent.
+    Its `version.txt` may name the version for people; the default is `custom`.  Raises UsageError
+    if the folder contains no prompt or an unknown `.txt` file, or if a variable is unknown or
+    missing.
     """
     built_in = resources.files("ifdkit.reflection").joinpath("prompts")
     texts = {
         name: built_in.joinpath(name).read_text(encoding="utf-8")
-        for name in [*_NAMES, _VERSION_FILE]
+        for name in [*_ALLOWED, _VERSION_FILE]
     }
     if folder is not None:
         texts |= {_VERSION_FILE: "custom"} | _own_texts(folder)
@@ -132,19 +133,21 @@ def load_prompts(folder: Path | None = None) -> Prompts:
 
 
 def _own_texts(folder: Path) -> dict[str, str]:
-    """A user's own files, by name."""
-    known = [*_NAMES, _VERSION_FILE]
+    """The user's files, by name."""
+    known = [*_ALLOWED, _VERSION_FILE]
     texts = {}
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix == ".txt" and path.name not in known:
-                raise UsageError(f"{path}: no prompt has this name; there are {', '.join(known)}")
+                raise UsageError(
+                    f"{path}: not the name of a prompt; the names are {', '.join(known)}"
+                )
             if path.name in known:
                 texts[path.name] = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--prompts {folder} cannot be read: {error}") from error
-    if not texts.keys() & _NAMES.keys():
-        raise UsageError(f"--prompts {folder} holds none of {', '.join(_NAMES)}")
+    if not texts.keys() & _ALLOWED.keys():
+        raise UsageError(f"--prompts {folder} contains none of {', '.join(_ALLOWED)}")
     return texts
 
 
@@ -153,12 +156,12 @@ def _template(name: str, text: str) -> jinja2.Template:
         used = meta.find_undeclared_variables(_JINJA.parse(text))
         template = _JINJA.from_string(text)
     except jinja2.TemplateError as error:
-        raise UsageError(f"the prompt {name} is no Jinja: {error}") from error
-    if unknown := sorted(used - _NAMES[name]):
-        names = ", ".join(sorted(_NAMES[name]))
+        raise UsageError(f"the prompt {name} is not valid Jinja: {error}") from error
+    if unknown := sorted(used - _ALLOWED[name]):
+        names = ", ".join(sorted(_ALLOWED[name]))
         raise UsageError(f"the prompt {name} uses {{{{ {unknown[0]} }}}}; it may use {names}")
-    if missing := sorted(_NEEDED[name] - used):
-        raise UsageError(f"the prompt {name} has to use {{{{ {missing[0]} }}}}")
+    if missing := sorted(_REQUIRED[name] - used):
+        raise UsageError(f"the prompt {name} must use {{{{ {missing[0]} }}}}")
     return template
 
 
@@ -167,7 +170,7 @@ def _texts(turns: Sequence[Turn]) -> list[str]:
 
 
 def _fence(texts: Sequence[str]) -> str:
-    """A token that occurs in none of the texts, whatever its case; the same for the same texts."""
+    """A token that occurs in no text, in any case; the same token for the same texts."""
     content = json.dumps(texts).encode()
     everything = "\n".join(texts).lower()
     count = 0
@@ -183,7 +186,7 @@ def _block(name: str, text: str, fence: str) -> str:
 
 
 def _conversation(example: Example, user: Turn, fence: str) -> str:
-    """All that precedes the instruction, a block a turn; empty where it opens the conversation."""
+    """Everything before the instruction, one block per turn; empty if there is nothing."""
     blocks = [_block("tools", example.tools, fence)] if example.tools else []
     for turn in example.context:
         if turn is user:

@@ -1,4 +1,4 @@
-"""Where every text of a recycled dataset comes from: lines for a file, and counts for a summary."""
+"""Where every text of the output comes from: lines of a file, and counts for the manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ifdkit.records import Example
-from ifdkit.reflection.choosing import Choice, Marks, Variant
+from ifdkit.reflection.choosing import Choice, Variant, VariantScores
 from ifdkit.reflection.outcomes import Answer, Outcome, Stage
 
 _STAGE_OF: dict[Variant, Stage] = {
@@ -28,93 +28,91 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """One example with everything that was had for it, and what stands in the output."""
+class FinalExample:
+    """One example with its answers, its variants, and the variant that is in the output."""
 
     example: Example
     answers: Mapping[Variant, Answer]
     variants: Mapping[Variant, Example]
     choice: Choice
-    marks: Mapping[Variant, Marks] | None = None
-    """The student's scores; None where no student was asked."""
+    scores: Mapping[Variant, VariantScores] | None = None
+    """The student's scores; None if no student chose."""
 
-    def is_taken(self, variant: Variant) -> bool:
-        """Whether the text that was asked for under this name stands in the output."""
+    def is_in_output(self, variant: Variant) -> bool:
+        """Whether the text that was asked for under this name is in the output."""
         if variant == "instruction":
-            return self.choice.takes_instruction
+            return self.choice.accepts_instruction
         return self.choice.variant == variant
 
 
-def lines(source: Source, settled: Settled) -> Iterator[dict[str, Any]]:
-    """One line per stage that was asked about, and one of the student's choice.
+def provenance_lines(source: Source, final: FinalExample) -> Iterator[dict[str, Any]]:
+    """One line per call, and one for the student's choice.
 
-    In `select` runs the response stage has two: an answer to the old instruction and one to the
-    new.
+    In runs with `select` the response stage has two calls: an answer to the old instruction and
+    one to the new.
     """
-    example = settled.example
+    example = final.example
     place = {"id": example.id, "row": example.row, "turn": example.turn}
-    for variant, answer in settled.answers.items():
+    for variant, answer in final.answers.items():
         stage = _STAGE_OF[variant]
-        why = (
-            settled.choice.why_instruction
-            if stage is Stage.INSTRUCTION
-            else settled.choice.why_response
-        )
-        was_had = answer.outcome is Outcome.REWRITTEN
+        is_instruction = stage is Stage.INSTRUCTION
+        why = final.choice.why_instruction if is_instruction else final.choice.why_response
+        is_rewritten = answer.outcome is Outcome.REWRITTEN
+        is_in_output = final.is_in_output(variant)
         yield {
             **place,
             "stage": str(stage),
             "answers_instruction": {"both": "new", "response": "old"}.get(variant),
             **asdict(source),
             **asdict(answer),
-            "in_output": settled.is_taken(variant),
-            "accepted": settled.is_taken(variant) if settled.marks and was_had else None,
-            "why": why if was_had else None,
+            "in_output": is_in_output,
+            "accepted": is_in_output if final.scores and is_rewritten else None,
+            "why": why if is_rewritten else None,
         }
-    if settled.marks is not None:
-        yield {**place, "stage": "choice", **_choice(settled, settled.marks)}
+    if final.scores is not None:
+        yield {**place, "stage": "choice", **_choice(final, final.scores)}
 
 
-def _choice(settled: Settled, marks: Mapping[Variant, Marks]) -> dict[str, Any]:
+def _choice(final: FinalExample, scores: Mapping[Variant, VariantScores]) -> dict[str, Any]:
     return {
-        "variant": settled.choice.variant,
-        "why_instruction": settled.choice.why_instruction,
-        "why_response": settled.choice.why_response,
+        "variant": final.choice.variant,
+        "why_instruction": final.choice.why_instruction,
+        "why_response": final.choice.why_response,
         "variants": {
             name: {
                 "instruction": one.instruction,
                 "response": one.response,
-                "ifd": marks[name].ifd,
-                "rifd": marks[name].rifd,
+                "ifd": scores[name].ifd,
+                "rifd": scores[name].rifd,
             }
-            for name, one in settled.variants.items()
+            for name, one in final.variants.items()
         },
     }
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the rows so far."""
+    """Counts over the rows written so far."""
 
     rows: int = 0
     rows_changed: int = 0
     rows_rejected: int = 0
-    """Passed through as they were."""
+    """Rows without a readable example; they are copied unchanged."""
     rows_left_out: int = 0
-    """Of these, what could not even be copied."""
+    """Rejected rows that cannot be copied either."""
     examples: int = 0
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
-    """Stage → outcome → calls, or examples that there was nothing to ask about."""
+    """Stage → outcome → calls, including examples that could not be asked about."""
     in_output: Counter[str] = field(default_factory=Counter)
-    """Stage → new texts that stand in the output."""
+    """Stage → new texts in the output."""
     variants: Counter[str] = field(default_factory=Counter)
-    """Variant → examples that it stands for in the output."""
+    """Variant → examples whose output it is."""
 
-    def add(self, settled: Settled) -> None:
+    def add(self, final: FinalExample) -> None:
         """Count one example."""
         self.examples += 1
-        self.variants[settled.choice.variant] += 1
-        for variant, answer in settled.answers.items():
+        self.variants[final.choice.variant] += 1
+        for variant, answer in final.answers.items():
             stage = str(_STAGE_OF[variant])
             self.outcomes.setdefault(stage, Counter())[str(answer.outcome)] += 1
-            self.in_output[stage] += settled.is_taken(variant)
+            self.in_output[stage] += final.is_in_output(variant)

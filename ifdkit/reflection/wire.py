@@ -1,4 +1,4 @@
-"""What goes over the wire to the oracle and comes back, as bytes and as nouns."""
+"""The HTTP side of a call: the request body, the response body, errors and the API key."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from ifdkit.errors import UsageError
 from ifdkit.reflection.outcomes import Call, Form, Reply
 
-_LONGEST_QUOTE = 200
-_PASSES = {408, 409, 425}
+_MAX_QUOTE_CHARS = 200
+_TRANSIENT_STATUSES = {408, 409, 425, 429}
 _NO_KEY = "none"
-"""Sent to servers that want no key, since the SDK wants one."""
+"""Sent to servers that need no key, because the SDK requires one."""
 
 
-class Fault(Exception):  # noqa: N818  what went wrong with one attempt, for the oracle alone
+class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
     """One attempt gave no reply. `reason` is one line without secrets."""
 
     def __init__(
@@ -29,64 +29,70 @@ class Fault(Exception):  # noqa: N818  what went wrong with one attempt, for the
         super().__init__(reason)
         self.reason = reason
         self.status = status
-        """HTTP status, where there was one."""
+        """HTTP status, if there was a response."""
         self.code = code
-        """The server's own word for it, such as `insufficient_quota`."""
+        """The server's error code, such as `insufficient_quota`."""
         self.wait_s = wait_s
-        """How long the server asks us to stay away."""
+        """Seconds to wait before the next attempt, if the server asks for it."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether the server asks all of us to slow down."""
+        """Whether the server asks to slow down, which concerns all calls."""
         return self.status == 429
 
     @property
-    def may_pass(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same attempt may succeed later."""
-        return self.status is None or self.is_busy or self.status in _PASSES or self.status >= 500
+        return self.status is None or self.status in _TRANSIENT_STATUSES or self.status >= 500
 
 
-class Key:
-    """An API key that shows itself to the SDK alone: it is in no repr and no message."""
+class ApiKey:
+    """An API key that only the SDK sees: it is in no repr and no message."""
 
-    def __init__(self, variable: str | None, *, is_needed: bool) -> None:
-        """Read it from the environment variable; UsageError where it is needed and not there."""
+    def __init__(self, variable: str | None, *, is_required: bool) -> None:
+        """Read the key from an environment variable; None sends none.
+
+        Raises UsageError if it is required and not set, or not one line of ASCII.
+        """
         self.__value = os.environ.get(variable, "").strip() if variable else ""
-        if not self.__value and is_needed:
+        if not self.__value and is_required:
             raise UsageError(
-                f"the oracle needs a key: set it in the variable {variable}, or name another"
-                " variable with --api-key-env"
+                f"the oracle needs a key: set it in the environment variable {variable}, or name"
+                " another variable with --api-key-env"
             )
-        # Anything else would break the header, in an error that quotes it.
+        # Anything else would break the header, with an error that quotes the key.
         if not (self.__value.isascii() and self.__value.isprintable()):
-            raise UsageError(f"the key in {variable} is not one line of plain ASCII")
+            raise UsageError(f"the key in {variable} must be one line of ASCII")
 
     @property
     def value(self) -> str:
-        """The key itself, or a stand-in for none."""
+        """The key, or a placeholder for none."""
         return self.__value or _NO_KEY
 
-    def hidden(self, text: str) -> str:
-        """One line of a foreign text, cut short, without the key in it."""
+    def redact(self, text: str) -> str:
+        """Untrusted text as one short line, with the key replaced."""
         if self.__value:
             text = text.replace(self.__value, "[key]")
         line = " ".join(text.split())
-        return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"
+        return line if len(line) <= _MAX_QUOTE_CHARS else line[: _MAX_QUOTE_CHARS - 1] + "…"
 
     def __repr__(self) -> str:
-        return "Key([key])"
+        return "ApiKey([key])"
 
 
 def body_of(call: Call, form: Form, limit_name: str) -> dict[str, Any]:
-    """The arguments of a chat completion that asks for the reply in this form."""
+    """Arguments of a chat completion that asks for a reply in this form.
+
+    `limit_name` is the server's parameter for the limit on completion tokens.
+    """
     sampling = call.sampling
     body: dict[str, Any] = {
         "model": call.model,
         "messages": call.messages(form),
         limit_name: sampling.max_tokens,
     }
-    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
-    body |= {name: value for name, value in drawn.items() if value is not None}
+    given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
+    body |= {name: value for name, value in given.items() if value is not None}
     if form is Form.SCHEMA:
         schema = {"name": call.text_field, "strict": True, "schema": call.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -96,17 +102,17 @@ def body_of(call: Call, form: Form, limit_name: str) -> dict[str, Any]:
 
 
 def reply_of(content: bytes) -> Reply:
-    """The reply in the body of a response with a status of 200. Raises Fault for a broken one."""
+    """The reply in the body of a response with status 200. Raises Fault if it is malformed."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        raise Fault("the server's answer is no whole JSON") from None
+        raise Fault("the server's response is not complete JSON") from None
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise Fault("the server's answer holds no choice")
+        raise Fault("the server's response contains no choice")
     message = choices[0].get("message")
     if not isinstance(message, dict):
-        raise Fault("the server's answer holds no message")
+        raise Fault("the server's response contains no message")
     usage = body.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     return Reply(
@@ -119,7 +125,7 @@ def reply_of(content: bytes) -> Reply:
 
 
 def _text(content: Any) -> str:
-    """A message's content: a text, or a list of parts of which some are texts."""
+    """The content of a message: a string, or a list of parts some of which are text."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []

@@ -1,8 +1,7 @@
-"""What every report page is made of: one layout, one stylesheet, one policy.
+"""What every HTML report shares: one layout, one stylesheet, one set of filters, one policy.
 
-A page asks nothing of any network.  Everything is inlined, and the page's own
-content-security-policy forbids every request and every script and style but the two whose hashes
-it names.
+A page makes no network request.  Everything is inlined, and the page's own content-security-policy
+forbids every request, and every script and style but the two whose hashes it names.
 """
 
 from __future__ import annotations
@@ -10,35 +9,74 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import dumps
-from ifdkit.report.comparison.wording import (
+from ifdkit.format import (
     NOTHING,
-    effect,
-    finding_kind,
+    as_written,
+    correlation,
+    duration,
     interval,
+    number,
     p_value,
     percent,
-    printed,
-    sentence,
+    plural,
     signed,
-    value,
-    wording,
 )
-from ifdkit.report.format import plural
-from ifdkit.report.visible import one_line
+from ifdkit.report.audit import wording as audit
+from ifdkit.report.comparison.wording import definition, finding_title, metric_of
+from ifdkit.visible import one_line, sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_MANIFEST_CHARACTERS = 300
+_MAX_MANIFEST_CHARACTERS = 300
+
+
+def _table_unit(field: str) -> str:
+    """The unit, if a label does not name it already."""
+    unit = metric_of(field).unit
+    return unit if unit in {"tokens", "cosine"} else ""
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    # text
+    "one_line": one_line,
+    "sentence": sentence,
+    # numbers
+    "as_written": as_written,
+    "correlation": correlation,
+    "count": lambda n: NOTHING if n is None else f"{n:,}",
+    "duration": duration,
+    "interval": interval,
+    "number": number,
+    "p_value": p_value,
+    "percent": percent,
+    "percent_interval": lambda ends: interval(ends, percent),
+    "plural": plural,
+    "signed": signed,
+    # metrics and findings of a comparison
+    "definition": definition,
+    "kind": lambda kind: one_line(finding_title(kind), 60),
+    "label": lambda field: one_line(metric_of(field).label, 60),
+    "unit": _table_unit,
+    # rules of an audit
+    "allowed": audit.allowed,
+    "measured": audit.measured,
+    "rate": audit.rate,
+    "rate_interval": audit.rate_interval,
+    "state": audit.state,
+    "title": audit.title,
+    "where": audit.where,
+}
+"""Name in a template → the function that turns a value into text."""
 
 
 def render_page(template: str, scripts: Sequence[str], /, **values: Any) -> str:
-    """A page of `templates/` with its scripts, in their order, as one."""
+    """A page of `templates/`; its scripts are joined in their order into one."""
     style, script = _style(), "\n".join(map(_template_file, scripts))
     return (
         _environment()
@@ -53,7 +91,7 @@ def render_page(template: str, scripts: Sequence[str], /, **values: Any) -> str:
 
 
 def content_security_policy(script: str, style: str) -> str:
-    """A policy under which nothing is fetched and only this script and this style count."""
+    """A policy that allows no request, and no script or style but these."""
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}';"
         " img-src data:; base-uri 'none'; form-action 'none'"
@@ -61,17 +99,17 @@ def content_security_policy(script: str, style: str) -> str:
 
 
 def safe(markup: str) -> Any:
-    """Markup of our own making (our files, JSON without < > &), which is not to be escaped."""
+    """Markup of our own (our files, JSON without < > &), which must not be escaped."""
     from markupsafe import Markup
 
     return Markup(markup)
 
 
 def manifest_value(x: Any) -> str:
-    """What a manifest says under one name, in one line of text."""
+    """A value of a manifest in one line of text."""
     if x is None:
         return NOTHING
-    return one_line(x if isinstance(x, str) else dumps(x), _MANIFEST_CHARACTERS)
+    return one_line(x if isinstance(x, str) else dumps(x), _MAX_MANIFEST_CHARACTERS)
 
 
 def _hash(text: str) -> str:
@@ -97,27 +135,5 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_template_file), autoescape=True, undefined=StrictUndefined
     )
-    filters: dict[str, Callable[..., str]] = {
-        "definition": lambda field: wording(field).definition,
-        "effect": effect,
-        "interval": interval,
-        "kind": lambda kind: one_line(finding_kind(kind), 60),
-        "label": lambda field: one_line(wording(field).label, 60),
-        "one_line": one_line,
-        "p_value": p_value,
-        "percent": percent,
-        "printed": printed,
-        "sentence": sentence,
-        "plural": plural,
-        "signed": signed,
-        "unit": _table_unit,
-        "value": value,
-    }
-    environment.filters |= filters
+    environment.filters.update(FILTERS)
     return environment
-
-
-def _table_unit(field: str) -> str:
-    """The unit where a label does not tell it already."""
-    unit = wording(field).unit
-    return unit if unit in {"tokens", "cosine"} else ""

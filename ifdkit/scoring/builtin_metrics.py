@@ -106,7 +106,7 @@ _PASS_METRICS = (
         short="ppl instruction",
         table_order=3,
         headline_order=7,
-        subject="The perplexity of instructions",
+        subject="Instruction perplexity",
     ),
     _pass_metrics(
         "response_direct",
@@ -114,7 +114,7 @@ _PASS_METRICS = (
         short="ppl response",
         table_order=4,
         headline_order=6,
-        subject="The perplexity of responses",
+        subject="Response perplexity",
     ),
     _pass_metrics(
         "response_conditional",
@@ -122,7 +122,7 @@ _PASS_METRICS = (
         short="ppl resp. | instr.",
         table_order=5,
         headline_order=5,
-        subject="The perplexity of responses, given their instructions,",
+        subject="Conditional response perplexity",
     ),
     _pass_metrics(
         "instruction_conditional", group="rifd", short="ppl instr. | resp.", table_order=12

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ifdkit.findings.near import near_duplicates
 from ifdkit.findings.texts import key
+from ifdkit.format import fixed, interval, percent, plural
 from ifdkit.selection.methods import Verdict
 from ifdkit.selection.options import LENGTH_FIELDS
 from ifdkit.selection.ranking import Column, Places, best_first
@@ -195,7 +196,7 @@ def _source_shares(labels: Labels | None) -> Iterator[_Asked]:
     others = ~np.isin(labels.codes, frequent)
     if others.any():
         n = len(labels.names) - len(frequent)
-        yield _Asked(f"{n:,} other{'s' * (n > 1)}", "share", _share_of(others))
+        yield _Asked(plural(n, "other"), "share", _share_of(others))
 
 
 def _share_of(marked: NDArray[np.bool_]) -> Statistic:
@@ -238,14 +239,15 @@ def _sentence(
         return None
     unit = "tokens" if length.name == "response_tokens" else "words"
     what = "longer" if is_longer else "shorter"
-    said = (
-        f"This selection is mostly {what} answers: {length.selection:,.0f} response {unit} in the"
-        f" median, where a random choice of as many rows has {length.random:,.0f}"
-        f" ({low:,.0f} to {high:,.0f})"
+    selected, drawn = fixed(length.selection, 0), fixed(length.random, 0)
+    found = (
+        f"This selection is mostly {what} answers: a median of {selected} response {unit}, against"
+        f" {drawn} ({interval((low, high), lambda end: fixed(end, 0))}) in random selections of the"
+        " same size"
     )
     if is_longer:
-        said += (
-            f"; {among:.0%} of it is among the {n:,} longest rows of the input, where chance gives"
-            f" {chance:.0%}"
-        ).replace("%", " %")
-    return said + "."
+        found += (
+            f"; {percent(among)} of its rows are among the {n:,} longest of the input, against"
+            f" {percent(chance)} by chance"
+        )
+    return found + "."

@@ -41,9 +41,10 @@ from ifdkit.comparison.length_control.cutting import (
     scored_tokens,
 )
 from ifdkit.comparison.length_control.matching import LEAST_OVERLAP, matched_change, resamples
-from ifdkit.comparison.length_control.verdict import Estimate, Lengths, verdict
+from ifdkit.comparison.length_control.verdict import Lengths, PointEstimate, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
+from ifdkit.format import percent, plural, signed
 from ifdkit.stats.columns import FEWEST_PAIRS, Column, Interval, median_ci95, side_by_side, spearman
 
 __all__ = ["MIN_TOKENS", "WINDOW", "ScoredSide", "direct_tokens_skipped", "length_control"]
@@ -101,13 +102,13 @@ class _Pairs:
 class _Estimates:
     """None: the data do not allow it."""
 
-    raw: Estimate | None
-    window: Estimate | None = None
-    common: Estimate | None = None
-    raw_of_common: Estimate | None = None
+    raw: PointEstimate | None
+    window: PointEstimate | None = None
+    common: PointEstimate | None = None
+    raw_of_common: PointEstimate | None = None
     """Raw change of the pairs behind `common`, which is what the share is a share of."""
-    share: Estimate | None = None
-    matched: Estimate | None = None
+    share: PointEstimate | None = None
+    matched: PointEstimate | None = None
     overlap: float | None = None
 
 
@@ -164,17 +165,19 @@ def _estimates(
     )
 
 
-def _median_change(ifd: Column, seed: int) -> Estimate | None:
+def _median_change(ifd: Column, seed: int) -> PointEstimate | None:
     """Median of the paired differences of the pairs that are finite; None for too few."""
     difference = ifd[1] - ifd[0]
     difference = difference[np.isfinite(difference)]
     if len(difference) < FEWEST_PAIRS:
         return None
     interval = median_ci95(difference, seed=seed)
-    return Estimate(float(np.median(difference)), interval, len(difference))
+    return PointEstimate(float(np.median(difference)), interval, len(difference))
 
 
-def _share(whole: Column, common: Column, raw: Estimate | None, seed: int) -> Estimate | None:
+def _share(
+    whole: Column, common: Column, raw: PointEstimate | None, seed: int
+) -> PointEstimate | None:
     """1 − common ÷ raw, with the percentiles of a bootstrap over pairs.
 
     A ratio whose denominator may be zero has no useful interval, nor does it mean anything.
@@ -195,7 +198,7 @@ def _share(whole: Column, common: Column, raw: Estimate | None, seed: int) -> Es
         shares = 1 - of_common / of_raw
     low, high = np.percentile(shares, [2.5, 97.5], method="nearest")
     is_bounded = bool(np.isfinite([low, high]).all())
-    return Estimate(share, (float(low), float(high)) if is_bounded else None, n)
+    return PointEstimate(share, (float(low), float(high)) if is_bounded else None, n)
 
 
 def _notes(pairs: _Pairs, estimates: _Estimates, window: int, min_tokens: int) -> tuple[str, ...]:
@@ -216,8 +219,8 @@ def _notes(pairs: _Pairs, estimates: _Estimates, window: int, min_tokens: int) -
 def _notes_on_nlls(pairs: _Pairs, estimates: _Estimates, min_tokens: int) -> list[str]:
     if not pairs.scored.any():
         return [
-            "the NLLs of the tokens are not at hand, so neither the window nor the common length"
-            " could be taken: score with --token-nll, or with the store that has seen these rows"
+            "no estimate over the first tokens or at equal length, since the NLLs of the tokens are"
+            " not available: score with --token-nll, or with the store that has these rows"
         ]
     notes = []
     n_missing = int((pairs.scored == 0).sum())
@@ -227,14 +230,16 @@ def _notes_on_nlls(pairs: _Pairs, estimates: _Estimates, min_tokens: int) -> lis
         (n_short, f"with fewer than {min_tokens} scored tokens in common"),
     ):
         if count:
-            notes.append(f"{count:,} pairs {why} are left out of window and common length")
+            notes.append(
+                f"{plural(count, 'pair')} {why} left out over the first tokens and at equal length"
+            )
     common, raw = estimates.common, estimates.raw_of_common
     if common is None or raw is None:
-        notes.append(f"fewer than {FEWEST_PAIRS} pairs are left at common length")
+        notes.append(f"fewer than {FEWEST_PAIRS} pairs are left at equal length")
     elif raw is not estimates.raw:
-        notes.append(f"the raw change of those at common length is {raw.value:+.3f}")
+        notes.append(f"the raw change of the pairs at equal length is {signed(raw.value)}")
     if common is not None and estimates.share is None:
-        notes.append("the raw change may be zero, so there is no share of it to give")
+        notes.append("the raw change may be zero, so no share of it is given")
     return notes
 
 
@@ -249,8 +254,8 @@ def _notes_on_matching(estimates: _Estimates) -> list[str]:
     if estimates.matched is not None or estimates.overlap is None:
         return []
     return [
-        f"the lengths of the two sides overlap by {estimates.overlap:.0%}: matching needs"
-        f" {LEAST_OVERLAP:.0%} and {FEWEST_PAIRS} pairs' worth"
+        f"the lengths of the two sides overlap by {percent(estimates.overlap)}; matching needs"
+        f" {percent(LEAST_OVERLAP)} and {FEWEST_PAIRS} effective pairs"
     ]
 
 
@@ -282,9 +287,9 @@ def _control(
     )
 
 
-def _value(estimate: Estimate | None) -> float | None:
+def _value(estimate: PointEstimate | None) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def _interval(estimate: Estimate | None) -> Interval | None:
+def _interval(estimate: PointEstimate | None) -> Interval | None:
     return None if estimate is None else estimate.ci95

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.length_control.verdict import Estimate
+from ifdkit.comparison.length_control.verdict import PointEstimate
 from ifdkit.stats.columns import FEWEST_PAIRS, Column
 
 LEAST_OVERLAP = 0.1
@@ -30,7 +30,7 @@ class _Side:
     """(n,), its bin of length."""
 
 
-def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[Estimate | None, float]:
+def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[PointEstimate | None, float]:
     """Difference of weighted medians after − before, and the overlap of the lengths, 0…1.
 
     `ifd` and `tokens`: shape (2, n), before and after.  Lengths are put in bins between quantiles
@@ -50,7 +50,7 @@ def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[Estimate | N
     rng = np.random.default_rng(seed)
     resampled = [_change(sides, _times(rng, n), n_bins)[0] for _ in range(resamples(n))]
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    return Estimate(change, (float(low), float(high)), n), overlap
+    return PointEstimate(change, (float(low), float(high)), n), overlap
 
 
 def resamples(n: int) -> int:

@@ -1,16 +1,19 @@
-"""What length has to do with a change in IFD, in one plain sentence."""
+"""How much of a change in IFD is due to length, in one sentence."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from ifdkit.format import fixed, interval, percent, signed
 from ifdkit.stats.columns import Interval
+
+_MAX_DECIMALS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number, its 95 % interval and the pairs that it rests on."""
+class PointEstimate:
+    """A number, its 95 % interval and the number of pairs behind it."""
 
     value: float
     ci95: Interval | None
@@ -18,7 +21,7 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return self.ci95 is not None and (self.ci95[0] > 0 or self.ci95[1] < 0)
 
 
@@ -38,126 +41,126 @@ class Lengths:
 
 
 def verdict(
-    raw: Estimate | None, common: Estimate | None, share: Estimate | None, lengths: Lengths
+    raw: PointEstimate | None,
+    common: PointEstimate | None,
+    share: PointEstimate | None,
+    lengths: Lengths,
 ) -> str:
-    """The sentence.  `raw` and `common` rest on the same pairs where both are known.
+    """The sentence.  `raw` and `common` are of the same pairs if both are known.
 
-    `raw`: the median change; `common`: the same at common length; `share`: 1 − common ÷ raw,
-    None where the raw change may be zero.
+    `raw`: the median change; `common`: the same at equal length; `share`: 1 − common ÷ raw, None
+    if the raw change may be zero.
     """
     if raw is None:
         return "Too few pairs to tell a change in IFD from a change in length."
-    digits = _digits(raw, common or raw)
+    digits = _decimals(raw, common or raw)
     if common is None:
         return (
-            f"IFD changed by {_full(raw, digits)} in the median; how much of that is length cannot"
-            " be said without the NLLs of the tokens of enough pairs."
+            f"The median change in IFD is {_full(raw, digits)}; how much of it is due to length is"
+            " unknown, since too few pairs have the NLLs of their tokens."
         )
     if not raw.is_clear:
         return _without_raw_change(raw, common, lengths, digits)
     if not lengths.direction:
         return _without_longer_responses(raw, common, share, lengths, digits)
-    whole, part = _signed(raw.value, digits), _length_part(raw, common, digits)
+    whole, part = signed(raw.value, digits), _length_part(raw, common, digits)
     if common.is_clear and raw.value * common.value < 0:
         return (
-            f"The median change of {whole} in IFD turns round at common length, where it is"
-            f" {_full(common, digits)}: {lengths.comparative} responses alone would give {part}."
+            f"The median change of {whole} in IFD reverses at equal length, to"
+            f" {_full(common, digits)}: {lengths.comparative} responses alone account for {part}."
         )
     if share is not None and share.ci95 is not None and share.ci95[1] < 0:
         return (
-            f"Length hides part of the change in IFD: {whole} in the median, but"
-            f" {_full(common, digits)} at common length; {lengths.comparative} responses alone"
-            f" would give {part}."
+            f"Length hides part of the change in IFD: the median is {whole}, but"
+            f" {_full(common, digits)} at equal length; {lengths.comparative} responses alone"
+            f" account for {part}."
         )
-    percent = f" ({_percent(share)})" if share else ""
-    doubt = "" if common.is_clear else f", which may be nothing ({_interval(common, digits)})"
+    of_it = f" ({_percent(share)})" if share else ""
+    doubt = ""
+    if not common.is_clear:
+        doubt = f", not distinguishable from zero ({_interval(common, digits)})"
     return (
-        f"Of the median change of {whole} in IFD, {part}{percent} is what {lengths.comparative}"
-        f" responses alone would give; at common length {_signed(common.value, digits)}"
-        f" remains{doubt}."
+        f"Of the median change of {whole} in IFD, {lengths.comparative} responses alone account for"
+        f" {part}{of_it}; {signed(common.value, digits)} remains at equal length{doubt}."
     )
 
 
-def _without_raw_change(raw: Estimate, common: Estimate, lengths: Lengths, digits: int) -> str:
-    median, at_common_length = _full(raw, digits), _full(common, digits)
+def _without_raw_change(
+    raw: PointEstimate, common: PointEstimate, lengths: Lengths, digits: int
+) -> str:
+    median, at_equal_length = _full(raw, digits), _full(common, digits)
     if not common.is_clear:
         return (
-            f"The median change in IFD is not clear of zero, neither as it stands, {median}, nor at"
-            f" common length, {at_common_length}."
+            f"The median change in IFD is not distinguishable from zero: {median} raw,"
+            f" {at_equal_length} at equal length."
         )
     if lengths.direction:
         return (
-            f"IFD looks unchanged in the median, {median}, but {lengths.comparative} responses"
-            f" hide a change: at common length it is {at_common_length}."
+            f"The median IFD looks unchanged, {median}, but {lengths.comparative} responses hide a"
+            f" change: {at_equal_length} at equal length."
         )
     return (
-        f"IFD shows no clear change in the median, {median}, but one at common length,"
-        f" {at_common_length}."
+        f"The median change in IFD is not distinguishable from zero, {median}, but it is at equal"
+        f" length: {at_equal_length}."
     )
 
 
 def _without_longer_responses(
-    raw: Estimate, common: Estimate, share: Estimate | None, lengths: Lengths, digits: int
+    raw: PointEstimate,
+    common: PointEstimate,
+    share: PointEstimate | None,
+    lengths: Lengths,
+    digits: int,
 ) -> str:
-    whole, at_common_length = _signed(raw.value, digits), _full(common, digits)
-    tokens = f"({lengths.before:.0f} and {lengths.after:.0f} tokens in the median)"
+    whole, at_equal_length = signed(raw.value, digits), _full(common, digits)
+    tokens = f"(medians {fixed(lengths.before, 0)} and {fixed(lengths.after, 0)} tokens)"
     # Lengths can differ pair by pair and their median stay where it is.
     loses_by_cutting = share is not None and share.ci95 is not None and share.ci95[0] > 0
     if loses_by_cutting or not common.is_clear or raw.value * common.value < 0:
         return (
-            f"The median change of {whole} in IFD becomes {at_common_length} at common length,"
-            f" though the median pair shows no clear change in length {tokens}."
+            f"The median change of {whole} in IFD becomes {at_equal_length} at equal length,"
+            f" although the median pair shows no clear change in length {tokens}."
         )
     return (
         f"The median change of {whole} in IFD does not come from length: the median pair shows no"
-        f" clear change in length {tokens}, and at common length {at_common_length} remains."
+        f" clear change in length {tokens}, and {at_equal_length} remains at equal length."
     )
 
 
-def _full(estimate: Estimate, digits: int) -> str:
+def _full(estimate: PointEstimate, decimals: int) -> str:
     """`+0.05 (95 % CI +0.02 to +0.08)`."""
-    return f"{_signed(estimate.value, digits)} ({_interval(estimate, digits)})"
+    return f"{signed(estimate.value, decimals)} ({_interval(estimate, decimals)})"
 
 
-def _length_part(raw: Estimate, common: Estimate, digits: int) -> str:
+def _length_part(raw: PointEstimate, common: PointEstimate, decimals: int) -> str:
     """Raw − common as printed, so that the parts of the sentence add up.
 
-    Its sign is left out where both it and the whole are rises.
+    Its sign is left out if both it and the whole are rises.
     """
-    part = round(raw.value, digits) - round(common.value, digits)
-    return f"{part:.{digits}f}" if part > 0 and raw.value > 0 else _signed(part, digits)
+    part = round(raw.value, decimals) - round(common.value, decimals)
+    return fixed(part, decimals) if part > 0 and raw.value > 0 else signed(part, decimals)
 
 
-def _digits(*estimates: Estimate) -> int:
-    """Decimals that show two figures of the largest number: 2 from 0.1 on, at most 5."""
+def _decimals(*estimates: PointEstimate) -> int:
+    """Decimals that show two digits of the largest number: 2 from 0.1 on, at most 5."""
     ends = [end for one in estimates for end in one.ci95 or ()]
     largest = max(abs(value) for value in [*ends, *(one.value for one in estimates)])
-    return min(5, max(2, 1 - math.floor(math.log10(largest)))) if largest else 2
+    if not largest:
+        return 2
+    return min(_MAX_DECIMALS, max(2, 1 - math.floor(math.log10(largest))))
 
 
-def _signed(value: float, digits: int) -> str:
-    text = f"{value:+.{digits}f}"
-    is_zero = not float(text)
-    return text[1:] if is_zero else text.replace("-", "−")
-
-
-def _interval(estimate: Estimate, digits: int) -> str:
+def _interval(estimate: PointEstimate, decimals: int) -> str:
     if estimate.ci95 is None:
         return "no interval"
-    # One figure of the farther end at least, or a narrow interval would read "0.00 to 0.00".
-    farther = max(abs(end) for end in estimate.ci95)
-    digits = max(digits, min(5, -math.floor(math.log10(farther)))) if farther else digits
-    low, high = (_signed(end, digits) for end in estimate.ci95)
-    return f"95 % CI {low} to {high}"
+    # An interval that excludes zero must not read as if it touched it, nor any as "0.00 to 0.00".
+    end = (min if estimate.is_clear else max)(map(abs, estimate.ci95))
+    needed = -math.floor(math.log10(end)) if end else 0
+    decimals = max(decimals, needed) if needed <= _MAX_DECIMALS else decimals
+    return f"95 % CI {interval(estimate.ci95, lambda x: signed(x, decimals))}"
 
 
-def _percent(share: Estimate) -> str:
-    value = f"{_whole_percent(share.value)} %"
+def _percent(share: PointEstimate) -> str:
     if share.ci95 is None:
-        return value
-    low, high = (_whole_percent(end) for end in share.ci95)
-    return f"{value}, 95 % CI {low}{'–' if share.ci95[0] >= 0 else ' to '}{high} %"
-
-
-def _whole_percent(share: float) -> str:
-    return str(round(share * 100)).replace("-", "−")
+        return percent(share.value)
+    return f"{percent(share.value)}, 95 % CI {interval(share.ci95, percent)}"

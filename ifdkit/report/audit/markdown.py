@@ -1,7 +1,7 @@
 """The report of an audit as Markdown that fits a comment on a pull request.
 
-As in `markdown`, other people's text stands in code spans and prose of ours is escaped as prose;
-only the summaries of the folds, which Markdown leaves alone, are fixed words.
+As in `comparison.markdown`, untrusted text is a code span and sentences are escaped as prose.  Only
+the summaries of the folds, in which Markdown escapes have no effect, are fixed strings.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ifdkit.auditing.result import Audit, Place, RuleResult
+from ifdkit.format import number, plural
 from ifdkit.report.audit.wording import (
+    LABELS,
     advice,
     allowed,
     basis,
-    decimal,
     headline,
     in_state,
     measured,
@@ -24,30 +25,29 @@ from ifdkit.report.audit.wording import (
     title,
     where,
 )
-from ifdkit.report.comparison.markdown import code, prose
-from ifdkit.report.comparison.wording import NOTHING
-from ifdkit.report.format import plural
+from ifdkit.report.comparison.markdown import bound, code, prose
 
-MOST_CHARACTERS = 60_000
+MAX_CHARACTERS = 60_000
 """A comment on a pull request may have 65,536."""
-_MOST_RULES = 40
-_MOST_PLACES = 5
-_MOST_DETAILS = 5
+_MAX_RULES = 40
+_MAX_PLACES = 5
+_MAX_DETAILS = 5
 _NAMES = ("model", "protocol", "template", "dtype")
 
 
 def render_audit_markdown(audit: Audit) -> str:
-    """At most MOST_CHARACTERS characters, ending in a line feed."""
+    """The report, at most MAX_CHARACTERS characters, ending in a line feed."""
     failed, warns = in_state(audit, "failed"), in_state(audit, "warns")
     head = [_head(audit), _table((*failed, *warns))]
-    tail = [_templates(audit), _made_from(audit)]
-    room = MOST_CHARACTERS - sum(map(len, (*head, *tail))) - 600
+    check = audit.template_check
+    tail = [prose(template_sentence(check)) if check else "", _inputs(audit)]
+    room = MAX_CHARACTERS - sum(map(len, (*head, *tail))) - 600
     parts = list(head)
-    # What failed comes first into the room there is, then what warns, then the rest.
+    # What failed gets the room there is first, then the warnings, then the rest.
     for fold, lines in (
-        ("<details open><summary>What failed, where, and what to do</summary>", map(_rule, failed)),
-        ("<details><summary>What warns, where, and what to do</summary>", map(_rule, warns)),
-        ("<details><summary>The other rules</summary>", _others(audit)),
+        ("<details open><summary>Failed: where, and what to do</summary>", map(_rule, failed)),
+        ("<details><summary>Warnings: where, and what to do</summary>", map(_rule, warns)),
+        ("<details><summary>Other checks</summary>", _others(audit)),
     ):
         block = _fold(fold, lines, room)
         room -= len(block)
@@ -67,30 +67,32 @@ def _head(audit: Audit) -> str:
 
 
 def _table(rules: Sequence[RuleResult]) -> str:
-    """The rules that fail or warn, one line each."""
+    """The failed rules and the warnings, one line each."""
     if not rules:
         return ""
     lines = [
-        "| rule | verdict | found in | share (95 %) | allowed |\n|:--|:--|--:|--:|--:|",
+        "| check | result | found in | share (95 % CI) | allowed |\n|:--|:--|--:|--:|--:|",
     ]
-    for rule in rules[:_MOST_RULES]:
-        verdict = "**failed**" if state(rule) == "failed" else "warns"
-        of = f"{rule.count:,} of {rule.checked:,}"
-        cells = (prose(title(rule), 80), verdict, of, _share(rule), allowed(rule))
+    for rule in rules[:_MAX_RULES]:
+        label = LABELS[state(rule)]
+        share = rate(rule.share)
+        if rule.share_ci95 is not None:
+            share += f" ({rate_interval(rule.share_ci95)})"
+        cells = (
+            prose(title(rule), 80),
+            f"**{label}**" if rule.fails else label,
+            f"{rule.count:,} of {rule.checked:,}",
+            bound(share),
+            bound(allowed(rule)),
+        )
         lines.append(f"| {' | '.join(cells)} |")
-    if len(rules) > _MOST_RULES:
-        lines.append(f"\n{len(rules) - _MOST_RULES:,} more in audit.json")
+    if len(rules) > _MAX_RULES:
+        lines.append(f"\n{len(rules) - _MAX_RULES:,} more in audit.json")
     return "\n".join(lines)
 
 
-def _share(rule: RuleResult) -> str:
-    ci = rate_interval(rule.share_ci95)
-    shown = f"{rate(rule.share)} ({ci})" if ci else rate(rule.share)
-    return shown.replace("<", "&lt;")
-
-
 def _fold(opening: str, lines: Iterable[str], room: int) -> str:
-    """As many of the lines as fit into `room` characters, folded; empty where there are none."""
+    """As many of the lines as fit into `room` characters, folded; empty if there are none."""
     kept: list[str] = []
     left = 0
     used = len(opening) + 60
@@ -110,15 +112,15 @@ def _rule(rule: RuleResult) -> str:
     fix = f" *What to do:* {prose(rule.fix, 300)}" if rule.fix else ""
     lines = [f"- **{prose(title(rule), 80)}** ({prose(measured(rule))}).{found}{fix}"]
     lines += _details(rule)
-    lines += [f"  - {_place(place)}" for place in rule.places[:_MOST_PLACES]]
-    left = rule.count - min(_MOST_PLACES, len(rule.places))
+    lines += [f"  - {_place(place)}" for place in rule.places[:_MAX_PLACES]]
+    left = rule.count - min(_MAX_PLACES, len(rule.places))
     if rule.places and left > 0:
         lines.append(f"  - … and {left:,} more")
     return "\n".join(lines)
 
 
 def _details(rule: RuleResult) -> Iterator[str]:
-    for one in rule.details[:_MOST_DETAILS]:
+    for one in rule.details[:_MAX_DETAILS]:
         text = code(one.text, 160) if rule.quotes_text else prose(one.text, 160)
         yield f"  - {one.count:,} × {text}"
 
@@ -128,9 +130,9 @@ def _place(place: Place) -> str:
     if place.id:
         parts.append(code(place.id, 40))
     if place.value is not None:
-        parts.append(decimal(place.value))
-    said = f": {code(place.quote, 160)}" if place.quote else ""
-    return ", ".join(parts) + said
+        parts.append(number(place.value))
+    quote = f": {code(place.quote, 160)}" if place.quote else ""
+    return ", ".join(parts) + quote
 
 
 def _others(audit: Audit) -> Iterator[str]:
@@ -141,19 +143,16 @@ def _others(audit: Audit) -> Iterator[str]:
         yield f"- {prose(title(rule), 80)}: not applied, {why}"
 
 
-def _templates(audit: Audit) -> str:
-    return prose(template_sentence(audit.template_check)) if audit.template_check else ""
-
-
-def _made_from(audit: Audit) -> str:
+def _inputs(audit: Audit) -> str:
     scores = audit.manifest.as_json() if audit.manifest else {}
     made = ", ".join(f"{name} {code(str(scores[name]), 80)}" for name in _NAMES if scores.get(name))
-    against = ", ".join(code(name, 80) for name in audit.against[:5]) or NOTHING
-    compared = f" Compared against {against}" if audit.against else ""
-    if compared:
+    against = ""
+    if audit.against:
+        names = ", ".join(code(name, 80) for name in audit.against[:5])
         left = len(audit.against) - 5
-        compared += f" and {plural(left, 'more file')}." if left > 0 else "."
+        more = f" and {plural(left, 'more file')}" if left > 0 else ""
+        against = f" Compared against {names}{more}."
     return (
-        f"Scores: {made or 'none'}.{compared} Made by ifdkit {prose(audit.version, 40)}:"
+        f"Scores: {made or 'none'}.{against} Made by ifdkit {prose(audit.version, 40)}:"
         f" {code(audit.command, 300)}"
     )

@@ -1,7 +1,7 @@
 """An audit as SARIF 2.1.0, which code-review tools show beside the lines of a file.
 
-Source: OASIS, Static Analysis Results Interchange Format (SARIF) Version 2.1.0; the paragraphs
-named below are its own.
+Source: OASIS, Static Analysis Results Interchange Format (SARIF) Version 2.1.0.  Comments cite its
+paragraphs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ifdkit.auditing.result import MAX_PLACES, Audit, Place, RuleResult
-from ifdkit.report.audit.wording import decimal, measured, state, title, where
-from ifdkit.report.visible import one_line
+from ifdkit.format import number
+from ifdkit.report.audit.wording import measured, state, title, where
+from ifdkit.visible import one_line
 
 SARIF_VERSION = "2.1.0"
 _SCHEMA = (
@@ -25,7 +26,7 @@ _SCHEMA = (
 )
 _FINGERPRINT = "ifdkitExample/v1"
 _LEVELS = {"error": "error", "warning": "warning", "off": "none"}
-_LINK_BEGINS = re.compile(r"\[(?=[^\]]*\]\()")
+_LINK_START = re.compile(r"\[(?=[^\]]*\]\()")
 
 Json = dict[str, Any]
 
@@ -33,9 +34,9 @@ Json = dict[str, Any]
 def as_sarif(audit: Audit, *, root: Path | None = None) -> Json:
     """The log: one run, every rule, and a result for each place of the rules that fail or warn.
 
-    At most MAX_PLACES results a rule.  Paths are relative to `root`, the working folder unless
-    given; of a file outside it only the name is told.  Lines are those of the reader; where it
-    knows none, a result stands for the file as a whole.
+    At most MAX_PLACES results per rule.  Paths are relative to `root`, by default the working
+    folder; of a file outside it only the name is given.  Lines are those of the reader.  Without
+    a line, a result refers to the file as a whole.
     """
     uri = artifact_uri(audit.input, root or Path.cwd())
     seen: Counter[str] = Counter()
@@ -52,7 +53,7 @@ def as_sarif(audit: Audit, *, root: Path | None = None) -> Json:
     }
     run = {
         "tool": {"driver": driver},
-        # Tells apart the audits of several files of one commit (§3.17.3: ends in a slash).
+        # Distinguishes the audits of several files of one commit (§3.17.3: ends in a slash).
         "automationDetails": {"id": f"ifdkit-audit/{uri}/"},
         "columnKind": "unicodeCodePoints",
         "results": results,
@@ -68,19 +69,19 @@ def as_sarif(audit: Audit, *, root: Path | None = None) -> Json:
 
 
 def artifact_uri(name: str, root: Path) -> str:
-    """A relative reference to the input: below `root`, or its name alone. Never absolute."""
+    """A relative reference to the input: its path below `root`, else its name."""
     if name == "-":
         return "stdin"
     path = Path(os.path.normpath(root / name))
     inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-    # A half character of a file name has no encoding of its own; a colon would name a scheme.
-    shown = inside.as_posix() if inside.parts else "dataset"
-    return quote(shown.encode(errors="surrogatepass"), safe="/")
+    name = inside.as_posix() if inside.parts else "dataset"
+    # A lone surrogate in a file name has no encoding; an unescaped colon would end a scheme.
+    return quote(name.encode(errors="surrogatepass"), safe="/")
 
 
 def _descriptor(rule: RuleResult) -> Json:
-    """The rule itself: what it looks for and how to mend it, whether it was applied or not."""
-    settings = f"Its severity and what it allows: [audit.{rule.name}] of ifdkit.toml."
+    """The rule itself: what it looks for and how to fix it, whether it was applied or not."""
+    settings = f"Severity and allowed share: [audit.{rule.name}] in ifdkit.toml."
     described = {"fullDescription": {"text": _message(rule.found)}} if rule.found else {}
     return {
         "id": one_line(rule.name, 80),
@@ -107,31 +108,31 @@ def _results(index: int, rule: RuleResult, uri: str, seen: Counter[str]) -> Iter
             "ruleId": one_line(rule.name, 80),
             "ruleIndex": index,
             "level": _LEVELS[rule.severity],
-            "message": {"text": _message(_words(rule, place))},
+            "message": {"text": _message(_description(rule, place))},
             "locations": [_location(uri, place)],
             "partialFingerprints": {_FINGERPRINT: _fingerprint(rule, place, seen)},
         }
 
 
-def _words(rule: RuleResult, place: Place | None) -> str:
-    """What was found, where, the number or the words that show it, and the fix."""
-    said = [one_line(rule.found, 600) or f"{title(rule)}."]
+def _description(rule: RuleResult, place: Place | None) -> str:
+    """What was found, where, the number or quotation that shows it, and the fix."""
+    found = one_line(rule.found, 600) or f"{title(rule)}."
     if place is None:  # a rule about the dataset as a whole
-        said.append(f"{measured(rule)}.")
+        evidence = f"{measured(rule)}."
     else:
-        value = "" if place.value is None else f", {decimal(place.value)}"
-        words = f": “{one_line(place.quote, 200)}”" if place.quote else "."
-        said.append(f"{where(place).capitalize()}{value}{words}")
-    return " ".join([*said, rule.fix]).rstrip()
+        value = "" if place.value is None else f", {number(place.value)}"
+        quoted = f": “{one_line(place.quote, 200)}”" if place.quote else "."
+        evidence = f"{where(place).capitalize()}{value}{quoted}"
+    return f"{found} {evidence} {rule.fix}".rstrip()
 
 
 def _message(text: str) -> str:
-    """A plain text message in which nothing is a placeholder or a link.
+    """A plain text message without placeholders or links.
 
-    Braces are doubled (§3.11.5); what would begin a link is escaped (§3.11.6).
+    Braces are doubled (§3.11.5); a bracket that would begin a link is escaped (§3.11.6).
     """
-    shown = one_line(text, 1000).replace("{", "{{").replace("}", "}}")
-    return _LINK_BEGINS.sub(r"\\[", shown)
+    braces_doubled = one_line(text, 1000).replace("{", "{{").replace("}", "}}")
+    return _LINK_START.sub(r"\\[", braces_doubled)
 
 
 def _location(uri: str, place: Place | None) -> Json:
@@ -146,12 +147,12 @@ def _location(uri: str, place: Place | None) -> Json:
 
 
 def _fingerprint(rule: RuleResult, place: Place | None, seen: Counter[str]) -> str:
-    """The same for the same example in every run, wherever it stands in the file.
+    """The same for the same example in every run, wherever it is in the file.
 
-    A row that could not be read has no id: its position stands for it.  Equal ones are numbered.
+    A row that could not be read has no id: its position is used.  Equal fingerprints are numbered.
     """
-    told = (rule.name,) if place is None else (rule.name, place.id or f"row {place.row}")
+    key = (rule.name,) if place is None else (rule.name, place.id or f"row {place.row}")
     turn = "" if place is None else str(place.turn)
-    digest = hashlib.sha256("\0".join((*told, turn)).encode(errors="backslashreplace")).hexdigest()
+    digest = hashlib.sha256("\0".join((*key, turn)).encode(errors="backslashreplace")).hexdigest()
     seen[digest] += 1
     return f"{digest[:32]}:{seen[digest]}"

@@ -1,4 +1,4 @@
-"""What the reports of an audit say of it: one wording for page, Markdown, SARIF and terminal."""
+"""The words of an audit: the same on the page, in Markdown, in SARIF and on a terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ifdkit.auditing.result import Audit, Interval, Place, RuleResult, TemplateCheck
-from ifdkit.report.comparison.wording import NOTHING, effect
-from ifdkit.report.format import number, plural
-from ifdkit.report.visible import one_line
+from ifdkit.format import as_written, correlation, interval, percent, plural
+from ifdkit.visible import one_line
 
 State = Literal["failed", "warns", "passed", "skipped", "off"]
-_MOST_NAMED = 4
+LABELS: dict[State, str] = {
+    "failed": "failed",
+    "warns": "warning",
+    "passed": "passed",
+    "skipped": "not applied",
+    "off": "off",
+}
+_MAX_NAMED = 4
 """Rules that a sentence names."""
 
 
 def state(rule: RuleResult) -> State:
-    """What became of a rule, in one word."""
+    """The result of a rule in one word."""
     if rule.skipped is not None:
         return "skipped"
     if rule.severity == "off":
@@ -27,90 +33,75 @@ def state(rule: RuleResult) -> State:
 
 
 def in_state(audit: Audit, *states: State) -> tuple[RuleResult, ...]:
-    """The rules of which one of the words holds, in the audit's order."""
+    """The rules in one of these states, in the order of the audit."""
     return tuple(rule for rule in audit.rules if state(rule) in states)
 
 
 def title(rule: RuleResult) -> str:
-    """Its title with a capital; its name where it has none."""
+    """Its title, or its name if it has none, with a capital."""
     text = one_line(rule.title or rule.name, 80)
     return text[:1].upper() + text[1:]
 
 
 def headline(audit: Audit) -> str:
-    """Whether it passed, and which of how many rules decided it, in one sentence."""
+    """How many checks failed or gave a warning, and which: one sentence."""
     applied = len(in_state(audit, "failed", "warns", "passed"))
     failed, warns = in_state(audit, "failed"), in_state(audit, "warns")
-    if not audit.passed:
-        verb = "finds more than it allows" if len(failed) == 1 else "find more than they allow"
-        more = f", and {_how_many_warn(warns)}" if warns else ""
-        return (
-            f"Failed: {len(failed):,} of {plural(applied, 'rule')} {verb} {_names(failed)}{more}."
-        )
     if not applied:
-        return "Passed: no rule was applied."
-    more = f", {_how_many_warn(warns)} {_names(warns)}" if warns else ""
-    return f"Passed: none of {plural(applied, 'rule')} fails{more}."
+        return f"{'Passed' if audit.passed else 'Failed'}: no check was applied."
+    if failed:
+        more = f"; {_warnings(warns)}" if warns else ""
+        return f"{len(failed):,} of {plural(applied, 'check')} failed ({_names(failed)}){more}."
+    more = f"; {_warnings(warns)} ({_names(warns)})" if warns else ""
+    return f"Passed: none of {plural(applied, 'check')} failed{more}."
 
 
-def _how_many_warn(rules: Sequence[RuleResult]) -> str:
-    return f"{len(rules):,} {'warns' if len(rules) == 1 else 'warn'}"
+def _warnings(rules: Sequence[RuleResult]) -> str:
+    return f"{len(rules):,} gave {'a warning' if len(rules) == 1 else 'warnings'}"
 
 
 def _names(rules: Sequence[RuleResult]) -> str:
-    """The first rules in brackets; semicolons, since a title may hold commas."""
-    named = [one_line(rule.title or rule.name, 60) for rule in rules[:_MOST_NAMED]]
+    """The first rules; semicolons, since a title may contain commas."""
+    named = [one_line(rule.title or rule.name, 60) for rule in rules[:_MAX_NAMED]]
     left = len(rules) - len(named)
-    return f"({'; '.join(named)}{f' and {left:,} more' if left else ''})"
+    return f"{'; '.join(named)}{f' and {left:,} more' if left else ''}"
 
 
 def basis(audit: Audit) -> str:
-    """Which rows the verdict rests on, and what that makes of its shares."""
+    """Which rows were checked, and whether the shares are estimates."""
     examples = plural(audit.examples, "example")
     if audit.sample is not None:
         seed = "" if audit.seed is None else f", seed {audit.seed}"
         return (
-            f"Drawn at random: {audit.rows:,} of {plural(audit.rows_in_file, 'row')}{seed},"
-            f" {examples}. A share is an estimate for the whole file, with a 95 % interval wherever"
-            " a sample can tell it."
+            f"Random sample: {audit.rows:,} of {plural(audit.rows_in_file, 'row')}{seed}"
+            f" ({examples}). Each share is an estimate for the whole file, with a 95 % confidence"
+            " interval where a sample allows one."
         )
     if audit.rows < audit.rows_in_file:
         return (
-            f"Only the first {audit.rows:,} of {plural(audit.rows_in_file, 'row')} were looked at,"
-            f" {examples}: nothing is said of the others."
+            f"Only the first {audit.rows:,} of {plural(audit.rows_in_file, 'row')} were checked"
+            f" ({examples})."
         )
-    return f"All of the file was looked at: {plural(audit.rows, 'row')}, {examples}."
+    return f"The whole file was checked: {plural(audit.rows, 'row')}, {examples}."
 
 
 def advice(audit: Audit) -> str:
-    """What the verdict asks for."""
+    """What to do next."""
     if not audit.passed:
-        return (
-            "Mend or leave out what the failed rules name before training on it, or allow it in"
-            " ifdkit.toml."
-        )
+        return "Fix or remove the rows below before training, or raise the limits in ifdkit.toml."
     if audit.warnings:
-        return "Nothing stops a training run; what warns is worth a look before it."
-    return "Nothing that these rules look for stands against training on it."
+        return "Nothing blocks training; review the warnings first."
+    return "No check found a reason not to train on this dataset."
 
 
 def rate(share: float | None) -> str:
-    """A share with the digits that a threshold needs: `0.04 %`, `1.2 %`, `12.5 %`, `100 %`."""
-    if share is None:
-        return NOTHING
-    per_cent = 100 * share
-    if 0 < per_cent < 0.01:
-        return "< 0.01 %"
-    if per_cent < 10:
-        return f"{per_cent:.3g} %"
-    # What is not quite all of them must not look like all of them.
-    shown = f"{min(per_cent, 99.9) if share < 1 else per_cent:.1f}"
-    return f"{shown.removesuffix('.0')} %"
+    """A share with three digits, since it is compared with a limit: `1.24 %` against `1.2 %`."""
+    return percent(share, 3)
 
 
 def rate_interval(ci: Interval | None) -> str:
-    """`0.7 % to 2.1 %`; empty for None."""
-    return "" if ci is None else f"{rate(ci[0])} to {rate(ci[1])}"
+    """`0.7 % to 2.1 %`."""
+    return interval(ci, rate)
 
 
 def allowed(rule: RuleResult) -> str:
@@ -124,25 +115,22 @@ def counted(rule: RuleResult) -> str:
 
 
 def measured(rule: RuleResult) -> str:
-    """Count, share with its interval, what is allowed, and the number that divides."""
-    ci = rate_interval(rule.share_ci95)
-    share = "" if rule.share is None else f", {rate(rule.share)}"
-    parts = [f"{counted(rule)}{share}{f' (95 % interval {ci})' if ci else ''}"]
+    """Count, share with its interval, limit and threshold."""
+    parts = [counted(rule)]
+    if rule.share is not None:
+        parts[0] += f", {rate(rule.share)}"
+    if rule.share_ci95 is not None:
+        parts[0] += f" (95 % CI {rate_interval(rule.share_ci95)})"
     parts.append(f"allowed: {allowed(rule)}")
     if rule.threshold is not None:
-        parts.append(f"threshold {rule.threshold:g}".replace("-", "−"))
+        parts.append(f"threshold {as_written(rule.threshold)}")
     return "; ".join(parts)
-
-
-def decimal(x: float) -> str:
-    """A score with three significant digits and a true minus sign."""
-    return number(x).replace("-", "−")
 
 
 def where(place: Place) -> str:
     """`row 12, turn 1, line 13`: rows and turns from 0 as in scores files, lines from 1.
 
-    The first turn goes unsaid: in most datasets it is the only one.
+    Turn 0 is left out: most datasets have no other.
     """
     turn = f", turn {place.turn}" if place.turn else ""
     line = "" if place.line is None else f", line {place.line:,}"
@@ -150,21 +138,21 @@ def where(place: Place) -> str:
 
 
 def template_sentence(check: TemplateCheck) -> str:
-    """How far two templates agree, in a sentence or two."""
+    """How far the results under two templates agree, in two or three sentences."""
     first, second = (f"“{one_line(name, 60)}”" for name in check.templates)
-    said = (
+    text = (
         f"{plural(check.n, 'example')} scored under the templates {first} and {second}: IFD is 1 or"
-        f" more in {rate(check.above_one[0])} and in {rate(check.above_one[1])} of them."
+        f" more in {rate(check.above_one[0])} and {rate(check.above_one[1])} of them."
     )
     if check.agreement is not None:
-        said += f" Both put {rate(check.agreement)} on the same side of 1."
+        text += f" In {rate(check.agreement)} it is on the same side of 1 under both."
     if check.spearman is not None:
-        said += f" Rank correlation of the two IFDs: {effect(check.spearman)}."
-    return said
+        text += f" Rank correlation of the two IFDs: {correlation(check.spearman)}."
+    return text
 
 
 def settings(rules: Iterable[RuleResult]) -> str:
-    """The lines of ifdkit.toml that say what holds for these rules now."""
+    """The lines of ifdkit.toml that set the current limits of these rules."""
     tables = []
     for rule in rules:
         lines = [f"[audit.{one_line(rule.name, 60)}]", f'severity = "{rule.severity}"']

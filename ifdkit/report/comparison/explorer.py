@@ -1,4 +1,4 @@
-"""The rows of the HTML report's explorer: JSON that is safe inside a page, bounded in size."""
+"""The rows of the explorer in the HTML report: JSON of bounded size that is safe inside a page."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
 from ifdkit.data.atomic import dumps
-from ifdkit.report.comparison.wording import wording
-from ifdkit.report.visible import one_line, visible
+from ifdkit.report.comparison.wording import metric_of
+from ifdkit.visible import one_line, visible
 
-MOST_PAIRS = 300
-MOST_BYTES = 2_000_000
+MAX_PAIRS = 300
+MAX_BYTES = 2_000_000
 """Of the JSON: with the figures the page stays below 3 MB."""
 _CHARACTER_LIMITS = (4000, 2000, 1200, 800, 500, 300, 150, 60)
 _SPECIAL = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -26,20 +26,20 @@ class ExplorerData:
     """No `<`, `>` or `&` in it, so that it cannot end its script element."""
     n_pairs: int
     characters: int
-    """At which each text is cut."""
+    """Length at which each text is cut."""
     has_tokens: bool
 
 
 def explorer_data(
     explored: Sequence[ExploredPair], fields: Sequence[str], *, has_text: bool
 ) -> ExplorerData:
-    """The first MOST_PAIRS pairs, their texts cut as far as MOST_BYTES demands."""
-    pairs = explored[:MOST_PAIRS]
+    """The first MAX_PAIRS pairs, their texts cut until the JSON fits into MAX_BYTES."""
+    pairs = explored[:MAX_PAIRS]
     for characters in _CHARACTER_LIMITS:
         text = _json(pairs, fields, characters, has_text=has_text)
-        if len(text.encode()) <= MOST_BYTES:
+        if len(text.encode()) <= MAX_BYTES:
             break
-    while len(text.encode()) > MOST_BYTES:  # ids and numbers alone are too much: fewer pairs
+    while len(text.encode()) > MAX_BYTES:  # ids and numbers alone are too much: fewer pairs
         pairs = pairs[: len(pairs) // 2]
         text = _json(pairs, fields, characters, has_text=has_text)
     has_tokens = any(side.tokens for pair in pairs for side in (pair.before, pair.after))
@@ -51,7 +51,9 @@ def _json(
 ) -> str:
     content = {
         "has_text": has_text,
-        "fields": [{"id": field, "label": one_line(wording(field).label, 60)} for field in fields],
+        "fields": [
+            {"id": field, "label": one_line(metric_of(field).label, 60)} for field in fields
+        ],
         "pairs": [
             {
                 "why": one_line(pair.why, 80),
@@ -84,7 +86,7 @@ def _side(side: ExploredSide, fields: Sequence[str], characters: int) -> dict[st
 
 
 def _whole(side: ExploredSide) -> list[ShadedToken]:
-    """The tokens, and what of the response lies beyond them, as one piece that was not scored."""
+    """The tokens, then the rest of the response as one piece that was not scored."""
     covered = "".join(token.text for token in side.tokens)
     rest = side.response[len(covered) :] if side.response.startswith(covered) else ""
     return [*side.tokens, *([ShadedToken(rest, None)] if rest else [])]
@@ -111,4 +113,5 @@ def _cut(text: str, characters: int) -> str:
 
 
 def _rounded(x: float | None) -> float | None:
-    return None if x is None else float(f"{x:.5g}")
+    """Five digits, which are more than the page shows; counts of tokens stay exact."""
+    return x if x is None or x == int(x) else float(f"{x:.5g}")

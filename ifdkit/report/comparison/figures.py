@@ -1,7 +1,7 @@
-"""The figures of a comparison, as inline SVG. Bins and scales are chosen here, nothing else.
+"""The figures of a comparison as inline SVG.
 
-Every panel is drawn for a phone's width, so that its text stays readable there; wider pages set
-panels side by side.
+Every panel is drawn for the width of a phone, so that its text stays readable there; wider pages
+put panels side by side.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.comparison.result import LengthControl
+from ifdkit.format import interval, number, percent, plural, signed
 from ifdkit.report.comparison.scales import (
     Axis,
     Column,
@@ -22,8 +23,7 @@ from ifdkit.report.comparison.scales import (
     pair_columns,
 )
 from ifdkit.report.comparison.svg import FONT_SIZE, RC, Ink, inline_svg
-from ifdkit.report.comparison.wording import estimates, interval, signed, value, wording
-from ifdkit.report.format import plural
+from ifdkit.report.comparison.wording import RAW, estimates, metric_of
 from ifdkit.stats.paired import MetricChange
 
 if TYPE_CHECKING:
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH_IN, _HEIGHT_IN = 5.0, 3.05  # 360 × 220 pixels
-_TOP_IN, _BOTTOM_IN = 0.25, 0.52  # for the legend, for ticks and the name of the axis
-MOST_POINTS = 1500
-"""Pairs beyond which a scatter becomes hexagons."""
-_FEWEST_FOR_TREND = 30
+_TOP_IN, _BOTTOM_IN = 0.25, 0.52  # for the legend; for ticks and the label of the axis
+MAX_POINTS = 1500
+"""Pairs above which a scatter plot becomes hexagons."""
+_MIN_PAIRS_FOR_TREND = 30
 _SIDES = (("before", Ink.BEFORE), ("after", Ink.AFTER))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure and what its axis leaves out."""
+    """A figure, and a note on the values outside its axis."""
 
     svg: str
     note: str = ""
 
 
 def _panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[Figure, Axes]:
-    """An empty panel under the house's settings, through which the page shows.
+    """An empty transparent panel.
 
-    Its margins are fixed, which draws several times faster than laying each figure out.
+    Fixed margins draw several times faster than a layout computed for each figure.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -66,10 +66,9 @@ def _panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[Figure
     return figure, axes
 
 
-def _keyed(axes: Axes, *parts: tuple[str, str]) -> None:
-    """A legend in words above a panel: each part in its colour, from the left."""
-    places = (0.0, 0.5)
-    for x, (text, colour) in zip(places, parts, strict=False):
+def _legend(axes: Axes, *parts: tuple[str, str]) -> None:
+    """One or two texts above a panel, each in its colour."""
+    for x, (text, colour) in zip((0.0, 0.5), parts, strict=False):
         axes.text(
             x,
             1.025,
@@ -82,11 +81,11 @@ def _keyed(axes: Axes, *parts: tuple[str, str]) -> None:
 
 
 def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawing | None:
-    """Both distributions of a metric; None where no pair defines it."""
+    """Both distributions of a metric; None if no pair defines it."""
     before, after = pair_columns(rows, field)
     if not len(before):
         return None
-    words = wording(field)
+    words = metric_of(field)
     axis = axis_of((before, after), is_log=words.scale == "log")
     figure, axes = _panel()
     medians = (metric.before.median, metric.after.median)
@@ -100,34 +99,28 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     axis.apply(axes)
     axes.set_yticks([])
     axes.set_xlabel(words.unit)
-    _keyed(
-        axes,
-        *(
-            (f"{side}, median {value(median)}", colour)
-            for (side, colour), median in zip(_SIDES, medians, strict=True)
-        ),
-    )
+    legend = zip(_SIDES, medians, strict=True)
+    _legend(axes, *((f"{side}, median {number(x)}", colour) for (side, colour), x in legend))
     svg = inline_svg(
         figure,
         key=f"dist-{field}",
         title=f"{words.label}: distribution before and after",
         description=(
-            f"Histograms over {plural(len(before), 'pair')}. Median {value(medians[0])} before,"
-            f" {value(medians[1])} after."
+            f"Histograms over {plural(len(before), 'pair')}. Median {number(medians[0])} before,"
+            f" {number(medians[1])} after."
         ),
     )
-    return Drawing(svg, _beyond(axis.beyond(before, after), "value"))
+    return Drawing(svg, _outside_note(axis.n_outside(before, after), "value"))
 
 
-def _beyond(n: int, noun: str) -> str:
-    lies = "lies" if n == 1 else "lie"
-    return f"{plural(n, noun)} {lies} beyond the axis." if n else ""
+def _outside_note(n: int, noun: str) -> str:
+    return f"{plural(n, noun)} outside the axis." if n else ""
 
 
 def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawing | None:
-    """How much each pair changed: a difference, or a factor for what is drawn on a log axis."""
+    """How much each pair changed: a difference, or a factor if the metric has a log axis."""
     before, after = pair_columns(rows, field)
-    words = wording(field)
+    words = metric_of(field)
     as_factor = words.scale == "log"
     if as_factor:
         positive = (before > 0) & (after > 0)
@@ -146,17 +139,17 @@ def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     axis.apply(axes)
     axes.set_yticks([])
     axes.set_xlabel("after ÷ before, per pair" if as_factor else "after − before, per pair")
-    said = f"× {value(middle)}" if as_factor else signed(middle)
-    _keyed(axes, (f"median {said}", Ink.TEXT))
+    median = f"× {number(middle)}" if as_factor else signed(middle)
+    _legend(axes, (f"median {median}", Ink.TEXT))
     up = metric.change.share_up
-    rose = "" if up is None else f" {100 * up:.0f} % of the pairs rose, ties counting half."
+    rose = "" if up is None else f" {percent(up)} of the pairs rose, ties counting half."
     svg = inline_svg(
         figure,
         key=f"change-{field}",
         title=f"{words.label}: paired change",
-        description=f"Histogram over {plural(len(change), 'pair')}. Median {said}.{rose}",
+        description=f"Histogram over {plural(len(change), 'pair')}. Median {median}.{rose}",
     )
-    return Drawing(svg, _beyond(axis.beyond(change), "pair"))
+    return Drawing(svg, _outside_note(axis.n_outside(change), "pair"))
 
 
 def length_control(field: str, control: LengthControl) -> Drawing | None:
@@ -164,19 +157,20 @@ def length_control(field: str, control: LengthControl) -> Drawing | None:
     shown = [one for one in estimates(control) if one.change is not None]
     if not shown:
         return None
+    texts = [f"{one.name}: {signed(one.change)} ({interval(one.ci95)})" for one in shown]
     figure, axes = _panel(0.8 + 0.62 * len(shown))
     for place, one in enumerate(shown):
         change = one.change or 0.0
-        colour = Ink.TEXT if one.name == "As it stands" else Ink.AFTER
+        colour = Ink.TEXT if one.name == RAW else Ink.AFTER
         axes.vlines(0, place - 0.16, place + 0.3, color=Ink.MUTED, linewidth=1)
         if one.ci95 is not None:
             axes.plot(one.ci95, (place, place), color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(change, place, "o", color=colour, markersize=7)
-        # Named above its line, so that a phone needs no margin for names.
+        # The name is above the line: a phone has no room for a margin of names.
         axes.text(
             0.0,
             place - 0.24,
-            f"{one.name}   {signed(change)}   ({interval(one.ci95)})",
+            texts[place],
             transform=axes.get_yaxis_transform(),
             color=Ink.TEXT,
             fontsize=FONT_SIZE,
@@ -185,20 +179,22 @@ def length_control(field: str, control: LengthControl) -> Drawing | None:
     axes.set_ylim(len(shown) - 0.6, -0.75)
     axes.set_yticks([])
     axes.margins(x=0.08)
-    label = wording(field).label
+    label = metric_of(field).label
     axes.set_xlabel(f"median change in {label}")
-    said = "; ".join(f"{one.name}: {signed(one.change)} ({interval(one.ci95)})" for one in shown)
     svg = inline_svg(
         figure,
         key=f"length-{field}",
         title=f"Change in {label} with response length held fixed",
-        description=f"Points with 95 % intervals. {said}.",
+        description=f"Points with 95 % confidence intervals. {'; '.join(texts)}.",
     )
     return Drawing(svg)
 
 
 def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Drawing] | None:
-    """A metric against response tokens, one panel a side on common axes; None without pairs."""
+    """A metric against response tokens, one panel for each side on the same axes.
+
+    None if no pair defines both.
+    """
     columns = length_columns(rows, field)
     if columns is None:
         return None
@@ -208,9 +204,9 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
     drawings = []
     for i, (side, colour) in enumerate(_SIDES):
         figure, axes = _panel(3.4, left_in=0.42)
-        draw = _points if len(lengths[i]) <= MOST_POINTS else _hexagons
+        draw = _points if len(lengths[i]) <= MAX_POINTS else _hexagons
         draw(axes, lengths[i], values[i], x, y, colour)
-        if len(lengths[i]) >= _FEWEST_FOR_TREND:
+        if len(lengths[i]) >= _MIN_PAIRS_FOR_TREND:
             dashed: Any = (0, (4, 3))
             axes.plot(*_trend(lengths[i], values[i]), color=Ink.TEXT, linewidth=1.8)
             other = _trend(lengths[1 - i], values[1 - i])
@@ -218,15 +214,14 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         x.apply(axes)
         axes.set_ylim(y.low, y.high)
         axes.set_xlabel("response tokens")
-        _keyed(axes, (f"{wording(field).label} {side}", colour))
+        _legend(axes, (f"{metric_of(field).label} {side}", colour))
         drawings.append(Drawing(_scatter_svg(figure, field, side, len(lengths[i]))))
-    left_out = x.beyond(*lengths) + y.beyond(*values)
-    first = Drawing(drawings[0].svg, _beyond(left_out, "value"))
-    return first, drawings[1]
+    n_outside = x.n_outside(*lengths) + y.n_outside(*values)
+    return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]
 
 
 def _scatter_svg(figure: Figure, field: str, side: str, n: int) -> str:
-    label = wording(field).label
+    label = metric_of(field).label
     return inline_svg(
         figure,
         key=f"scatter-{side}",
@@ -264,7 +259,7 @@ def _hexagons(axes: Axes, lengths: Column, values: Column, x: Axis, y: Axis, col
 
 
 def _trend(lengths: Column, values: Column) -> tuple[Column, Column]:
-    """Medians of length and value within tenths of the pairs by length."""
+    """Medians of length and value within tenths of the pairs by length, shapes (≤ 10,)."""
     order = np.argsort(lengths, kind="stable")
     groups = [group for group in np.array_split(order, 10) if len(group)]
     middle_of: Any = np.median

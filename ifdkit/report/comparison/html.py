@@ -1,4 +1,4 @@
-"""The report of a comparison as one HTML file that asks nothing of any network."""
+"""The report of a comparison as one HTML file that makes no network request."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.comparison.result import ExploredPair, LengthControl, Summary
+from ifdkit.format import plural
 from ifdkit.report.comparison import figures
 from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
-from ifdkit.report.comparison.wording import PAPER_FIELDS, Estimate, estimates
+from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
 from ifdkit.report.page import manifest_value, render_page, safe
-from ifdkit.report.visible import one_line
 from ifdkit.stats.columns import BCA_MOST_VALUES
+from ifdkit.visible import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_FINDINGS = 60
+_MAX_FINDINGS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class _MetricSection:
 class _LengthSection:
     field: str
     control: LengthControl
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[LengthEstimate, ...]
     figure: Drawing | None
 
 
@@ -56,7 +57,8 @@ def render_html(
 ) -> str:
     """The whole page, of at most about 3 MB.
 
-    `rows` feeds the figures, `explored` the explorer; `has_text` says whether the latter has texts.
+    The figures are drawn from `rows`, the explorer lists `explored`; `has_text` says whether the
+    latter has texts.  At most about 3 MB whatever the input.
     """
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
@@ -67,9 +69,9 @@ def render_html(
         data=safe(explorer.json),
         has_text=has_text,
         has_tokens=explorer.has_tokens,
-        explorer_words=_explorer_words(explorer, summary, has_text=has_text),
+        explorer_note=_explorer_note(explorer, summary, has_text=has_text),
         explored_ids=_ids(explored[: explorer.n_pairs]),
-        findings=summary.findings[:_MOST_FINDINGS],
+        findings=summary.findings[:_MAX_FINDINGS],
         manifest=_manifest(summary),
         bca_most=BCA_MOST_VALUES,
         unpaired=_unpaired(summary),
@@ -80,14 +82,14 @@ def render_html(
 
 def _table(summary: Summary) -> dict[str, Any]:
     metrics = summary.metrics
-    known = [field for field in PAPER_FIELDS if field in metrics]
+    known = [field for field in paper_metrics() if field in metrics]
     published = {field for row in summary.reference for field in row.values}
     means = [side.geometric_mean for one in metrics.values() for side in (one.before, one.after)]
     return {
         "paper_fields": known,
         "other_fields": [field for field in metrics if field not in known],
         "reference_sources": {(row.model, row.source) for row in summary.reference},
-        "reference_fields": [field for field in PAPER_FIELDS if field in published],
+        "reference_fields": [field for field in paper_metrics() if field in published],
         "has_geometric": any(mean is not None for mean in means),
     }
 
@@ -113,10 +115,10 @@ def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
             for field, control in summary.length_control.items()
         ],
         "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
-        "scatter_words": (
+        "scatter_note": (
             "Each point is a row."
-            if len(rows) <= figures.MOST_POINTS
-            else "The deeper a hexagon’s colour, the more rows lie in it (logarithmic)."
+            if len(rows) <= figures.MAX_POINTS
+            else "The stronger the colour of a hexagon, the more rows are in it (log scale)."
         ),
     }
 
@@ -125,15 +127,17 @@ def _safe_drawing(drawing: Drawing | None) -> Drawing | None:
     return Drawing(safe(drawing.svg), drawing.note) if drawing else None
 
 
-def _explorer_words(explorer: ExplorerData, summary: Summary, *, has_text: bool) -> str:
-    """What the explorer holds, in a sentence or two."""
-    of = f" of {summary.pairing.n_pairs:,}" if explorer.n_pairs < summary.pairing.n_pairs else ""
-    if not explorer.n_pairs:
-        return "No rows were chosen for reading; all numbers are in rows.parquet."
-    words = f"{explorer.n_pairs:,} pairs{of}, the most telling and some at random."
+def _explorer_note(explorer: ExplorerData, summary: Summary, *, has_text: bool) -> str:
+    """What the explorer contains, in a sentence or two."""
+    shown, n_pairs = explorer.n_pairs, summary.pairing.n_pairs
+    if not shown:
+        return "No rows were selected; all numbers are in rows.parquet."
+    which = plural(shown, "pair")
+    if shown < n_pairs:
+        which = f"{shown:,} of {plural(n_pairs, 'pair')}: the most notable, and some at random"
     if not has_text:
-        return f"{words} Numbers and ids only: this report holds no text of the datasets."
-    return f"{words} Each text is cut at {explorer.characters:,} characters."
+        return f"{which}. Numbers and ids only: dataset text was omitted."
+    return f"{which}. Texts longer than {explorer.characters:,} characters are cut."
 
 
 def _ids(explored: Sequence[ExploredPair]) -> set[str]:
@@ -143,8 +147,8 @@ def _ids(explored: Sequence[ExploredPair]) -> set[str]:
 def _unpaired(summary: Summary) -> list[tuple[str, tuple[str, ...]]]:
     pairing = summary.pairing
     return [
-        ("Without a partner, before", pairing.ids_unmatched_before),
-        ("Without a partner, after", pairing.ids_unmatched_after),
+        ("Unmatched before", pairing.ids_unmatched_before),
+        ("Unmatched after", pairing.ids_unmatched_after),
         ("Ambiguous", pairing.ids_ambiguous),
     ]
 

@@ -1,20 +1,12 @@
-"""The main table for a paper: booktabs, ready for `\\input`, and safe whatever the names are."""
+"""The main table for a paper: booktabs, ready for `\\input`, whatever characters the names have."""
 
 from __future__ import annotations
 
 from ifdkit.comparison.result import Summary
-from ifdkit.report.comparison.wording import (
-    effect,
-    interval,
-    p_value,
-    percent,
-    signed,
-    value,
-    wording,
-)
-from ifdkit.report.format import plural
-from ifdkit.report.visible import one_line
+from ifdkit.format import correlation, interval, number, p_value, percent, plural, signed
+from ifdkit.report.comparison.wording import metric_of
 from ifdkit.stats.paired import MetricChange
+from ifdkit.visible import one_line
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -46,9 +38,9 @@ _LIGATURES = {"--": "-{}-", ",,": ",{},"}
 
 
 def latex(text: str, limit: int = 300) -> str:
-    """`text` as text in LaTeX with T1 fonts, any engine.
+    """`text` escaped for LaTeX with T1 fonts, any engine.
 
-    Letters beyond Latin, which pdflatex stops at, are named by their code point.
+    Letters beyond Latin, on which pdflatex stops, are written as their code point.
     """
     shown = one_line(text, limit)
     for run, apart in _LIGATURES.items():
@@ -57,7 +49,7 @@ def latex(text: str, limit: int = 300) -> str:
 
 
 def _letter(c: str) -> str:
-    if c == "\0":  # our own mark: `one_line` lets none through
+    if c == "\0":  # set by `latex`: `one_line` leaves none in a text
         return "{}"
     if c in _ESCAPES:
         return _ESCAPES[c]
@@ -71,10 +63,10 @@ def render_latex(summary: Summary) -> str:
     model = summary.before.model if summary.before else "an unknown model"
     caption = (
         f"{before} (before) and {after} (after): median and mean of each side over"
-        f" {latex(plural(summary.pairing.n_pairs, 'pair'))}; median of the paired changes with its"
-        " 95\\,\\% interval; Wilcoxon signed-rank $p$ after Holm's correction;"
-        " matched-pairs rank-biserial correlation $r$; share of pairs that rose, ties"
-        " counting half."
+        f" {latex(plural(summary.pairing.n_pairs, 'pair'))}; median paired change with its"
+        " 95\\,\\% confidence interval; $p$ of the Wilcoxon signed-rank test after Holm's"
+        " correction; matched-pairs rank-biserial correlation $r$; share of pairs that rose,"
+        " ties counting half."
         f" Scored with {latex(model, 80)}."
     )
     lengths = " ".join(
@@ -91,7 +83,7 @@ def render_latex(summary: Summary) -> str:
     & \\multicolumn{{2}}{{c}}{{Before}} & \\multicolumn{{2}}{{c}}{{After}}
       & \\multicolumn{{2}}{{c}}{{Change}} & & & \\\\
     \\cmidrule(lr){{2-3}} \\cmidrule(lr){{4-5}} \\cmidrule(lr){{6-7}}
-    Metric & median & mean & median & mean & median & 95\\,\\% interval & $p$ & $r$ & rose \\\\
+    Metric & median & mean & median & mean & median & 95\\,\\% CI & $p$ & $r$ & rose \\\\
     \\midrule
 {rows}
     \\bottomrule
@@ -102,22 +94,22 @@ def render_latex(summary: Summary) -> str:
 
 
 def _comment(text: str) -> str:
-    """Text after a `%`: one line already, and nothing that a reader of the source trips over."""
+    """Text after a `%`, which ends with the line."""
     return one_line(text, 300)
 
 
 def _row(field: str, metric: MetricChange) -> str:
     change = metric.change
     cells = (
-        wording(field).label,
-        value(metric.before.median),
-        value(metric.before.mean),
-        value(metric.after.median),
-        value(metric.after.mean),
+        metric_of(field).label,
+        number(metric.before.median),
+        number(metric.before.mean),
+        number(metric.after.median),
+        number(metric.after.mean),
         signed(change.median),
         interval(change.median_ci95),
         p_value(change.p_holm),
-        effect(change.effect),
+        correlation(change.effect),
         percent(change.share_up),
     )
     return f"    {' & '.join(latex(cell) for cell in cells)} \\\\"

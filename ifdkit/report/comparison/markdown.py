@@ -1,7 +1,7 @@
-"""The report as Markdown that fits a comment on a pull request.
+"""The report of a comparison as Markdown that fits a comment on a pull request.
 
-Text of the datasets stands in code spans, where Markdown, HTML, mentions and links are dead; other
-people's names (files, models) too.  Prose of ours is escaped as prose.
+Text of the datasets and names (files, models) are code spans, in which Markdown, HTML, mentions and
+links have no effect.  Sentences are escaped as prose.
 """
 
 from __future__ import annotations
@@ -11,27 +11,23 @@ from collections.abc import Iterator
 
 from ifdkit.comparison.result import LengthControl, Summary
 from ifdkit.findings.finding import Finding
-from ifdkit.report.comparison.wording import (
+from ifdkit.format import (
     NOTHING,
-    PAPER_FIELDS,
-    effect,
-    estimates,
-    finding_kind,
+    as_written,
+    correlation,
     interval,
+    number,
     p_value,
     percent,
-    printed,
-    sentence,
+    plural,
     signed,
-    value,
-    wording,
 )
-from ifdkit.report.format import plural
-from ifdkit.report.visible import one_line
+from ifdkit.report.comparison.wording import estimates, finding_title, metric_of, paper_metrics
+from ifdkit.visible import one_line, sentence
 
-MOST_CHARACTERS = 65_000
-_ROOM_FOR_FINDINGS = 45_000
-_MOST_FINDINGS = 20
+MAX_CHARACTERS = 65_000
+_MAX_FINDINGS_CHARACTERS = 45_000
+_MAX_FINDINGS = 20
 _ALWAYS = re.compile(r"([\\`*_{}\[\]#|<>&~$^])")
 _AT_THE_START = re.compile(r"^(\d*)([-+=.):])")  # lists and underlines of headings
 _LINKS = re.compile(r":(?=//)|:(?=[\w+-]+:)|(?<=www)\.", re.IGNORECASE)  # and :emoji:
@@ -39,7 +35,7 @@ _LINKED_BY_FORGES = re.compile(r"@|#(?=\d)")
 
 
 def prose(text: str, limit: int = 600) -> str:
-    """A sentence in which Markdown finds nothing to act on."""
+    """`text` escaped so that Markdown shows it as it is."""
     shown = one_line(text, limit)
     # Forges link `@name` and `#12` after escapes are gone, so these need a code span.
     marks = [*_LINKED_BY_FORGES.findall(shown), ""]
@@ -55,7 +51,7 @@ def _escaped(text: str) -> str:
 
 
 def code(text: str, limit: int = 160) -> str:
-    """Foreign text as a code span in one line. Not for table cells, which end at a pipe."""
+    """Untrusted text as a code span in one line. Not for table cells, which end at a pipe."""
     shown = one_line(text, limit) or " "
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
@@ -63,16 +59,21 @@ def code(text: str, limit: int = 160) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
+def bound(text: str) -> str:
+    """A formatted number that may be a bound, `< 0.001`."""
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
 def render_markdown(summary: Summary) -> str:
-    """At most MOST_CHARACTERS characters, ending in a line feed."""
+    """The report, at most MAX_CHARACTERS characters, ending in a line feed."""
     sections = (
         _head(summary),
         _table(summary),
         *(_length(field, one) for field, one in summary.length_control.items()),
         _reference(summary),
     )
-    tail = _made_from(summary)
-    room = min(_ROOM_FOR_FINDINGS, MOST_CHARACTERS - len(tail) - sum(map(len, sections)) - 100)
+    tail = _inputs(summary)
+    room = min(_MAX_FINDINGS_CHARACTERS, MAX_CHARACTERS - len(tail) - sum(map(len, sections)) - 100)
     return "\n\n".join(part for part in (*sections, _findings(summary, room), tail) if part) + "\n"
 
 
@@ -80,7 +81,7 @@ def _head(summary: Summary) -> str:
     names = (code(summary.name_before, 80), code(summary.name_after, 80))
     lines = [f"## {names[0]} → {names[1]}", f"**{prose(summary.headline, 1500)}**"]
     lines += [
-        f"Length held fixed: {prose(one.sentence)}"
+        f"With length held fixed: {prose(one.sentence)}"
         for one in summary.length_control.values()
         if one.sentence and one.sentence not in summary.headline
     ]
@@ -90,27 +91,27 @@ def _head(summary: Summary) -> str:
 
 def _table(summary: Summary) -> str:
     head = (
-        "| metric | before | after | median change (95 %) | mean change (95 %) | p, Holm | effect"
-        " | rose | pairs |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|"
+        "| metric | before | after | median change (95 % CI) | mean change (95 % CI) | p, Holm"
+        " | effect | rose | pairs |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     lines = []
     for field, one in summary.metrics.items():
         change = one.change
         cells = (
-            prose(wording(field).label, 60),
-            f"{value(one.before.median)} ({value(one.before.mean)})",
-            f"{value(one.after.median)} ({value(one.after.mean)})",
+            prose(metric_of(field).label, 60),
+            f"{number(one.before.median)} ({number(one.before.mean)})",
+            f"{number(one.after.median)} ({number(one.after.mean)})",
             f"{signed(change.median)} ({interval(change.median_ci95)})",
             f"{signed(change.mean)} ({interval(change.mean_ci95)})",
-            p_value(change.p_holm).replace("<", "&lt;"),
-            effect(change.effect),
-            percent(change.share_up),
+            bound(p_value(change.p_holm)),
+            correlation(change.effect),
+            bound(percent(change.share_up)),
             f"{one.before.n:,}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     note = (
-        "Median, and the mean in brackets. Changes are taken pair by pair, after − before; of the"
-        " pairs that rose, ties count half."
+        "Median, with the mean in brackets. Changes are paired, after − before. Rose: share of the"
+        " pairs that rose, ties counting half."
     )
     geometric = _geometric_means(summary)
     return "\n".join([head, *lines]) + f"\n\n{note}{geometric}"
@@ -118,8 +119,8 @@ def _table(summary: Summary) -> str:
 
 def _geometric_means(summary: Summary) -> str:
     found = [
-        f"{prose(wording(field).label, 60)} {value(one.before.geometric_mean)} →"
-        f" {value(one.after.geometric_mean)}"
+        f"{prose(metric_of(field).label, 60)} {number(one.before.geometric_mean)} →"
+        f" {number(one.after.geometric_mean)}"
         for field, one in summary.metrics.items()
         if one.before.geometric_mean is not None and one.after.geometric_mean is not None
     ]
@@ -128,9 +129,9 @@ def _geometric_means(summary: Summary) -> str:
 
 def _length(field: str, control: LengthControl) -> str:
     lines = [
-        f"### {prose(wording(field).label, 60)} with length held fixed",
+        f"### {prose(metric_of(field).label, 60)} with length held fixed",
         "",
-        "| estimate | change (95 %) | pairs |",
+        "| estimate | change (95 % CI) | pairs |",
         "|:--|--:|--:|",
     ]
     for one in estimates(control):
@@ -144,17 +145,17 @@ def _reference(summary: Summary) -> str:
     if not summary.reference:
         return ""
     fields = [
-        field for field in PAPER_FIELDS if any(field in row.values for row in summary.reference)
+        field for field in paper_metrics() if any(field in row.values for row in summary.reference)
     ]
-    head = " | ".join(wording(field).short.replace("|", "\\|") for field in fields)
+    head = " | ".join(metric_of(field).short.replace("|", "\\|") for field in fields)
     lines = [
-        "<details><summary>Published rows: another model's numbers, for orientation</summary>",
+        "<details><summary>Published results for reference: another model's numbers</summary>",
         "",
         f"| dataset | {head} |",
         "|:--|" + "--:|" * len(fields),
     ]
     for row in summary.reference[:20]:
-        cells = " | ".join(printed(row.values.get(field)) for field in fields)
+        cells = " | ".join(as_written(row.values.get(field)) for field in fields)
         lines.append(f"| {prose(f'{row.name} ({row.model}, {row.source})', 200)} | {cells} |")
     return "\n".join([*lines, "", "</details>"])
 
@@ -163,9 +164,9 @@ def _findings(summary: Summary, room: int) -> str:
     """As many findings as fit into `room` characters."""
     if not summary.findings:
         return ""
-    lines = ["### What numbers hide", ""]
+    lines = ["### Issues found in the text", ""]
     kept = 0
-    for line in map(_finding, summary.findings[:_MOST_FINDINGS]):
+    for line in map(_finding, summary.findings[:_MAX_FINDINGS]):
         if sum(map(len, lines)) + len(line) > room:
             break
         lines.append(line)
@@ -181,8 +182,8 @@ def _finding(finding: Finding) -> str:
 
 def _finding_parts(finding: Finding) -> Iterator[str]:
     side = "" if finding.side == "both" else f", {finding.side}"
-    yield f"- **{prose(finding_kind(finding.kind), 60)}**{side}: "
-    yield f"{plural(finding.count, 'row')} ({percent(finding.share)})"
+    yield f"- **{prose(finding_title(finding.kind), 60)}**{side}: "
+    yield f"{plural(finding.count, 'row')} ({bound(percent(finding.share))})"
     if finding.other_count is not None:
         yield f", {finding.other_count:,} on the other side"
     yield f". {code(finding.text) if finding.quotes_text else prose(finding.text, 300)}"
@@ -191,14 +192,14 @@ def _finding_parts(finding: Finding) -> Iterator[str]:
         yield " …" if finding.count > 5 else ""
 
 
-def _made_from(summary: Summary) -> str:
+def _inputs(summary: Summary) -> str:
     pairing, before = summary.pairing, summary.before
     names = ("model", "protocol", "template", "dtype") if before else ()
     made = ", ".join(f"{name} {code(str(getattr(before, name)), 80)}" for name in names)
     return (
-        f"{plural(pairing.n_pairs, 'pair')} by {prose(pairing.by, 40)};"
-        f" {pairing.unmatched_before:,} before and {pairing.unmatched_after:,} after without a"
-        f" partner, {pairing.ambiguous:,} ambiguous. {made[:1].upper()}{made[1:]}."
+        f"{plural(pairing.n_pairs, 'pair')} by {prose(pairing.by, 40)}; unmatched:"
+        f" {pairing.unmatched_before:,} before, {pairing.unmatched_after:,} after; ambiguous:"
+        f" {pairing.ambiguous:,}. {made[:1].upper()}{made[1:]}."
         f" Seed {summary.seed}. Made by ifdkit {prose(summary.version, 40)}:"
         f" {code(summary.command, 300)}"
     )

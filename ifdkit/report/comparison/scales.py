@@ -1,4 +1,4 @@
-"""Scales and columns of the figures: which values an axis shows, and which it leaves out."""
+"""Axes and data of the figures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.format import as_written
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 Column = NDArray[np.float64]
 
-_MOST_BINS = 40
-_TAIL_PERCENT = 0.5  # left out of the axis at either end, and counted
+_MAX_BINS = 40
+_TAIL_PERCENT = 0.5  # at either end outside the axis, and counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,13 @@ class Axis:
     is_log: bool
 
     def edges(self, n: int) -> Column:
-        """Bins for `n` values, 12 to 40 of them: more than Rice's rule, fewer than noise."""
-        bins = int(np.clip(2.5 * n ** (1 / 3), 12, _MOST_BINS))
+        """Edges of 12 to 40 bins for `n` values: a few more than Rice's rule, 2·n^⅓."""
+        bins = int(np.clip(2.5 * n ** (1 / 3), 12, _MAX_BINS))
         space = np.geomspace if self.is_log else np.linspace
         return np.asarray(space(self.low, self.high, bins + 1))
 
-    def beyond(self, *columns: Column) -> int:
-        """Values that the axis does not reach."""
+    def n_outside(self, *columns: Column) -> int:
+        """Number of values outside the axis."""
         return sum(int(((c < self.low) | (c > self.high)).sum()) for c in columns)
 
     def apply(self, axes: Axes) -> None:
@@ -43,13 +45,13 @@ class Axis:
         if self.is_log:
             axes.set_xscale("log")
             ticks = _log_ticks(self.low, self.high)
-            axes.set_xticks(ticks, [_tick(tick) for tick in ticks])
+            axes.set_xticks(ticks, [as_written(tick) for tick in ticks])
             axes.set_xticks([], minor=True)
         axes.set_xlim(self.low, self.high)
 
 
 def axis_of(columns: Sequence[Column], *, is_log: bool) -> Axis:
-    """The range of all but the tails of some columns."""
+    """The range of all values of some columns but their tails."""
     both = np.concatenate(columns)
     both = both[both > 0] if is_log else both
     low, high = (
@@ -69,19 +71,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= 6:
             break
-    if len(ticks) < 3:  # less than a factor of two or so: evenly spaced ones do
+    if len(ticks) < 3:  # the axis spans less than a factor of two or so: evenly spaced ticks do
         from matplotlib.ticker import MaxNLocator
 
         ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     return ticks[:: math.ceil(len(ticks) / 6) or 1]
 
 
-def _tick(x: float) -> str:
-    return f"{x:,.6g}" if x < 1e6 else f"{x:.0e}"
-
-
 def pair_columns(rows: pd.DataFrame, field: str) -> tuple[Column, Column]:
-    """Both sides of a metric over the pairs in which it is defined on both."""
+    """A metric before and after, over the pairs that define it on both sides, shapes (n,)."""
     if f"{field}_before" not in rows or f"{field}_after" not in rows:
         return np.empty(0), np.empty(0)
     before, after = (
@@ -93,13 +91,13 @@ def pair_columns(rows: pd.DataFrame, field: str) -> tuple[Column, Column]:
 
 
 def change_axis(change: Column, *, is_log: bool) -> Axis:
-    """An axis that always shows the place of no change."""
-    axis, none = axis_of((change,), is_log=is_log), 1.0 if is_log else 0.0
-    return Axis(min(axis.low, none / 1.1), max(axis.high, none * 1.1), is_log)
+    """An axis that always includes no change: a factor of 1, or a difference of 0."""
+    axis, neutral = axis_of((change,), is_log=is_log), 1.0 if is_log else 0.0
+    return Axis(min(axis.low, neutral / 1.1), max(axis.high, neutral * 1.1), is_log)
 
 
 def length_columns(rows: pd.DataFrame, field: str) -> tuple[Column, ...] | None:
-    """Length before and after, metric before and after, over pairs that have all four."""
+    """Length before and after, metric before and after, over pairs with all four, shapes (n,)."""
     names = [
         f"{name}_{side}" for name in ("response_tokens", field) for side in ("before", "after")
     ]

@@ -1,9 +1,9 @@
 """A matplotlib figure as a small inline SVG that takes its colours from the page.
 
-Drawn in the colours of `Ink`, which are only names: each becomes a class (`f-before` fills,
-`s-before` strokes) that the page's style sheet paints for a dark or a light ground.  Style
-attributes become presentation attributes, since the page's content-security-policy forbids inline
-style; text stays text, and nothing is embedded or referenced outside the figure.
+Figures are drawn in the colours of `Ink`, which are placeholders: each becomes a class (`f-before`
+for a fill, `s-before` for a stroke) that the stylesheet of the page defines for both themes.  Style
+attributes become presentation attributes, since the content-security-policy of the page forbids
+inline style.  Text stays text, and the figure refers to nothing outside itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Ink:
-    """Names for colours, in the form that matplotlib takes."""
+    """Placeholders for colours, in the form that matplotlib takes."""
 
     TEXT = "#010101"
     MUTED = "#020202"
@@ -52,7 +52,7 @@ RC: Any = {
     "ytick.major.size": 0,
     "figure.dpi": 72,  # one point is one pixel of the SVG
 }
-"""matplotlib settings that a figure is drawn and saved under."""
+"""matplotlib settings under which a figure is drawn and saved."""
 _PRESENTATION = {
     "fill",
     "fill-opacity",
@@ -73,7 +73,7 @@ _REFERENCE = re.compile(r"#([\w-]+)")
 
 
 def inline_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
-    """The figure as an `<svg>` element; `key` keeps its ids apart from other figures'."""
+    """The figure as an `<svg>` element; `key` makes its ids unique on a page."""
     import matplotlib as mpl
 
     out = io.StringIO()
@@ -112,7 +112,7 @@ def _clean(root: ET.Element, key: str) -> None:
 
 
 def _attributes(element: ET.Element, used: set[str], key: str) -> list[tuple[str, str]]:
-    """The attributes worth keeping, short, with no style and no colour in them."""
+    """The attributes to keep: numbers shortened, styles and colours replaced."""
     kept: dict[str, str] = {}
     for name, text in element.items():
         name = _local(name)
@@ -135,7 +135,7 @@ def _attributes(element: ET.Element, used: set[str], key: str) -> list[tuple[str
 
 
 def _presentation(style: str) -> dict[str, str]:
-    """The declarations of a style attribute that mean the same as an attribute."""
+    """The declarations of a style attribute that exist as presentation attributes."""
     found = {}
     for declaration in style.split(";"):
         name, _, text = (part.strip() for part in declaration.partition(":"))

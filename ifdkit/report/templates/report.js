@@ -1,11 +1,11 @@
 "use strict";
-// The explorer of rows. Text of the datasets enters the page by textContent
-// only, so that it can never become markup.
+// The explorer of rows. Text of the datasets enters the page only as textContent,
+// so it can never become markup.
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const PAGE = 25;
-  const STEPS = [1, 2, 4, 6, 8]; // nats at which a token's shade deepens
+  const STEPS = [1, 2, 4, 6, 8]; // nats from which a token has the next shade
   const LENGTH = data.fields.findIndex((field) => field.id === "response_tokens");
 
   function element(tag, properties = {}, ...children) {
@@ -18,24 +18,35 @@
     return made;
   }
 
+  // Numbers are written as by ifdkit/format.py; a test compares the two.
+
+  function magnitude(x, digits) { // power of ten of the first digit once rounded
+    return x === 0 ? 0 : Number(x.toExponential(digits - 1).split("e")[1]);
+  }
+
+  function fixed(x, decimals) {
+    const text = x.toLocaleString("en", { minimumFractionDigits: decimals,
+      maximumFractionDigits: decimals, roundingMode: "halfEven" });
+    return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
+  }
+
   function number(x) { // three significant digits
     if (x === null) return "–";
     const size = Math.abs(x);
-    const text = size >= 1000 && size < 1e6
-      ? x.toLocaleString("en", { maximumFractionDigits: 0 })
-      : size !== 0 && (size >= 1e6 || size < 1e-4) ? x.toExponential(2)
-      : Number.isInteger(x) ? String(x) : x.toPrecision(3);
-    return text.replace("-", "−");
+    if (size !== 0 && (size < 1e-4 || size >= 999999.5)) {
+      return x.toExponential(2).replace("e+", "e").replaceAll("-", "−");
+    }
+    return fixed(x, Number.isInteger(x) ? 0 : Math.max(0, 2 - magnitude(x, 3)));
   }
 
-  function signed(x) { // below one, two significant digits within two to four decimals
-    if (x === null || x === 0 || Math.abs(x) >= 0.995) return (x > 0 ? "+" : "") + number(x);
-    const decimals = 1 - Math.floor(Math.log10(Math.abs(x)));
-    const text = x.toFixed(Math.min(4, Math.max(2, decimals)));
-    return Number(text) === 0 ? "0.0000" : (x > 0 ? "+" : "") + text.replace("-", "−");
+  function signed(x) { // below one, two significant digits with two to four decimals
+    if (x === null) return "–";
+    const isSmall = x !== 0 && Math.abs(x) < 0.995;
+    const text = isSmall ? fixed(x, Math.min(4, Math.max(2, 1 - magnitude(x, 2)))) : number(x);
+    return x > 0 && /[1-9]/.test(text) ? `+${text}` : text;
   }
 
-  // ---- what the rows are sorted and filtered by
+  // ---- sorting and filtering
 
   if (!data.pairs.length) return;
   const textOf = (side) => side.tokens ? side.tokens.join("") : side.response;
@@ -66,13 +77,13 @@
       { name: "Tokens after", of: (pair) => pair.after.numbers[LENGTH], later: true },
     ]),
     { name: "Status", of: (pair) => pair.status, later: true, words: true },
-    { name: "Why chosen", of: (pair) => pair.why, later: true, words: true },
+    { name: "Reason", of: (pair) => pair.why, later: true, words: true },
     ...(data.has_text ? [{
       name: "Instruction", of: (pair) => pair.before.instruction, later: true, words: true,
     }] : []),
   ];
 
-  function compare(a, b) { // undefined last, whichever way
+  function compare(a, b) { // undefined comes last in both directions
     if (a === b) return 0;
     if (a === null) return 1;
     if (b === null) return -1;
@@ -131,7 +142,7 @@
         element("bdi", { className: "code" }, side.id), ` · ${side.status}`));
     if (data.has_text) {
       const response = shaded(side);
-      response.tabIndex = 0; // a long text scrolls, and the keyboard has to reach it
+      response.tabIndex = 0; // long texts scroll, so the keyboard has to reach them
       response.setAttribute("role", "region");
       response.setAttribute("aria-label", `Response ${name}`);
       made.append(element("h5", {}, "Instruction"),
@@ -149,7 +160,7 @@
       return element("tr", {}, element("th", { scope: "row" }, field.label),
         ...[number(before), number(after), signed(change)].map((x) => element("td", {}, x)));
     });
-    const heads = ["Number", "Before", "After", "Change"].map(
+    const heads = ["Metric", "Before", "After", "Change"].map(
       (name) => element("th", { scope: "col", className: name.toLowerCase() }, name));
     return element("table", {}, element("thead", {}, element("tr", {}, ...heads)),
       element("tbody", {}, ...rows));
@@ -161,7 +172,7 @@
     if (open) return line.nextElementSibling.remove();
     const inside = element("div", { className: "detail-inside" },
       element("div", { className: "sides" }, sideOf(pair, "before"), sideOf(pair, "after")),
-      element("p", { className: "note" }, `Why chosen: ${pair.why}`), numbersOf(pair));
+      element("p", { className: "note" }, `Reason: ${pair.why}`), numbersOf(pair));
     line.after(element("tr", { className: "detail" },
       element("td", { colSpan: COLUMNS.length }, inside)));
   }

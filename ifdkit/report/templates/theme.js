@@ -1,5 +1,5 @@
 "use strict";
-// The theme button, and what is folded unfolds on paper: of every page.
+// For every page: the theme button, and folds that open for printing.
 (() => {
   const theme = document.getElementById("theme");
   const root = document.documentElement;
@@ -7,10 +7,10 @@
     ? root.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
   const nameTheme = () => { theme.textContent = isDark() ? "Light theme" : "Dark theme"; };
-  try { // storage is refused to local files by some browsers
+  try { // some browsers refuse storage to local files
     const kept = localStorage.getItem("ifdkit-theme");
     if (kept === "dark" || kept === "light") root.dataset.theme = kept;
-  } catch { /* then the choice lasts as long as the page */ }
+  } catch { /* the choice lasts as long as the page */ }
   theme.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     try { localStorage.setItem("ifdkit-theme", root.dataset.theme); } catch { /* as above */ }
@@ -20,7 +20,7 @@
   nameTheme();
   theme.hidden = false;
 
-  addEventListener("beforeprint", () => { // on paper nothing unfolds
+  addEventListener("beforeprint", () => { // a reader of paper cannot open them
     for (const folded of document.querySelectorAll("details")) folded.open = true;
   });
 })();

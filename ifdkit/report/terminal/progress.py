@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line every half minute elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 import time
 from typing import TextIO
 
-from ifdkit.report.format import duration, number
+from ifdkit.format import duration, fixed, number
 from ifdkit.scoring.progress import Progress
 
 _LINE_EVERY_S = 30.0
 
 
 class _Pace(Progress):
-    """Counts what is done, smoothly within a block: its tokens stand for its examples."""
+    """Counts finished rows; within a block, in proportion to the tokens scored."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -26,7 +26,7 @@ class _Pace(Progress):
         self._begin: float | None = None
 
     def start(self, rows: int) -> None:
-        # Another dataset may follow the first: a comparison has two.
+        # A comparison scores one dataset after the other.
         self._rows, self._done_rows, self._done_examples, self._tokens = rows, 0, 0, 0
         self._begin = None
 
@@ -87,7 +87,7 @@ class _Pace(Progress):
 
 
 class LineProgress(_Pace):
-    """Plain lines for logs: one every half minute, and every note."""
+    """Lines for a log: one every half minute, and every note."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
@@ -101,7 +101,11 @@ class LineProgress(_Pace):
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY_S:
             self._last = now
-            parts = [f"{self.rows_done:,.0f} of {self._rows:,} rows", self.rates, self.time_left]
+            parts = [
+                f"{fixed(self.rows_done, 0)} of {self._rows:,} rows",
+                self.rates,
+                self.time_left,
+            ]
             self.note(" · ".join(part for part in parts if part))
 
 
@@ -137,5 +141,5 @@ class BarProgress(_Pace):
         self._bar.update(self._task, completed=self.rows_done, description=text)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         self._bar.stop()

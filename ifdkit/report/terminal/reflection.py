@@ -1,75 +1,73 @@
-"""A reflection on a terminal: what became of every call, and what a run would ask."""
+"""A reflection on a terminal: the outcome of every call, or the estimate of a dry run."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
 
-from ifdkit.reflection.estimate import Estimate
+from ifdkit.format import duration, number, plural
+from ifdkit.reflection.estimate import CallEstimate
 from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.outcomes import Outcome
-from ifdkit.reflection.run import Recycled
-from ifdkit.report.format import duration, number, plural
+from ifdkit.reflection.result import Recycled
 from ifdkit.report.terminal.screen import Screen, number_table
-from ifdkit.report.visible import visible
+from ifdkit.visible import visible
 
 
-def print_reflection(done: Recycled) -> None:
-    """What `ifdkit reflect` ends with."""
+def print_reflection(result: Recycled) -> None:
+    """Print the result of a run."""
     console = Screen()
-    there = [o for o in Outcome if any(o in counts for counts in done.outcomes.values())]
+    outcomes = [o for o in Outcome if any(o in counts for counts in result.outcomes.values())]
     rows = []
-    for stage, counts in done.outcomes.items():
-        cells = [f"{counts.get(outcome, 0):,}" for outcome in there]
-        rows.append((stage, *cells, f"{done.in_output.get(stage, 0):,}"))
+    for stage, counts in result.outcomes.items():
+        cells = [f"{counts.get(outcome, 0):,}" for outcome in outcomes]
+        rows.append((stage, *cells, f"{result.in_output.get(stage, 0):,}"))
     if rows:
-        headers = ("", *map(str, there), "in the output")
+        headers = ("", *map(str, outcomes), "in the output")
         console.print(number_table(headers, rows, console.width))
-    for line in _lines(done):
+    for line in _lines(result):
         console.print(line, soft_wrap=True)
 
 
-def _lines(done: Recycled) -> Iterator[str]:
-    rejected = f"; {plural(done.rows_rejected, 'row')} rejected" if done.rows_rejected else ""
-    yield f"{plural(done.rows, 'row')}: {done.rows_changed:,} changed{rejected}"
-    if done.rows_rejected:
-        left = f", {done.rows_left_out:,} of them left out" if done.rows_left_out else ""
-        yield f"  why: {done.output}.rejects.jsonl{left}"
-    if done.student is not None:
-        chosen = ", ".join(f"{n:,} {variant}" for variant, n in done.variants.items())
-        yield f"chosen by {done.student}: {chosen}"
-    if done.stopped is not None:
-        yield f"stopped early: {done.stopped}"
-        yield "  rows that were not asked about stand as they were; the same command goes on"
-    yield f"oracle {done.oracle}, prompts {done.prompt_version} · {_spent(done)}"
-    yield f"→ {done.output}  (and {done.output}.provenance.jsonl)"
-    if done.limit is None and done.sample is None:
-        yield f"next: ifdkit compare {shlex.join([done.input, done.output])}"
-
-
-def _spent(done: Recycled) -> str:
-    tokens = _tokens(Usage(done.prompt_tokens, done.completion_tokens))
-    cost = "" if done.cost is None else f", cost {number(done.cost)}"
-    return f"{tokens}{cost} · {duration(done.elapsed_s)}"
+def _lines(result: Recycled) -> Iterator[str]:
+    rejected = f"; {plural(result.rows_rejected, 'row')} rejected" if result.rows_rejected else ""
+    yield f"{plural(result.rows, 'row')}: {result.rows_changed:,} changed{rejected}"
+    if result.rows_rejected:
+        left_out = f", {result.rows_left_out:,} of them left out" if result.rows_left_out else ""
+        yield f"  reasons: {result.output}.rejects.jsonl{left_out}"
+    if result.student is not None:
+        chosen = ", ".join(f"{n:,} {variant}" for variant, n in result.variants.items())
+        yield f"chosen by {result.student}: {chosen}"
+    if result.stopped is not None:
+        yield f"stopped early: {result.stopped}"
+        yield "  rows that were not asked about are unchanged; re-run the same command to resume"
+    spent = _tokens(Usage(result.prompt_tokens, result.completion_tokens))
+    cost = "" if result.cost is None else f", cost {number(result.cost)}"
+    yield (
+        f"oracle {result.oracle}, prompts {result.prompt_version} · {spent}{cost}"
+        f" · {duration(result.elapsed_s)}"
+    )
+    yield f"→ {result.output}  (and {result.output}.provenance.jsonl)"
+    if result.limit is None and result.sample is None:
+        yield f"next: ifdkit compare {shlex.join([result.input, result.output])}"
 
 
 def _tokens(usage: Usage) -> str:
     return f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
 
 
-def print_estimate(found: Estimate) -> None:
-    """What `ifdkit reflect --dry-run` prints: prompts as they would be sent, then the estimate."""
+def print_estimate(estimate: CallEstimate) -> None:
+    """Print the first prompts and the estimate of `ifdkit reflect --dry-run`."""
     console = Screen()
-    for number_, (stage, text) in enumerate(found.prompts, start=1):
-        console.rule(f"prompt {number_}: {stage}", align="left")
+    for position, (stage, text) in enumerate(estimate.prompts, start=1):
+        console.rule(f"prompt {position}: {stage}", align="left")
         console.print(visible(text), soft_wrap=True)
     console.rule()
-    calls = ", ".join(f"{n:,} for the {stage}" for stage, n in found.calls.items())
-    console.print(f"{plural(found.rows, 'row')}: calls {calls or 'none'}", soft_wrap=True)
-    console.print(f"about {_tokens(found.likely)}; answers of at most"
-                  f" {found.most_completion_tokens:,} tokens in all", soft_wrap=True)  # fmt: skip
-    if found.likely_cost is not None:
-        console.print(f"about {number(found.likely_cost)}, or {number(found.most_cost)} were every"
-                      " answer as long as it may be, in the currency of the prices",
-                      soft_wrap=True)  # fmt: skip
+    calls = ", ".join(f"{n:,} for the {stage}" for stage, n in estimate.calls.items())
+    console.print(f"{plural(estimate.rows, 'row')}: calls {calls or 'none'}", soft_wrap=True)
+    console.print(f"about {_tokens(estimate.likely)}; at most"
+                  f" {estimate.most_completion_tokens:,} out", soft_wrap=True)  # fmt: skip
+    if estimate.likely_cost is not None:
+        console.print(f"about {number(estimate.likely_cost)}, at most {number(estimate.most_cost)},"
+                      " in the currency of the prices", soft_wrap=True)  # fmt: skip
     console.print("Nothing was asked, and nothing was written.", soft_wrap=True)

@@ -1,25 +1,25 @@
-"""Results on a terminal: the summary of a run, one example with its tokens, the models here."""
+"""Results on a terminal: the summary of a run, one example with its tokens, installed models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ifdkit.engine.models import Available
-from ifdkit.report.format import duration, number, plural, size
-from ifdkit.report.terminal.screen import Screen
+from ifdkit.format import correlation, duration, fixed, number, plural, signed, size
+from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.scoring.inspect import Inspection, Token
 from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.run import ScoreSummary
+from ifdkit.stats.columns import Description
 
-# Surprise in nats → background. One hue, dark enough on light and light enough on dark grounds
-# with the text colour set alongside; the scale ends where a token had one chance in 3,000.
+# Surprise in nats → background.  One hue, readable with the text colours below on light and dark
+# terminals; the scale ends at a probability of 1 in 3,000.
 _STEPS = (
     (1.0, None),
     (2.0, "on #fde3c8"),
@@ -29,29 +29,13 @@ _STEPS = (
     (float("inf"), "on #7d2606"),
 )
 _LIGHT_TEXT_FROM = 6.0
-_NO_PASS = "dim underline"
-
-
-def _stdout() -> Console:
-    return Screen()
-
-
-def _table(*headers: str, first: str = "") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
+_NOT_SCORED = "dim underline"
 
 
 def print_summary(summary: ScoreSummary) -> None:
-    """What `ifdkit score` ends with."""
-    console, made = _stdout(), summary.manifest
-    table = _table("n", "mean", "median", "sd", "5 %", "95 %")
-    for name, d in summary.metrics.items():
-        cells = [number(value) for value in (d.mean, d.median, d.sd, d.p5, d.p95)]
-        table.add_row(name, f"{d.n:,}", *cells)
-    console.print(table)
+    """Print what `ifdkit score` ends with."""
+    console, made = Screen(), summary.manifest
+    console.print(summary_table(summary.metrics, console.width))
     for line in _summary_lines(summary):
         console.print(line, soft_wrap=True)
     speed = f", {number(made.tokens_per_s)} tokens/s" if made.tokens_scored else ""
@@ -64,17 +48,26 @@ def print_summary(summary: ScoreSummary) -> None:
         console.print(f"→ {summary.output}  (and {summary.output}.manifest.json)", soft_wrap=True)
 
 
+def summary_table(metrics: Mapping[str, Description], width: int) -> Table:
+    """One row for each metric, in `width` columns."""
+    rows = [
+        (name, f"{d.n:,}", *map(number, (d.mean, d.median, d.sd, d.p5, d.p95)))
+        for name, d in metrics.items()
+    ]
+    return number_table(("", "n", "mean", "median", "sd", "5 %", "95 %"), rows, width)
+
+
 def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     made = summary.manifest
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
     rejected = f"; {plural(made.rows_rejected, 'row')} rejected" if made.rows_rejected else ""
     yield f"{plural(made.examples, 'example')}: {counts or 'none'}{rejected}"
     if made.rows_rejected:
-        yield f"  why: {summary.output}.rejects.jsonl"
+        yield f"  reasons: {summary.output}.rejects.jsonl"
     if summary.ifd_length_spearman is not None:
         yield (
-            f"Spearman(IFD, response length) = {summary.ifd_length_spearman:+.2f}:"
-            " read IFD beside length, or take ifd_window"
+            f"Spearman(IFD, response length) = {correlation(summary.ifd_length_spearman)}:"
+            " compare IFD at similar lengths only, or use ifd_window"
         )
     yield (
         f"{made.model} · {made.protocol} protocol, {made.template} template · {made.dtype} on"
@@ -87,7 +80,8 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
 def _drift_line(dtype: str, drift: PrecisionCheck) -> str:
     if drift.reason:
         return f"{dtype} against float32: not measured, {drift.reason}"
-    rank = "" if drift.spearman is None else f", Spearman {drift.spearman:.3f}"
+    # Three decimals: two would hide how close to 1 it is.
+    rank = "" if drift.spearman is None else f", Spearman {signed(drift.spearman, 3)}"
     return (
         f"{dtype} against float32, IFD of {plural(drift.n, 'example')}: median |Δ|"
         f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}"
@@ -95,8 +89,8 @@ def _drift_line(dtype: str, drift: PrecisionCheck) -> str:
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """What `ifdkit show` prints."""
-    console = _stdout()
+    """Print what `ifdkit show` ends with."""
+    console = Screen()
     example, row = inspection.example, inspection.row
     console.print(f"row {row.row}, turn {row.turn} · id {row.id} · {row.status}", style="bold")
     if row.reason:
@@ -105,12 +99,12 @@ def print_inspection(inspection: Inspection) -> None:
     console.print("instruction", style="bold")
     # Words stay whole on a terminal; in a pipe lines stay as they are.
     console.print(example.instruction or "(none)", soft_wrap=not console.is_terminal)
-    table = _table("value")
-    for name, metric in METRICS.items():
-        value = row[name]
-        if value is not None and (metric.in_summary or not metric.is_integer):
-            table.add_row(name, str(value) if isinstance(value, int) else number(value, 4))
-    console.print(table)
+    rows = [
+        (name, number(row[name], 4))
+        for name, metric in METRICS.items()
+        if row[name] is not None and (metric.in_summary or not metric.is_integer)
+    ]
+    console.print(number_table(("", "value"), rows, console.width))
     if not inspection.direct and not inspection.conditional:
         return
     if console.is_terminal and not console.no_color:
@@ -123,17 +117,17 @@ def print_inspection(inspection: Inspection) -> None:
 
 def _passes(inspection: Inspection) -> tuple[tuple[str, list[Token]], ...]:
     return (
-        ("response, given the instruction", inspection.conditional),
+        ("response, conditional", inspection.conditional),
         ("response, direct", inspection.direct),
     )
 
 
 def _print_coloured(console: Console, inspection: Inspection) -> None:
-    legend = Text("nats a token  ")
+    legend = Text("nats per token  ")
     for low, (high, style) in zip((0.0, 1.0, 2.0, 4.0, 6.0, 8.0), _STEPS, strict=True):
         legend.append(f" {low:g}–{high:g} " if high < 100 else f" {low:g}+ ", _style(low, style))
     legend.append("  ")
-    legend.append("not scored", _NO_PASS)
+    legend.append("not scored", _NOT_SCORED)
     console.print(legend)
     for title, tokens in _passes(inspection):
         console.print()
@@ -146,7 +140,7 @@ def _print_coloured(console: Console, inspection: Inspection) -> None:
 
 def _surprise(nats: float | None) -> str:
     if nats is None:
-        return _NO_PASS
+        return _NOT_SCORED
     return next(_style(nats, style) for limit, style in _STEPS if nats < limit)
 
 
@@ -157,45 +151,39 @@ def _style(nats: float, background: str | None) -> str:
 
 
 def _print_side_by_side(console: Console, inspection: Inspection) -> None:
-    """Without colours, numbers."""
-    table = _table("direct", "conditional", "saved", first="token")
+    """Tokens with their NLLs as numbers, where there are no colours."""
+    rows = []
     for direct, conditional in zip(inspection.direct, inspection.conditional, strict=True):
-        both = direct.nats is not None and conditional.nats is not None
-        saved = f"{(direct.nats or 0) - (conditional.nats or 0):+.2f}" if both else "–"
-        table.add_row(_visible(direct.text), _nats(direct.nats), _nats(conditional.nats), saved)
-    console.print(table)
+        a, b = direct.nats, conditional.nats
+        saved = None if a is None or b is None else a - b
+        rows.append((_escaped(direct.text), fixed(a, 2), fixed(b, 2), signed(saved, 2)))
+    console.print(number_table(("token", "direct", "conditional", "saved"), rows, console.width))
 
 
 def _print_each(console: Console, inspection: Inspection) -> None:
-    """The passes cut the response differently, so that no token stands beside another."""
+    """One table for each pass, where the two passes split the response differently."""
     for title, tokens in _passes(inspection):
-        table = _table("nats", first=title)
-        for token in tokens:
-            table.add_row(_visible(token.text), _nats(token.nats))
-        console.print(table)
+        rows = [(_escaped(token.text), fixed(token.nats, 2)) for token in tokens]
+        console.print(number_table((title, "nats"), rows, console.width))
 
 
-def _visible(text: str) -> str:
+def _escaped(text: str) -> str:
     return repr(text)[1:-1]
 
 
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
 def print_models(models: Sequence[Available]) -> None:
-    """What `ifdkit models` prints."""
-    console = _stdout()
+    """Print what `ifdkit models` ends with."""
+    console = Screen()
     for model in models:
         mark = "  (default)" if model.is_default else ""
         console.print(f"{model.name}{mark}", style="bold")
         console.print(f"  {model.source}, {size(model.size_bytes)}", soft_wrap=True)
         console.print(f"  {model.path}", soft_wrap=True)
     if not models:
-        console.print("No model is installed or cached here.")
-    console.print("Any folder with a saved model, GGUF file or name on the hub serves as well.")
+        console.print("No model is installed or cached.")
+    console.print("Also accepted: a folder with a saved model, a GGUF file, a name on the hub.")
 
 
 def models_as_json(models: Sequence[Available]) -> list[dict[str, object]]:
-    """The same as plain data."""
+    """The models as plain data."""
     return [{**asdict(model), "path": str(model.path)} for model in models]

@@ -1,4 +1,4 @@
-"""Standard output, and tables of numbers on it, however narrow it is or soon its reader leaves."""
+"""Standard output, and tables of numbers that fit its width."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.text import Text
 
 
 class Screen(Console):
-    """Standard output without markup; a pipe whose reader has left is the caller's to judge.
+    """Standard output without markup, which leaves a broken pipe to the caller.
 
-    Rich would end the process with exit code 1, which means a failed gate here.
+    Rich would end the process with exit code 1, which here means that a gate failed.
     """
 
     def __init__(self) -> None:
@@ -25,27 +25,47 @@ class Screen(Console):
         raise BrokenPipeError
 
 
-_ROOMY = 76
-"""Columns from which a table can stand wide apart."""
+_MIN_LABEL = 8
+"""Columns that a label keeps, however narrow the terminal."""
 
 
-def number_table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
-    """A table of numbers whose first column names them; a row may be a name alone.
+def number_table(
+    headers: Sequence[str | Text],
+    rows: Sequence[Sequence[str | Text]],
+    width: int,
+    *,
+    n_labels: int = 1,
+) -> Table:
+    """A table of right-aligned numbers after `n_labels` columns of text; a row may end early.
 
-    Where the terminal is narrow, names and headers wrap before a number loses a digit.
+    On a narrow terminal the last label and the headers wrap before a number loses a digit.  If that
+    is not enough, the last columns are left out.
     """
-    padding = (0, 1) if width >= _ROOMY else (0, 0, 0, 1)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=padding)
-    table.add_column(headers[0], overflow="fold")
-    for i, header in enumerate(headers[1:], start=1):
-        widest = max((len(row[i]) for row in rows if i < len(row)), default=0)
+    widest = [
+        max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(len(headers))
+    ]
+    unwrapped = list(map(max, widest, map(len, headers)))
+    least = [
+        *unwrapped[: n_labels - 1],
+        min(unwrapped[n_labels - 1], _MIN_LABEL),
+        *widest[n_labels:],
+    ]
+    # The box adds a space at either side and between columns; the padding adds one or two more.
+    n_shown = len(headers)
+    while n_shown > n_labels + 1 and sum(least[:n_shown]) + 2 * n_shown > width:
+        n_shown -= 1
+    has_room = sum(unwrapped[:n_shown]) + 3 * n_shown - 1 <= width
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1) if has_room else (0, 0, 0, 1))
+    for i, header in enumerate(headers[:n_shown]):
+        is_number = i >= n_labels
         table.add_column(
             header,
-            justify="right",
+            justify="right" if is_number else "left",
             overflow="fold",
-            min_width=widest,
-            no_wrap=len(header) <= widest,  # which keeps rich from taking width of its numbers
+            min_width=least[i],
+            # Else rich would narrow a column below its numbers.
+            no_wrap=len(header) <= least[i] if is_number else i < n_labels - 1,
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row[:n_shown])
     return table

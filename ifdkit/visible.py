@@ -1,0 +1,57 @@
+"""Untrusted text made safe to show: control and invisible characters become escapes.
+
+A dataset can contain escape sequences that rewrite a terminal, overrides that reverse the order of
+letters, and characters that nobody sees.  Each is shown as an escape such as `\\x1b` or `\\u202e`.
+What ordinary writing needs stays: accents, the joiners of emoji and of Persian, right-to-left
+letters.
+"""
+
+from __future__ import annotations
+
+import re
+
+_RANGES = (
+    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F)),  # C0 but tab and line feed, DEL, C1
+    *((0x61C, 0x61C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2066, 0x2069)),  # direction
+    *((0xAD, 0xAD), (0x180E, 0x180E), (0x200B, 0x200B), (0x2060, 0x2065)),  # invisible
+    *((0x206A, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB)),
+    (0x2028, 0x2029),  # line ends to some programs only
+    *((0xD800, 0xDFFF), (0xFFFE, 0xFFFF)),  # not characters
+    (0xE0000, 0xE007F),  # tags: a hidden copy of ASCII
+)
+"""First and last code point of what is escaped."""
+_ESCAPED = re.compile("".join(["[", *(f"{chr(a)}-{chr(b)}" for a, b in _RANGES), "]"]))
+_LINE_END = re.compile(r"[ \t]*\n[ \t]*")
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_ESCAPES = {code: _escape(code) for first, last in _RANGES for code in range(first, last + 1)}
+
+
+def visible(text: str) -> str:
+    """`text` with control and invisible characters escaped; tabs and line feeds stay."""
+    text = text.replace("\r\n", "\n")
+    # Most texts have none.  Where a text is full of them, one table beats a call for each.
+    return text.translate(_ESCAPES) if _ESCAPED.search(text) else text
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """`text` in one line of at most `limit` characters, line ends as ↵; `…` marks a cut."""
+    # Cut before escaping, since a line can have a megabyte, and after it, since escapes are longer.
+    shown = _LINE_END.sub(" ↵ ", visible(text[: limit + 1])).replace("\t", " ").strip()
+    return _cut(shown, limit) if len(text) <= limit else _cut(shown + "…", limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def sentence(text: str, limit: int = 600) -> str:
+    """`text` in one line, with a capital and a full stop whether it came with them or not."""
+    text = one_line(text, limit)
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in {"", ".", "!", "?", "…"} else ".")
