@@ -34,7 +34,7 @@ OUTSIDE = {
 }
 """File of the repository → page of the site; reports keep their paths."""
 _LINK = re.compile(r"(\]\()([^()\s:#]+)(#[^()\s]*)?\)")
-_MARKER = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
+_MARKER = re.compile(r"^<!-- generated: (\w+)(?: (\w+))? -->$", re.MULTILINE)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -46,15 +46,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def metric_table() -> str:
     """Every metric of the registry, in the order of the columns."""
     return table(
-        ("field", "label", "unit", "what it is", "`--metrics`", "source"),
+        ("field", "what it is", "unit", "`--metrics`"),
         (
             (
                 f"`{metric.name}`",
-                metric.label,
+                f"**{metric.label}.** {metric.definition}"
+                + (f" {_with_arxiv_links(metric.source)}." if metric.source else ""),
                 metric.unit,
-                metric.definition,
                 f"`{metric.group}`" if metric.group else "always",
-                _with_arxiv_links(metric.source),
             )
             for metric in METRICS.values()
         ),

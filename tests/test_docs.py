@@ -109,8 +109,8 @@ def small_models(
     with OracleServer() as server:
 
         @contextmanager
-        def scripted_oracle() -> Iterator[local.Served]:
-            yield local.Served(server.base_url, "scripted", "a scripted server")
+        def scripted_oracle() -> Iterator[local.RunningServer]:
+            yield local.RunningServer(server.base_url, "scripted", "a scripted server")
 
         monkeypatch.setattr(local, "local_oracle", scripted_oracle)
         yield
@@ -278,7 +278,8 @@ def test_the_field_table_is_the_registry(site: Path) -> None:
     assert set(fields) >= set(score_columns(token_nll=True))
     shown = text_of(site / "metrics.html")
     for metric in METRICS.values():
-        assert f"{metric.name} {metric.label} {metric.unit}" in shown
+        assert f"{metric.name} {metric.label}. {metric.definition.split('`')[0].strip()}" in shown
+        assert f" {metric.unit} {metric.group or 'always'} " in shown
 
 
 @pytest.mark.long
@@ -286,7 +287,7 @@ def test_generated_parts_are_filled_in(site: Path) -> None:
     for page in site.glob("*.html"):
         assert "<!-- generated" not in page.read_text(encoding="utf-8"), page.name
     audit = text_of(site / "audit.html")
-    assert all(rule.name in audit and rule.fix not in audit for rule in RULES)
+    assert all(f"{rule.name} {rule.title[:1].upper()}{rule.title[1:]}." in audit for rule in RULES)
     for name in cli.cli.commands:
         page = site / f"{name}.html"
         shown = text_of(page if page.exists() else site / "getting-started.html")
