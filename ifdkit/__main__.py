@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-INTERRUPTED = "ifdkit: Interrupted; progress saved. Re-run the same command to resume.\n"
+from ifdkit.cli import INTERRUPTED
 
 
 def run() -> None:

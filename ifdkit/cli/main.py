@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from ifdkit.__main__ import INTERRUPTED
+from ifdkit.cli import INTERRUPTED
 from ifdkit.cli.audit import audit
 from ifdkit.cli.compare import compare
 from ifdkit.cli.config import TABLES, load_config
