@@ -104,8 +104,8 @@ def test_tokens_that_an_adapter_adds_are_used(base: Path, tmp_path: Path) -> Non
     get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
     tokenizer.save_pretrained(tmp_path / "adapter")
     row = {"instruction": "add", "output": "<think> 1 </think> 2"}
-    found = ifdkit.score([row], model=str(tmp_path / "adapter"), store=None, metrics=["ppl"])
-    plain = ifdkit.score([row], model=str(base), store=None, metrics=["ppl"])
+    found = ifdkit.score([row], model=str(tmp_path / "adapter"), store="off", metrics=["ppl"])
+    plain = ifdkit.score([row], model=str(base), store="off", metrics=["ppl"])
     tokens = [scored["response_tokens"].iloc[0] for scored in (found, plain)]
     assert tokens[0] < tokens[1]
 

@@ -19,7 +19,7 @@ import ifdkit
 from ifdkit.comparison.exploring import MAX_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.result import Comparison, LengthControl, Summary
+from ifdkit.comparison.result import Comparison, LengthControl, Pairing, Summary
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.inputs import open_data
@@ -323,7 +323,8 @@ def words_of(
 ) -> str:
     metrics = with_holm({name: compare_metric(before, after, geometric=True, seed=0)})
     is_unchanged = bool(np.array_equal(before, after))
-    return headline(len(before), metrics, control, is_unchanged=is_unchanged)
+    pairing = Pairing(by="id", n_pairs=len(before), unmatched_before=0, unmatched_after=0)
+    return headline(pairing, metrics, control, is_unchanged=is_unchanged)
 
 
 def test_the_headline_says_no_more_than_the_numbers() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -409,6 +410,38 @@ def test_a_maximum_length_beyond_the_context_is_refused(
     with pytest.raises(UsageError, match="more than the 256 tokens"):
         run(write("data.json", ROWS), tmp_path / "out.jsonl",
             Settings(**asdict(settings) | {"max_length": 257}))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window": "64"},
+        {"window": True},
+        {"max_length": 2.0},
+        {"model": None},
+        {"metrics": 3},
+        {"metrics": [1, 2]},
+        {"allow_pickle": "no"},
+        {"store": 1},
+    ],
+)
+def test_a_keyword_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    value = tuple(value) if isinstance(value, list) else value
+    expected = re.escape(f"score(): {name}={value!r} has the wrong type")
+    with pytest.raises(UsageError, match=expected):
+        ifdkit.score([{"instruction": "a", "output": "b"}], **wrong)
+
+
+def test_metrics_are_any_iterable_and_paths_are_paths(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"instruction": "Add.", "output": "the sea"}]
+    store = tmp_path / "store.sqlite"
+    columns = [
+        tuple(ifdkit.score(rows, model=model, store=store, metrics=metrics).columns)
+        for model in (tiny_model, str(tiny_model))
+        for metrics in (["ppl"], ("ppl",), "ppl", (name for name in ["ppl"]))
+    ]
+    assert len(set(columns)) == 1
 
 
 def test_score_accepts_dicts_and_frames(tiny_model: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ifdkit.comparison.result import LengthControl
+from ifdkit.comparison.result import LengthControl, Pairing
 from ifdkit.format import fixed, interval, p_value, percent, plural, signed
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.columns import MIN_PAIRS
@@ -17,16 +17,23 @@ _ALPHA = 0.05
 
 
 def headline(
-    n_pairs: int,
+    pairing: Pairing,
     metrics: Mapping[str, MetricChange],
     control: LengthControl | None,
     *,
     is_unchanged: bool,
 ) -> str:
     """The sentences.  `is_unchanged`: every number of every pair is the same on both sides."""
+    if pairing.is_unrelated:
+        return f"Check the pairing: the pairs look unrelated. {_headline(metrics, control)}"
     if is_unchanged:
-        pairs = "the one pair" if n_pairs == 1 else f"all {n_pairs:,} pairs"
+        n = pairing.n_pairs
+        pairs = "the one pair" if n == 1 else f"all {n:,} pairs"
         return f"Nothing changed: in {pairs} every number is the same on both sides."
+    return _headline(metrics, control)
+
+
+def _headline(metrics: Mapping[str, MetricChange], control: LengthControl | None) -> str:
     field = _subject(metrics)
     lengths = _lengths(metrics.get("response_tokens"))
     if field is None:

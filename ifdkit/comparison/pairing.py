@@ -30,9 +30,8 @@ Positions = NDArray[np.int64]
 
 IDS_SHOWN = 50
 """Unmatched or ambiguous rows to list; all of them are counted."""
-POSITION_ALONE = "the pairing uses the position alone"
-"""Part of the note of a pairing that a reader should check."""
-_MOSTLY = 0.5
+MOSTLY = 0.5
+"""Share of rows from which a key counts as matching."""
 _HASH_ID = re.compile(r"[0-9a-f]{16}-\d+")
 
 
@@ -52,7 +51,7 @@ class Keys:
     def has_own_ids(self) -> bool:
         """Whether most ids come from the data and not from a hash of the content."""
         own = sum(_HASH_ID.fullmatch(name) is None for name in self.ids)
-        return own > _MOSTLY * len(self.ids)
+        return own > MOSTLY * len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def pair(before: Keys, after: Keys, by: By | None = None) -> Pairs:
     tried: list[str] = []
     if before.has_own_ids and after.has_own_ids:
         pairs = _by(before, after, "id")
-        if len(pairs) >= _MOSTLY * smaller:
+        if len(pairs) >= MOSTLY * smaller:
             return _with_note(pairs, "both sides have their own ids, and these match")
         tried.append(f"only {len(pairs):,} ids match")
     elif len(same := _by(before, after, "id")) == smaller:
@@ -109,22 +108,23 @@ def _requested(before: Keys, after: Keys, by: By) -> Pairs:
 
 def _with_texts(before: Keys, after: Keys, smaller: int, tried: list[str]) -> Pairs:
     rows, texts = _by(before, after, "row"), _by(before, after, "instruction")
-    is_parallel = before.n_rows == after.n_rows and len(rows) >= _MOSTLY * smaller
+    is_parallel = before.n_rows == after.n_rows and len(rows) >= MOSTLY * smaller
     same = _same_instructions(before, after, rows)
-    if is_parallel and same >= _MOSTLY:
+    if is_parallel and same >= MOSTLY:
         return _with_note(
             rows,
             f"the files run parallel: {percent(same)} of the rows have the same instruction",
             tried,
         )
-    if len(texts) >= _MOSTLY * smaller or not is_parallel:
+    if len(texts) >= MOSTLY * smaller or not is_parallel:
         share = f"{percent(len(texts) / smaller)} of the smaller side"
         return _with_note(
             texts, f"the files do not run parallel; instructions match in {share}", tried
         )
     return _with_note(
         rows,
-        f"the files have equal numbers of rows, but most instructions differ; {POSITION_ALONE}",
+        "the files have equal numbers of rows, but most instructions differ; the pairing uses the"
+        " position alone",
         tried,
     )
 
@@ -132,7 +132,7 @@ def _with_texts(before: Keys, after: Keys, smaller: int, tried: list[str]) -> Pa
 def _without_texts(before: Keys, after: Keys, smaller: int, tried: list[str]) -> Pairs:
     """Pair scores alone: equal contents have equal hash ids, else only the position is left."""
     pairs = _by(before, after, "id")
-    if len(pairs) >= _MOSTLY * smaller:
+    if len(pairs) >= MOSTLY * smaller:
         return _with_note(pairs, "the ids match; the texts are not available", tried)
     if before.n_rows != after.n_rows:
         raise InputError(
@@ -142,7 +142,8 @@ def _without_texts(before: Keys, after: Keys, smaller: int, tried: list[str]) ->
         )
     return _with_note(
         _by(before, after, "row"),
-        f"the sides have equal numbers of rows, and no texts are available; {POSITION_ALONE}",
+        "the sides have equal numbers of rows, and no texts are available; the pairing uses the"
+        " position alone",
         tried,
     )
 

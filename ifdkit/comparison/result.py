@@ -42,6 +42,14 @@ class Pairing:
     ids_ambiguous: tuple[str, ...] = ()
     note: str = ""
     """Why this key was used."""
+    same_instructions: float | None = None
+    """Share of the pairs with the same instruction, 0…1; None if texts are not available."""
+    word_overlap: float | None = None
+    """Mean Jaccard index of the words of a pair, 0…1; None if most instructions are the same."""
+    random_word_overlap: float | None = None
+    """The same for examples of different pairs."""
+    is_unrelated: bool = False
+    """Whether the examples of a pair have no more words in common than random ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
 from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.pairing import By, Keys, Pairs, Positions, fingerprint, pair
 from ifdkit.comparison.reference import PUBLISHED
+from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.data.dataset import Turns
@@ -101,6 +102,8 @@ def compare_sides(
                 f"no row of {old.name} has the same {pairs.pairing.by} as one of {new.name}: choose"
                 " another key with --pair-by id, row or instruction"
             )
+        if old.texts is not None and new.texts is not None:
+            pairs = with_overlap(pairs, old.texts, new.texts, options.seed)
         return _PairedSides(old, new, pairs, options).compare(sides.warnings)
 
 
@@ -143,7 +146,10 @@ class _PairedSides:
             name_after=after.name,
             pairing=self._pairs.pairing,
             headline=headline(
-                len(self._pairs), metrics, controls.get("ifd"), is_unchanged=self._is_unchanged()
+                self._pairs.pairing,
+                metrics,
+                controls.get("ifd"),
+                is_unchanged=self._is_unchanged(),
             ),
             metrics=metrics,
             length_control=controls,
