@@ -95,7 +95,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--template", "x" * 300], "no template"),
         (["score", "data.json", "--model", "x" * 300], "too long for a path"),
         (["score", "data.json", "--model", "~nobody-here/x"], "neither a folder nor a name"),
-        (["show", "data.json", "7"], "none with the position or id '7'"),
+        (["show", "data.json", "7"], "none with the id or position '7'"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(

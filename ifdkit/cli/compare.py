@@ -50,13 +50,20 @@ def compare(
     """
     from ifdkit.comparison.gate import parse_condition
     from ifdkit.comparison.options import CompareOptions
-    from ifdkit.comparison.run import check_folder, compare_sides, default_folder
+    from ifdkit.comparison.run import (
+        check_default_folder,
+        check_folder,
+        compare_sides,
+        default_folder,
+    )
     from ifdkit.report.terminal.comparison import print_comparison
 
     start(context, flags)
     conditions = [parse_condition(text) for text in flags["fail_if"]]
     folder = output or default_folder(before, after)
     check_folder(folder)
+    if output is None:
+        check_default_folder(folder, before, after)
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
     given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)

@@ -31,10 +31,9 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
     """
     from ifdkit.errors import InputError
     from ifdkit.report.terminal.scores import print_summary
-    from ifdkit.scoring.run import default_output, score_to_file
+    from ifdkit.scoring.run import score_to_file
 
     start(context, flags)
-    output = output or default_output(data)
     with progress_of(flags) as progress:
         summary = score_to_file(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:

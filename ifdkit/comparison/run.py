@@ -33,8 +33,8 @@ from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthContro
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.data.dataset import Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.report_folder import check_report_folder
-from ifdkit.errors import InputError
+from ifdkit.data.report_folder import check_report_folder, read_report
+from ifdkit.errors import InputError, OutputError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.metrics import METRICS, table_metrics
@@ -282,6 +282,21 @@ def default_folder(before: Data, after: Data) -> Path:
     """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
     names = (default_output(data).name.removesuffix(".scores.jsonl") for data in (before, after))
     return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
+
+
+def check_default_folder(folder: Path, before: Data, after: Data) -> None:
+    """Refuse a default folder that has the comparison of other datasets. Raises OutputError.
+
+    `en/old.json` and `de/old.json` have the same default name.
+    """
+    found = read_report(folder / "summary.json")
+    names = {str(found[key]) for key in ("name_before", "name_after") if key in found}
+    asked = {Path("stdin" if data == "-" else str(data)).resolve() for data in (before, after)}
+    if not {Path(name).resolve() for name in names} <= asked:
+        raise OutputError(
+            f"{folder} holds the comparison of {' and '.join(sorted(names))}: choose another name"
+            " with -o, or delete it"
+        )
 
 
 def check_folder(folder: Path) -> None:

@@ -27,7 +27,7 @@ from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
 from ifdkit.scoring.inputs import open_data
-from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck, manifest_beside
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
@@ -114,22 +114,26 @@ def score(
 
 def score_to_file(
     data: Data,
-    output: Path,
+    output: Path | None,
     settings: Settings,
     read_options: ReadOptions,
     progress: Progress | None = None,
 ) -> ScoreSummary:
     """Score a dataset into a file, with its manifest and its rejects beside it.
 
-    Every file appears whole or not at all.  The manifest of an earlier run is deleted before the
-    scores appear, so that it can never describe these.  Raises IfdkitError; what was scored before
-    stays in the store.
+    Without `output`, the file is named after the dataset; scores of another dataset are not
+    overwritten then.  Every file appears whole or not at all.  The manifest of an earlier run is
+    deleted before the scores appear, so that it can never describe these.  Raises IfdkitError; what
+    was scored before stays in the store.
     """
     begin = time.perf_counter()
     progress = progress or Progress()
+    is_named, output = output is not None, output or default_output(data)
     check_output(output)
     manifest = Path(f"{output}.manifest.json")
     dataset = open_data(data, read_options)
+    if not is_named:
+        check_default_output(output, dataset)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
     progress.note(describe_dataset(dataset))
@@ -280,6 +284,21 @@ def command_line(verb: str) -> str:
     program = Path(sys.argv[0])
     is_command = program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
     return shlex.join(["ifdkit", *sys.argv[1:]]) if is_command else f"ifdkit.{verb}(…)"
+
+
+def check_default_output(output: Path, dataset: Dataset) -> None:
+    """Refuse a default name that the scores of another dataset have. Raises OutputError.
+
+    `en/train.jsonl` and `de/train.jsonl` have the same default name.
+    """
+    manifest = manifest_beside(output) if output.exists() else None
+    if manifest is None or manifest.input_sha256 == dataset.sha256:
+        return
+    if dataset.path is None or Path(manifest.input).resolve() != dataset.path.resolve():
+        raise OutputError(
+            f"{output} holds the scores of {manifest.input}: choose another name with -o, or delete"
+            " it"
+        )
 
 
 def default_output(data: Data) -> Path:
