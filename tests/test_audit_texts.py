@@ -289,8 +289,8 @@ def test_short_texts_and_code_have_no_known_language() -> None:
 
 
 def test_similar_languages_count_as_one() -> None:
-    assert languages._are_similar("da", "no")
-    assert not languages._are_similar("de", "en")
+    assert languages.are_similar("da", "no")
+    assert not languages.are_similar("de", "en")
 
 
 def test_the_classifiers_are_loaded_only_when_used() -> None:
@@ -522,5 +522,5 @@ def test_the_cheap_test_for_numbers_hides_none() -> None:
 
 def test_code_is_blanked_in_place() -> None:
     text = "a `b` c ```\nd\n``` e"
-    assert len(markup._without_code(text)) == len(text)
-    assert markup._without_code(text).split() == ["a", "c", "e"]
+    assert len(markup.without_code(text)) == len(text)
+    assert markup.without_code(text).split() == ["a", "c", "e"]

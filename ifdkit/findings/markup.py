@@ -82,12 +82,12 @@ def encoding_errors(instruction: str, response: str) -> str | None:
 def _html_position(text: str) -> int | None:
     if "<" not in text and "&" not in text:
         return None
-    found = _HTML.search(_without_code(text))
+    found = _HTML.search(without_code(text))
     return found.start() if found else None
 
 
-def _without_code(text: str) -> str:
-    """The text with code blanked out and every other character at its position."""
+def without_code(text: str) -> str:
+    """A text with code blanked out and every other character at its position."""
     if "`" not in text:
         return text
     return _CODE.sub(lambda code: " " * len(code.group()), text)
