@@ -34,6 +34,13 @@ MISSED: dict[str, set[int]] = {
     "personal_data": {12},
     "secret": {11, 12},
     "repeated_instruction": {4, 5},
+    "special_token": {14, 15},
+    "continued_conversation": {7, 8},
+    "placeholder_response": {12, 13},
+    "placeholder_input": {9},
+    "error_response": {12, 13},
+    "repeated_words": {5, 6},
+    "template_marker": {5},
 }
 """Rule → hard wordings that it never finds, as in `reports/audit-rules.md`."""
 

@@ -268,7 +268,7 @@ DOCUMENT_RULES = (
     ),
     _rule(
         "few_sentences", "documents of few sentences", documents.n_sentences,
-        below=5, bounds=_ANY, most=0.05,  # C4
+        below=5, bounds=_ANY,  # C4
         found="The document has fewer than {threshold} complete sentences (C4).",
         fix="Look for menus, lists of links and captions.",
     ),

@@ -17,10 +17,11 @@ _BLOCKS = (
     r"(?:blockquote|br|caption|center|dd|div|dl|dt|em|figure|font|h[1-6]|hr|iframe|img|li|ol|p|pre"
     r"|small|span|strike|strong|sub|sup|table|tbody|td|tfoot|th|thead|tr|ul)"
 )
-# `a<b>` is a comparison or a type, so no word may precede a tag of one letter.
+# `a<b>` is a comparison or a type, so no word may precede a tag of one letter.  `</s>`, and `<s>`
+# at the beginning of a text, are special tokens (`leftovers`).
 _TAG = (
     rf"</?{_BLOCKS}{_ATTRIBUTES}\s?/?>"
-    rf"|(?<![\w<])<[abiqsu]{_ATTRIBUTES}>|</[abiqsu]>"
+    rf"|(?<![\w<])(?!\A<s>)<[abiqsu]{_ATTRIBUTES}>|</[abiqu]>"
 )
 _ENTITY = (
     r"&(?:nbsp|amp|lt|gt|quot|apos|[lr][sd]quo|[nm]dash|hellip|bull|middot|copy|reg|trade|deg|euro"

@@ -162,8 +162,11 @@ def _repetition_start(text: str) -> int | None:
         if sum(map(str.isalpha, part)) < len(part) / 2:
             return None  # numbers
         said = part
-    if len(said) < _MIN_WORDS or len(set(said)) > (1 - _MIN_SHARE) * len(said) + _MAX_PERIOD:
-        return None  # too many different words, which is nearly every text
+    # n words with k of them repeated in units of p ≤ k ÷ 5 words have at most n − k + p different
+    # ones, so nearly every text is decided here.
+    n = len(said)
+    if n < _MIN_WORDS or len(set(said)) > n - max(0.8 * _MIN_WORDS, _MIN_SHARE * n - _MAX_PERIOD):
+        return None
     numbers = np.array([hash(word) for word in said], dtype=np.int64)
     for period in range(1, _MAX_PERIOD + 1):
         start, stop = longest_run(numbers[period:] == numbers[:-period])
