@@ -76,9 +76,11 @@ def exceeds(count: int, n: int, most: float) -> bool:
     """
     if count <= most * n:
         return False
-    from scipy.stats import binom
+    if most <= 0:
+        return True
+    from scipy.special import betainc  # in a tenth of the time of scipy.stats
 
-    return float(binom.sf(count - 1, n, most)) <= ALPHA
+    return float(betainc(count, n - count + 1, most)) <= ALPHA  # P(X ≥ count), X binomial
 
 
 def with_evidence(results: Sequence[RuleResult]) -> tuple[RuleResult, ...]:

@@ -337,11 +337,11 @@ def _is_navigation(line: str) -> bool:
     words = line.split(maxsplit=1)
     if len(words) == 1 or _COUNTER.fullmatch(line):
         return True
-    letters = [c for c in line if c.isalpha()]
-    n_upper = sum(map(str.isupper, letters))
-    if not letters:
+    n_letters = sum(map(str.isalpha, line))
+    if not n_letters:
         return any(map(str.isdigit, line))
-    return len(letters) >= _MIN_LETTERS_UPPER and n_upper > _MIN_UPPER * len(letters)
+    n_upper = sum(map(str.isupper, line))
+    return n_letters >= _MIN_LETTERS_UPPER and n_upper > _MIN_UPPER * n_letters
 
 
 # FineWeb

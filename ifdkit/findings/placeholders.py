@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -163,9 +164,10 @@ def _repetition_start(text: str) -> int | None:
             return None  # numbers
         said = part
     # n words with k of them repeated in units of p ≤ k ÷ 5 words have at most n − k + p different
-    # ones, so nearly every text is decided here.
+    # ones, and as many different pairs of neighbours.  So nearly every text is decided here.
     n = len(said)
-    if n < _MIN_WORDS or len(set(said)) > n - max(0.8 * _MIN_WORDS, _MIN_SHARE * n - _MAX_PERIOD):
+    max_distinct = n - max(0.8 * _MIN_WORDS, _MIN_SHARE * n - _MAX_PERIOD)
+    if n < _MIN_WORDS or len(set(said)) > max_distinct or len(set(pairwise(said))) > max_distinct:
         return None
     numbers = np.array([hash(word) for word in said], dtype=np.int64)
     for period in range(1, _MAX_PERIOD + 1):
