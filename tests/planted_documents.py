@@ -158,8 +158,10 @@ MAKERS: dict[str, list[Maker]] = {
     ],
     "navigation": [
         lambda _, text: f"Home\nProducts\nAbout\nContact\nCART\nSIGN UP NOW\n12 likes\n{text}",
-        _after("3 comments\n15k followers\nShare\nTweet\n2014\n2013\n2012\n2011\nREAD MORE"
-               " NEWS FROM THE WORLD OF BOATS AND HARBOURS"),
+        _after(
+            "3 comments\n15k followers\nShare\nTweet\n2014\n2013\n2012\n2011\n2010\n2009\n2008"
+            "\n2007\nREAD MORE NEWS FROM THE WORLD OF BOATS AND HARBOURS"
+        ),
     ],
     "unpunctuated_lines": [_each_line(lambda line: line.rstrip(".!?") + " and"),],
     "short_lines": [

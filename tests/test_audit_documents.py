@@ -151,7 +151,8 @@ def repeated_ngrams_slowly(text: str) -> float:
     words = text.split()
     shares = []
     for n, limit in limits.items():
-        seen, marked = set(), set()
+        seen: set[tuple[str, ...]] = set()
+        marked: set[int] = set()
         for at in range(len(words) - n + 1):
             gram = tuple(words[at : at + n])
             if gram in seen:

@@ -221,7 +221,7 @@ def top_ngrams(document: Document) -> float:
             at = int(first[top])
             length = document.n_chars_to[at + n] - document.n_chars_to[at]
             largest = max(largest, counts[top] * length / n_chars / limit)
-    return largest if document.has_words else NAN
+    return float(largest) if document.has_words else NAN
 
 
 @measure
@@ -232,7 +232,7 @@ def repeated_ngrams(document: Document) -> float:
     """
     if not document.has_words:
         return NAN
-    n_chars = document.n_chars_to[-1]
+    n_chars = float(document.n_chars_to[-1])
     return max(
         _covered_by_repeats(document, n) / n_chars / limit
         for n, limit in REPEATED_NGRAM_LIMITS.items()
