@@ -157,7 +157,10 @@ MAKERS: dict[str, list[Maker]] = {
         _after("Wir verwenden Cookies."),  # hard: another language
     ],
     "navigation": [
-        lambda _, text: f"Home\nProducts\nAbout\nContact\nCART\nSIGN UP NOW\n12 likes\n{text}",
+        lambda _, text: (
+            "Home\nProducts\nAbout\nContact\nCART\nSIGN UP NOW\n12 likes\nFREE DELIVERY OF ALL"
+            f" THE BOATS AND NETS THIS WEEK\n{text}"
+        ),
         _after(
             "3 comments\n15k followers\nShare\nTweet\n2014\n2013\n2012\n2011\n2010\n2009\n2008"
             "\n2007\nREAD MORE NEWS FROM THE WORLD OF BOATS AND HARBOURS"
