@@ -231,8 +231,10 @@ def test_eight_words_are_found_by_8_grams_only(documents: tuple[str, ...]) -> No
 def test_a_common_phrase_is_no_contamination(documents: tuple[str, ...]) -> None:
     licence = "Permission is hereby granted free of charge to any person obtaining a copy of this"
     texts = [f"{text} {licence}" for text in documents[:11]]
-    assert overlap(texts, [licence]).hits == ()
-    assert len(overlap(texts[:10], [licence]).hits) == 10
+    asked = f"{licence} software. Which licence is this?"
+    assert overlap(texts, [asked]).hits == ()
+    assert len(overlap(texts[:10], [asked]).hits) == 10
+    assert len(overlap(texts, [licence]).hits) == 11  # the whole text
 
 
 def test_short_texts_are_searched_whole() -> None:

@@ -3,7 +3,7 @@
 A document is contaminated if it shares an n-gram of 13 words with an evaluation set (GPT-3,
 2005.14165, appendix C; 8 words: PaLM, 2204.02311, section 8.1).  A shorter text of 8 words or more
 must be contained as a whole.  As in GPT-3, an n-gram in more than ten documents does not count: it
-is a phrase of many texts.
+is a phrase of many texts.  It does count if all n-grams of its text are found.
 """
 
 from __future__ import annotations
@@ -61,13 +61,17 @@ def overlap(documents: Sequence[str], against: Sequence[str], n: int = NGRAM_WOR
             found[index] = parts
             n_documents[np.unique(np.concatenate([at[at >= 0] for _, at in parts]))] += 1
     is_rare = (n_documents > 0) & (n_documents <= MAX_DOCUMENTS)
+    positions = [np.searchsorted(ngrams, own) for own in ngrams_of]
+    for at in positions:
+        if (n_documents[at] > 0).all():  # the whole text, however often
+            is_rare[at] = True
     hits = []
     for index, parts in found.items():
         flags = [(size, (at >= 0) & is_rare[at]) for size, at in parts]
         shared = [_passage(documents[index], size, one) for size, one in flags if one.any()]
         if shared:
             hits.append(Hit(index, quote(max(shared, key=len))))
-    shares = [float(is_rare[np.searchsorted(ngrams, own)].mean()) for own in ngrams_of]
+    shares = [float(is_rare[at].mean()) for at in positions]
     positive = [share for share in shares if share > 0]
     coverage = sum(positive) / len(positive) if positive else 0.0
     return Overlap(tuple(hits), len(texts), len(positive), coverage)
