@@ -65,7 +65,7 @@ def test_a_warning_passes_and_an_error_fails(
     assert capsys.readouterr().err == ""
     assert main(["audit", "data.json", *TEXTS, "--rule", "refusal.severity=error"]) == 1
     out, err = capsys.readouterr()
-    assert "1 of 20 checks failed" in out
+    assert "1 of 29 checks failed" in out
     reason = r"refusal: 1 of 21 examples \(4\.[0-9]+ %\), at most 1 % allowed"
     assert re.fullmatch(rf"ifdkit: audit failed: {reason}\n", err)
     flags = ["--rule", "refusal.severity=error", "--rule", "refusal.most=0.05"]
