@@ -289,10 +289,12 @@ def test_generated_parts_are_filled_in(site: Path) -> None:
         assert "<!-- generated" not in page.read_text(encoding="utf-8"), page.name
     audit = text_of(site / "audit.html")
     assert all(f"{rule.name} {rule.title[:1].upper()}{rule.title[1:]}." in audit for rule in RULES)
-    for name in cli.commands:
+    for name, command in cli.commands.items():
         page = site / f"{name}.html"
         shown = text_of(page if page.exists() else site / "getting-started.html")
-        assert f"Usage: ifdkit {name} [OPTIONS]" in shown
+        names = command.commands if isinstance(command, click.Group) else [""]
+        for one in names:
+            assert f"Usage: ifdkit {f'{name} {one}'.strip()} [OPTIONS]" in shown
     api = text_of(site / "python-api.html")
     assert "Add a metric to every command of this process" in api
     assert ":class:" not in api

@@ -25,11 +25,12 @@ from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
 from ifdkit.cli.select import select
 from ifdkit.cli.show import show
+from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
-COMMANDS = (score, compare, show, reflect, select, audit, models)
+COMMANDS = (score, compare, show, reflect, select, audit, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
