@@ -105,8 +105,8 @@ def test_the_settings_file_and_what_overrides_it(
          " you mean refusal?"),
         ("[audit]\nsample = 3", "[audit] contains one table per rule, such as [audit.refusal], not"
          " 'sample'"),
-        ("audit = 3", "ifdkit.toml: audit is no option, but a table: write [audit]"),
-        ("[audits.refusal]\nmost = 1", "no option is called 'audits'"),
+        ("audit = 3", "ifdkit.toml: audit is a table, not an option: write [audit]"),
+        ("[audits.refusal]\nmost = 1", "'audits' is not an option"),
     ],
 )  # fmt: skip
 def test_a_wrong_settings_file(

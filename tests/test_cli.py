@@ -218,7 +218,7 @@ def test_flag_beats_variable_beats_file(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("windw = 3", "no option is called 'windw'"),
+        ("windw = 3", "'windw' is not an option"),
         ("window =", "ifdkit.toml"),
     ],
 )

@@ -48,7 +48,8 @@ def compare(
       ifdkit compare before.json after.json --fail-if 'ifd.median_change < 0'
     """
     from ifdkit.comparison.gate import parse_condition
-    from ifdkit.comparison.run import CompareOptions, check_folder, compare_sides, default_folder
+    from ifdkit.comparison.options import CompareOptions
+    from ifdkit.comparison.run import check_folder, compare_sides, default_folder
     from ifdkit.report.terminal.comparison import print_comparison
 
     start(context, flags)

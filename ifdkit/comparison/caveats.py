@@ -10,7 +10,7 @@ from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.format import plural
 from ifdkit.scoring.metrics import table_metrics
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 
 
 def list_caveats(
@@ -41,7 +41,7 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
             f"{plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
             " often on one side than on the other"
         )
-    if len(pairs) < FEWEST_PAIRS:
+    if len(pairs) < MIN_PAIRS:
         yield f"{plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from ifdkit.comparison.result import LengthControl
 from ifdkit.format import fixed, interval, p_value, percent, plural, signed
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 from ifdkit.stats.paired import Change, MetricChange
 
 _ALPHA = 0.05
@@ -32,7 +32,7 @@ def headline(
     if field is None:
         return f"{lengths} No quality metric was compared.".strip()
     metric, name = metrics[field], METRICS[field].subject
-    if metric.before.n < FEWEST_PAIRS:
+    if metric.before.n < MIN_PAIRS:
         return _too_few(name, metric)
     verdict = "The effect of length was not estimated: that needs IFD."
     if field == "ifd":
@@ -53,7 +53,7 @@ def _too_few(name: str, metric: MetricChange) -> str:
     median = f" (median change {signed(change)})" if change is not None else ""
     return (
         f"Too few pairs to tell a change from chance: {name} is defined on both sides of"
-        f" {plural(n, 'pair')}{median}; {FEWEST_PAIRS} are needed."
+        f" {plural(n, 'pair')}{median}; {MIN_PAIRS} are needed."
     )
 
 

@@ -1,4 +1,4 @@
-"""`ifdkit show`: one example, its numbers, and the surprise of every response token."""
+"""`ifdkit show`: one example, its numbers, and the NLL of every response token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ifdkit.scoring.scorer import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One response token of a pass and its NLL in nats; None if it only serves as context."""
+    """One response token of a pass and its NLL in nats; None if it is only context."""
 
     text: str
     nats: float | None
@@ -23,7 +23,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One example in detail."""
+    """One example with its row of scores and its tokens."""
 
     example: Example
     row: ScoreRow
@@ -66,7 +66,7 @@ def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Examp
 
 
 def inspect(example: Example, scorer: Scorer) -> Inspection:
-    """Score one example and name its tokens."""
+    """Score one example, and get the text of each of its tokens."""
     passes, nlls = scorer.token_nlls(example)
     row = score_row(
         example,
@@ -79,7 +79,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
     texts = token_texts(example.response, scorer.tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
-        """Texts cut from the response if the pass has the same ids, else decoded from the ids."""
+        """Texts cut from the response if the pass has the same ids, else decoded ids."""
         if one is None or nll is None:
             return []
         request, skipped = one.request, one.skipped
@@ -101,7 +101,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
 
 
 def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
-    """The response cut at its tokens; a character split over several tokens goes to the last."""
+    """The response cut at its tokens; a character of several tokens belongs to the last one."""
     offsets = tokenizer.offsets(response, special=False)
     texts, begin = [], 0
     for i, (_, end) in enumerate(offsets):

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from ifdkit.findings.near import near_duplicates
 from ifdkit.findings.texts import key
 from ifdkit.format import fixed, interval, percent, plural
-from ifdkit.selection.methods import Verdict
-from ifdkit.selection.options import LENGTH_FIELDS
 from ifdkit.selection.ranking import Column, Places, best_first
-from ifdkit.selection.rows import Rows
+from ifdkit.selection.rows import LENGTH_FIELDS, Rows
 from ifdkit.selection.sources import Labels
+from ifdkit.selection.verdict import Verdict
 from ifdkit.stats.columns import Interval, finite, spearman
 
 DRAWS = 200
