@@ -26,6 +26,11 @@ class Status(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"
     INVALID = "invalid"
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether a model scored the response of such an example."""
+        return self in (Status.OK, Status.TRUNCATED, Status.EMPTY_INSTRUCTION)
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:

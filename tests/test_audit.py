@@ -492,7 +492,7 @@ def test_settings_from_python() -> None:
         texts_only(some_rows(3), rules={"refusl": {"most": 0}})
     with pytest.raises(UsageError, match="must be a dictionary"):
         configured(from_mapping({"refusal": 3}))  # type: ignore[dict-item]
-    with pytest.raises(UsageError, match=r"audit\(\) has no keyword 'modle': did you mean 'model'"):
+    with pytest.raises(UsageError, match=r"audit\(\): no keyword 'modle': did you mean 'model'"):
         texts_only(some_rows(3), modle="x")
 
 

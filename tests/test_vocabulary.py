@@ -17,9 +17,6 @@ import pytest
 
 import ifdkit
 
-PENDING = {"selection/effect.py"}
-"""Files, and folders ending in `/`, that are not clean yet.  To be emptied."""
-
 PHRASES = {
     r"houses?|floors?|strangers?": "package, module, layer, new contributor",
     r"rooms|(a|each|every|lower|one|only|other|that|this) room": "package, module",
@@ -89,11 +86,7 @@ def problems_in(path: str, source: str) -> Iterator[tuple[str, str]]:
             yield name.lower(), name
 
 
-def is_pending(path: str) -> bool:
-    return any(path.startswith(one) if one.endswith("/") else path == one for one in PENDING)
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if not is_pending(path)])
+@pytest.mark.parametrize("path", FILES)
 def test_no_banned_phrase_or_name(path: str) -> None:
     found = [
         f"{phrase!r} in: {context}"
@@ -106,10 +99,6 @@ def test_no_banned_phrase_or_name(path: str) -> None:
 def test_every_exception_is_needed() -> None:
     used = {(path, phrase) for path in FILES for phrase, _ in problems_in(path, FILES[path])}
     assert set(ALLOWED) <= used
-
-
-def test_pending_files_exist() -> None:
-    assert [one for one in PENDING if not any(path.startswith(one) for path in FILES)] == []
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from ifdkit.cli.flags import (
+    EXIT_DONE,
+    EXIT_GATE,
     echo_json,
     progress_of,
     read_options_of,
-    reader_may_leave,
     settings_given,
     start,
 )
@@ -37,7 +38,7 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @click.pass_context
 def compare(
     context: click.Context, /, before: str, after: str, output: Path | None, **flags: Any
-) -> None:
+) -> int:
     """Compare two datasets: what changed, whether it is real, and whether it is more than length.
 
     BEFORE and AFTER are datasets, which are scored first (all metrics unless --metrics says
@@ -66,13 +67,11 @@ def compare(
         )
     result = result.without_text() if flags["no_text"] else result
     result.save(folder)
-    with reader_may_leave():
-        if flags["as_json"]:
-            echo_json(result.as_json())
-        else:
-            print_comparison(result.summary, folder)
+    if flags["as_json"]:
+        echo_json(result.as_json())
+    else:
+        print_comparison(result.summary, folder)
     failures = [why for why in (one.check(result.summary) for one in conditions) if why]
     for why in failures:
         click.echo(f"ifdkit: gate failed: {why}", err=True)
-    if failures:
-        context.exit(1)
+    return EXIT_GATE if failures else EXIT_DONE

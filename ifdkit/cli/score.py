@@ -29,6 +29,7 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
     Example:
       ifdkit score data.json -o scores.parquet --model gpt2
     """
+    from ifdkit.errors import InputError
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.run import default_output, score_to_file
 
@@ -40,3 +41,6 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
         echo_json(summary.as_json())
     else:
         print_summary(summary)
+    if not summary.has_scores:
+        counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
+        raise InputError(f"no example of {data} could be scored: {counts or 'no examples'}")

@@ -23,7 +23,7 @@ from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import DATA_ENDINGS, sha256
 from ifdkit.errors import OutputError
-from ifdkit.records import Example, Passes, Reject
+from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
 from ifdkit.scoring.inputs import open_data
@@ -58,6 +58,11 @@ class ScoreSummary:
     status_counts: dict[str, int]
     manifest: Manifest
     output: Path | None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the response of any example was scored."""
+        return any(Status(status).has_scores for status in self.status_counts)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
