@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.expressions.syntax import (
+from ifdkit.expressions.nodes import (
     And,
     Comparison,
     Expression,
