@@ -64,6 +64,8 @@ class AuditOptions:
     """A second template, under which a sample of the rows is scored too."""
     scores: bool = True
     """Whether to score a dataset; without scores the rules about them are skipped."""
+    where: str | None = None
+    """Check only the rows for which this expression is true."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for options that contradict each other."""

@@ -121,20 +121,25 @@ def _inside(term: Expression) -> str:
     return f"({term})" if isinstance(term, (And, Or)) else str(term)
 
 
-def names_of(expression: Expression) -> Iterator[Name]:
-    """Every name in it, in order, each as often as it occurs."""
+def leaves_of(expression: Expression) -> Iterator[Comparison | Membership | IsNull]:
+    """The parts of an expression that are neither `and`, `or` nor `not`, in order."""
     match expression:
-        case Comparison():
-            for operand in (expression.left, expression.right):
-                if isinstance(operand, Name):
-                    yield operand
-        case Membership() | IsNull():
-            yield expression.name
-        case Not():
-            yield from names_of(expression.term)
         case And() | Or():
             for term in expression.terms:
-                yield from names_of(term)
+                yield from leaves_of(term)
+        case Not():
+            yield from leaves_of(expression.term)
+        case _:
+            yield expression
+
+
+def names_of(expression: Expression) -> Iterator[Name]:
+    """Every name in an expression, in order, each as often as it occurs."""
+    for leaf in leaves_of(expression):
+        if isinstance(leaf, Comparison):
+            yield from (one for one in (leaf.left, leaf.right) if isinstance(one, Name))
+        else:
+            yield leaf.name
 
 
 def split(

@@ -238,6 +238,7 @@ class Run:
             ),
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
+            rows_left_out=len(self._dataset.left_out),
         )
 
 
