@@ -36,15 +36,23 @@ def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:
 
 
 def rows_options(
-    sample: str = "Only N random rows, in file order.", seed: str = "Seed of the sample."
+    sample: str = "Only N random rows, in file order.",
+    seed: str = "Seed of the sample.",
+    where: str = "Only rows for which it is true, by their columns: \"lang == 'de' and n > 2\".",
 ) -> Callable[[Command], Command]:
-    """Which rows of DATA to read; `sample` and `seed` are help texts."""
+    """Which rows of DATA to read; the arguments are help texts."""
     return together(
+        option("--where", metavar="EXPR", help=where),
         option("--limit", type=int, metavar="N", help="Only the first N rows."),
         option("--sample", type=int, metavar="N", help=sample),
         option("--seed", type=int, default=0, help=f"{seed}  [default: 0]"),
     )
 
+
+WHERE_SCORES = (
+    "Only rows for which it is true, by scores and their columns: \"ifd < 1 and lang == 'de'\"."
+)
+"""The help of `--where` for commands that also choose rows by scores."""
 
 metric_options = together(
     option(

@@ -16,7 +16,7 @@ from ifdkit.data.raw import Raw
 from ifdkit.errors import UsageError
 from ifdkit.expressions.evaluation import Column, evaluate
 from ifdkit.expressions.nodes import Expression, Name, names_of
-from ifdkit.expressions.syntax import fail
+from ifdkit.expressions.syntax import fail, parse
 
 FLAG = "--where"
 ROW = Name(("row",))
@@ -24,6 +24,11 @@ ROW = Name(("row",))
 _ROWS_PER_BATCH = 16_384
 _MAX_KEYS = 10_000
 """Keys that are remembered to suggest one in place of a misspelled name."""
+
+
+def expression_of(text: str | None) -> Expression | None:
+    """The expression of `--where`, if there is one. Raises UsageError."""
+    return None if text is None else parse(text, FLAG)
 
 
 class Cells:

@@ -77,6 +77,8 @@ def parse(text: str, flag: str) -> Expression:
 
     Raises UsageError, on one line and with the position, for anything that is not an expression.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{flag}: an expression is text, not {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
         raise UsageError(
             f"{flag}: the expression has {len(text):,} characters, more than {MAX_CHARACTERS:,}"

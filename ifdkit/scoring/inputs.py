@@ -11,7 +11,7 @@ from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.layouts import SLOTS
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, OutputError
 from ifdkit.expressions.syntax import parse
 from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.where import score_fields
@@ -68,6 +68,16 @@ def source_of(data: Data, manifest: Manifest) -> Path:
             return path
     what = "has changed since" if present else "is not here"
     raise InputError(f"{data} contains scores without texts, and {name}, their source, {what}")
+
+
+def check_not_input(data: Data, output: Path) -> None:
+    """Raise OutputError if `output` is the file that is read."""
+    try:
+        is_input = isinstance(data, (str, PathLike)) and output.samefile(data)
+    except OSError:
+        return  # one of them does not exist
+    if is_input:
+        raise OutputError(f"-o {output} is the input itself: choose another name")
 
 
 def describe(dataset: Dataset) -> str:

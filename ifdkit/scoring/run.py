@@ -22,6 +22,7 @@ from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import DATA_ENDINGS, sha256
+from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
@@ -83,12 +84,14 @@ def score(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    where: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
+    `data` is a path, `-`, or any iterable of dictionaries; `where` is an expression about the
+    columns of the rows, and only rows for which it is true are scored.  `settings` are those of
     :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
     `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
     """
@@ -96,7 +99,14 @@ def score(
 
     begin = time.perf_counter()
     progress = progress or Progress()
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(
+        columns=columns,
+        turns=turns,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        where=expression_of(where),
+    )
     chosen = Settings(**given_settings("score", settings))
     dataset = open_data(data, read_options)
     with Scorer(chosen, progress) as scorer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.where import check_names
-from ifdkit.errors import OutputError, UsageError
+from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -27,7 +26,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import describe, open_data
+from ifdkit.scoring.inputs import check_not_input, describe, open_data
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
@@ -66,8 +65,7 @@ class Inputs:
 
         Raises IfdkitError, and checks `output` before any work is done.
         """
-        if _is_same_file(data, output):
-            raise OutputError(f"-o {output} is the input itself: choose another name")
+        check_not_input(data, output)
         scored = self._scored(data, output)
         if self._where is None:
             return scored
@@ -120,10 +118,3 @@ class Inputs:
             vectors, norms, out=np.zeros_like(vectors), where=norms > 0
         )
         return unit
-
-
-def _is_same_file(data: Data, output: Path) -> bool:
-    try:
-        return isinstance(data, (str, PathLike)) and output.samefile(data)
-    except OSError:
-        return False  # one of them does not exist
