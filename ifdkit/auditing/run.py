@@ -81,10 +81,10 @@ class AuditOptions:
         """Raise UsageError for options that contradict each other."""
         if self.clean_rules not in CLEAN_RULES:
             raise UsageError(f"--clean-rules: {unknown('choice', self.clean_rules, CLEAN_RULES)}")
-        condition = self.condition
-        if condition and not self.scores and (condition.metrics or condition.needs_status):
-            name = next(iter(condition.metrics), "status")
-            raise UsageError(f"--where: {name} needs a model: leave out --no-model")
+        condition = None if self.scores else self.condition
+        for name in condition.scored_fields if condition else ():
+            if name not in WORD_FIELDS:
+                raise UsageError(f"--where: {name} needs a model: leave out --no-model")
         if self.template_check is not None and not self.scores:
             raise UsageError("--template-check needs a model: leave out --no-model, or the check")
 

@@ -6,7 +6,7 @@ is rejected and counted: no expression can hide an unreadable row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NoReturn
@@ -76,11 +76,16 @@ class Cells:
                 " `ifdkit select --where`, or name a column of the rows"
             )
             fail(FLAG, problem, name.position)
-        known = [*self._keys, *self._others]
-        close = get_close_matches(written, known, n=1)
-        listed = ", ".join(repr(key) for key in known[:12]) + (", …" if len(known) > 12 else "")
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {listed or 'no columns'}"
+        hint = suggestion(written, [*self._keys, *self._others])
         fail(FLAG, f"unknown name {written[:80]!r} ({hint})", name.position)
+
+
+def suggestion(written: str, known: Sequence[str]) -> str:
+    """What a misspelled word may be meant for."""
+    if close := get_close_matches(written, known, n=1):
+        return f"did you mean {close[0]!r}?"
+    listed = ", ".join(repr(key) for key in known[:12]) + (", …" if len(known) > 12 else "")
+    return f"there are {listed}" if known else "there are no columns"
 
 
 def _find(value: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Any] | None:

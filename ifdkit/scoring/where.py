@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ifdkit.data.where import FLAG
-from ifdkit.errors import unknown
+from ifdkit.data.where import FLAG, suggestion
 from ifdkit.expressions.nodes import (
     Comparison,
     Expression,
@@ -41,15 +40,20 @@ class Where:
     """The rest."""
 
     @property
+    def scored_fields(self) -> tuple[str, ...]:
+        """The metrics that it needs, and `status`."""
+        names = dict.fromkeys(names_of(self.scores)) if self.scores else ()
+        return tuple(name.path[0] for name in names if _is_score(name) and name.path[0] != "id")
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that it needs."""
-        names = dict.fromkeys(names_of(self.scores)) if self.scores else ()
-        return tuple(name.path[0] for name in names if _is_score(name) and name.path[0] in METRICS)
+        return tuple(name for name in self.scored_fields if name in METRICS)
 
     @property
     def needs_status(self) -> bool:
         """Whether it needs the status of the examples, which scoring decides."""
-        return self.scores is not None and Name(("status",)) in names_of(self.scores)
+        return "status" in self.scored_fields
 
 
 def parse_where(text: str) -> Where:
@@ -91,4 +95,5 @@ def _check_type(name: Name, constant: Literal) -> None:
     if field == "status" and not is_text:
         fail(FLAG, f"status is a text and cannot be compared with {constant}", constant.position)
     if field == "status" and value not in list(Status):
-        fail(FLAG, unknown("status", value, Status).rstrip("?"), constant.position)
+        hint = suggestion(str(value), list(map(str, Status)))
+        fail(FLAG, f"unknown status {constant} ({hint})", constant.position)
