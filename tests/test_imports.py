@@ -17,7 +17,7 @@ PACKAGE = Path(ifdkit.__file__).parent
 
 # A package imports from lower layers only; a layer's packages do not import each other.
 LAYERS = (
-    {"records", "errors", "version", "format", "visible", "stats"},
+    {"records", "errors", "version", "format", "visible", "stats", "expressions"},
     {"data", "prompting"},
     {"engine", "findings"},
     {"scoring"},
@@ -32,7 +32,7 @@ ROOT = {"__init__", "__main__"}
 """The composition root: it names the public functions and is imported by nobody."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "pandas", "click", "rich"}
 PURE = (
-    *("records", "errors", "format", "visible", "prompting", "scoring/metrics"),
+    *("records", "errors", "format", "visible", "expressions", "prompting", "scoring/metrics"),
     *("data/json_rows", "data/layouts", "data/messages", "data/turns", "data/detection"),
 )
 

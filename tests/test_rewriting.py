@@ -234,9 +234,7 @@ def test_a_json_array_comes_back_with_its_indentation(write: Make, indent: int |
     copied(source, output)
     assert json.loads(output.read_text()) == ROWS
     if indent:
-        spelt = output.read_text(encoding="utf-8").replace("\\ud83d", "?")
-        wanted = json.dumps(ROWS, indent=indent, ensure_ascii=False).replace("\ud83d", "?")
-        assert spelt == wanted + "\n"
+        assert output.read_text() == source.read_text() + "\n", "escapes too"
     copied(source, output, {1: {"output": "6"}})
     changed = json.loads(output.read_text())
     assert changed == [ROWS[0], {**ROWS[1], "output": "6"}, ROWS[2]]

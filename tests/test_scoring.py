@@ -30,6 +30,7 @@ from ifdkit.errors import InputError, OutputError, StoreError, UsageError
 from ifdkit.scoring import run as scoring
 from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import METRICS, groups
+from ifdkit.scoring.output_names import default_output
 from ifdkit.scoring.rows import score_columns
 from ifdkit.scoring.run import ScoreSummary, score_to_file
 from ifdkit.scoring.scorer import Scorer
@@ -172,7 +173,7 @@ def test_every_output_format_has_the_same_content(
     ],
 )
 def test_the_default_output_is_named_after_the_data(data: str, name: str) -> None:
-    assert scoring.default_output(data) == Path(name)
+    assert default_output(data) == Path(name)
 
 
 def test_a_csv_cell_is_not_a_formula(write: Make, settings: Settings, tmp_path: Path) -> None:

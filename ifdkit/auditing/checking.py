@@ -82,6 +82,8 @@ class CheckResult:
     """Those that show what the rule looks for."""
     places: tuple[Place, ...] = ()
     """The first MAX_PLACES of them, ascending."""
+    indices: tuple[int, ...] = ()
+    """All of them as positions of the corpus; empty if they are rows that could not be read."""
     details: tuple[Detail, ...] = ()
     found: str | None = None
     """A more precise sentence than the rule's own."""
@@ -158,6 +160,18 @@ class AuditedDataset:
         texts = self.corpus.responses if self.is_documents else self.corpus.instructions
         return quote(texts[index])
 
+    @cached_property
+    def _results(self) -> dict[str, CheckResult]:
+        """Rule → what its check found."""
+        return {}
+
+    def check(self, rule: Rule) -> CheckResult:
+        """What the check of a rule finds, found once; a rule that is off is not applied."""
+        if rule.name not in self._results:
+            is_off = rule.severity == "off"
+            self._results[rule.name] = CheckResult() if is_off else rule.check(self, rule)
+        return self._results[rule.name]
+
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """A column of scores, shape (examples,), NaN if undefined; None without the column."""
         return self.scored.scores.numbers.get(name)
@@ -189,6 +203,7 @@ class AuditedDataset:
         return CheckResult(
             checked=checked,
             count=len(where),
+            indices=tuple(where),
             places=tuple(
                 self._place(one, quoted(one), None if values is None else finite(values[one]))
                 for one in where[:MAX_PLACES]

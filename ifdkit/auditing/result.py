@@ -127,6 +127,23 @@ class StatusCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What `--clean` wrote. Every row that was audited is kept or dropped."""
+
+    output: str
+    output_sha256: str
+    log: str
+    """The file with one line for every dropped row."""
+    rules: str
+    """Whose rows were dropped: those of `failed` rules, of `errors`, or of `all`."""
+    rows_in: int
+    kept: int
+    dropped: int
+    dropped_by: dict[str, int]
+    """Rule → rows that it names; a row that several rules name counts for each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """The verdict on one dataset, rule by rule."""
 
@@ -155,6 +172,12 @@ class Audit:
     elapsed_s: float
     statuses: tuple[StatusCount, ...] = ()
     """Statuses other than `ok`, the most frequent first."""
+    where: str | None = None
+    """The expression that chose the rows; None if it was not given."""
+    rows_left_out: int = 0
+    """Rows of the file for which it is not true."""
+    cleaned: Cleaned | None = None
+    """None without `--clean`."""
     schema: str = AUDIT_SCHEMA
     has_text: bool = True
     """Whether its quotes show the dataset: False after `without_text`."""

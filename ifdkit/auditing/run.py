@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
+from ifdkit.auditing.cleaning import CLEAN_RULES, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
 from ifdkit.auditing.result import Audit, RuleResult
@@ -31,10 +32,12 @@ from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
-from ifdkit.data.dataset import Turns
+from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
-from ifdkit.errors import UsageError
+from ifdkit.data.row_files import check_rows_output
+from ifdkit.data.where import check_names
+from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -43,11 +46,14 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import describe, open_data
+from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.metrics import needs_embedder, passes_of
+from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.where import Where, parse_where, score_fields
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
@@ -67,11 +73,28 @@ class AuditOptions:
     """A second template, under which a sample of the rows is scored too."""
     scores: bool = True
     """Whether to score a dataset; without scores the rules about them are skipped."""
+    where: str | None = None
+    """Check only the rows for which this expression is true."""
+    clean: Path | None = None
+    """Write the rows that pass to this file."""
+    clean_rules: CleanRules = "failed"
+    """Whose rows do not pass."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for options that contradict each other."""
+        if self.clean_rules not in CLEAN_RULES:
+            raise UsageError(f"--clean-rules: {unknown('choice', self.clean_rules, CLEAN_RULES)}")
+        condition = None if self.scores else self.condition
+        for name in condition.scored_fields if condition else ():
+            if name not in WORD_FIELDS:
+                raise UsageError(f"--where: {name} needs a model: leave out --no-model")
         if self.template_check is not None and not self.scores:
             raise UsageError("--template-check needs a model: leave out --no-model, or the check")
+
+    @property
+    def condition(self) -> Where | None:
+        """The expression of `where`. Raises UsageError."""
+        return None if self.where is None else parse_where(self.where)
 
 
 def audit(
@@ -82,10 +105,13 @@ def audit(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    where: str | None = None,
     against: Sequence[str | PathLike[str]] = (),
     template_check: str | None = None,
     rules: Mapping[str, Mapping[str, Any]] | None = None,
     scores: bool = True,
+    clean: str | PathLike[str] | None = None,
+    clean_rules: CleanRules = "failed",
     progress: Progress | None = None,
     **settings: Any,
 ) -> Audit:
@@ -93,10 +119,13 @@ def audit(
 
     `data` is a path (of a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
     including that of `ifdkit.score`.  `sample` audits so many rows at random, with intervals on the
-    shares.  `against` are evaluation sets whose instructions must not be in the data.
+    shares.  `where` is an expression about scores and columns: rows for which it is not true are
+    not checked.  `against` are evaluation sets whose instructions must not be in the data.
     `template_check` names a second template.  `rules` changes rules, as in
-    `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `settings`
-    are those of :class:`ifdkit.Settings`.  Raises IfdkitError.
+    `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `clean`
+    is a file for the rows that pass, in the format of the data; rows that rules of `clean_rules`
+    name are logged beside it.  `settings` are those of :class:`ifdkit.Settings`.  Raises
+    IfdkitError.
     """
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
     options = AuditOptions(
@@ -104,6 +133,9 @@ def audit(
         against=files,
         template_check=template_check,
         scores=scores,
+        where=where,
+        clean=None if clean is None else Path(clean),
+        clean_rules=clean_rules,
     )
     read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
     return audit_dataset(data, given_settings("audit", settings), read_options, options, progress)
@@ -121,7 +153,11 @@ def audit_dataset(
     `asked` are the settings that were asked for, of :class:`ifdkit.Settings`.
     """
     begin = time.perf_counter()
-    progress, settings = progress or Progress(), Settings(**asked)
+    condition = options.condition
+    progress, settings = progress or Progress(), _with_metrics(Settings(**asked), condition)
+    read_options = replace(read_options, where=condition.columns if condition else None)
+    if options.clean is not None:
+        check_not_input(data, options.clean)
     given = open_scores(data)
     if given is not None:
         check_flags(given, asked, turns="last")
@@ -131,11 +167,16 @@ def audit_dataset(
         other = second_settings(settings, options.template_check, manifest)
     against = read_against(options.against, progress)
     scored = _scored(data, given, settings, read_options, options, progress)
-    second = score_under_second(scored, other, read_options.seed, progress) if other else None
     sample = _sample(scored, given, read_options)
+    if condition and condition.scores:
+        scored = narrow(scored, condition.scores, read_options.turns)
+    second = score_under_second(scored, other, read_options.seed, progress) if other else None
     progress.note(f"checking {len(scored):,} examples")
     dataset = AuditedDataset.of(scored, against, second)
     results = apply_rules(dataset, options.rules, is_sample=sample is not None)
+    cleaned = None
+    if options.clean is not None:
+        cleaned = clean(dataset, options.rules, results, options.clean, options.clean_rules)
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,6 +195,9 @@ def audit_dataset(
         manifest=scored.manifest,
         statuses=status_counts(dataset),
         elapsed_s=round(time.perf_counter() - begin, 3),
+        where=options.where,
+        rows_left_out=len(scored.dataset.left_out),
+        cleaned=cleaned,
     )
 
 
@@ -178,8 +222,7 @@ def apply_rules(
 
 
 def _check(rule: Rule, dataset: AuditedDataset) -> CheckResult:
-    """What the rule's check found; a rule that is off is not applied."""
-    return CheckResult() if rule.severity == "off" else rule.check(dataset, rule)
+    return dataset.check(rule)
 
 
 def _scored(
@@ -193,13 +236,41 @@ def _scored(
     """The dataset with its scores; those of a scores file are used as they are, without a model."""
     if given is not None:
         progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
-        return given.join(read_options.narrow(given.open_dataset()))
+        _check_scores(given, options.condition)
+        dataset = read_options.narrow(given.open_dataset(), score_fields())
+        _check_before(dataset, options)
+        return given.join(dataset)
     dataset = open_data(data, read_options)
+    _check_before(dataset, options)
     progress.note(describe(dataset))
     if not options.scores:
         return without_scores(dataset)
     with Scorer(settings, progress) as scorer:
         return score_dataset(dataset, read_options, scorer, progress)
+
+
+def _with_metrics(settings: Settings, condition: Where | None) -> Settings:
+    """The settings, with the metrics that `where` needs too."""
+    more = condition.metrics if condition else ()
+    wanted = [name for name in more if not passes_of(name) <= settings.passes]
+    wanted += [name for name in more if needs_embedder(name) and not settings.needs_embedder]
+    return replace(settings, metrics=tuple(dict.fromkeys((*settings.metrics, *wanted))))
+
+
+def _check_scores(given: ScoresFile, condition: Where | None) -> None:
+    """Raise UsageError if the scores lack a metric that `where` needs."""
+    for name in condition.metrics if condition else ():
+        if name not in given.scores.numbers and name not in WORD_FIELDS:
+            raise UsageError(f"--where: {given.name} has no {name}: score its dataset with"
+                             f" --metrics {name}, or give the dataset itself")  # fmt: skip
+
+
+def _check_before(dataset: Dataset, options: AuditOptions) -> None:
+    """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
+    if options.clean is not None:
+        check_rows_output(options.clean, dataset.path)
+    if options.condition and options.condition.scores:
+        check_names(dataset, options.condition.scores, score_fields())
 
 
 def _sample(
@@ -209,8 +280,9 @@ def _sample(
     n_rows = pool = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
         made = given.manifest
-        pool = made.rows_in
+        pool = made.rows_in + made.rows_left_out
         if made.sample and pool < min(made.limit or n_rows, n_rows):
             return scored.dataset.n_rows
-    pool = min(read_options.limit or pool, pool)
+    # Rows that `--where` left out, before the sample, could not be drawn.
+    pool = min(read_options.limit or pool, pool - len(scored.dataset.left_out))
     return read_options.sample if read_options.sample and read_options.sample < pool else None

@@ -18,7 +18,16 @@ from ifdkit.cli.flags import (
     settings_given,
     start,
 )
-from ifdkit.cli.options import common_options, metric_options, option, rows_options, together
+from ifdkit.cli.options import (
+    WHERE_SCORES,
+    call_option,
+    common_options,
+    metric_options,
+    option,
+    output_option,
+    rows_options,
+    together,
+)
 
 if TYPE_CHECKING:
     from ifdkit.auditing.result import RuleResult
@@ -26,8 +35,7 @@ if TYPE_CHECKING:
 
 
 audit_options = together(
-    click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder for the"
-                 " report, report.md and audit.sarif.  [default: write none]"),
+    output_option("Folder for the report, report.md and audit.sarif.  [default: write none]"),
     option("--against", multiple=True, type=click.Path(), metavar="FILE", help="An evaluation"
            " set whose instructions must not be in DATA; may be repeated."),
     option("--template-check", metavar="TEMPLATE", help="Also score up to 200 rows under this"
@@ -35,6 +43,12 @@ audit_options = together(
     option("--rule", "rules", multiple=True, metavar="RULE.KEY=VALUE", help="Change a"
                  " rule, such as refusal.severity=error; keys: severity (error, warning, off),"
                  " most (largest share that passes), threshold; may be repeated."),
+    call_option("--clean", metavar="OUT", type=click.Path(path_type=Path), help="Write the rows"
+                " that pass, in the format of DATA, and OUT.dropped.jsonl with the others and"
+                " their rules."),
+    option("--clean-rules", metavar="WHICH", help="Whose rows do not pass: those of failed rules,"
+           " warnings too (failed), of failed errors only (errors), or of every rule (all)."
+           "  [default: failed]"),
     option("--no-model", is_flag=True, help="Use no model: apply only the rules about texts."),
     option("--no-text", is_flag=True, help="Omit dataset text from the terminal and the report."),
 )  # fmt: skip
@@ -54,6 +68,11 @@ def audit_options_of(
         against=tuple(flags["against"]),
         template_check=flags["template_check"],
         scores=not flags["no_model"],
+        **{
+            name: flags[name]
+            for name in ("where", "clean", "clean_rules")
+            if flags[name] is not None
+        },
     )
 
 
@@ -70,7 +89,9 @@ def failure(rule: RuleResult) -> str:
 @click.command("audit")
 @click.argument("data")
 @audit_options
-@rows_options("Only N random rows: shares get 95 % intervals.", "Seed of the samples.")
+@rows_options(
+    "Only N random rows: shares get 95 % intervals.", "Seed of the samples.", WHERE_SCORES
+)
 @metric_options
 @common_options
 @click.pass_context
@@ -82,20 +103,20 @@ def audit(context: click.Context, /, data: str, output: Path | None, **flags: An
     [audit.refusal], or by --rule.
 
     \b
-    Example:
+    Examples:
       ifdkit audit data.json --against eval.json -o reports/audit
+      ifdkit audit data.json --clean clean.json
     """
     from ifdkit.auditing.run import audit_dataset, check_folder
     from ifdkit.report.terminal.audit import print_audit
 
     start(context, flags)
     options = audit_options_of(flags, context.meta[SETTINGS_TABLES]["audit"], context.obj)
+    read_options = read_options_of({**flags, "where": None})  # the options have it
     if output is not None:
         check_folder(output)
     with progress_of(flags) as progress:
-        found = audit_dataset(
-            data, settings_given(flags), read_options_of(flags), options, progress
-        )
+        found = audit_dataset(data, settings_given(flags), read_options, options, progress)
     found = found.without_text() if flags["no_text"] else found
     if output is not None:
         found.save(output)

@@ -50,10 +50,13 @@ def read_options_of(flags: Mapping[str, Any]) -> ReadOptions:
     """Flags → which rows to read, and how."""
     from ifdkit.data.layouts import parse_columns
     from ifdkit.data.options import ReadOptions
+    from ifdkit.data.where import expression_of
 
     given = given_fields(ReadOptions, flags)
     if "columns" in given:
         given["columns"] = parse_columns(given["columns"])
+    if "where" in given:
+        given["where"] = expression_of(given["where"])
     return ReadOptions(**given)
 
 

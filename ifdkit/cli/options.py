@@ -31,8 +31,13 @@ class OnceOption(click.Option):
         parsed.process = process
 
 
+def call_option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
+    """An option that belongs to one call: no variable and no settings file sets it."""
+    return click.option(*names, cls=OnceOption, **attributes)
+
+
 def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option that the variable `IFDKIT_<NAME>` sets too."""
+    """An option that the variable `IFDKIT_<NAME>` and a settings file set too."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, cls=OnceOption, envvar=variable, **attributes)
@@ -50,22 +55,29 @@ def together(*flags: Flag) -> Callable[[Command], Command]:
 
 
 def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:  # noqa: A002
-    """`--output`, which no variable sets: it belongs to one call."""
-    return click.option(
-        "--output", "-o", cls=OnceOption, type=click.Path(path_type=Path), help=help, **attributes
-    )
+    """`--output`."""
+    path = click.Path(path_type=Path)
+    return call_option("--output", "-o", type=path, help=help, **attributes)
 
 
 def rows_options(
-    sample: str = "Only N random rows, in file order.", seed: str = "Seed of the sample."
+    sample: str = "Only N random rows, in file order.",
+    seed: str = "Seed of the sample.",
+    where: str = "Only rows for which it is true, by their columns: \"lang == 'de' and n > 2\".",
 ) -> Callable[[Command], Command]:
-    """Which rows of DATA to read; `sample` and `seed` are help texts."""
+    """Which rows of DATA to read; the arguments are help texts."""
     return together(
+        option("--where", metavar="EXPR", help=where),
         option("--limit", type=int, metavar="N", help="Only the first N rows."),
         option("--sample", type=int, metavar="N", help=sample),
         option("--seed", type=int, default=0, help=f"{seed}  [default: 0]"),
     )
 
+
+WHERE_SCORES = (
+    "Only rows for which it is true, by scores and their columns: \"ifd < 1 and lang == 'de'\"."
+)
+"""The help of `--where` for commands that also choose rows by scores."""
 
 metric_options = together(
     option(

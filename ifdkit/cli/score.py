@@ -13,7 +13,16 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 
 @click.command("score")
 @click.argument("data")
-@output_option("Scores file ending in .jsonl, .parquet or .csv.  [default: DATA.scores.jsonl here]")
+@output_option(
+    "Scores file ending in .jsonl, .parquet or .csv, or the joined file."
+    "  [default: DATA.scores.jsonl here, or DATA.scored with its own ending]"
+)
+@option(
+    "--join",
+    is_flag=True,
+    help="Write the rows of DATA, in its format, with their scores as"
+    " more columns; of a conversation the last turn's, or lists with --turns all.",
+)
 @rows_options()
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
@@ -31,11 +40,16 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
     """
     from ifdkit.errors import InputError
     from ifdkit.report.terminal.scores import print_summary
+    from ifdkit.scoring.joining import score_into_rows
     from ifdkit.scoring.run import score_to_file
 
     start(context, flags)
+    write = score_to_file
+    if flags["join"]:
+        write = score_into_rows
+        flags["turns"] = flags["turns"] or "last"
     with progress_of(flags) as progress:
-        summary = score_to_file(data, output, settings_of(flags), read_options_of(flags), progress)
+        summary = write(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:
         echo_json(summary.as_json())
     else:

@@ -15,7 +15,14 @@ from ifdkit.cli.flags import (
     settings_given,
     start,
 )
-from ifdkit.cli.options import common_options, option, output_option, rows_options, together
+from ifdkit.cli.options import (
+    WHERE_SCORES,
+    common_options,
+    option,
+    output_option,
+    rows_options,
+    together,
+)
 
 select_options = together(
     option("--by", metavar="METRIC", help="Rank by a metric: ifd, rifd, coherence,"
@@ -47,7 +54,7 @@ select_options = together(
 @click.argument("data")
 @output_option("File for the rows kept, in the format of DATA.", required=True)
 @select_options
-@rows_options(seed="Seed of everything random.")
+@rows_options(seed="Seed of everything random.", where=WHERE_SCORES)
 @common_options
 @click.pass_context
 def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> None:
@@ -55,7 +62,8 @@ def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> 
 
     DATA is a dataset, of which only the ranking metric is measured, or a scores file. A share such
     as 5% is a share of all its rows; of equal values the first in the file wins. The last turn of a
-    conversation represents it, or with --turns all the mean over its turns.
+    conversation represents it, or with --turns all the mean over its turns. With --where, which
+    also works alone, shares are of the rows for which the expression is true.
 
     \b
     Methods:
@@ -66,8 +74,9 @@ def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> 
       random              the baseline; uses no model
 
     \b
-    Example:
+    Examples:
       ifdkit select data.json -o best.json --by ifd --top 5%
+      ifdkit select data.json -o good.json --where "ifd < 1 and response_tokens >= 20"
     """
     from ifdkit.report.terminal.selection import print_selection
     from ifdkit.selection.options import SelectOptions
@@ -76,7 +85,8 @@ def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> 
     start(context, flags)
     flags["turns"] = flags["turns"] or "last"
     options = SelectOptions(**given_fields(SelectOptions, flags))
-    settings, read_options = settings_given(flags), read_options_of(flags)
+    settings = settings_given(flags)
+    read_options = read_options_of({**flags, "where": None})  # the options have it
     with progress_of(flags) as progress:
         done = select_to_file(data, output, options, settings, read_options, progress)
     if flags["as_json"]:

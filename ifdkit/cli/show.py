@@ -7,15 +7,14 @@ from typing import Any
 import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
-from ifdkit.cli.options import OnceOption, common_options, metric_options
+from ifdkit.cli.options import call_option, common_options, metric_options
 
 
 @click.command("show")
 @click.argument("data")
 @click.argument("row")
-@click.option(
+@call_option(
     "--turn",
-    cls=OnceOption,
     type=int,
     help="Assistant turn of a conversation.  [default: the last]",
 )

@@ -38,8 +38,9 @@ from ifdkit.errors import InputError, OutputError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.metrics import METRICS, table_metrics
+from ifdkit.scoring.output_names import default_output
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import command_line, default_output
+from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import given_settings
 from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
 from ifdkit.version import VERSION

@@ -107,6 +107,12 @@ def encoded_json(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def valid_text(value: Any) -> Any:
+    """Text that UTF-8 can encode: a lone surrogate becomes its escape. Other values as they are."""
+    is_text = isinstance(value, str) and not value.isascii()
+    return value.encode(errors="backslashreplace").decode() if is_text else value
+
+
 def json_file(value: Any) -> bytes:
     """The content of an indented JSON file."""
     return encoded_json(dumps(value, indent=2)) + b"\n"

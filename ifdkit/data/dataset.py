@@ -53,6 +53,8 @@ class Dataset:
     """Positions of the chosen rows; None for all."""
     _n_rows_in_all: int | None = None
     """None if it equals `n_rows`."""
+    left_out: frozenset[int] = frozenset()
+    """Positions of the rows for which `--where` was not true."""
 
     @property
     def n_rows_in_all(self) -> int:
@@ -69,6 +71,11 @@ class Dataset:
         present = range(self.n_rows) if self._chosen is None else self._chosen
         chosen = frozenset(row for row in map(int, rows) if row in present)
         return replace(self, _chosen=chosen, n_rows=len(chosen), _n_rows_in_all=self.n_rows_in_all)
+
+    def choose_where(self, rows: Iterable[int]) -> Dataset:
+        """The dataset with only these rows, as `choose`; `left_out` then has the others too."""
+        found = self.choose(rows)
+        return replace(found, left_out=self.left_out.union(self.rows).difference(found.rows))
 
     def raw_rows(self) -> Iterator[Raw]:
         """The chosen rows as they are in the file."""

@@ -25,7 +25,7 @@ def detect(keys: Collection[str], where: str, given: Mapping[str, str] | None = 
     unknown = [key for key in given.values() if key and key not in keys]
     if unknown and keys:
         raise UsageError(f"{where} has no column {unknown[0]!r}; it has {_listed(keys)}")
-    if {"status", "nll_response_direct"} <= set(keys):
+    if {"row", "turn", "status", "nll_response_direct"} <= set(keys):
         raise InputError(f"{where} is a scores file, without the texts that scoring needs")
     found = _candidates(keys, given)
     for layout in LAYOUTS:

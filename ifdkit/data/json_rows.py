@@ -67,7 +67,8 @@ def json_lines(stream: BinaryIO) -> Iterator[Raw]:
             value, error = (
                 _parsed(content.strip()) if length <= MAX_ROW_BYTES else (None, _too_long())
             )
-            yield Raw(row, value, error, number, offset + len(line) - len(content))
+            begin = len(line) - len(content)
+            yield Raw(row, value, error, number, offset + begin, length - begin)
             row += 1
         offset += length
 
@@ -110,7 +111,7 @@ def json_values(stream: BinaryIO, *, in_array: bool) -> Iterator[Raw]:
             value, error = scanner.value()
             # The last row already says that the file is incomplete.
             is_closed = is_closed or error == _ENDS_INSIDE
-            yield Raw(row, value, error, line, offset)
+            yield Raw(row, value, error, line, offset, window.place()[1] - offset)
         row += 1
     if not is_closed:
         yield Raw(row, None, "the array is not closed", *window.place())

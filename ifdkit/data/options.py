@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.where import choose_where
 from ifdkit.errors import UsageError
+from ifdkit.expressions.nodes import Expression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,9 @@ class ReadOptions:
     """Read only this many rows, drawn at random within the limit and kept in file order."""
     seed: int = 0
     """Seed of the sample."""
+    where: Expression | None = None
+    """Read only the rows for which it is true. It is about their columns, and comes before the
+    limit and the sample."""
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("sample", self.sample)):
@@ -36,8 +41,13 @@ class ReadOptions:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: not negative")
 
-    def narrow(self, dataset: Dataset) -> Dataset:
-        """The dataset with only the rows of the limit and the sample."""
+    def narrow(self, dataset: Dataset, fields: Iterable[str] = ()) -> Dataset:
+        """The dataset with only the rows of `where`, the limit and the sample.
+
+        `fields` are names besides columns, for messages. Raises UsageError for a wrong name.
+        """
+        if self.where is not None:
+            dataset = choose_where(dataset, self.where, fields)
         rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
             generator = np.random.default_rng(self.seed)
@@ -55,4 +65,5 @@ class ReadOptions:
             "limit": self.limit,
             "sample": self.sample,
             "seed": None if self.sample is None else self.seed,
+            "where": None if self.where is None else str(self.where),
         }

@@ -27,6 +27,8 @@ class Raw:
     """1-based line on which the row starts, if the format has lines."""
     byte_offset: int | None = None
     """0-based offset in the decompressed file, if the format has one."""
+    n_bytes: int | None = None
+    """Length in bytes of its text, with white space around it; None if it is not JSON text."""
 
     def reject(self, reason: str) -> Reject:
         """The rejection of this row."""

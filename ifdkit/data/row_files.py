@@ -1,7 +1,8 @@
 """Datasets written back in their own format: the same rows in the same order, some with new texts.
 
-JSON arrays and CSV rows are serialized again from their values. Lines of JSON are copied if nothing
-in them changed. Of a Parquet file only the changed cells are written anew, so every type survives.
+Rows of JSON are copied as they are written if nothing in them changed, so that numbers, escapes and
+repeated keys survive. CSV rows are serialized again from their values. Of a Parquet file only the
+changed cells are written anew, so every type survives. Columns can be appended in every format.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import gzip
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import zstandard
 
-from ifdkit.data.atomic import atomic, dumps, encoded_json
+from ifdkit.data.atomic import atomic, dumps, encoded_json, valid_text
+from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.errors import InputError, OutputError, UsageError
@@ -27,20 +30,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet")
-_CHUNK = 2**20
+_MAX_HEADER_BYTES = 2**20
 _INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
 """The start of an indented array of objects: white space before a row, and before its first key."""
 _HEAD_BYTES = 2**12
 _ROWS_PER_GROUP = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Columns that a written file has besides those of its source."""
+
+    names: tuple[str, ...] = ()
+    """None of them is a column of the source."""
+    arrow_types: Callable[[], Sequence[pa.DataType]] = tuple
+    """The type of each, for Parquet."""
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+
 class RowsWriter(Protocol):
     """Writes rows in the order of the file that they come from."""
 
-    def write(self, raw: Raw, value: Any) -> bool:
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
         """Write a row with this value, which is `raw.value` itself if nothing changed.
 
-        Returns False if the row is left out because it is malformed and cannot be copied either.
+        `cells` are those of the appended columns: numbers, text, None, or lists of these. Returns
+        False if the row is left out because it is malformed and cannot be copied either.
         """
         ...
 
@@ -79,25 +96,29 @@ def check_rows_output(path: Path, source: Path | None) -> None:
 
 
 @contextmanager
-def rows_file(path: Path, source: Path | None) -> Iterator[RowsWriter]:
+def rows_file(
+    path: Path, source: Path | None, appended: Appended | None = None
+) -> Iterator[RowsWriter]:
     """Open a dataset file in the format of its ending; it replaces `path` when the block ends.
 
-    `path` and `source` must have passed `check_rows_output`.
+    `path` and `source` must have passed `check_rows_output`. In JSON only objects get the appended
+    columns; a row of another type, or a malformed line, is copied without them.
     """
+    appended = appended or Appended()
     ending = suffix(path)
     with ExitStack() as stack:
         file = _compressed(stack.enter_context(atomic(path)), path, stack)
         writer: RowsWriter
         if ending == ".parquet":
             assert source is not None, "check_rows_output requires it"
-            writer = _ParquetRows(file, source, stack)
+            writer = _ParquetRows(file, source, stack, appended)
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
-            writer = _CsvRows(file, source, DELIMITERS[ending])
+            writer = _CsvRows(file, source, DELIMITERS[ending], appended)
         elif ending in JSON_LINES:
-            writer = _JsonLinesRows(file, source, stack)
+            writer = _JsonLinesRows(file, source, stack, appended)
         else:
-            writer = _JsonArrayRows(file, source)
+            writer = _JsonArrayRows(file, source, stack, appended)
         try:
             yield writer
         finally:
@@ -128,16 +149,24 @@ def _as_json(raw: Raw, value: Any, **options: Any) -> str:
 class _JsonArrayRows:
     """One JSON array, indented like its source."""
 
-    def __init__(self, file: IO[bytes], source: Path | None) -> None:
-        self._file = file
+    def __init__(
+        self, file: IO[bytes], source: Path | None, stack: ExitStack, appended: Appended
+    ) -> None:
+        self._file, self._appended = file, appended
+        self._source = JsonSource(source, stack)
         self._outer, self._inner = _indents(source)
         self._separator = b"[\n"
 
-    def write(self, raw: Raw, value: Any) -> bool:
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
         if raw.error is not None:
             return False  # a malformed element would make the whole array malformed
-        text = _as_json(raw, value, indent=self._inner or None)
-        if self._outer:
+        keys = dict(zip(self._appended.names, cells, strict=True))
+        text = self._source.text_of(raw) if value is raw.value else None
+        if text is not None:
+            text = self._outer + (with_keys(text, keys) if keys else text)
+        else:
+            value = {**value, **keys} if keys and isinstance(value, Mapping) else value
+            text = _as_json(raw, value, indent=self._inner or None)
             text = "\n".join(self._outer + line for line in text.split("\n"))
         self._file.write(self._separator + encoded_json(text))
         self._separator = b",\n"
@@ -162,31 +191,30 @@ def _indents(source: Path | None) -> tuple[str, str]:
 class _JsonLinesRows:
     """One JSON value per line. A line is copied byte for byte if nothing in it changed."""
 
-    def __init__(self, file: IO[bytes], source: Path | None, stack: ExitStack) -> None:
-        self._file, self._stack = file, stack
-        self._source = source if source and suffix(source) in JSON_LINES else None
-        self._lines: BinaryIO | None = None
-        self._position = 0
+    def __init__(
+        self, file: IO[bytes], source: Path | None, stack: ExitStack, appended: Appended
+    ) -> None:
+        self._file, self._appended = file, appended
+        self._source = JsonSource(source, stack)
+        self._has_lines = source is not None and suffix(source) in JSON_LINES
 
-    def write(self, raw: Raw, value: Any) -> bool:
-        if value is raw.value and self._source is not None and raw.byte_offset is not None:
-            self._copy_line(self._source, raw.byte_offset)
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
+        keys = dict(zip(self._appended.names, cells, strict=True))
+        if not isinstance(raw.value, Mapping):
+            keys = {}
+        is_same = value is raw.value
+        if is_same and not keys and self._has_lines and self._source.has(raw):
+            self._source.copy(raw, self._file)
             return True
         if raw.error is not None:
             return False
-        self._file.write(encoded_json(_as_json(raw, value)) + b"\n")
+        text = self._source.text_of(raw) if is_same else None
+        if text is None:
+            text = _as_json(raw, {**value, **keys} if keys else value)
+        else:
+            text = on_one_line(with_keys(text, keys) if keys else text)
+        self._file.write(encoded_json(text) + b"\n")
         return True
-
-    def _copy_line(self, source: Path, offset: int) -> None:
-        if self._lines is None:
-            self._lines = self._stack.enter_context(open_bytes(source))
-        while self._position < offset:
-            self._position += len(self._lines.read(min(_CHUNK, offset - self._position)))
-        piece = b""
-        while not piece.endswith(b"\n") and (piece := self._lines.readline(_CHUNK)):
-            self._position += len(piece)
-            self._file.write(piece.removesuffix(b"\n"))
-        self._file.write(b"\n")
 
     def finish(self) -> None:
         pass
@@ -195,21 +223,30 @@ class _JsonLinesRows:
 class _CsvRows:
     """Rows of cells under the header of the source."""
 
-    def __init__(self, file: IO[bytes], source: Path, delimiter: str) -> None:
-        self._header, line_end = _csv_header(source)
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator=line_end)
-        self._writer.writerow(self._header)
+    def __init__(self, file: IO[bytes], source: Path, delimiter: str, appended: Appended) -> None:
+        self._file = file
+        self._header, self._line_end = _csv_header(source)
+        self._line = io.StringIO(newline="")
+        # Python quotes a bare carriage return in a cell only with this line terminator.
+        self._writer = csv.writer(self._line, delimiter=delimiter, lineterminator="\r\n")
+        self._write([*self._header, *appended.names])
 
-    def write(self, raw: Raw, value: Any) -> bool:
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
         if raw.error is not None:
             return False  # a malformed row could swallow the rows after it
-        self._writer.writerow([value[name] for name in self._header])
+        more = [dumps(cell) if isinstance(cell, list) else cell for cell in cells]
+        self._write([value[name] for name in self._header] + more)
         return True
 
+    def _write(self, cells: Sequence[Any]) -> None:
+        self._line.seek(0)
+        self._line.truncate()
+        self._writer.writerow(cells)
+        line = self._line.getvalue().removesuffix("\r\n") + self._line_end
+        self._file.write(line.encode("utf-8", "backslashreplace"))
+
     def finish(self) -> None:
-        self._text.flush()
-        self._text.detach()
+        pass
 
 
 def _csv_header(source: Path) -> tuple[list[str], str]:
@@ -223,14 +260,15 @@ def _csv_header(source: Path) -> tuple[list[str], str]:
     if twice:
         raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
     with open_bytes(source) as stream:
-        line_end = "\r\n" if stream.readline(_CHUNK).endswith(b"\r\n") else "\n"
+        line_end = "\r\n" if stream.readline(_MAX_HEADER_BYTES).endswith(b"\r\n") else "\n"
     return header, line_end
 
 
 class _ParquetRows:
     """The record batches of the source, with the changed cells replaced."""
 
-    def __init__(self, file: IO[bytes], source: Path, stack: ExitStack) -> None:
+    def __init__(self, file: IO[bytes], source: Path, stack: ExitStack, appended: Appended) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._file = stack.enter_context(pq.ParquetFile(source))
@@ -239,10 +277,16 @@ class _ParquetRows:
         self._begin = self._end = 0  # rows of the current batch
         self._positions: list[int] = []  # written rows, relative to the batch
         self._changes: dict[str, dict[int, Any]] = {}  # column → index in _positions → value
+        self._cells: list[Sequence[Any]] = []  # of the appended columns, one list per position
+        types = appended.arrow_types()
+        self._appended = [pa.field(*one) for one in zip(appended.names, types, strict=True)]
         schema = self._file.schema_arrow
+        for one in self._appended:
+            schema = schema.append(one)
+        self._schema = schema
         self._writer = pq.ParquetWriter(file, schema, compression=_compression(self._file))
 
-    def write(self, raw: Raw, value: Any) -> bool:
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
         while raw.row >= self._end:
             self._flush()
             self._batch = next(self._batches)
@@ -252,6 +296,7 @@ class _ParquetRows:
                 if value[name] is not raw.value[name]:
                     self._changes.setdefault(name, {})[len(self._positions)] = value[name]
         self._positions.append(raw.row - self._begin)
+        self._cells.append(cells)
         return True
 
     def _flush(self) -> None:
@@ -259,16 +304,23 @@ class _ParquetRows:
 
         if self._batch is not None and self._positions:
             chosen = self._batch.take(pa.array(self._positions))
+            columns = list(chosen.columns)
             for name, changed in self._changes.items():
                 at = chosen.schema.get_field_index(name)
-                column = _with_cells(chosen.column(at), changed)
-                chosen = chosen.set_column(at, chosen.schema.field(at), column)
-            self._writer.write_batch(chosen)
-        self._positions, self._changes = [], {}
+                columns[at] = _with_cells(columns[at], changed)
+            for number, one in enumerate(self._appended):
+                cells = [_valid(row[number]) for row in self._cells]
+                columns.append(pa.array(cells, one.type))
+            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        self._positions, self._changes, self._cells = [], {}, []
 
     def finish(self) -> None:
         self._flush()
         self._writer.close()
+
+
+def _valid(cell: Any) -> Any:
+    return list(map(valid_text, cell)) if isinstance(cell, list) else valid_text(cell)
 
 
 def _with_cells(column: pa.Array, changed: Mapping[int, Any]) -> pa.Array:

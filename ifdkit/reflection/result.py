@@ -26,6 +26,8 @@ class Recycled:
     limit: int | None
     sample: int | None
     seed: int | None
+    where: str | None
+    """The expression that chose the rows; None if all were read."""
     output: str
     output_sha256: str
     provenance: str

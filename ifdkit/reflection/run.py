@@ -26,6 +26,7 @@ from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.sources import sha256
+from ifdkit.data.where import expression_of
 from ifdkit.errors import UsageError
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
 from ifdkit.reflection.estimate import CallEstimate, estimate
@@ -60,6 +61,7 @@ def reflect(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    where: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Recycled:
@@ -76,7 +78,14 @@ def reflect(
         raise UsageError("reflect() needs an oracle: give a model name, or 'local'")
     if isinstance(options.get("stages"), str):
         options["stages"] = parse_stages(options["stages"])
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(
+        columns=columns,
+        turns=turns,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        where=expression_of(where),
+    )
     return reflect_to_file(
         data,
         Path(output),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ifdkit.data.atomic import atomic, dumps, json_line
+from ifdkit.data.atomic import atomic, dumps, json_line, valid_text
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, ScoreRow, score_columns
@@ -95,7 +95,7 @@ class ParquetWriter(RowWriter):
         for begin in range(0, len(rows), _ROWS_PER_GROUP):
             part = rows[begin : begin + _ROWS_PER_GROUP]
             arrays = [
-                pa.array([_valid_text(row.column(field.name)) for row in part], field.type)
+                pa.array([valid_text(row.column(field.name)) for row in part], field.type)
                 for field in self._schema
             ]
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
@@ -113,12 +113,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip().startswith(_FORMULA_SIGNS):
         return f"'{value}"
     return dumps(value) if isinstance(value, list) else value
-
-
-def _valid_text(value: Any) -> Any:
-    """Text that UTF-8 can encode: a lone surrogate is written as its escape."""
-    is_text = isinstance(value, str) and not value.isascii()
-    return value.encode(errors="backslashreplace").decode() if is_text else value
 
 
 def arrow_type(name: str) -> pa.DataType:

@@ -11,8 +11,10 @@ from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.layouts import SLOTS
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, OutputError
+from ifdkit.expressions.syntax import parse
 from ifdkit.scoring.manifest import Manifest, manifest_beside
+from ifdkit.scoring.where import score_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +31,9 @@ def open_data(data: Data, read_options: ReadOptions) -> Dataset:
     manifest = manifest_beside(data) if isinstance(data, (str, PathLike)) else None
     if manifest is not None:
         as_scored = read_options_of(manifest, read_options)
-        return read_options.narrow(open_data(source_of(data, manifest), as_scored))
+        return read_options.narrow(open_data(source_of(data, manifest), as_scored), score_fields())
     dataset = open_dataset(data, columns=read_options.columns, turns=read_options.turns)
-    return read_options.narrow(dataset)
+    return read_options.narrow(dataset, score_fields())
 
 
 def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None) -> ReadOptions:
@@ -47,6 +49,7 @@ def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None)
         limit=manifest.limit,
         sample=manifest.sample,
         seed=manifest.seed or 0,
+        where=None if manifest.where is None else parse(manifest.where, "where of a manifest"),
     )
 
 
@@ -65,6 +68,16 @@ def source_of(data: Data, manifest: Manifest) -> Path:
             return path
     what = "has changed since" if present else "is not here"
     raise InputError(f"{data} contains scores without texts, and {name}, their source, {what}")
+
+
+def check_not_input(data: Data, output: Path) -> None:
+    """Raise OutputError if `output` is the file that is read."""
+    try:
+        is_input = isinstance(data, (str, PathLike)) and output.samefile(data)
+    except OSError:
+        return  # one of them does not exist
+    if is_input:
+        raise OutputError(f"-o {output} is the input itself: choose another name")
 
 
 def describe(dataset: Dataset) -> str:

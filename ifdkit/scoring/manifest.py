@@ -100,6 +100,10 @@ class Manifest:
     tokens_per_s: float | None
     output: str | None = None
     output_sha256: str | None = None
+    where: str | None = None
+    """The expression that chose the rows; None if all were read."""
+    rows_left_out: int = 0
+    """Rows for which it is not true; they are not among `rows_in`."""
 
     @property
     def setup(self) -> ScoringSetup:
@@ -133,7 +137,10 @@ def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation."""
     hints = get_type_hints(kind)
     found: dict[str, Any] = {}
+    optional = {"where", "rows_left_out"}  # added later: older manifests lack them
     for name, hint in hints.items():
+        if name not in value and name in optional:
+            continue
         if name not in value:
             raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")
         one, nested = value[name], _dataclass_in(hint)

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.sources import DATA_ENDINGS, sha256
+from ifdkit.data.sources import sha256
+from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
 from ifdkit.scoring.inputs import open_data
-from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck, manifest_beside
+from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.output_names import check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_columns
@@ -83,12 +85,14 @@ def score(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    where: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
+    `data` is a path, `-`, or any iterable of dictionaries; `where` is an expression about the
+    columns of the rows, and only rows for which it is true are scored.  `settings` are those of
     :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
     `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
     """
@@ -96,7 +100,14 @@ def score(
 
     begin = time.perf_counter()
     progress = progress or Progress()
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(
+        columns=columns,
+        turns=turns,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        where=expression_of(where),
+    )
     chosen = Settings(**given_settings("score", settings))
     dataset = open_data(data, read_options)
     with Scorer(chosen, progress) as scorer:
@@ -242,6 +253,7 @@ class Run:
             ),
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
+            rows_left_out=len(self._dataset.left_out),
         )
 
 
@@ -284,26 +296,3 @@ def command_line(verb: str) -> str:
     program = Path(sys.argv[0])
     is_command = program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
     return shlex.join(["ifdkit", *sys.argv[1:]]) if is_command else f"ifdkit.{verb}(…)"
-
-
-def check_default_output(output: Path, dataset: Dataset) -> None:
-    """Refuse a default name that the scores of another dataset have. Raises OutputError.
-
-    `en/train.jsonl` and `de/train.jsonl` have the same default name.
-    """
-    manifest = manifest_beside(output) if output.exists() else None
-    if manifest is None or manifest.input_sha256 == dataset.sha256:
-        return
-    if dataset.path is None or Path(manifest.input).resolve() != dataset.path.resolve():
-        raise OutputError(
-            f"{output} holds the scores of {manifest.input}: choose another name with -o, or delete"
-            " it"
-        )
-
-
-def default_output(data: Data) -> Path:
-    """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`."""
-    path = Path("stdin" if data == "-" else str(data).rstrip("/"))
-    while path.suffix.lower() in DATA_ENDINGS:
-        path = path.with_suffix("")
-    return Path(f"{path.name}.scores.jsonl")

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
-from ifdkit.errors import OutputError, UsageError
+from ifdkit.data.where import check_names
+from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -25,12 +26,13 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import describe, open_data
+from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.where import score_fields
 from ifdkit.selection.options import SelectOptions
-from ifdkit.selection.rows import WORD_FIELDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +52,10 @@ class Inputs:
     ) -> None:
         """`given`: the fields of `Settings` that the caller has set. Raises UsageError."""
         self._options, self._given = options, given
-        self._read_options, self._progress = read_options, progress
+        condition = options.condition
+        self._where = condition.scores if condition else None
+        columns = condition.columns if condition else None
+        self._read_options, self._progress = replace(read_options, where=columns), progress
         metrics = {"metrics": options.metrics} if options.metrics else {}
         self._settings = Settings(**{**given, **metrics})
         options.check_turns(read_options.turns)
@@ -60,14 +65,19 @@ class Inputs:
 
         Raises IfdkitError, and checks `output` before any work is done.
         """
-        if _is_same_file(data, output):
-            raise OutputError(f"-o {output} is the input itself: choose another name")
-        if self._options.field not in (None, *WORD_FIELDS):
+        check_not_input(data, output)
+        scored = self._scored(data, output)
+        if self._where is None:
+            return scored
+        return narrow(scored, self._where, self._read_options.turns)
+
+    def _scored(self, data: Data, output: Path) -> ScoredDataset:
+        if self._options.metrics or self._options.needs_tokens:
             scores = open_scores(data)
             if scores is not None:
                 return self._read(scores, output)
         dataset = open_data(data, self._read_options)
-        check_rows_output(output, dataset.path)
+        self._check(dataset, output)
         self._progress.note(describe(dataset))
         if not (self._options.metrics or self._options.needs_tokens):
             return without_scores(dataset)
@@ -78,16 +88,22 @@ class Inputs:
 
     def _read(self, scores: ScoresFile, output: Path) -> ScoredDataset:
         self._progress.note(f"{scores.name}: {len(scores.scores):,} rows of scores")
-        field = self._options.field
-        if field is not None and field not in scores.scores.numbers:
-            raise UsageError(
-                f"{scores.name} has no {field}: score its dataset with --metrics {field}, or give"
-                " the dataset itself"
-            )
-        dataset = self._read_options.narrow(scores.open_dataset())
-        check_rows_output(output, dataset.path)
+        for field in self._options.needed:
+            if field not in scores.scores.numbers and field not in WORD_FIELDS:
+                raise UsageError(
+                    f"{scores.name} has no {field}: score its dataset with --metrics {field}, or"
+                    " give the dataset itself"
+                )
+        dataset = self._read_options.narrow(scores.open_dataset(), score_fields())
+        self._check(dataset, output)
         check_flags(scores, self._given, turns=self._read_options.turns)
         return scores.join(dataset)
+
+    def _check(self, dataset: Dataset, output: Path) -> None:
+        """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
+        check_rows_output(output, dataset.path)
+        if self._where is not None:
+            check_names(dataset, self._where, score_fields())
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Sentence embeddings, shape (texts, dimensions), each of length 1, or 0 if it is zero."""
@@ -102,10 +118,3 @@ class Inputs:
             vectors, norms, out=np.zeros_like(vectors), where=norms > 0
         )
         return unit
-
-
-def _is_same_file(data: Data, output: Path) -> bool:
-    try:
-        return isinstance(data, (str, PathLike)) and output.samefile(data)
-    except OSError:
-        return False  # one of them does not exist

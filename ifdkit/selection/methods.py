@@ -106,6 +106,11 @@ def accept(task: Task) -> Verdict:
     return Verdict(reasons=accepted_responses(task.rows, provenance))
 
 
+def keep_all(task: Task) -> Verdict:
+    """Keep every row: those that `--where` chose."""
+    return Verdict(reasons=fill_reasons(len(task.rows), KEPT))
+
+
 def draw(task: Task) -> Verdict:
     """Keep rows drawn at random from all readable ones: the baseline of every other method."""
     n, reasons = task.n_wanted, fill_reasons(len(task.rows), "not_drawn")
@@ -113,9 +118,11 @@ def draw(task: Task) -> Verdict:
     return Verdict(reasons=reasons, wanted=n)
 
 
-_RANKING = ("top", "min", "max", "keep_misaligned")
+_RANKING = ("top", "min", "max", "keep_misaligned", "where")
 BY_FIELD = Method(choose=rank, field=None, source=None, options=(*_RANKING, "lowest"))
 """`--by FIELD`."""
+FILTER = Method(choose=keep_all, field=None, source=None, options=("where",))
+"""`--where` alone."""
 METHODS = {
     "cherry": Method(choose=rank, field="ifd_loss", source="arXiv 2308.12032", options=_RANKING),
     "superfiltering": Method(
@@ -134,7 +141,7 @@ METHODS = {
     "length-controlled": Method(
         choose=rank_within_bands, field="ifd", source="ifdkit", options=(*_RANKING, "bands")
     ),
-    "random": Method(choose=draw, field=None, source="the baseline", options=("top",)),
+    "random": Method(choose=draw, field=None, source="the baseline", options=("top", "where")),
 }
 """Name of `--method` → method."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from ifdkit.data.dataset import Turns
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.selection.methods import BY_FIELD, METHODS, Method
+from ifdkit.scoring.per_row import WORD_FIELDS
+from ifdkit.scoring.where import Where, parse_where
+from ifdkit.selection.methods import BY_FIELD, FILTER, METHODS, Method
 from ifdkit.selection.ranking import Top
-from ifdkit.selection.rows import WORD_FIELDS
 
 DEFAULT_POOL = "20%"
 DEFAULT_BANDS = 10
@@ -22,8 +23,10 @@ class SelectOptions:
     """Which rows to keep."""
 
     by: str | None = None
-    """Field to rank by; exactly one of this and `method` is given."""
+    """Field to rank by; exactly one of this and `method` is given, or `where` alone."""
     method: str | None = None
+    where: str | None = None
+    """Select only from the rows for which this expression is true."""
     top: str | int | None = None
     """Rows to keep: a number, or a share of all rows of the input such as `5%`, rounded down."""
     min: float | None = None
@@ -45,6 +48,7 @@ class SelectOptions:
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
+        _ = self.condition
         self._check_method()
         self._check_options_apply()
         self._check_amounts()
@@ -53,7 +57,9 @@ class SelectOptions:
     @property
     def entry(self) -> Method:
         """The entry of the method."""
-        return METHODS[self.method] if self.method else BY_FIELD
+        if self.method:
+            return METHODS[self.method]
+        return BY_FIELD if self.by else FILTER
 
     @property
     def field(self) -> str | None:
@@ -78,13 +84,25 @@ class SelectOptions:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What a model has to measure; empty if texts or their tokens are enough."""
-        field = self.field
-        return () if field is None or METRICS[field].group is None else (field,)
+        found = tuple(name for name in self.needed if METRICS[name].group is not None)
+        is_status_needed = self.condition is not None and self.condition.needs_status
+        return found or (("ifd",) if is_status_needed else ())
 
     @property
     def needs_tokens(self) -> bool:
         """Whether a tokenizer has to count tokens, though no model is used."""
-        return not self.metrics and self.field not in (None, *WORD_FIELDS)
+        return not self.metrics and not set(self.needed) <= set(WORD_FIELDS)
+
+    @property
+    def condition(self) -> Where | None:
+        """The expression of `where`. Raises UsageError."""
+        return None if self.where is None else parse_where(self.where)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The metrics that the method and `where` need, whether or not a model measures them."""
+        ranked = () if self.field is None else (self.field,)
+        return tuple(dict.fromkeys((*ranked, *(self.condition.metrics if self.condition else ()))))
 
     def check_turns(self, turns: Turns) -> None:
         """Raise UsageError if the method does not support these turns."""
@@ -94,10 +112,12 @@ class SelectOptions:
             )
 
     def _check_method(self) -> None:
-        if (self.by is None) == (self.method is None):
+        is_filter = self.where is not None and self.by is None
+        if (self.by is None) == (self.method is None) and not is_filter:
             problem = "choose only one of" if self.by else "choose what to keep:"
             raise UsageError(
-                f"{problem} --by FIELD, such as --by ifd --top 5%, or --method {', '.join(METHODS)}"
+                f"{problem} --by FIELD, such as --by ifd --top 5%, or --method"
+                f" {', '.join(METHODS)}, or --where 'ifd < 1' alone"
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
@@ -111,9 +131,9 @@ class SelectOptions:
                 continue
             entries = {"--by": BY_FIELD, **METHODS}
             supported = ", ".join(how for how, one in entries.items() if name in one.options)
+            how = self.method or ("--by" if self.by else "--where alone")
             raise UsageError(
-                f"--{name.replace('_', '-')} does not apply to {self.method or '--by'}: it is for"
-                f" {supported}"
+                f"--{name.replace('_', '-')} does not apply to {how}: it is for {supported}"
             )
         if self.pool is not None and not self.diversity:
             raise UsageError("--pool is what --diversity chooses from: give --diversity too")

@@ -29,6 +29,8 @@ class Selected:
     sample: int | None
     seed: int
     """Of the sample, of `random`, and of the random choices in `effect`."""
+    where: str | None
+    """The expression that chose the rows to select from; None if all were read."""
     output: str
     output_sha256: str
     rows: str

@@ -65,8 +65,8 @@ def select(
     `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.  `by` is
     a metric, `method` the name of a published method; `top` is a number of rows or a share such as
     `"5%"`.  Further keywords are the fields of :class:`ifdkit.selection.options.SelectOptions`
-    (`min`, `max`, `lowest`, `diversity`, …) and of :class:`ifdkit.Settings` (`model`, `protocol`,
-    …), except `metrics`.  Raises IfdkitError.
+    (`where`, `min`, `max`, `lowest`, `diversity`, …) and of :class:`ifdkit.Settings` (`model`,
+    `protocol`, …), except `metrics`.  Raises IfdkitError.
     """
     own, known = _names(SelectOptions), _names(Settings) - {"metrics"}
     if unknown := options.keys() - own - known:
@@ -116,9 +116,13 @@ def select_to_file(
         effect = effect_of(rows, verdict, options.field, labels, seed)
         for old in (manifest, row_log):  # they describe an earlier selection
             old.unlink(missing_ok=True)
-    write_row_log(row_log, rows, verdict, scored.rejects)
+    write_row_log(row_log, rows, verdict, scored.rejects, dataset.left_out)
     # Unlike that of a scores file, this manifest always has the seed: the effect depends on it.
-    read_fields = {**read_options.manifest_fields(dataset), "seed": seed}
+    read_fields = {
+        **read_options.manifest_fields(dataset),
+        "seed": seed,
+        "where": options.where,
+    }
     selected = Selected(
         schema=SELECTION_SCHEMA,
         version=VERSION,
@@ -168,7 +172,7 @@ def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWrite
 
 def _parameters(options: SelectOptions, dataset: Dataset) -> dict[str, Any]:
     """The options for the manifest, with the defaults that were used filled in."""
-    found = {k: v for k, v in asdict(options).items() if k not in ("by", "method")}
+    found = {k: v for k, v in asdict(options).items() if k not in ("by", "method", "where")}
     if options.diversity:
         found["pool"] = options.pool_rows.text
     if "bands" in options.entry.options:
@@ -184,15 +188,17 @@ def _counts(
     """How many rows were kept and dropped, and why. Every row of the input is counted once."""
     dropped = Counter(verdict.reasons[~verdict.kept].tolist())
     dropped["rejected"] = len(scored.rejects)
+    dropped["where"] = len(scored.dataset.left_out)
+    rows_in = scored.dataset.n_rows + len(scored.dataset.left_out)
     places = np.flatnonzero(verdict.reasons == "undefined").tolist()
     undefined = Counter(rows.statuses[place] for place in places)
     # A metric can be undefined for an example that is ok, as `ifd_window` for a short response.
     if n_ok := undefined.pop(Status.OK, 0):
         undefined[f"no_{field}"] = n_ok
     kept = rows.positions[verdict.kept]
-    assert len(kept) + dropped.total() == scored.dataset.n_rows, "every row is counted once"
+    assert len(kept) + dropped.total() == rows_in, "every row is counted once"
     return {
-        "rows_in": scored.dataset.n_rows,
+        "rows_in": rows_in,
         "kept": len(kept),
         "dropped": {reason: n for reason, n in dropped.most_common() if n},
         "undefined": dict(undefined.most_common()),

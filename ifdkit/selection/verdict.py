@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
@@ -46,13 +46,21 @@ class Verdict:
         return kept
 
 
-def write_row_log(path: Path, rows: Rows, verdict: Verdict, rejects: Sequence[Reject]) -> None:
+def write_row_log(
+    path: Path,
+    rows: Rows,
+    verdict: Verdict,
+    rejects: Sequence[Reject],
+    left_out: Iterable[int],
+) -> None:
     """Write one JSON line for every row of the input, in file order.
 
     A line has `row`, `id`, `kept`, `reason` (null if kept), `status` and `value` (what the row was
-    ranked by, or null).
+    ranked by, or null). `left_out` are the rows that `--where` did not choose.
     """
-    lines = merge(_judged(rows, verdict), _rejected(rejects), key=lambda line: int(line["row"]))
+    others: list[tuple[int, str, str | None]] = [(row, "where", None) for row in left_out]
+    others += [(one.row, "rejected", one.reason) for one in rejects]
+    lines = merge(_judged(rows, verdict), _not_judged(others), key=lambda line: int(line["row"]))
     with atomic(path) as file:
         for line in lines:
             file.write(json_line(line))
@@ -73,13 +81,13 @@ def _judged(rows: Rows, verdict: Verdict) -> Iterator[dict[str, Any]]:
         }
 
 
-def _rejected(rejects: Sequence[Reject]) -> Iterator[dict[str, Any]]:
-    for reject in rejects:
+def _not_judged(rows: Iterable[tuple[int, str, str | None]]) -> Iterator[dict[str, Any]]:
+    for row, reason, status in sorted(rows):
         yield {
-            "row": reject.row,
+            "row": row,
             "id": None,
             "kept": False,
-            "reason": "rejected",
-            "status": reject.reason,
+            "reason": reason,
+            "status": status,
             "value": None,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ifdkit.auditing.result import Audit, Interval, Place, RuleResult, TemplateCheck
+from ifdkit.auditing.result import Audit, Cleaned, Interval, Place, RuleResult, TemplateCheck
 from ifdkit.format import as_written, correlation, interval, percent, plural
 from ifdkit.visible import one_line
 
@@ -70,6 +70,12 @@ def _names(rules: Sequence[RuleResult]) -> str:
 def basis(audit: Audit) -> str:
     """Which rows were checked, and whether the shares are estimates."""
     examples = plural(audit.examples, "example")
+    if audit.where is not None:
+        drawn = "Random sample of the" if audit.sample is not None else "Only the"
+        return (
+            f"{drawn} rows that --where chose: {audit.rows:,} of"
+            f" {plural(audit.rows_in_file, 'row')} were checked ({examples})."
+        )
     if audit.sample is not None:
         seed = "" if audit.seed is None else f", seed {audit.seed}"
         return (
@@ -92,6 +98,14 @@ def status_sentence(audit: Audit) -> str:
         reasons = "; ".join(one_line(reason, 160) for reason in one.reasons)
         parts.append(f"{one.count:,} {one.status}{f' ({reasons})' if reasons else ''}")
     return f"Status other than ok: {', '.join(parts)}." if parts else ""
+
+
+def cleaned_sentence(cleaned: Cleaned) -> str:
+    """How many rows passed, and where they and the others are."""
+    return (
+        f"→ {cleaned.output}: {cleaned.kept:,} of {plural(cleaned.rows_in, 'row')} kept,"
+        f" {cleaned.dropped:,} dropped (reasons: {cleaned.log})"
+    )
 
 
 def advice(audit: Audit) -> str:

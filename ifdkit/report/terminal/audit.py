@@ -17,6 +17,7 @@ from ifdkit.report.audit.wording import (
     advice,
     allowed,
     basis,
+    cleaned_sentence,
     headline,
     in_state,
     rate,
@@ -67,6 +68,8 @@ def print_audit(
         console.print(Text(template_sentence(audit.template_check)))
     for line in _other_rules(audit):
         console.print(Text(line, "dim"))
+    if audit.cleaned:
+        console.print(Text(one_line(cleaned_sentence(audit.cleaned), 4096)), soft_wrap=True)
     if folder:
         console.print(Text(f"→ {one_line(str(folder / 'index.html'), 4096)}"), soft_wrap=True)
 

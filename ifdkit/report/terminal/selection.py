@@ -41,8 +41,10 @@ def print_selection(done: Selected, *, console: Console | None = None) -> None:
 
 
 def _counts(done: Selected) -> Iterator[Text]:
-    how = done.method or f"by {done.field}"
-    yield Text(f"{plural(done.rows_in, 'row')}, {how}: {done.kept:,} kept", "bold")
+    how = [done.method or (f"by {done.field}" if done.field else "")]
+    how += [f"where {one_line(done.where, 200)}"] if done.where else []
+    said = " ".join(part for part in how if part)
+    yield Text(f"{plural(done.rows_in, 'row')}, {said}: {done.kept:,} kept", "bold")
     if done.dropped:
         counts = ", ".join(f"{n:,} {reason}" for reason, n in done.dropped.items())
         yield Text(f"dropped: {counts}")
