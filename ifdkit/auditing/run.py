@@ -28,7 +28,7 @@ from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_lines
-from ifdkit.data.dataset import Turns
+from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import UsageError
@@ -76,6 +76,7 @@ def audit(
     *,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
+    reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -102,7 +103,9 @@ def audit(
         template_check=template_check,
         scores=scores,
     )
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+    )
     return audit_dataset(data, given_settings("audit", settings), read_options, options, progress)
 
 
@@ -183,7 +186,7 @@ def _scored(
     dataset = open_data(data, read_options)
     progress.note(describe(dataset))
     if not options.scores:
-        return without_scores(dataset)
+        return without_scores(dataset, progress=progress)
     with Scorer(settings, progress) as scorer:
         return score_dataset(dataset, read_options, scorer, progress)
 

@@ -19,6 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 import zstandard
 
 from ifdkit.data.atomic import atomic, dumps, encoded_json
+from ifdkit.data.csv_dialect import Dialect, sniff
+from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.errors import InputError, OutputError, UsageError
@@ -63,7 +65,7 @@ def check_rows_output(path: Path, source: Path | None) -> None:
         raise UsageError(
             f"-o {path}: only a Parquet dataset can be written as Parquet; end it in .jsonl"
         )
-    if ending in DELIMITERS and own not in DELIMITERS:
+    if ending in DELIMITERS and (own not in DELIMITERS or (source and begins_like_json(source))):
         raise UsageError(f"-o {path}: only a CSV dataset can be written as CSV; end it in .jsonl")
     packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
     if ending == ".parquet" and packed:
@@ -93,7 +95,7 @@ def rows_file(path: Path, source: Path | None) -> Iterator[RowsWriter]:
             writer = _ParquetRows(file, source, stack)
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
-            writer = _CsvRows(file, source, DELIMITERS[ending])
+            writer = _CsvRows(file, source, ending)
         elif ending in JSON_LINES:
             writer = _JsonLinesRows(file, source, stack)
         else:
@@ -169,23 +171,25 @@ class _JsonLinesRows:
         self._position = 0
 
     def write(self, raw: Raw, value: Any) -> bool:
-        if value is raw.value and self._source is not None and raw.byte_offset is not None:
-            self._copy_line(self._source, raw.byte_offset)
+        if value is raw.value and self._source is not None and raw.n_bytes is not None:
+            assert raw.byte_offset is not None, "a row of a line has a place"
+            self._copy(self._source, raw.byte_offset, raw.n_bytes)
             return True
         if raw.error is not None:
             return False
         self._file.write(encoded_json(_as_json(raw, value)) + b"\n")
         return True
 
-    def _copy_line(self, source: Path, offset: int) -> None:
+    def _copy(self, source: Path, offset: int, n_bytes: int) -> None:
         if self._lines is None:
             self._lines = self._stack.enter_context(open_bytes(source))
         while self._position < offset:
             self._position += len(self._lines.read(min(_CHUNK, offset - self._position)))
-        piece = b""
-        while not piece.endswith(b"\n") and (piece := self._lines.readline(_CHUNK)):
+        end = offset + n_bytes
+        while self._position < end:
+            piece = self._lines.read(min(_CHUNK, end - self._position))
             self._position += len(piece)
-            self._file.write(piece.removesuffix(b"\n"))
+            self._file.write(piece.removesuffix(b"\n"))  # only the last one can have it
         self._file.write(b"\n")
 
     def finish(self) -> None:
@@ -193,12 +197,16 @@ class _JsonLinesRows:
 
 
 class _CsvRows:
-    """Rows of cells under the header of the source."""
+    """Rows of cells under the header of the source, separated as there if the endings are equal."""
 
-    def __init__(self, file: IO[bytes], source: Path, delimiter: str) -> None:
-        self._header, line_end = _csv_header(source)
+    def __init__(self, file: IO[bytes], source: Path, ending: str) -> None:
+        dialect, self._header, line_end = _csv_header(source)
+        is_same = ending == suffix(source)
+        delimiter = dialect.delimiter if is_same else DELIMITERS[ending]
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator=line_end)
+        if is_same and dialect.has_separator_line:
+            self._text.write(f"sep={delimiter}{line_end}")
         self._writer.writerow(self._header)
 
     def write(self, raw: Raw, value: Any) -> bool:
@@ -212,19 +220,25 @@ class _CsvRows:
         self._text.detach()
 
 
-def _csv_header(source: Path) -> tuple[list[str], str]:
-    """The column names and the line ending. Raises InputError if two columns have the same name."""
-    delimiter = DELIMITERS.get(suffix(source), ",")
+def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
+    """The dialect, the column names and the line ending.
+
+    Raises InputError if two columns have the same name.
+    """
+    with open_bytes(source) as stream:
+        dialect = sniff(stream.read(HEAD_BYTES), DELIMITERS.get(suffix(source), ","))
     with open_bytes(source) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        header = next(csv.reader(text, delimiter=delimiter, strict=True))
+        if dialect.has_separator_line:
+            text.readline()
+        header = next(csv.reader(text, delimiter=dialect.delimiter, strict=True))
         text.detach()
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
     with open_bytes(source) as stream:
         line_end = "\r\n" if stream.readline(_CHUNK).endswith(b"\r\n") else "\n"
-    return header, line_end
+    return dialect, header, line_end
 
 
 class _ParquetRows:

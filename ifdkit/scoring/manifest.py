@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
@@ -100,6 +100,12 @@ class Manifest:
     tokens_per_s: float | None
     output: str | None = None
     output_sha256: str | None = None
+    reasoning: str = "drop"
+    """`keep` or `drop`. Versions that did not write it did not read reasoning."""
+    unread: dict[str, int] = field(default_factory=dict)
+    """Field → the number of rows in which it has a value that was not used."""
+    reading: dict[str, int] = field(default_factory=dict)
+    """What else reading noticed, such as `ends_without_answer` → the number of rows."""
 
     @property
     def setup(self) -> ScoringSetup:
@@ -132,8 +138,12 @@ class Manifest:
 def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation."""
     hints = get_type_hints(kind)
+    optional = {one.name for one in fields(kind) if one.default_factory is not MISSING}
+    optional |= {one.name for one in fields(kind) if one.default not in (MISSING, None)}
     found: dict[str, Any] = {}
     for name, hint in hints.items():
+        if name in optional and name not in value:
+            continue
         if name not in value:
             raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")
         one, nested = value[name], _dataclass_in(hint)
