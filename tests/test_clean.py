@@ -213,7 +213,7 @@ def test_rules_about_scores_and_where(tmp_path: Path) -> None:
 
 def test_every_rule_names_all_that_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise --clean would keep rows that a rule has found."""
-    rows: list[Any] = [row for name in KINDS for row in plant(clean_rows(90), name, 8)[0]]
+    rows: list[Any] = [row for name in KINDS for row in plant(clean_rows(300), name, 8)[0]]
     seen: list[AuditedDataset] = []
     original = AuditedDataset.of
 

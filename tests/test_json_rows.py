@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifdkit.data import json_rows
+from ifdkit.data import json_lines, json_rows
 from ifdkit.data.raw import Raw
 from tests.limits import PEAK_BYTES, needs_proc, time_limit
 
@@ -31,7 +31,7 @@ def concatenated(data: bytes) -> list[Raw]:
 
 
 def in_lines(data: bytes) -> list[Raw]:
-    return list(json_rows.json_lines(io.BytesIO(data)))
+    return list(json_lines.json_lines(io.BytesIO(data)))
 
 
 def outcome(rows: list[Raw]) -> list[Any]:
@@ -142,8 +142,7 @@ MALFORMED = {
     "a bare word inside": (b'{"instruction": oops, "output": "y"}', "not JSON: Expecting value"),
     "single quotes": (b"{'instruction': 'x', 'output': 'y'}", "not JSON: Expecting property"),
     "a comment": (b'{"instruction": "x" /* y */}', "not JSON: Expecting ',' delimiter"),
-    "not a number": (b'{"instruction": "x", "output": NaN}', "not JSON: NaN is not a JSON number"),
-    "infinity": (b'{"instruction": [-Infinity]}', "not JSON: -Infinity is not a JSON number"),
+    "almost a number": (b'{"instruction": "x", "output": nan}', "not JSON: Expecting value"),
     "digits": (b'{"n": ' + b"1" * 5001 + b"}", "not JSON: a number has too many digits"),
     "too deep": (b'{"n": ' + b"[" * 100 + b"]" * 100 + b"}", "nested deeper than 100 levels"),
     "far too deep": (b'{"n":' * 100_000 + b"0" + b"}" * 100_000, "nested deeper than 100 levels"),
@@ -270,8 +269,9 @@ OVER_LONG = {
 def test_only_the_over_long_row_is_rejected(
     chunk: int, name: str, joined: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 400)
-    monkeypatch.setattr(json_rows, "_CHUNK", chunk)
+    for module in (json_rows, json_lines):
+        monkeypatch.setattr(module, "MAX_ROW_BYTES", 400)
+        monkeypatch.setattr(module, "_CHUNK", chunk)
     read, between = JOINED[joined]
     pieces = [dump(GOOD[0]), OVER_LONG[name], dump(GOOD[1]), dump(GOOD[2])]
     body = between.join(pieces)
@@ -379,7 +379,12 @@ LINES: list[tuple[bytes, list[Any]]] = [
     (b"\n \r\n\t\n", []),
     (b'{"a": 1}\n{"a": 2}', [{"a": 1}, {"a": 2}]),
     (b'\xef\xbb\xbf{"a": 1}\r\n\r\n  {"a": 2}  \r\n', [{"a": 1}, {"a": 2}]),
-    (b'{"a": 1}\n{"a": 2}{"a": 3}\n', [{"a": 1}, "not JSON: Extra data (character 8)"]),
+    (b'{"a": 1}\n{"a": 2}{"a": 3}\n', [{"a": 1}, {"a": 2}, {"a": 3}]),
+    (b'{"a": 1},\n{"a": 2} ,\r\n{"a": 3}', [{"a": 1}, {"a": 2}, {"a": 3}]),
+    ('{"a": "é"}, {"a": "\u4e2d"}  {"a": 3}'.encode(), [{"a": "é"}, {"a": "\u4e2d"}, {"a": 3}]),
+    (b'{"a": 1} 2\n', ["not JSON: Extra data (character 9)"]),
+    (b'{"a": 1} {"a": \n', ["not JSON: Extra data (character 9)"]),
+    (b'{"a": NaN, "b": [-Infinity]}\n', [{"a": None, "b": [None]}]),
     (b'{"a": "\xe2\x80\xa8\xc2\x85\x0c"}\n', ["not JSON: Invalid control character at (char"]),
     ('{"a": "\u2028\x85"}\n[1]\n'.encode(), [{"a": "\u2028\x85"}, [1]]),
     (b'{"a": 1}\n\x00\n{"a": 2}', [{"a": 1}, "not JSON: Expecting value (character 0)", {"a": 2}]),

@@ -23,9 +23,10 @@ import pytest
 import zstandard
 
 from ifdkit.data import detection, layouts, messages, table_rows
+from ifdkit.data.columns import Columns, parse_columns
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.layouts import LAYOUTS as LAYOUT_TABLE
-from ifdkit.data.layouts import PAIR, Columns, Layout, parse_columns, walk_row
+from ifdkit.data.layouts import PAIR, Layout, describe_columns, walk_row
 from ifdkit.data.messages import MessageForm
 from ifdkit.data.raw import MAX_TURNS
 from ifdkit.data.rewriting import with_texts
@@ -294,8 +295,9 @@ def test_unread_fields_are_recorded() -> None:
     row = {"id": 1, "system": "s", "source": "web", "empty": [], "zero": 0, "messages": [
         {"role": "system", "content": "first"}, OPENAI_USER, call, result]}  # fmt: skip
     conversation = walk_row(row, Columns(messages="messages", system="system", id="id"))
-    assert [turn.unused for turn in conversation.turns] == [[], [], ["name", "weight"],
-                                                            ["tool_call_id"]]  # fmt: skip
+    unused = [[key for one in turn.objects for key in one.unused] for turn in conversation.turns]
+    assert unused == [[], [], ["name"], ["tool_call_id"]]
+    assert [turn.is_target for turn in conversation.turns] == [False] * 4, "its weight is 0"
     # The system column gives way to the system message, so it is not read.
     assert unused_keys(row, conversation.used) == ["system", "source", "zero"]
 
@@ -311,38 +313,40 @@ def test_unread_fields_are_recorded() -> None:
     pair |= {"prompt": [OPENAI_USER]}
     assert unused_keys(pair, walk_row(pair, columns).used) == ["input", "rejected"]
     pair |= {"chosen": OPENAI}
-    assert unused_keys(pair, walk_row(pair, columns).used) == ["prompt", "input", "rejected"]
+    assert unused_keys(pair, walk_row(pair, columns).used) == ["input", "rejected"]
 
 
 def test_a_new_layout_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CONTRIBUTING.md describes it: detected, described, read and rewritten."""
-    row = {"problem": "u", "solution": "a", "id": "x"}
-    entry = Layout("maths", PAIR, {"instruction": ("problem",), "response": ("solution",)})
+    row = {"riddle": "u", "guess": "a", "id": "x"}
+    entry = Layout("riddles", PAIR, {"instruction": ("riddle",), "response": ("guess",)})
     for module in (layouts, detection):
         monkeypatch.setattr(module, "LAYOUTS", (*LAYOUT_TABLE, entry))
     dataset = open_dataset([row])
     assert list(dataset) == [ONE]
-    assert dataset.columns.describe() == "maths: problem → solution"
+    assert describe_columns(dataset.columns) == "riddles: riddle → guess"
     new = with_texts(row, dataset.columns, ONE[0], instruction="I", response="R")
-    assert new == {"problem": "I", "solution": "R", "id": "x"}
-    mixed = open_dataset([{"problem": "u", "answer": "a"}]).columns
-    assert mixed == Columns(instruction="problem", response="answer")
+    assert new == {"riddle": "I", "guess": "R", "id": "x"}
+    mixed = open_dataset([{"riddle": "u", "answer": "a"}]).columns
+    assert mixed == Columns(instruction="riddle", response="answer")
 
 
 def test_a_new_form_of_message_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain texts that alternate between user and assistant."""
+    """Objects with the text of one side, without a name of its role."""
 
-    def walk(text: str, number: int, place: TextPlace) -> Iterator[RowTurn]:
-        yield RowTurn("assistant" if number % 2 else "user", text, place=place)
+    def walk(entry: Mapping[str, str], number: int, place: TextPlace) -> Iterator[RowTurn]:
+        role: Role = "assistant" if number % 2 else "user"
+        yield RowTurn(role, entry["said"], place=place.inside("said"))
 
-    form = MessageForm("alternating texts", lambda entry: isinstance(entry, str), walk)
+    form = MessageForm("said", lambda entry: isinstance(entry, dict) and "said" in entry, walk)
     monkeypatch.setattr(messages, "MESSAGE_FORMS", (*messages.MESSAGE_FORMS, form))
-    row = {"conversations": ["u", "a", "u2", "a2"], "id": "x"}
+    texts = [{"said": text} for text in ("u", "a", "u2", "a2")]
+    row = {"conversations": texts, "id": "x"}
     dataset = open_dataset([row])
     first, last = one_row(row)
     assert [first, last] == [*ONE, example(U, A, U2, A2, number=1)]
     new = with_texts(row, dataset.columns, last, response="R")
-    assert new == {"conversations": ["u", "a", "u2", "R"], "id": "x"}
+    assert new == {"conversations": [*texts[:3], {"said": "R"}], "id": "x"}
 
 
 FLAGS: list[tuple[dict[str, Any], str, Turn, Turn]] = [
@@ -380,7 +384,7 @@ def test_missing_column() -> None:
 
 
 def test_wrong_column_of_one_row_with_a_list() -> None:
-    with pytest.raises(UsageError, match=r"has no column 'dialogue'; it has 'dialog'"):
+    with pytest.raises(UsageError, match=r"has no column 'dialogue': did you mean 'dialog'\?"):
         open_dataset([{"dialog": OPENAI}], columns={"messages": "dialogue"})
 
 
@@ -427,18 +431,24 @@ AMBIGUOUS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("keys", "readings"), AMBIGUOUS)
-def test_ambiguous_columns(keys: str, readings: str) -> None:
-    """The message contains the flags, and any of them resolves the ambiguity."""
+def test_ambiguous_columns(keys: str, readings: str, tmp_path: Path) -> None:
+    """The message contains the flags, or keywords, and any of them resolves the ambiguity."""
     rows = [dict.fromkeys(keys.split(), "x")]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows))
     with pytest.raises(AmbiguousFormatError) as caught:
-        open_dataset(rows)
+        open_dataset(path)
     flags = readings.split(" or ")
     choices = " or ".join(f"--columns {flag}" for flag in flags)
-    assert str(caught.value) == f"data in memory can be read in 2 ways: choose {choices}"
+    assert str(caught.value) == f"{path} can be read in 2 ways: choose {choices}"
     for flag in re.findall(r"--columns (\S+)", str(caught.value)):
         given = parse_columns(flag)
         columns = open_dataset(rows, columns=given).columns
         assert {slot: getattr(columns, slot) for slot in given} == given
+    with pytest.raises(AmbiguousFormatError) as caught:
+        open_dataset(rows)
+    keywords = " or ".join(f"columns={parse_columns(flag)}" for flag in flags)
+    assert str(caught.value) == f"data in memory can be read in 2 ways: choose {keywords}"
 
 
 def test_a_column_of_nulls_is_ignored() -> None:
@@ -447,12 +457,14 @@ def test_a_column_of_nulls_is_ignored() -> None:
 
 
 NO_FORMAT = [
-    ({"text": "u"}, "no known pair of columns among 'text'; name them with --columns"),
+    ({"text": "u"}, "no known pair of columns among 'text'; name them with columns={'instr"),
     ({"instruction": "u"}, "no known pair of columns among 'instruction'"),
     ({"output": "a"}, "no known pair of columns among 'output'"),
     ({f"c{i}": 1 for i in range(20)}, "'c11', …; name them"),
-    ({"status": "ok", "nll_response_direct": 1, "id": "x"}, "is a scores file, without the texts"),
-    ({"data": [{"instruction": "u"}], "version": 1}, "save the list under 'data' as a file of"),
+    (
+        {"row": 0, "turn": 0, "status": "ok", "nll_response_direct": 1},
+        "is a scores file, without the texts",
+    ),
 ]
 
 
@@ -494,7 +506,7 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     (None, "'messages' must be a list of messages, not null"),
     ("hello", "'messages' must be a list of messages, not text"),
     ("[" * 100_000, "'messages' is text that cannot be read: nested deeper than 100 levels"),
-    ("[NaN]", "'messages' is text that cannot be read: not JSON: NaN is not a JSON number"),
+    ("[NaN]", "message 0 is null, not an object"),
     ('["\ud800"]', "'messages' is text that cannot be read: not UTF-8: byte 0xed at 2"),
     ([], "'messages' is an empty conversation"),
     ([1], "message 0 is a number, not an object"),
@@ -504,8 +516,8 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     ([{"role": "user"}], "message 0 has neither 'content' nor 'value'"),
     ([{"role": "user", "content": 1}], "the content of message 0 is a number, not text"),
     (
-        [{"role": "user", "content": [{"type": "image_url"}]}],
-        "message 0 contains a part that",
+        [{"role": "user", "content": [{"type": "quiz"}]}],
+        "message 0 contains a part that is not text, of type 'quiz'",
     ),
     (
         [{"role": "user", "content": [{"type": "text"}]}],
@@ -548,7 +560,7 @@ def test_row_that_is_not_an_object(row: Any) -> None:
 def test_ids() -> None:
     row = {"instruction": "u", "output": "a"}
     others = [row | {"output": "b"}, row | {"input": "i"}, row | {"system": "s"}]
-    own: list[Any] = ["x", 7, "", None, True, 1.5]
+    own: list[Any] = ["x", 7.0, "", None, True, 1.5]
     rows: list[dict[str, Any]] = [*({"id": one} | row for one in own), row, *others]
     ids = [found[0].id for found in read(rows) if isinstance(found, list)]
     digest = ids[2].removesuffix("-0")
@@ -703,7 +715,7 @@ def test_container(name: str, compression: str, tmp_path: Path) -> None:
 def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an ending, the first bytes show the format."""
     data = COMPRESSIONS[compression](CONTAINERS[name])
-    stdin = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(data))
+    stdin = SimpleNamespace(closed=False, isatty=lambda: False, buffer=io.BytesIO(data))
     monkeypatch.setattr(sys, "stdin", stdin)
     dataset = open_dataset("-")
     assert list(dataset) == EXAMPLES
@@ -713,7 +725,7 @@ def test_standard_input(name: str, compression: str, monkeypatch: pytest.MonkeyP
 
 
 def test_terminal_is_not_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(closed=False, isatty=lambda: True))
     with pytest.raises(InputError, match="pipe a dataset into it"):
         open_dataset("-")
 
@@ -750,19 +762,17 @@ REFUSED = [
     ("x.csv", b"instruction,output\n", "contains no rows"),
     ("x", b" \n", "contains no rows"),
     ("x.json", b"[]", "contains no rows"),
-    ("x.json", json.dumps(ROWS).encode("utf-16"), "is UTF-16: convert it to UTF-8"),
-    ("x.jsonl", "{}".encode("utf-16-le").join([b"\xff\xfe", b""]), "is UTF-16"),
-    ("x.csv", b"\xfe\xff\0a", "is UTF-16"),
-    ("x.json", b"instruction: u", "is not JSON: it begins with b'instruction: u'"),
-    ("x.json", json.dumps({"data": ROWS}).encode(), "save the list under 'data' as a file of it"),
-    ("x.json", json.dumps({"data": ROWS}, indent=1).encode(), "save the list under 'data'"),
-    ("x.jsonl", b"{\n}\n", "none of its rows can be read; row 0: not JSON: Expecting propert"),
-    ("x.json", b"[1, 2]", "no known pair of columns among none"),
+    ("x.jsonl", "{}".encode("utf-16-le").join([b"\xff\xfe", b""]), "no known pair of columns"),
+    ("x.csv", b"\xfe\xff\0a", "contains no rows"),
+    ("x.json", b"instruction: u", "is not JSON: it looks like YAML: convert it to JSON"),
+    ("x.json", b"instruction, u", "is not JSON: it begins with b'instruction, u'"),
+    ("x.jsonl", b"{\n}\n", "no known pair of columns among none"),
+    ("x.json", b"[1, 2]", "its rows must be objects with named fields; the first is a number"),
     ("x.csv", b'"a"b,c\n1,2\n', r"x.csv: the header is not CSV: ',' expected after '\"'"),
     ("x.csv", b"n\xe9,b\n1,2\n", "x.csv: the header is not UTF-8: byte 0xe9 at 1 of line 1"),
     ("x.parquet", b"PAR1", "not a readable Parquet file: "),
     ("x.parquet", as_parquet()[:-9], "not a readable Parquet file: "),
-    ("x.png", b"\x89PNG\r\n\x1a\n\0", "the header is not UTF-8: byte 0x89 at 0 of line 1"),
+    ("x.png", b"\x89PNG\r\n\x1a\n\0", "is an image: give a file with rows of text"),
 ]
 
 

@@ -16,10 +16,11 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ifdkit.data import json_rows, table_rows
+from ifdkit.data import json_lines, json_rows, table_rows
+from ifdkit.data.columns import Columns
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.examples import examples_of
-from ifdkit.data.layouts import Columns, walk_row
+from ifdkit.data.layouts import walk_row
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.data.turns import BadContentError, TextPlace
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.long
 READERS: dict[str, Callable[[bytes], list[Raw]]] = {
     "array": lambda data: list(json_rows.json_values(io.BytesIO(data), in_array=True)),
     "values": lambda data: list(json_rows.json_values(io.BytesIO(data), in_array=False)),
-    "lines": lambda data: list(json_rows.json_lines(io.BytesIO(data))),
+    "lines": lambda data: list(json_lines.json_lines(io.BytesIO(data))),
     "csv": lambda data: list(table_rows.csv_rows(io.BytesIO(data), "x.csv")),
 }
 PIECES = [*'[]{},:"\\ \n\r', "\ufeff", '{"a":', '"a"', "}, {", '"},{"', "\\u00", "1e9", "null", "é"]
@@ -54,8 +55,8 @@ def test_readers_accept_any_bytes_in_any_chunks(data: bytes, reader: str, chunk:
     assert places == sorted(places)
     assert all(line == data.count(b"\n", 0, offset) + 1 for offset, line in places)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "_CHUNK", chunk)
-        patch.setattr(table_rows, "_CHUNK", chunk)
+        for module in (json_rows, json_lines, table_rows):
+            patch.setattr(module, "_CHUNK", chunk)
         assert READERS[reader](data) == rows
 
 
@@ -63,16 +64,16 @@ def test_readers_accept_any_bytes_in_any_chunks(data: bytes, reader: str, chunk:
 @given(BYTES, st.sampled_from(["array", "values", "lines", "csv"]), st.integers(1, 30))
 def test_over_long_rows_in_any_chunks(data: bytes, reader: str, limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "MAX_ROW_BYTES", limit)
-        patch.setattr(table_rows, "MAX_ROW_BYTES", limit)
+        for module in (json_rows, json_lines, table_rows):
+            patch.setattr(module, "MAX_ROW_BYTES", limit)
         try:
             rows = READERS[reader](data)
         except IfdkitError:
             return
         assert len(rows) <= len(data) + 1
         assert all(len(json.dumps(raw.value)) <= 8 * limit + 20 for raw in rows if not raw.error)
-        patch.setattr(json_rows, "_CHUNK", 1)
-        patch.setattr(table_rows, "_CHUNK", 1)
+        for module in (json_rows, json_lines, table_rows):
+            patch.setattr(module, "_CHUNK", 1)
         assert READERS[reader](data) == rows
 
 
@@ -110,9 +111,18 @@ def test_files_of_any_bytes(tmp_path: Path, data: bytes, name: str, compress: An
 
 KEYS = [
     *("instruction", "input", "output", "history", "messages", "system", "tools", "id", "chosen"),
+    *("rejected", "reasoning", "label"),
     *("role", "from", "content", "value", "type", "text", "tool_calls", "human", "assistant"),
+    *("weight", "mask", "thinking", "functions", "image", "speaker"),
 ]
-TEXTS = st.sampled_from(["user", "assistant", "system", "tool", "text", "", "[1]", "\0", "\ud800"])
+N_COLUMNS = 12
+TRANSCRIPT = "\n\nHuman: u\n\nAssistant: a"
+TEXTS = st.sampled_from(
+    (
+        *("user", "assistant", "system", "tool", "text", "thinking", "", "[1]", "\0", "\ud800"),
+        *(TRANSCRIPT, TRANSCRIPT + "\n\nHuman:", '[{"role": "user", "content": "u"}]'),
+    )
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | TEXTS,
     lambda child: (
@@ -123,7 +133,20 @@ ANYTHING = st.recursive(
     max_leaves=12,
 )
 MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": TEXTS, "content": st.text() | ANYTHING}), min_size=1, max_size=4
+    st.fixed_dictionaries(
+        {"role": TEXTS, "content": st.text() | ANYTHING},
+        optional={
+            "weight": st.sampled_from([0, 1, 0.5, False, None, "0", [1]]),
+            "mask": st.sampled_from([0, 1, True, None, "x"]),
+            "reasoning_content": st.text(max_size=3),
+            "tool_calls": ANYTHING,
+        },
+    )
+    | TEXTS
+    | st.tuples(TEXTS, TEXTS)
+    | st.fixed_dictionaries({"label": st.booleans(), "text": TEXTS}),
+    min_size=1,
+    max_size=4,
 )
 COLUMNS = [
     Columns(messages="messages", system="system", tools="tools", id="id"),
@@ -135,13 +158,19 @@ COLUMNS = [
         system="system",
         tools="tools",
         id="id",
+        reasoning="reasoning",
+        label="label",
     ),
+    Columns(instruction="instruction", input="input", response="chosen", other_side="rejected"),
+    Columns(messages="chosen", other_side="rejected", drops_reasoning=True),
+    Columns(instruction="chosen", response="chosen"),
 ]
 
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from(KEYS[:9]), TEXTS | MESSAGES | ANYTHING, max_size=7) | ANYTHING,
+    st.dictionaries(st.sampled_from(KEYS[:N_COLUMNS]), TEXTS | MESSAGES | ANYTHING, max_size=7)
+    | ANYTHING,
     st.sampled_from(COLUMNS),
     st.booleans(),
 )
@@ -159,17 +188,17 @@ def test_layouts_accept_any_row(row: Any, columns: Columns, last: bool) -> None:
 
 
 def text_at(row: Any, place: TextPlace) -> Any:
-    """Follow a path, by code that knows no layouts."""
+    """Follow a path and cut the span, by code that knows no layouts."""
     value = row[place.path[0]]
     value = json.loads(value) if place.is_json_text else value
     for step in place.path[1:]:
         value = value[step]
-    return value
+    return value if place.span is None else value[slice(*place.span)]
 
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from(KEYS[:9]), TEXTS | MESSAGES | ANYTHING, max_size=7),
+    st.dictionaries(st.sampled_from(KEYS[:N_COLUMNS]), TEXTS | MESSAGES | ANYTHING, max_size=7),
     st.sampled_from(COLUMNS),
     st.booleans(),
 )
@@ -186,7 +215,10 @@ def test_every_place_contains_the_text_of_its_turn(
     for turn in conversation.turns:
         if turn.place is not None:
             assert (text_at(row, turn.place) or "") == turn.text
-        assert not set(turn.unused) & set(turn.used)
+        for place in turn.copies:
+            assert text_at(row, place).strip() == turn.text.strip()
+        for fields in turn.objects:
+            assert not set(fields.unused) & set(fields.used)
     try:
         examples = examples_of(0, row, columns)
     except BadContentError:
@@ -195,7 +227,8 @@ def test_every_place_contains_the_text_of_its_turn(
         try:
             rewritten = with_texts(row, columns, one, response="R")
         except NotRewritableError:
-            assert conversation.turns[conversation.targets[one.turn]].place is None
+            turn = conversation.turns[conversation.numbered[one.turn]]
+            assert turn.place is None or turn.place.span or columns.instruction == columns.response
             continue
         again = examples_of(0, rewritten, columns)
         assert again[one.turn] == replace(one, response="R")
@@ -343,8 +376,9 @@ def hostile_files() -> dict[str, tuple[bytes, int | None]]:
         "marks.jsonl": (b"\xef\xbb\xbf" + lines.replace(b"\n", b"\n\xef\xbb\xbf"), 1),
         "duplicates.json": (array.replace(b'"u"', b'"v", "instruction": "u"'), 50),
         "half.json": (array + b'\n{"instruction": "u", "output": "a', 50),
-        "array.jsonl": (array.replace(b"[", b"").replace(b"]", b""), 1),
-        "semicolons.csv": (table.replace(b",", b";"), None),
+        "array.jsonl": (array, 50),
+        "comma-ended.jsonl": (array.replace(b"[", b"").replace(b"]", b""), 50),
+        "semicolons.csv": (table.replace(b",", b";"), 50),
         "bare.csv": (b"u,a\n" * 9, None),
     }
     return files

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import zstandard
 
+from ifdkit.data.columns import Columns
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.examples import examples_of
-from ifdkit.data.layouts import Columns
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import NotRewritableError, instruction_problem, with_texts
 from ifdkit.data.row_files import check_rows_output, rows_file
@@ -85,7 +85,7 @@ LAYOUTS: dict[str, tuple[Columns, dict[str, Any], dict[str, Any]]] = {
     "preference side with its prompt": (
         PAIR,
         {"q": "Sing", "a": SHARE},
-        {"q": "Sing", "a": [{"from": "human", "value": "I"}, {"from": "gpt", "value": "R"}]},
+        {"q": "I", "a": [{"from": "human", "value": "I"}, {"from": "gpt", "value": "R"}]},
     ),
     "preference side of one round": (
         PAIR,

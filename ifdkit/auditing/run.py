@@ -32,7 +32,7 @@ from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
-from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.data.row_files import check_rows_output
@@ -102,6 +102,7 @@ def audit(
     *,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
+    reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -137,7 +138,9 @@ def audit(
         clean=None if clean is None else Path(clean),
         clean_rules=clean_rules,
     )
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+    )
     return audit_dataset(data, given_settings("audit", settings), read_options, options, progress)
 
 
@@ -244,7 +247,7 @@ def _scored(
     _check_before(dataset, options)
     progress.note(describe(dataset))
     if not options.scores:
-        return without_scores(dataset)
+        return without_scores(dataset, progress=progress)
     with Scorer(settings, progress) as scorer:
         return score_dataset(dataset, read_options, scorer, progress)
 

@@ -80,7 +80,7 @@ def score_under_second(
                 f"--template-check: {made.model} has different weights here from those that made"
                 " the scores; score the dataset itself"
             )
-        again = score_dataset(dataset, ReadOptions(), scorer, progress)
+        again = score_dataset(dataset, ReadOptions(), scorer, progress, notes_reading=False)
         names = made.template, scorer.template.name
     return compare_templates(scored, again, names)
 

@@ -67,7 +67,9 @@ def compare(
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
     given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
-    read_options = read_options_of({name: flags[name] for name in ("columns", "turns")})
+    read_options = read_options_of(
+        {name: flags[name] for name in ("columns", "turns", "reasoning")}
+    )
     with progress_of(flags) as progress:
         result = compare_sides(
             before, after, settings_given(flags), read_options, options, progress

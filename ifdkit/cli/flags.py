@@ -48,7 +48,7 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
 
 def read_options_of(flags: Mapping[str, Any]) -> ReadOptions:
     """Flags → which rows to read, and how."""
-    from ifdkit.data.layouts import parse_columns
+    from ifdkit.data.columns import parse_columns
     from ifdkit.data.options import ReadOptions
     from ifdkit.data.where import expression_of
 

@@ -105,6 +105,7 @@ model_options = together(
     option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),
     option("--columns", help="Which column is which: instruction=q,response=a,…"),
     option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to use."),
+    option("--reasoning", type=click.Choice(["keep", "drop"]), help="Reasoning before answers."),
     option("--store", help="Path of the score store, or off."),
     option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
     option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),

@@ -31,7 +31,7 @@ from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
-from ifdkit.data.dataset import Turns
+from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder, read_report
 from ifdkit.errors import InputError, OutputError
@@ -61,6 +61,7 @@ def compare(
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
+    reasoning: Reasoning = "keep",
     progress: Progress | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -74,7 +75,7 @@ def compare(
     that of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    read_options = ReadOptions(columns=columns, turns=turns)
+    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning)
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
 

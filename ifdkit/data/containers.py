@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ifdkit.data import json_rows, table_rows
+from ifdkit.data import table_rows
+from ifdkit.data.files import FileFormat, file_format
+from ifdkit.data.memory import rows_in_memory
 from ifdkit.data.raw import Raw
-from ifdkit.data.sources import (
-    DATA_ENDINGS,
-    DELIMITERS,
-    JSON_LINES,
-    open_bytes,
-    sha256,
-    spool_stdin,
-    suffix,
-)
-from ifdkit.data.strict_json import BadRowError, parse
+from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_stdin
 from ifdkit.errors import InputError
-
-_HEAD_BYTES = 2**16
-"""Bytes that tell the format of a file."""
-_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +30,35 @@ class Container:
     """Digest of the file as it is on disk."""
     rows: Callable[[], Iterator[Raw]]
     """Reads the rows; can be called any number of times."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the format, such as an unusual separator."""
+    problem: str | None = None
+    """What it may be if none of its rows can be read."""
+    is_python: bool = False
+    """Whether it is a Python object."""
 
 
-def open_container(data: str | os.PathLike[str] | Iterable[Any]) -> Container:
+def open_container(
+    data: str | os.PathLike[str] | Iterable[Any], given: Mapping[str, str] | None = None
+) -> Container:
     """The container of a path, `-`, a hub id or an iterable of rows.
 
-    Raises InputError if there is nothing of that name or it cannot be opened.
+    `given` are the columns that the user names. Raises InputError if there is nothing of that name
+    or it cannot be opened, AmbiguousFormatError if it contains several datasets.
     """
+    given = given or {}
     if not isinstance(data, (str, os.PathLike)):
-        return Container("data in memory", None, None, _in_memory(data))
+        return Container("data in memory", None, None, rows_in_memory(data, given), is_python=True)
     name = os.fspath(data)
     if name == "-":
         spooled = spool_stdin()
-        return Container("stdin", None, sha256(spooled), lambda: file_rows(spooled))
-    path = Path(name)
+        return _of_format(
+            file_format(spooled, "stdin", given=given), "stdin", None, sha256(spooled)
+        )
     try:
+        path, part = locate(name)
         if path.is_dir():
+            path = path / part if part else path
             # Reading the first row refuses any other kind of folder before it is hashed.
             rows = list(islice(table_rows.saved_dataset_rows(path), 1))
             digest = sha256(path) if rows else None
@@ -67,74 +66,40 @@ def open_container(data: str | os.PathLike[str] | Iterable[Any]) -> Container:
         if path.exists():
             with open_bytes(path):  # a file that cannot be opened is reported here
                 pass
-            return Container(name, path, sha256(path), lambda: file_rows(path))
+            found = file_format(path, str(path), part=part, given=given)
+            return _of_format(found, name, path, sha256(path))
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error
     is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
     if is_path or path.suffix.lower() in DATA_ENDINGS:
-        raise InputError(f"no such file: {name}")
+        raise InputError(f"no such file: {name}{_similar(path)}")
     from ifdkit.data.hub import hub_rows
 
-    return Container(name, None, None, hub_rows(name))
+    return Container(name, None, None, hub_rows(name, _similar(path)))
 
 
-def _in_memory(data: Iterable[Any]) -> Callable[[], Iterator[Raw]]:
-    pandas = sys.modules.get("pandas")  # if it is not loaded, nothing is a DataFrame
-    if pandas and isinstance(data, pandas.DataFrame):  # which iterates over its column names
-        missing = data.isna()
-        data = _plain(data.astype(object).mask(missing, None).to_dict("records"))
-    rows = list(data)
-    return lambda: (Raw(number, value) for number, value in enumerate(rows))
+def _of_format(found: FileFormat, name: str, path: Path | None, digest: str) -> Container:
+    return Container(name, path, digest, found.rows, found.notes, found.problem)
 
 
-def _plain(value: Any) -> Any:
-    """Lists in place of arrays, as which pandas stores lists that it reads from Parquet."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
+def locate(name: str) -> tuple[Path, str | None]:
+    """The file or folder of a name, and the part of it that the name asks for.
 
-
-def file_rows(path: Path) -> Iterator[Raw]:
-    """The rows of a file. Its format follows from its ending, else from its first bytes.
-
-    Raises InputError if the file is not in a known format.
+    `data.json:train` is the part `train` of `data.json`, unless there is a file of that name.
+    Raises OSError if the name cannot be one of a file.
     """
-    ending = suffix(path)
-    with open_bytes(path) as stream:
-        head = stream.read(_HEAD_BYTES)
-    if ending == ".parquet" or head.startswith(b"PAR1"):
-        yield from table_rows.parquet_rows(path)
-        return
-    if head.startswith(_UTF16_BOMS):
-        raise InputError(f"{path} is UTF-16: convert it to UTF-8")
-    with open_bytes(path) as stream:
-        begin = head.removeprefix(_BOM).lstrip()
-        if not begin and len(head) < _HEAD_BYTES:
-            return
-        if ending in DELIMITERS:
-            yield from table_rows.csv_rows(stream, str(path), delimiter=DELIMITERS[ending])
-        elif ending in JSON_LINES or (begin.startswith(b"{") and _is_json_lines(begin)):
-            yield from json_rows.json_lines(stream)
-        elif begin.startswith((b"[", b"{")):
-            yield from json_rows.json_values(stream, in_array=begin.startswith(b"["))
-        elif ending == ".json":
-            raise InputError(f"{path} is not JSON: it begins with {begin[:20]!r}")
-        else:
-            yield from table_rows.csv_rows(stream, str(path))
+    path = Path(name)
+    before, colon, part = name.rpartition(":")
+    if colon and part and not path.exists() and Path(before).exists():
+        return Path(before), part
+    return path, None
 
 
-def _is_json_lines(head: bytes) -> bool:
-    """Whether a file that begins with an object contains one object per line.
-
-    The first line decides: it is a complete value, or a malformed one that neither continues on the
-    next line nor contains several objects.
-    """
-    first, newline, rest = head.partition(b"\n")
+def _similar(path: Path) -> str:
+    """` (did you mean …?)` if there is a file with a similar name in the folder."""
     try:
-        parse(first.strip())
-    except BadRowError as error:
-        is_whole = bool(newline) and first.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{"
-        return is_whole and "Extra data" not in str(error)
-    return True
+        names = [one.name for one in islice(path.parent.iterdir(), 10_000)]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.parent / close[0]}?)" if close else ""

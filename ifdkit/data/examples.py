@@ -9,31 +9,46 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ifdkit.data.layouts import Columns, walk_row
+from ifdkit.data.columns import Columns
+from ifdkit.data.layouts import walk_row
+from ifdkit.data.read_log import ReadLog
 from ifdkit.data.turns import BadContentError, kind_of
 from ifdkit.records import Example, Turn
 
+_MAX_WHOLE_FLOAT = 2.0**53
+"""Floats beyond it no longer tell neighbouring whole numbers apart."""
+
 
 def examples_of(
-    row: int, value: Any, columns: Columns, *, last_turn_only: bool = False
+    row: int,
+    value: Any,
+    columns: Columns,
+    *,
+    last_turn_only: bool = False,
+    log: ReadLog | None = None,
 ) -> list[Example]:
     """The examples of the row at position `row`: one per target turn, or only the last one.
 
-    Their id is the row's own, or "" if it has none. Raises BadContentError with a reason if the row
-    cannot be used.
+    Their id is the row's own, or "" if it has none. What was not read is added to the log. Raises
+    BadContentError with a reason if the row cannot be used.
     """
     if not isinstance(value, Mapping):
         raise BadContentError(f"a row must be an object with named fields, not {kind_of(value)}")
     conversation = walk_row(value, columns)
-    targets = list(enumerate(conversation.targets))
-    if not targets:
+    numbered = list(enumerate(conversation.numbered))
+    if not numbered:
         raise BadContentError("the conversation has no assistant turn")
+    targets = [(n, i) for n, i in numbered if conversation.turns[i].is_trained]
+    if not targets:
+        raise BadContentError("no assistant turn is trained on")
     turns = [Turn(turn.role, turn.text, turn.input) for turn in conversation.turns]
     for turn in turns:
         _check_text(turn.text)
         _check_text(turn.input)
     _check_text(conversation.tools)
     own_id = _own_id(value.get(columns.id)) if columns.id else ""
+    if log is not None:
+        log.add(value, conversation, columns)
     return [
         Example(own_id, row, number, tuple(turns[:i]), turns[i].text, conversation.tools)
         for number, i in (targets[-1:] if last_turn_only else targets)
@@ -41,7 +56,12 @@ def examples_of(
 
 
 def _own_id(value: Any) -> str:
-    """The id of a row as text, or "" for anything but text and whole numbers."""
+    """The id of a row as text, or "" for anything but text and whole numbers.
+
+    1.0 is the id 1: pandas makes floats of whole numbers if a row has none.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_WHOLE_FLOAT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return ""
     _check_text(str(value))

@@ -1,7 +1,7 @@
-"""JSON Lines, JSON arrays and concatenated JSON, row by row in constant memory.
+"""JSON arrays and concatenated JSON, row by row in constant memory.
 
-Lines are parsed one at a time. For arrays and concatenated values a scanner first finds the end of
-each value, knowing only strings and brackets (`_Extent`), and then parses the value.
+A scanner first finds the end of each value, knowing only strings and brackets (`_Extent`), and then
+parses the value.
 
 A malformed row must not take its neighbours with it. A lost quote or bracket makes a row seem to
 continue through the rows after it, so a malformed row is cut at the next place that looks like the
@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ifdkit.data.raw import MAX_DEPTH, MAX_ROW_BYTES, Raw
-from ifdkit.data.strict_json import BadRowError, parse
+from ifdkit.data.raw import MAX_DEPTH, MAX_ROW_BYTES, Raw, too_long
+from ifdkit.data.strict_json import parsed
 
 _CHUNK = 2**20
 """Bytes read from a stream at a time."""
@@ -41,45 +41,9 @@ _SCALAR = re.compile(rb"[^,\[\]{\n]*")
 _GAP = re.compile(rb"[\s,]*")
 _OPENING = re.compile(rb'\{\s{0,64}("(?:[^"\\]|\\.){0,64}")\s{0,64}:', re.DOTALL)
 """The start of an object, up to the colon after its first key."""
-# Accepts what `parse` refuses for other reasons than a wrong structure: NaN, numbers of any length,
-# and line breaks within strings.
+# Accepts what `parse` refuses for other reasons than a wrong structure: numbers of any length, and
+# line breaks within strings.
 _LENIENT = json.JSONDecoder(parse_int=float, strict=False)
-
-
-def _parsed(data: bytes) -> tuple[Any, str | None]:
-    """The value and None, or None and the reason why there is no value."""
-    try:
-        return parse(data), None
-    except BadRowError as error:
-        return None, str(error)
-
-
-def _too_long() -> str:
-    return f"longer than {MAX_ROW_BYTES:,} bytes"
-
-
-def json_lines(stream: BinaryIO) -> Iterator[Raw]:
-    """The rows of a file with one JSON value per line; blank lines are skipped."""
-    offset, row = 0, 0
-    for number, (line, length) in enumerate(_lines(stream), start=1):
-        content = line.removeprefix(_BOM) if number == 1 else line
-        if content.strip():
-            value, error = (
-                _parsed(content.strip()) if length <= MAX_ROW_BYTES else (None, _too_long())
-            )
-            begin = len(line) - len(content)
-            yield Raw(row, value, error, number, offset + begin, length - begin)
-            row += 1
-        offset += length
-
-
-def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Lines and their lengths in bytes. Of an over-long line, only the beginning is kept."""
-    while line := stream.readline(MAX_ROW_BYTES + 1):
-        length, piece = len(line), line
-        while not piece.endswith(b"\n") and (piece := stream.readline(_CHUNK)):
-            length += len(piece)
-        yield line, length
 
 
 def json_values(stream: BinaryIO, *, in_array: bool) -> Iterator[Raw]:
@@ -152,7 +116,7 @@ class _ValueScanner:
         return value, problem
 
     def _parse(self, length: int) -> tuple[Any, str | None]:
-        return _parsed(self._window.peek(length).rstrip(b" \t\r\n,"))
+        return parsed(self._window.peek(length).rstrip(b" \t\r\n,"))
 
     def _measure(self) -> tuple[int, str | None]:
         """Length in bytes of the value at the position, and what is wrong with its end.
@@ -176,7 +140,7 @@ class _ValueScanner:
                 return start, None
             if n_wanted >= MAX_ROW_BYTES:
                 extent.skip(window)
-                return 0, _too_long()
+                return 0, too_long(MAX_ROW_BYTES)
             n_wanted = min(2 * n_wanted, MAX_ROW_BYTES)
 
     def _find_row_start(self, length: int) -> int | None:

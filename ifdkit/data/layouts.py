@@ -7,11 +7,12 @@ A new layout is one entry of `LAYOUTS`. If its rows are read in a new way, the e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from ifdkit.data.messages import walk_message, walk_messages
+from ifdkit.data.columns import Columns, normal_name
+from ifdkit.data.pairs import walk_conversation, walk_pair
 from ifdkit.data.raw import MAX_TURNS
 from ifdkit.data.turns import (
     BadContentError,
@@ -19,58 +20,26 @@ from ifdkit.data.turns import (
     RowTurn,
     TextPlace,
     json_text_of,
-    kind_of,
     optional_text_of,
-    text_of,
-    unpacked,
 )
-from ifdkit.errors import UsageError
 
 Row = Mapping[str, Any]
 Candidates = dict[str, list[str]]
 """Slot → the columns that may fill it, best first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The column that fills each slot; None if no column does."""
-
-    messages: str | None = None
-    instruction: str | None = None
-    input: str | None = None
-    response: str | None = None
-    history: str | None = None
-    system: str | None = None
-    tools: str | None = None
-    id: str | None = None
-
-    def describe(self) -> str:
-        """One line that says how rows are read, such as `Alpaca: instruction + input → output`."""
-        if self.messages:
-            extra = [key for key in (self.system, self.tools) if key]
-            plus = f" with {', '.join(extra)}" if extra else ""
-            return f"conversations in {self.messages!r}{plus}"
-        prompt = (self.system, self.history, self.instruction, self.input)
-        reading = f"{' + '.join(key for key in prompt if key)} → {self.response}"
-        name = next((layout.name for layout in LAYOUTS if layout.has_names_of(self)), None)
-        return f"{name}: {reading}" if name else reading
-
-
-SLOTS = tuple(f.name for f in fields(Columns))
-
-
-def parse_columns(text: str) -> dict[str, str]:
-    """`instruction=q,response=a` → {'instruction': 'q', 'response': 'a'}. Raises UsageError."""
-    chosen: dict[str, str] = {}
-    for part in text.split(","):
-        slot, separator, key = part.strip().partition("=")
-        if not separator or slot not in SLOTS:
-            raise UsageError(
-                f"--columns {text!r}: write pairs such as instruction=q,response=a; the names on"
-                f" the left are {', '.join(SLOTS)}"
-            )
-        chosen[slot] = key
-    return chosen
+def describe_columns(columns: Columns) -> str:
+    """One line that says how rows are read, such as `Alpaca: instruction + input → output`."""
+    label = f", rows with {columns.label!r} true" if columns.label else ""
+    if columns.messages:
+        extra = [key for key in (columns.system, columns.tools) if key]
+        plus = f" with {', '.join(extra)}" if extra else ""
+        return f"conversations in {columns.messages!r}{plus}{label}"
+    prompt = (columns.tools, columns.system, columns.history, columns.instruction, columns.input)
+    target = (columns.reasoning, columns.response)
+    reading = " → ".join(" + ".join(key for key in part if key) for part in (prompt, target))
+    name = next((layout.name for layout in LAYOUTS if layout.has_names_of(columns)), None)
+    return f"{name}: {reading}{label}" if name else reading + label
 
 
 def walk_row(row: Row, columns: Columns) -> Conversation:
@@ -84,71 +53,28 @@ def walk_row(row: Row, columns: Columns) -> Conversation:
     turns, used = conversation.turns, conversation.used
     if len(turns) > MAX_TURNS:
         raise BadContentError(f"a conversation of {len(turns):,} turns, more than {MAX_TURNS:,}")
+    if not columns.drops_reasoning:
+        turns = [_with_reasoning(turn) if turn.reasoning else turn for turn in turns]
     system = optional_text_of(row, columns.system)
-    if columns.system and system and not (turns and turns[0].role == "system"):
-        turns = [RowTurn("system", system, place=TextPlace((columns.system,))), *turns]
-        used |= {columns.system}
+    if columns.system and system:
+        has_own = bool(turns) and turns[0].role == "system"
+        if not has_own:
+            turns = [RowTurn("system", system, place=TextPlace((columns.system,))), *turns]
+        if not has_own or turns[0].text == system:
+            used |= {columns.system}
     tools = json_text_of(row.get(columns.tools)) if columns.tools else ""
-    used |= {key for key in (columns.tools, columns.id) if key}
-    return Conversation(turns, used, tools)
+    described = next((turn.tools for turn in turns if turn.tools), "")
+    used |= {key for key in (columns.tools, columns.id, columns.label) if key}
+    return Conversation(turns, used, tools or described)
 
 
-def _walk_conversation(row: Row, columns: Columns) -> Conversation:
-    """A whole conversation in one column."""
-    column = columns.messages
-    assert column, "the shape is chosen by its slots"
-    return Conversation(walk_messages(row.get(column), column), frozenset({column}))
-
-
-def _walk_pair(row: Row, columns: Columns) -> Conversation:
-    """An instruction and its response in columns of their own; either may be a list of messages."""
-    instruction, response = columns.instruction, columns.response
-    assert instruction, "the shape is chosen by its slots"
-    assert response, "the shape is chosen by its slots"
-    prompt = _walk_history(row, columns.history)
-    before, after = row.get(instruction), row.get(response)
-    completion: list[RowTurn] = []
-    if isinstance(after, Mapping):
-        completion = list(walk_message(after, 0, TextPlace((response,))))
-    elif isinstance(after, list):
-        completion = walk_messages(after, response)
-    if any(turn.role == "user" for turn in completion):
-        # The side of a preference pair that repeats the prompt: no other column is read.
-        return Conversation(completion, frozenset({response}))
-    used = {instruction, response, columns.history}
-    if isinstance(before, list):
-        prompt += walk_messages(before, instruction)
-    else:
-        text, data = text_of(row, instruction), optional_text_of(row, columns.input)
-        prompt.append(RowTurn("user", text, data, TextPlace((instruction,))))
-        used.add(columns.input)
-    if completion or isinstance(before, list):
-        # Earlier answers are context in a prompt of messages. Beside two plain texts, those of a
-        # `history` column are examples: LLaMA-Factory trains on them.
-        prompt = [replace(turn, is_prompt=True) for turn in prompt]
-    if not completion:
-        completion = [RowTurn("assistant", text_of(row, response), place=TextPlace((response,)))]
-    return Conversation([*prompt, *completion], frozenset(key for key in used if key))
-
-
-def _walk_history(row: Row, column: str | None) -> list[RowTurn]:
-    """Earlier rounds as LLaMA-Factory stores them: a list of [question, answer]."""
-    if column is None:
-        return []
-    rounds, is_json_text = unpacked(row.get(column), column)
-    if not isinstance(rounds or [], (list, tuple)):
-        raise BadContentError(f"{column!r} must be a list, not {kind_of(rounds)}")
-    turns: list[RowTurn] = []
-    for number, pair in enumerate(rounds or ()):
-        if not (isinstance(pair, (list, tuple)) and len(pair) == 2):
-            raise BadContentError(f"{column!r} must be a list of [question, answer] pairs")
-        question, answer = pair
-        if not (isinstance(question, str) and isinstance(answer, str)):
-            raise BadContentError(f"{column!r} contains something other than text")
-        place = TextPlace((column, number), is_json_text)
-        turns.append(RowTurn("user", question, place=place.inside(0)))
-        turns.append(RowTurn("assistant", answer, place=place.inside(1)))
-    return turns
+def _with_reasoning(turn: RowTurn) -> RowTurn:
+    """The turn with its reasoning before its text, as chat templates write it."""
+    thought = turn.reasoning.strip()
+    if not thought or ("<think>" in turn.text and thought in turn.text):
+        return turn
+    answer = f"\n\n{turn.text}" if turn.text else ""
+    return replace(turn, text=f"<think>\n{thought}\n</think>{answer}", place=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +84,14 @@ class Shape:
     slots: tuple[str, ...]
     """Slots that must be filled."""
     optional: tuple[str, ...]
-    """Slots that only this shape reads. `system`, `tools` and `id` are read for every shape."""
+    """Slots that only this shape reads. `system`, `tools`, `id` and `label` are read for every
+    shape."""
     walk: Callable[[Row, Columns], Conversation]
     """From a row to its turns, without that of the `system` column. Raises BadContentError."""
 
 
-CONVERSATION = Shape(("messages",), (), _walk_conversation)
-PAIR = Shape(("instruction", "response"), ("input", "history"), _walk_pair)
+CONVERSATION = Shape(("messages",), (), walk_conversation)
+PAIR = Shape(("instruction", "response"), ("input", "history", "reasoning"), walk_pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,44 +101,74 @@ class Layout:
     name: str
     shape: Shape
     columns: Mapping[str, tuple[str, ...]]
-    """Slot → column names. A slot may be filled by the names of any layout of the same shape, so
-    that `prompt` and `answer` are a pair too."""
+    """Slot → column names, compared by `normal_name`. A slot may be filled by the names of any
+    layout of the same shape, so that `prompt` and `answer` are a pair too."""
     reassign: Callable[[Candidates], None] | None = None
     """For a layout whose names fill other slots in another layout: moves candidates to the slots
     that they fill in this one, if the layouts above leave a slot empty. The names in `columns` then
     are not candidates by themselves."""
+    is_second_choice: bool = False
+    """Whether its names count only if those of the other layouts fill no shape. They are words
+    that also name other things, such as the reference solution beside an answer."""
+    contains_lists: bool = False
+    """Whether its columns count only if they contain lists."""
 
     def has_names_of(self, columns: Columns) -> bool:
         """Whether these columns have the names of this layout."""
-        return all(getattr(columns, slot) in names for slot, names in self.columns.items())
+        return all(
+            normal_name(getattr(columns, slot) or "") in names
+            for slot, names in self.columns.items()
+        )
 
 
 def _input_as_instruction(found: Candidates) -> None:
     """`input` is the instruction if there is a response and no other instruction."""
-    if not found["instruction"] and found["response"] and "input" in found["input"]:
-        found["input"].remove("input")
-        found["instruction"] = ["input"]
+    inputs = [key for key in found["input"] if normal_name(key) == "input"]
+    if not found["instruction"] and found["response"] and inputs:
+        found["input"].remove(inputs[0])
+        found["instruction"] = inputs[:1]
 
 
 def _conversation_as_instruction(found: Candidates) -> None:
     """LLaMA-Factory's preference pairs: a conversation, and the chosen and rejected response."""
-    if not found["instruction"] and found["response"] in _SIDES and found["messages"]:
+    if not found["instruction"] and _is_side(found["response"]) and found["messages"]:
         found["instruction"] = found["messages"][:1]
 
 
 def _side_as_conversation(found: Candidates) -> None:
     """Preference pairs in which each side contains the whole conversation."""
-    if not found["instruction"] and found["response"] in _SIDES and not found["messages"]:
+    if not found["instruction"] and _is_side(found["response"]) and not found["messages"]:
         found["messages"], found["response"] = found["response"], []
 
 
+def _is_side(columns: list[str]) -> bool:
+    return len(columns) == 1 and normal_name(columns[0]) in OTHER_SIDE
+
+
 def _pair(
-    name: str, instruction: str, response: str, reassign: Callable[[Candidates], None] | None = None
+    name: str,
+    instruction: str,
+    response: str,
+    reassign: Callable[[Candidates], None] | None = None,
+    *,
+    is_second_choice: bool = False,
 ) -> Layout:
-    return Layout(name, PAIR, {"instruction": (instruction,), "response": (response,)}, reassign)
+    columns = {"instruction": (instruction,), "response": (response,)}
+    return Layout(name, PAIR, columns, reassign, is_second_choice)
 
 
-_SIDES = (["chosen"], ["rejected"])
+def _second(name: str, instruction: str, response: str) -> Layout:
+    return _pair(name, instruction, response, is_second_choice=True)
+
+
+def _lists(name: str, *columns: str) -> Layout:
+    return Layout(
+        name, CONVERSATION, {"messages": columns}, is_second_choice=True, contains_lists=True
+    )
+
+
+OTHER_SIDE = {"chosen": "rejected", "rejected": "chosen"}
+"""One side of a preference pair → the other one."""
 _MESSAGES = ("messages", "conversations", "conversation")
 LAYOUTS = (
     Layout("conversations", CONVERSATION, {"messages": _MESSAGES}),
@@ -221,7 +178,19 @@ LAYOUTS = (
     _pair("question and answer", "question", "answer"),
     _pair("query and response", "query", "response"),
     _pair("preference pairs, the chosen side", "prompt", "chosen"),
+    _second("problem and solution", "problem", "solution"),
+    _second("inputs and targets", "inputs", "targets"),
+    _second("inputs and outputs", "inputs", "outputs"),
+    _second("input and target texts", "input_text", "target_text"),
+    _second("input and output texts", "input_text", "output_text"),
+    _second("user and assistant", "user", "assistant"),
+    _second("human and assistant", "human", "assistant"),
+    _second("instruction and target", "instruction", "target"),
+    _lists("lists of texts", "data"),
+    _lists("segments", "segments"),
+    _lists("dialogues", "dialog", "dialogue", "turns", "chat"),
     _pair("input and output", "input", "output", _input_as_instruction),
+    _pair("input and target", "input", "target", _input_as_instruction),
     _pair(
         "conversations with preference pairs, the chosen side",
         "conversations",
@@ -239,9 +208,11 @@ LAYOUTS = (
 OPTIONAL_COLUMNS = {
     "input": ("input", "context"),
     "history": ("history",),
-    "system": ("system", "system_prompt"),
-    "tools": ("tools",),
+    "system": ("system", "system_prompt", "system_message"),
+    "tools": ("tools", "functions"),
     "id": ("id",),
+    "reasoning": ("reasoning_content", "thinking"),
+    "label": ("label", "kto_tag"),
 }
 """Slot that a row may leave empty → column names."""
 SHAPES = tuple(dict.fromkeys(layout.shape for layout in LAYOUTS))

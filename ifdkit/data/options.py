@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 
-from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.where import choose_where
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
 from ifdkit.expressions.nodes import Expression
 
 
@@ -24,6 +24,8 @@ class ReadOptions:
     columns: Mapping[str, str] | None = None
     """Slot → column name, as `parse_columns` returns it; slots not named are detected."""
     turns: Turns = "all"
+    reasoning: Reasoning = "keep"
+    """Whether what the assistant thought precedes its text, or is left out."""
     limit: int | None = None
     """Read only the first `limit` rows."""
     sample: int | None = None
@@ -40,6 +42,8 @@ class ReadOptions:
                 raise UsageError(f"--{name} {value}: at least one row")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: not negative")
+        if self.reasoning not in get_args(Reasoning):
+            raise UsageError(unknown("choice of reasoning", self.reasoning, get_args(Reasoning)))
 
     def narrow(self, dataset: Dataset, fields: Iterable[str] = ()) -> Dataset:
         """The dataset with only the rows of `where`, the limit and the sample.
@@ -48,6 +52,8 @@ class ReadOptions:
         """
         if self.where is not None:
             dataset = choose_where(dataset, self.where, fields)
+        if self.limit is None and self.sample is None:
+            return dataset
         rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
             generator = np.random.default_rng(self.seed)
@@ -60,8 +66,9 @@ class ReadOptions:
         return {
             "input": dataset.name,
             "input_sha256": dataset.sha256,
-            "columns": {slot: key for slot, key in asdict(dataset.columns).items() if key},
+            "columns": dataset.columns.filled,
             "turns": self.turns,
+            "reasoning": self.reasoning,
             "limit": self.limit,
             "sample": self.sample,
             "seed": None if self.sample is None else self.seed,

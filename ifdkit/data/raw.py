@@ -26,10 +26,17 @@ class Raw:
     line: int | None = None
     """1-based line on which the row starts, if the format has lines."""
     byte_offset: int | None = None
-    """0-based offset in the decompressed file, if the format has one."""
+    """0-based offset in the decompressed file (of UTF-16 in its UTF-8 form), if there is one."""
     n_bytes: int | None = None
     """Length in bytes of its text, with white space around it; None if it is not JSON text."""
+    is_line: bool = False
+    """Whether its text is a line or a part of one, which can be copied as a line."""
 
     def reject(self, reason: str) -> Reject:
         """The rejection of this row."""
         return Reject(self.row, self.line, self.byte_offset, reason)
+
+
+def too_long(max_bytes: int) -> str:
+    """The reason for rejecting a longer row."""
+    return f"longer than {max_bytes:,} bytes"

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ifdkit.data.columns import Columns
 from ifdkit.data.examples import examples_of
-from ifdkit.data.layouts import Columns, walk_row
+from ifdkit.data.layouts import walk_row
 from ifdkit.data.turns import BadContentError, TextPlace, unpacked
 from ifdkit.records import Example
 
@@ -51,16 +52,20 @@ def with_texts(
     """
     wanted = _changed(example, instruction, response)
     conversation = walk_row(value, columns)
-    target = conversation.targets[example.turn]
+    target = conversation.numbered[example.turn]
     before = conversation.turns[:target]
     asked = next((turn for turn in reversed(before) if turn.role == "user"), None)
-    new: dict[str, Any] = dict(value)
+    puts: list[tuple[TextPlace, str]] = []
     for text, turn in ((instruction, asked), (response, conversation.turns[target])):
         if text is None:
             continue
         if turn is None or turn.place is None:
             raise NotRewritableError("the text has no field of its own, as with a function call")
-        new = _put(new, turn.place, text)
+        puts += [(place, text) for place in (turn.place, *turn.copies)]
+    new: dict[str, Any] = dict(value)
+    # From the end to the beginning, so that spans of the same text stay valid.
+    for place, text in sorted(puts, key=lambda put: put[0].span or (0, 0), reverse=True):
+        new = _put(new, place, text)
     _check(new, columns, wanted)
     return new
 
@@ -91,19 +96,21 @@ def _put(row: dict[str, Any], place: TextPlace, text: str) -> dict[str, Any]:
     """A copy of the row with another text in that place."""
     column = str(place.path[0])
     if not place.is_json_text:
-        return {**row, column: _replaced(row[column], place.path[1:], text)}
+        return {**row, column: _replaced(row[column], place.path[1:], place.span, text)}
     listed, _ = unpacked(row[column], column)
-    new = _replaced(listed, place.path[1:], text)
+    new = _replaced(listed, place.path[1:], place.span, text)
     return {**row, column: json.dumps(new, ensure_ascii=False)}
 
 
-def _replaced(value: Any, path: Sequence[str | int], text: str) -> Any:
-    """A copy of a nested value with the text at the end of the path."""
+def _replaced(
+    value: Any, path: Sequence[str | int], span: tuple[int, int] | None, text: str
+) -> Any:
+    """A copy of a nested value with the text at the end of the path, or in a span of it."""
     if not path:
-        return text
+        return text if span is None else value[: span[0]] + text + value[span[1] :]
     first, *rest = path
     if isinstance(first, int):
         items = list(value)
-        items[first] = _replaced(items[first], rest, text)
+        items[first] = _replaced(items[first], rest, span, text)
         return items
-    return {**value, first: _replaced(value[first], rest, text)}
+    return {**value, first: _replaced(value[first], rest, span, text)}

@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import zstandard
 
 from ifdkit.data.atomic import atomic, dumps, encoded_json, valid_text
+from ifdkit.data.csv_dialect import Dialect, sniff
+from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
@@ -80,7 +82,7 @@ def check_rows_output(path: Path, source: Path | None) -> None:
         raise UsageError(
             f"-o {path}: only a Parquet dataset can be written as Parquet; end it in .jsonl"
         )
-    if ending in DELIMITERS and own not in DELIMITERS:
+    if ending in DELIMITERS and (own not in DELIMITERS or (source and begins_like_json(source))):
         raise UsageError(f"-o {path}: only a CSV dataset can be written as CSV; end it in .jsonl")
     packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
     if ending == ".parquet" and packed:
@@ -114,7 +116,7 @@ def rows_file(
             writer = _ParquetRows(file, source, stack, appended)
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
-            writer = _CsvRows(file, source, DELIMITERS[ending], appended)
+            writer = _CsvRows(file, source, ending, appended)
         elif ending in JSON_LINES:
             writer = _JsonLinesRows(file, source, stack, appended)
         else:
@@ -196,14 +198,13 @@ class _JsonLinesRows:
     ) -> None:
         self._file, self._appended = file, appended
         self._source = JsonSource(source, stack)
-        self._has_lines = source is not None and suffix(source) in JSON_LINES
 
     def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
         keys = dict(zip(self._appended.names, cells, strict=True))
         if not isinstance(raw.value, Mapping):
             keys = {}
         is_same = value is raw.value
-        if is_same and not keys and self._has_lines and self._source.has(raw):
+        if is_same and not keys and raw.is_line and self._source.has(raw):
             self._source.copy(raw, self._file)
             return True
         if raw.error is not None:
@@ -221,11 +222,15 @@ class _JsonLinesRows:
 
 
 class _CsvRows:
-    """Rows of cells under the header of the source."""
+    """Rows of cells under the header of the source, separated as there if the endings are equal."""
 
-    def __init__(self, file: IO[bytes], source: Path, delimiter: str, appended: Appended) -> None:
+    def __init__(self, file: IO[bytes], source: Path, ending: str, appended: Appended) -> None:
         self._file = file
-        self._header, self._line_end = _csv_header(source)
+        dialect, self._header, self._line_end = _csv_header(source)
+        is_same = ending == suffix(source)
+        delimiter = dialect.delimiter if is_same else DELIMITERS[ending]
+        if is_same and dialect.has_separator_line:
+            file.write(f"sep={delimiter}{self._line_end}".encode())
         self._line = io.StringIO(newline="")
         # Python quotes a bare carriage return in a cell only with this line terminator.
         self._writer = csv.writer(self._line, delimiter=delimiter, lineterminator="\r\n")
@@ -249,19 +254,25 @@ class _CsvRows:
         pass
 
 
-def _csv_header(source: Path) -> tuple[list[str], str]:
-    """The column names and the line ending. Raises InputError if two columns have the same name."""
-    delimiter = DELIMITERS.get(suffix(source), ",")
+def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
+    """The dialect, the column names and the line ending.
+
+    Raises InputError if two columns have the same name.
+    """
+    with open_bytes(source) as stream:
+        dialect = sniff(stream.read(HEAD_BYTES), DELIMITERS.get(suffix(source), ","))
     with open_bytes(source) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        header = next(csv.reader(text, delimiter=delimiter, strict=True))
+        if dialect.has_separator_line:
+            text.readline()
+        header = next(csv.reader(text, delimiter=dialect.delimiter, strict=True))
         text.detach()
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
     with open_bytes(source) as stream:
         line_end = "\r\n" if stream.readline(_MAX_HEADER_BYTES).endswith(b"\r\n") else "\n"
-    return header, line_end
+    return dialect, header, line_end
 
 
 class _ParquetRows:

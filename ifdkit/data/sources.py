@@ -11,12 +11,13 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
+from ifdkit.data.utf16 import Utf8Stream, wide_encoding
 from ifdkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,20 +62,21 @@ def suffix(path: Path) -> str:
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading its decompressed bytes; its first bytes show gzip and zstd.
 
-    Raises InputError, also later while reading, if the file cannot be opened or decompressed.
+    UTF-16 and UTF-32 are converted to UTF-8. Raises InputError, also later while reading, if the
+    file cannot be opened or decompressed.
     """
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
+        with ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            stream: BinaryIO = file
+            magic = file.peek(4)
             if magic.startswith(_GZIP):
-                with gzip.open(file) as unzipped:
-                    yield cast(BinaryIO, unzipped)
-            elif magic == _ZSTD:
-                with io.BufferedReader(_Zstd(file)) as unzipped:
-                    yield unzipped
-            else:
-                yield file
+                stream = cast(BinaryIO, stack.enter_context(gzip.open(file)))
+            elif magic.startswith(_ZSTD):
+                stream = stack.enter_context(io.BufferedReader(_Zstd(file)))
+            if encoding := wide_encoding(cast(io.BufferedReader, stream).peek(4)[:4]):
+                stream = stack.enter_context(io.BufferedReader(Utf8Stream(stream, *encoding)))
+            yield stream
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path}: cannot be decompressed: {error}") from error
     except OSError as error:

@@ -1,9 +1,13 @@
-"""One JSON value, parsed as strictly as RFC 8259 says and with a limit on its depth."""
+"""One JSON value, parsed as strictly as RFC 8259 says, but for NaN, and with a limit on its depth.
+
+Python's `json` writes NaN and Infinity for missing and for infinite numbers. They are read as null,
+so that a row is not lost because of a score that nobody reads.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 from ifdkit.data.raw import MAX_DEPTH
 
@@ -23,19 +27,22 @@ def parse(data: bytes) -> Any:
     except RecursionError as error:
         raise BadRowError(f"nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
-        # Either _refuse_constant, or Python's limit on the digits of an integer.
-        reason = str(error) if "JSON number" in str(error) else "a number has too many digits"
-        raise BadRowError(f"not JSON: {reason}") from error
+        # Python's limit on the digits of an integer.
+        raise BadRowError("not JSON: a number has too many digits") from error
     if _is_deep(value):
         raise BadRowError(f"nested deeper than {MAX_DEPTH} levels")
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+def parsed(data: bytes) -> tuple[Any, str | None]:
+    """The value and None, or None and the reason why there is no value."""
+    try:
+        return parse(data), None
+    except BadRowError as error:
+        return None, str(error)
 
 
-_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 def _is_deep(value: Any) -> bool:

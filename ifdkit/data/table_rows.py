@@ -8,11 +8,13 @@ import json
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ifdkit.data.raw import MAX_ROW_BYTES, Raw
+from ifdkit.data.csv_dialect import Dialect
+from ifdkit.data.plain import plain
+from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
 from ifdkit.data.sources import open_bytes
 from ifdkit.errors import InputError, brief
 
@@ -23,6 +25,7 @@ _ROWS_PER_BATCH = 256
 _CHUNK = 2**20
 _FREE_BYTES = 2**20
 """Bytes that may be read again before the limit of `hand_back` applies."""
+_COMMAS = Dialect(",")
 
 
 class _TooLongError(csv.Error):
@@ -53,7 +56,7 @@ class _Lines:
         self._row.append((line, length))
         self._length += length
         if self._length > MAX_ROW_BYTES:
-            raise _TooLongError(f"longer than {MAX_ROW_BYTES:,} bytes")
+            raise _TooLongError(too_long(MAX_ROW_BYTES))
         if self.offset == 0 and len(self._row) == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         try:
@@ -98,14 +101,17 @@ class _Lines:
             self._row, self._length = [first], first[1]
 
 
-def csv_rows(stream: BinaryIO, name: str, *, delimiter: str = ",") -> Iterator[Raw]:
+def csv_rows(stream: BinaryIO, name: str, dialect: Dialect = _COMMAS) -> Iterator[Raw]:
     """The rows of a CSV file with a header line. Raises InputError if the header is not readable.
 
     `name` is the name of the file in messages.
     """
     csv.field_size_limit(MAX_ROW_BYTES)
     lines = _Lines(stream)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    if dialect.has_separator_line:
+        next(lines)
+        lines.next_row()
+    reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     try:
         header = next(reader, None)
     except csv.Error as error:
@@ -141,15 +147,15 @@ def parquet_rows(path: Path) -> Iterator[Raw]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with tempfile.TemporaryFile() as plain, open_bytes(path) as stream:
+    with tempfile.TemporaryFile() as seekable, open_bytes(path) as stream:
         source = stream
         if not isinstance(getattr(stream, "raw", None), io.FileIO):
             # Parquet readers seek to the footer; a compressed stream cannot seek.
-            shutil.copyfileobj(stream, plain)
-            source = plain
+            shutil.copyfileobj(stream, seekable)
+            source = seekable
         try:
             with pq.ParquetFile(source) as file:
-                yield from _from_batches(file.iter_batches(batch_size=_ROWS_PER_BATCH))
+                yield from batch_rows(file.iter_batches(batch_size=_ROWS_PER_BATCH))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
@@ -176,14 +182,15 @@ def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
     for file in files:
         try:
             with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
-                for raw in _from_batches(iter(batches), start):
+                for raw in batch_rows(iter(batches), start):
                     yield raw
                     start = raw.row + 1
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file}: not a readable Arrow file: {brief(error)}") from error
 
 
-def _from_batches(batches: Iterator[pa.RecordBatch], start: int = 0) -> Iterator[Raw]:
+def batch_rows(batches: Iterable[pa.RecordBatch], start: int = 0) -> Iterator[Raw]:
+    """The rows of record batches, numbered from `start`."""
     row = start
     for batch in batches:
         for position in range(0, batch.num_rows, _ROWS_PER_BATCH):
@@ -198,9 +205,17 @@ def _values(batch: pa.RecordBatch) -> list[tuple[Any, str | None]]:
     Arrow does not check that text is UTF-8. If a batch cannot be converted, its rows are tried one
     by one, so that only the bad ones are rejected.
     """
+    import pyarrow.types as pt
+
+    checks = (pt.is_string, pt.is_large_string, pt.is_integer, pt.is_boolean, pt.is_null)
+    others = [one.name for one in batch.schema if not any(check(one.type) for check in checks)]
     try:
-        return [(value, None) for value in batch.to_pylist()]
-    except (ValueError, OverflowError) as error:
+        rows = batch.to_pylist()
+        for row in rows:
+            for name in others:
+                row[name] = plain(row[name], drop_nulls=True)
+        return [(row, None) for row in rows]
+    except (ValueError, OverflowError, RecursionError) as error:
         if batch.num_rows == 1:
             return [(None, f"cannot be read: {brief(error)}")]
     return [pair for row in range(batch.num_rows) for pair in _values(batch.slice(row, 1))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ifdkit.data.strict_json import BadRowError, parse
 from ifdkit.records import Role
@@ -21,16 +21,38 @@ class BadContentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TextPlace:
-    """Where a row stores the text of one turn."""
+    """Where a row stores a text, or an object that contains texts."""
 
     path: tuple[str | int, ...]
     """The column, then the keys and positions inside its value."""
     is_json_text: bool = False
     """Whether the column stores its list as JSON text, as CSV files do."""
+    span: tuple[int, int] | None = None
+    """Start and end of the text inside a longer one, such as a transcript; None for all of it."""
 
     def inside(self, *path: str | int) -> TextPlace:
         """A place further inside this one."""
         return TextPlace((*self.path, *path), self.is_json_text)
+
+    @property
+    def name(self) -> str:
+        """Such as `messages[].content`, the same for all entries of a list."""
+        first, *rest = self.path
+        steps = ("[]" if isinstance(step, int) else f".{step}" for step in rest)
+        return f"{first}{''.join(steps)}"
+
+
+class RowObject(NamedTuple):
+    """An object inside a row, such as a message, and the keys of it that were read."""
+
+    place: TextPlace
+    value: Mapping[str, Any]
+    used: Collection[str]
+
+    @property
+    def unused(self) -> list[str]:
+        """The keys that were not read and have a non-empty value."""
+        return unused_keys(self.value, self.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +66,32 @@ class RowTurn:
     place: TextPlace | None = None
     """Where `text` is stored; None if it was put together from several values, such as a message
     and its function calls."""
+    copies: tuple[TextPlace, ...] = ()
+    """Other places with the same text, such as the other side of a preference pair."""
     is_prompt: bool = False
     """Whether the turn belongs to the prompt of a prompt–response pair. Assistant turns of a prompt
     are neither scored nor numbered."""
-    message: Mapping[str, Any] | None = None
-    """The message it was read from; None if it was read from columns of its own."""
-    used: Collection[str] = ()
-    """The keys of `message` that were read."""
+    is_trained: bool = True
+    """False if the row says that the turn is not trained on. Such an assistant turn has a number,
+    but makes no example."""
+    reasoning: str = ""
+    """What the assistant thought before `text`, if the row stores it apart."""
+    media: tuple[str, ...] = ()
+    """Kinds of its parts that are not text, such as `image`."""
+    tools: str = ""
+    """The tools that the turn describes beside its text."""
+    objects: tuple[RowObject, ...] = ()
+    """The objects that it was read from, unless all of their fields were read."""
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the turn counts among the assistant turns of the row."""
+        return self.role == "assistant" and not self.is_prompt
 
     @property
     def is_target(self) -> bool:
         """Whether the turn makes an example."""
-        return self.role == "assistant" and not self.is_prompt
-
-    @property
-    def unused(self) -> list[str]:
-        """The non-empty fields of the message that were not read."""
-        return unused_keys(self.message or {}, self.used)
+        return self.is_numbered and self.is_trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +104,9 @@ class Conversation:
     tools: str = ""
 
     @property
-    def targets(self) -> list[int]:
-        """Positions of the turns that make an example; `Example.turn` is an index of this list."""
-        return [i for i, turn in enumerate(self.turns) if turn.is_target]
+    def numbered(self) -> list[int]:
+        """Positions of the assistant turns; `Example.turn` is an index of this list."""
+        return [i for i, turn in enumerate(self.turns) if turn.is_numbered]
 
 
 def unused_keys(value: Mapping[str, Any], used: Collection[str]) -> list[str]:

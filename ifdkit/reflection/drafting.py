@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
+from ifdkit.data.columns import Columns
 from ifdkit.data.examples import examples_of
-from ifdkit.data.layouts import Columns
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.records import Example, Reject

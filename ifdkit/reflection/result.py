@@ -23,6 +23,7 @@ class Recycled:
     input_sha256: str | None
     columns: dict[str, str]
     turns: str
+    reasoning: str
     limit: int | None
     sample: int | None
     seed: int | None

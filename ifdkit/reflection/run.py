@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.atomic import write_rejects
-from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.sources import sha256
@@ -58,6 +58,7 @@ def reflect(
     *,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
+    reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -81,6 +82,7 @@ def reflect(
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
+        reasoning=reasoning,
         limit=limit,
         sample=sample,
         seed=seed,
@@ -117,7 +119,7 @@ def reflect_to_file(
     prompts = load_prompts(options.prompts)
     dataset = open_data(data, read_options)
     check_rows_output(output, dataset.path)
-    progress.note(f"{dataset.name}: {dataset.columns.describe()}, {dataset.n_rows:,} rows")
+    progress.note(dataset.describe())
     journal, provenance = Path(f"{output}.journal.sqlite"), Path(f"{output}.provenance.jsonl")
     with tempfile.TemporaryFile() as drafts:
         source, usage, stopped = _run(_ask(dataset, journal, options, prompts, drafts, progress))

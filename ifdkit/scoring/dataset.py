@@ -17,6 +17,7 @@ import numpy as np
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.read_log import ReadLog
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.comparability import contradictions
@@ -24,7 +25,7 @@ from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
-from ifdkit.scoring.run import Run, blocks
+from ifdkit.scoring.run import Run, blocks, note_reading
 from ifdkit.scoring.scorer import Scorer, Work
 from ifdkit.scoring.table import (
     ScoreTable,
@@ -168,14 +169,17 @@ def score_dataset(
     progress: Progress,
     *,
     token_nlls: bool = False,
+    notes_reading: bool = True,
 ) -> ScoredDataset:
     """Score a dataset; what is in the store is not computed again. Raises IfdkitError.
 
-    `token_nlls` keeps the NLL of every response token too.
+    `token_nlls` keeps the NLL of every response token too; `notes_reading` tells the progress what
+    was not read.
     """
     begin = time.perf_counter()
     scorer.work = Work()
-    run, table, texts = Run(dataset, read_options, scorer), ScoreTableBuilder(), Texts()
+    run = Run(dataset, read_options, scorer, notes_reading=notes_reading)
+    table, texts = ScoreTableBuilder(), Texts()
     for examples, rows in run.scored(progress):
         stored = scorer.stored_token_nlls(examples) if token_nlls else [{} for _ in examples]
         for example, row, nlls in zip(examples, rows, stored, strict=True):
@@ -191,14 +195,19 @@ def score_dataset(
     )
 
 
-def without_scores(dataset: Dataset, scorer: Scorer | None = None) -> ScoredDataset:
-    """A dataset with its texts alone, or with its tokens counted too: no model is used."""
-    texts, rejects = Texts(), []
+def without_scores(
+    dataset: Dataset, scorer: Scorer | None = None, progress: Progress | None = None
+) -> ScoredDataset:
+    """A dataset with its texts alone, or with its tokens counted too: no model is used.
+
+    The progress is told what was not read.
+    """
+    log, texts, rejects = ReadLog(), Texts(), []
     ids: list[str] = []
     statuses: list[str] = []
     positions: list[tuple[int, int]] = []
     counts: dict[str, list[int]] = {name: [] for name in _COUNTED} if scorer else {}
-    for block in blocks(dataset):
+    for block in blocks(dataset, log):
         rejects += block.rejects
         for example in block.examples:
             texts.append(example)
@@ -211,6 +220,7 @@ def without_scores(dataset: Dataset, scorer: Scorer | None = None) -> ScoredData
             statuses.append(str(passes.status))
             for name, column in counts.items():
                 column.append(getattr(passes, name))
+    note_reading(dataset, log, progress or Progress())
     places = np.array(positions, dtype=np.int64).reshape(-1, 2)
     scores = ScoreTable(
         ids=ids,

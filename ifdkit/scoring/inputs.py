@@ -7,8 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifdkit.data.columns import SLOTS
+from ifdkit.data.containers import locate
 from ifdkit.data.dataset import Dataset, open_dataset
-from ifdkit.data.layouts import SLOTS
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError, OutputError
@@ -32,20 +33,27 @@ def open_data(data: Data, read_options: ReadOptions) -> Dataset:
     if manifest is not None:
         as_scored = read_options_of(manifest, read_options)
         return read_options.narrow(open_data(source_of(data, manifest), as_scored), score_fields())
-    dataset = open_dataset(data, columns=read_options.columns, turns=read_options.turns)
+    dataset = open_dataset(
+        data,
+        columns=read_options.columns,
+        turns=read_options.turns,
+        reasoning=read_options.reasoning,
+    )
     return read_options.narrow(dataset, score_fields())
 
 
 def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None) -> ReadOptions:
     """The options with which the dataset behind a scores file was read.
 
-    Columns of `read_options`, and its `turns` if they are `"last"`, take precedence.
+    Columns of `read_options`, and its `turns` if they are `"last"`, take precedence. Reasoning is
+    read as it was then.
     """
     asked = read_options or ReadOptions()
     return ReadOptions(
         # Every slot is given, if only as "", so that nothing is detected anew.
         columns=asked.columns or {slot: manifest.columns.get(slot, "") for slot in SLOTS},
         turns="last" if "last" in (asked.turns, manifest.turns) else "all",
+        reasoning="drop" if manifest.reasoning == "drop" else "keep",
         limit=manifest.limit,
         sample=manifest.sample,
         seed=manifest.seed or 0,
@@ -62,9 +70,9 @@ def source_of(data: Data, manifest: Manifest) -> Path:
     # The path is as it was typed, relative to the working folder of that run, which may have been
     # the folder of the scores.
     places = [name, Path(data).parent / name] if isinstance(data, (str, PathLike)) else [name]
-    present = [path for path in places if digest and path.exists()]
+    present = [path for path in places if digest and locate(str(path))[0].exists()]
     for path in present:
-        if sha256(path) == digest:
+        if sha256(locate(str(path))[0]) == digest:
             return path
     what = "has changed since" if present else "is not here"
     raise InputError(f"{data} contains scores without texts, and {name}, their source, {what}")
@@ -82,5 +90,4 @@ def check_not_input(data: Data, output: Path) -> None:
 
 def describe(dataset: Dataset) -> str:
     """`data.json: Alpaca: instruction + input → output, 1,000 rows`, for a note to the user."""
-    rows = "1 row" if dataset.n_rows == 1 else f"{dataset.n_rows:,} rows"
-    return f"{dataset.name}: {dataset.columns.describe()}, {rows}"
+    return dataset.describe()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
@@ -104,6 +104,12 @@ class Manifest:
     """The expression that chose the rows; None if all were read."""
     rows_left_out: int = 0
     """Rows for which it is not true; they are not among `rows_in`."""
+    reasoning: str = "drop"
+    """`keep` or `drop`. Versions that did not write it did not read reasoning."""
+    unread: dict[str, int] = field(default_factory=dict)
+    """Field → the number of rows in which it has a value that was not used."""
+    reading: dict[str, int] = field(default_factory=dict)
+    """What else reading noticed, such as `ends_without_answer` → the number of rows."""
 
     @property
     def setup(self) -> ScoringSetup:
@@ -136,10 +142,11 @@ class Manifest:
 def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation."""
     hints = get_type_hints(kind)
+    optional = {one.name for one in fields(kind) if one.default_factory is not MISSING}
+    optional |= {one.name for one in fields(kind) if one.default is not MISSING}
     found: dict[str, Any] = {}
-    optional = {"where", "rows_left_out"}  # added later: older manifests lack them
     for name, hint in hints.items():
-        if name not in value and name in optional:
+        if name in optional and name not in value:
             continue
         if name not in value:
             raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.atomic import write_json, write_rejects
-from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.read_log import ReadLog
 from ifdkit.data.sources import sha256
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
@@ -82,6 +83,7 @@ def score(
     *,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
+    reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -103,6 +105,7 @@ def score(
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
+        reasoning=reasoning,
         limit=limit,
         sample=sample,
         seed=seed,
@@ -163,8 +166,17 @@ def score_to_file(
 class Run:
     """Scores one dataset block by block, and counts what it sees."""
 
-    def __init__(self, dataset: Dataset, read_options: ReadOptions, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        read_options: ReadOptions,
+        scorer: Scorer,
+        *,
+        notes_reading: bool = True,
+    ) -> None:
+        """`notes_reading`: whether the progress is told what was not read."""
         self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
+        self._log, self._notes_reading = ReadLog(), notes_reading
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
@@ -187,10 +199,12 @@ class Run:
             self._count(block, rows)
             yield block.examples, rows
             progress.end_block()
+        if self._notes_reading:
+            note_reading(self._dataset, self._log, progress)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
     def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
-        for block in blocks(self._dataset):
+        for block in blocks(self._dataset, self._log):
             yield block, self._scorer.align(block.examples)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
@@ -237,6 +251,8 @@ class Run:
             rows_rejected=len(self.rejects),
             examples=sum(self._statuses.values()),
             status_counts=dict(self._statuses.most_common()),
+            unread=dict(self._log.unread.most_common()),
+            reading={str(fact): n for fact, n in self._log.facts.items()},
             requests=work.requests,
             requests_from_store=work.requests_from_store,
             requests_scored=work.requests_scored,
@@ -266,10 +282,10 @@ class Block:
     rejects: list[Reject]
 
 
-def blocks(dataset: Dataset) -> Iterator[Block]:
-    """The rows of a dataset in blocks of about EXAMPLES_PER_BLOCK examples."""
+def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
+    """The rows of a dataset in blocks of about EXAMPLES_PER_BLOCK examples; fills the log."""
     n_rows, examples, rejects = 0, [], []
-    for found in dataset:
+    for found in dataset.read(log):
         n_rows += 1
         if isinstance(found, Reject):
             rejects.append(found)
@@ -280,6 +296,12 @@ def blocks(dataset: Dataset) -> Iterator[Block]:
             n_rows, examples, rejects = 0, [], []
     if n_rows:
         yield Block(n_rows, examples, rejects)
+
+
+def note_reading(dataset: Dataset, log: ReadLog, progress: Progress) -> None:
+    """Tell the user what was not read of a dataset, such as fields that are not used."""
+    for note in log.notes():
+        progress.note(f"{dataset.name}: {note}")
 
 
 def _prefetched(items: Iterator[_Item]) -> Iterator[_Item]:

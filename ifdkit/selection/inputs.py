@@ -80,10 +80,10 @@ class Inputs:
         self._check(dataset, output)
         self._progress.note(describe(dataset))
         if not (self._options.metrics or self._options.needs_tokens):
-            return without_scores(dataset)
+            return without_scores(dataset, progress=self._progress)
         with Scorer(self._settings, self._progress) as scorer:
             if self._options.needs_tokens:
-                return without_scores(dataset, scorer)
+                return without_scores(dataset, scorer, self._progress)
             return score_dataset(dataset, self._read_options, scorer, self._progress)
 
     def _read(self, scores: ScoresFile, output: Path) -> ScoredDataset:

@@ -25,6 +25,7 @@ class Selected:
     input_sha256: str | None
     columns: dict[str, str]
     turns: str
+    reasoning: str
     limit: int | None
     sample: int | None
     seed: int

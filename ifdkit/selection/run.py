@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.atomic import write_json
-from ifdkit.data.dataset import Dataset, Turns
+from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.row_files import RowsWriter, rows_file
 from ifdkit.data.sources import sha256
@@ -54,6 +54,7 @@ def select(
     top: str | int | None = None,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
+    reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -77,7 +78,9 @@ def select(
         Path(output),
         SelectOptions(by=by, method=method, top=top, **chosen),
         {name: value for name, value in options.items() if name in known},
-        ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed),
+        ReadOptions(
+            columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+        ),
         progress,
     )
 
@@ -160,7 +163,7 @@ def _judge(task: Task) -> Verdict:
 def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) -> Labels | None:
     """Write the kept rows as they are in the input; return the sources of all readable rows."""
     is_kept = dict(zip(rows.positions.tolist(), verdict.kept.tolist(), strict=True))
-    sources = SourceColumns({name for name in asdict(dataset.columns).values() if name})
+    sources = SourceColumns(set(dataset.columns.filled.values()))
     for raw in dataset.raw_rows():
         if raw.row not in is_kept:
             continue  # it could not be read

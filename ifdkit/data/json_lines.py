@@ -1,0 +1,91 @@
+"""JSON Lines, row by row in constant memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
+from ifdkit.data.strict_json import parsed
+
+_CHUNK = 2**20
+"""Bytes of an over-long line that are read at a time."""
+_BOM = b"\xef\xbb\xbf"
+_GAP = re.compile(r"[ \t\r\n,]*")
+_DECODER = json.JSONDecoder(parse_int=float)
+"""Finds the end of a value; numbers may have any length."""
+
+
+def json_lines(stream: BinaryIO) -> Iterator[Raw]:
+    """The rows of a file with one JSON value per line; blank lines are skipped.
+
+    A line may end in a comma, and may contain several objects.
+    """
+    offset, row = 0, 0
+    for number, (line, length) in enumerate(_lines(stream), start=1):
+        content = line.removeprefix(_BOM) if number == 1 else line
+        if content.strip():
+            begin = offset + len(line) - len(content)
+            if length > MAX_ROW_BYTES:
+                found = [_Part(0, offset + length - begin, None, too_long(MAX_ROW_BYTES))]
+            else:
+                found = _values_of_line(content)
+            for part in found:
+                size = part.n_bytes
+                yield Raw(
+                    row, part.value, part.error, number, begin + part.begin, size, is_line=True
+                )
+                row += 1
+        offset += length
+
+
+class _Part(NamedTuple):
+    """A value in a line."""
+
+    begin: int
+    n_bytes: int
+    value: Any
+    error: str | None
+
+
+def _values_of_line(line: bytes) -> list[_Part]:
+    """The values of a line: one, or several objects that follow each other."""
+    content = line.removesuffix(b"\n")
+    value, error = parsed(content.strip())
+    if error is not None and "Extra data" in error:
+        return _objects_of_line(content) or [_Part(0, len(content), value, error)]
+    return [_Part(0, len(content), value, error)]
+
+
+def _objects_of_line(line: bytes) -> list[_Part]:
+    """The objects of a line, with commas or white space between them; [] if it has other parts."""
+    text = line.decode("utf-8")  # its first value was read, so all of it is UTF-8
+    found: list[_Part] = []
+    position = begin = 0
+    while True:
+        gap = _GAP.match(text, position)
+        assert gap is not None, "a gap may be empty"
+        begin += len(gap.group())  # in bytes too: a gap is ASCII
+        if gap.end() == len(text):
+            return found
+        try:
+            _, position = _DECODER.raw_decode(text, gap.end())
+        except (json.JSONDecodeError, RecursionError):
+            return []
+        data = text[gap.end() : position].encode()
+        value, error = parsed(data)
+        if error is None and not isinstance(value, dict):
+            return []
+        found.append(_Part(begin, len(data), value, error))
+        begin += len(data)
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Lines and their lengths in bytes. Of an over-long line, only the beginning is kept."""
+    while line := stream.readline(MAX_ROW_BYTES + 1):
+        length, piece = len(line), line
+        while not piece.endswith(b"\n") and (piece := stream.readline(_CHUNK)):
+            length += len(piece)
+        yield line, length
