@@ -1,9 +1,10 @@
-"""Rows per second of reading a dataset, of this tree and of another one, in turns.
+"""Rows per CPU second of reading a dataset, of this tree and of another one, in turns.
 
     python -m benchmarks.reading --rounds 5 --against ../other-checkout
 
 Every measurement is a process of its own that opens a generated file and reads all its examples.
 The trees take turns in every round, because the speed of a machine drifts; the best round counts.
+CPU time rather than wall time, so that other programs on the machine matter less.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _TREE = Path(__file__).parents[1]
 _READ = """
 import sys, time
 from ifdkit.data.dataset import open_dataset
-begin = time.perf_counter()
+begin = time.process_time()
 dataset = open_dataset(sys.argv[1])
-opened_s = time.perf_counter()
+opened_s = time.process_time()
 examples = 0
 for found in dataset.read(make_log()) if make_log else dataset:
     examples += len(found)
-print(dataset.n_rows, examples, opened_s - begin, time.perf_counter() - opened_s)
+print(dataset.n_rows, examples, opened_s - begin, time.process_time() - opened_s)
 """
 _WITHOUT_LOG = "make_log = None"
 _WITH_LOG = "from ifdkit.data.read_log import ReadLog as make_log"
@@ -79,7 +80,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _measure(tree: Path, file: Path, *, with_log: bool) -> tuple[int, float, float]:
-    """Rows of the file, seconds to open it, and seconds to read its examples."""
+    """Rows of the file, CPU seconds to open it, and to read its examples."""
     script = (_WITH_LOG if with_log else _WITHOUT_LOG) + _READ
     done = subprocess.run(
         [sys.executable, "-c", script, str(file)],

@@ -103,7 +103,7 @@ def audit(context: click.Context, /, data: str, output: Path | None, **flags: An
     [audit.refusal], or by --rule.
 
     \b
-    Examples:
+    Example:
       ifdkit audit data.json --against eval.json -o reports/audit
       ifdkit audit data.json --clean clean.json
     """

@@ -74,7 +74,7 @@ def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> 
       random              the baseline; uses no model
 
     \b
-    Examples:
+    Example:
       ifdkit select data.json -o best.json --by ifd --top 5%
       ifdkit select data.json -o good.json --where "ifd < 1 and response_tokens >= 20"
     """

@@ -53,10 +53,9 @@ def walk_row(row: Row, columns: Columns) -> Conversation:
     turns, used = conversation.turns, conversation.used
     if len(turns) > MAX_TURNS:
         raise BadContentError(f"a conversation of {len(turns):,} turns, more than {MAX_TURNS:,}")
-    if not columns.drops_reasoning:
+    if not columns.drops_reasoning and any(turn.reasoning for turn in turns):
         turns = [_with_reasoning(turn) if turn.reasoning else turn for turn in turns]
-    system = optional_text_of(row, columns.system)
-    if columns.system and system:
+    if columns.system and (system := optional_text_of(row, columns.system)):
         has_own = bool(turns) and turns[0].role == "system"
         if not has_own:
             turns = [RowTurn("system", system, place=TextPlace((columns.system,))), *turns]
@@ -64,7 +63,7 @@ def walk_row(row: Row, columns: Columns) -> Conversation:
             used |= {columns.system}
     tools = json_text_of(row.get(columns.tools)) if columns.tools else ""
     described = next((turn.tools for turn in turns if turn.tools), "")
-    used |= {key for key in (columns.tools, columns.id, columns.label) if key}
+    used = used.union(filter(None, (columns.tools, columns.id, columns.label)))
     return Conversation(turns, used, tools or described)
 
 

@@ -31,7 +31,9 @@ def walk_conversation(row: Row, columns: Columns) -> Conversation:
     """A whole conversation in one column."""
     column = columns.messages
     assert column, "the shape is chosen by its slots"
-    turns = _after_shared(walk_messages(row.get(column), column), _other_side(row, columns))
+    turns = walk_messages(row.get(column), column)
+    if columns.other_side is not None:
+        turns = _after_shared(turns, _other_side(row, columns))
     return Conversation(turns, _used(column, columns.other_side))
 
 
@@ -40,42 +42,48 @@ def walk_pair(row: Row, columns: Columns) -> Conversation:
     instruction, response = columns.instruction, columns.response
     assert instruction, "the shape is chosen by its slots"
     assert response, "the shape is chosen by its slots"
-    used = _used(instruction, response, columns.history, columns.other_side)
     before = row.get(instruction)
     is_side = columns.other_side is not None
     completion = [] if instruction == response else _messages_in(row, response, is_side=is_side)
-    completion = _after_shared(completion, _other_side(row, columns))
+    if is_side and completion:
+        completion = _after_shared(completion, _other_side(row, columns))
     prompt = _walk_history(row, columns.history)
     has_messages = _is_messages(before)
+    has_text = not has_messages and not (_is_empty_text(before) and _asks(completion))
     if has_messages:
         prompt += walk_messages(before, instruction, objects_only=True)
-    elif not _asks(completion) or not _is_empty_text(before):
+    elif has_text:
         data = optional_text_of(row, columns.input)
         place = TextPlace((instruction,))
         prompt.append(RowTurn("user", text_of(row, instruction), data, place))
-        used |= _used(columns.input)
     if completion or has_messages:
         # Earlier answers are context in a prompt of messages. Beside two plain texts, those of a
         # `history` column are examples: LLaMA-Factory trains on them.
         prompt = [replace(turn, is_prompt=True) for turn in prompt]
     if completion:
-        return Conversation(_with_prompt(prompt, completion), used)
-    if instruction == response and has_messages:  # a prompt alone, whose response is not used
-        return Conversation([*prompt, RowTurn("assistant", "")], used)
-    thought = optional_text_of(row, columns.reasoning)
-    place = TextPlace((response,))
-    answer = RowTurn("assistant", text_of(row, response), place=place, reasoning=thought)
-    return Conversation([*prompt, answer], used | _used(columns.reasoning))
+        turns, thoughts = _with_prompt(prompt, completion), None
+    elif instruction == response and has_messages:  # a prompt alone, whose response is not used
+        turns, thoughts = [*prompt, RowTurn("assistant", "")], None
+    else:
+        thoughts, place = columns.reasoning, TextPlace((response,))
+        thought = optional_text_of(row, thoughts)
+        answer = RowTurn("assistant", text_of(row, response), place=place, reasoning=thought)
+        turns = [*prompt, answer]
+    used = _used(
+        *(instruction, response, columns.history, columns.other_side),
+        *(columns.input if has_text else None, thoughts),
+    )
+    return Conversation(turns, used)
 
 
 def _used(*columns: str | None) -> frozenset[str]:
-    return frozenset(column for column in columns if column)
+    return frozenset(filter(None, columns))
 
 
 def _messages_in(row: Row, column: str, *, is_side: bool) -> list[RowTurn]:
     """The turns of a column that contains messages; [] for a text."""
     value = row.get(column)
-    if isinstance(value, Mapping):
+    if not isinstance(value, str) and isinstance(value, Mapping):
         return list(walk_message(value, 0, TextPlace((column,))))
     if _is_messages(value) or (is_side and is_transcript(value)):
         return walk_messages(value, column, objects_only=not is_side)
@@ -84,9 +92,9 @@ def _messages_in(row: Row, column: str, *, is_side: bool) -> list[RowTurn]:
 
 def _is_messages(value: Any) -> bool:
     """Whether a value is a list, or the JSON text of a list of messages, as CSV files store it."""
-    if isinstance(value, list):
-        return True
-    if not (isinstance(value, str) and value.startswith("[{") and value.rstrip().endswith("}]")):
+    if not isinstance(value, str):
+        return isinstance(value, list)
+    if not (value.startswith("[{") and value.rstrip().endswith("}]")):
         return False
     try:
         messages, _ = unpacked(value, "")

@@ -90,13 +90,14 @@ class ReadLog:
     def add(self, row: Mapping[str, Any], conversation: Conversation, columns: Columns) -> None:
         """Count what was not used of a row."""
         # Dictionaries in place of sets: their order, that of the notes, is the same in every run.
-        unread = dict.fromkeys(map(str, unread_fields(row, conversation.used)))
+        unread: dict[str, None] = dict.fromkeys(unread_fields(row, conversation.used))
         facts: dict[Fact, None] = {}
         for turn in conversation.turns:
             for one in turn.objects:
-                fields = unread_fields(one.value, one.used)
+                fields = unread_fields(one.value, frozenset(one.used))
                 unread.update((f"{one.place.name}.{field}", None) for field in fields)
-            unread.update((f"{kind} parts", None) for kind in turn.media)
+            if turn.media:
+                unread.update((f"{kind} parts", None) for kind in turn.media)
             if turn.is_numbered and not turn.is_trained:
                 facts[Fact.NOT_TRAINED] = None
             if turn.reasoning and columns.drops_reasoning:
@@ -105,7 +106,12 @@ class ReadLog:
                 facts[Fact.PLACEHOLDER] = None
         if conversation.turns[-1].role in ("user", "tool"):
             facts[Fact.ENDS_WITHOUT_ANSWER] = None
-        self.facts.update(facts.keys())
+        if facts:
+            self.facts.update(facts.keys())
+        if unread:
+            self._add_fields(unread)
+
+    def _add_fields(self, unread: Collection[str]) -> None:
         known = [one for one in unread if one in self.unread]
         new = [one for one in unread if one not in self.unread]
         n_free = max(0, _MAX_FIELDS - len(self.unread))
@@ -126,9 +132,11 @@ class ReadLog:
         return f"{n:,} of {self.n_rows:,} {'row' if self.n_rows == 1 else 'rows'}"
 
 
-def unread_fields(value: Mapping[str, Any], used: Collection[str]) -> list[str]:
+def unread_fields(value: Mapping[str, Any], used: frozenset[str]) -> list[str]:
     """The fields of an object that are neither used nor harmless nor empty."""
-    return [key for key in unused_keys(value, used) if not is_harmless(str(key))]
+    if value.keys() <= used:
+        return []
+    return [str(key) for key in unused_keys(value, used) if not is_harmless(str(key))]
 
 
 @lru_cache(maxsize=4096)
