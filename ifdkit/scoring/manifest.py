@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
@@ -47,6 +47,8 @@ class ScoringSetup:
     max_length: int
     embedder: str | None
     embedder_hash: str | None
+    template_date: str | None = None
+    """The day, as YYYY-MM-DD, that the prompts name as today; None if the template names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,10 @@ class Manifest:
     tokens_per_s: float | None
     output: str | None = None
     output_sha256: str | None = None
+    template_date: str | None = None
+    """As in ScoringSetup."""
+    template_omissions: dict[str, int] = field(default_factory=dict)
+    """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
 
     @property
     def setup(self) -> ScoringSetup:
@@ -115,8 +121,9 @@ class Manifest:
         """Read a manifest. `where` names it in errors.
 
         Fields that this version does not know are ignored: the schema number rises when one of
-        them changes what the others mean.  Raises InputError for an unknown schema, or for a field
-        that is missing or of another type.
+        them changes what the others mean.  A field with a default may be missing, as in manifests
+        of earlier versions.  Raises InputError for an unknown schema, or for another field that is
+        missing or of another type.
         """
         if not isinstance(value, Mapping):
             raise InputError(f"{where} is not a manifest: it is not a JSON object")
@@ -132,8 +139,13 @@ class Manifest:
 def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation."""
     hints = get_type_hints(kind)
+    optional = {
+        one.name for one in fields(kind) if (one.default, one.default_factory) != (MISSING, MISSING)
+    }
     found: dict[str, Any] = {}
     for name, hint in hints.items():
+        if name not in value and name in optional:
+            continue
         if name not in value:
             raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")
         one, nested = value[name], _dataclass_in(hint)

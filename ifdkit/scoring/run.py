@@ -23,6 +23,7 @@ from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import DATA_ENDINGS, sha256
 from ifdkit.errors import OutputError
+from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Passes, Reject
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
@@ -31,6 +32,7 @@ from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
@@ -56,6 +58,8 @@ class ScoreSummary:
     ifd_length_spearman: float | None
     """Rank correlation of IFD with response tokens: how much of a ranking by IFD is length."""
     status_counts: dict[str, int]
+    reasons: tuple[StatusReason, ...]
+    """Why rows are not ok, the most frequent reason first."""
     manifest: Manifest
     output: Path | None
 
@@ -65,6 +69,7 @@ class ScoreSummary:
             "metrics": {name: asdict(one) for name, one in self.metrics.items()},
             "ifd_length_spearman": self.ifd_length_spearman,
             "status_counts": self.status_counts,
+            "reasons": [asdict(one) for one in self.reasons],
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -78,6 +83,8 @@ class Run:
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
+        self._reasons = ReasonCounter()
+        self._omissions: Counter[str] = Counter()
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
@@ -95,8 +102,13 @@ class Run:
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes)
             self._count(block, rows)
+            self._omissions.update(kind for one in passes for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
+        for note in omission_notes(
+            self._scorer.template.name, self._omissions, self._statuses.total()
+        ):
+            progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
     def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
@@ -106,6 +118,7 @@ class Run:
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
+        self._reasons.add(rows)
         for example, row in zip(block.examples, rows, strict=True):
             self._sample.add(example, row)
             self._statuses[row.status] += 1
@@ -123,6 +136,7 @@ class Run:
             },
             ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
             status_counts=dict(self._statuses.most_common()),
+            reasons=self._reasons.most_common(),
             manifest=self._manifest(elapsed_s, output),
             output=output,
         )
@@ -163,6 +177,7 @@ class Run:
             ),
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
+            template_omissions=dict(self._omissions.most_common()),
         )
 
 
