@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant", "tool"]
+THINKING = "<think>\n{}\n</think>\n\n"
+"""How `Turn.text` begins if a turn has reasoning of its own, as the templates of Qwen3 write it."""
 NLL = NDArray[np.float32]
 """Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
 
@@ -40,6 +42,27 @@ class Turn:
     text: str
     input: str = ""
     """Alpaca's second field: data that the instruction of a user turn works on."""
+    tool_calls: str = ""
+    """Calls of an assistant turn that are stored apart from its content, as JSON."""
+    reasoning: str = ""
+    """Thinking of an assistant turn that is stored apart from its content."""
+
+    @classmethod
+    def of_assistant(cls, content: str, *, reasoning: str = "", tool_calls: str = "") -> Turn:
+        """An assistant turn from its parts, which `text` shows in the order of writing."""
+        thinking = THINKING.format(reasoning) if reasoning else ""
+        parts = [part for part in (thinking + content, tool_calls) if part]
+        return cls("assistant", "\n".join(parts), tool_calls=tool_calls, reasoning=reasoning)
+
+    @property
+    def content(self) -> str:
+        """The text without the tool calls and the reasoning that are stored apart."""
+        text = self.text
+        if self.tool_calls and text.endswith(self.tool_calls):
+            text = text.removesuffix(self.tool_calls).removesuffix("\n")
+        if self.reasoning:
+            text = text.removeprefix(THINKING.format(self.reasoning))
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +174,8 @@ class Passes:
     """UTF-8 bytes of the response that the direct pass covers."""
     status: Status = Status.OK
     reason: str | None = None
+    omitted: tuple[str, ...] = ()
+    """What the template left out: keys of `ifdkit.prompting.omissions.OMISSIONS`."""
 
     def present(self) -> list[tuple[str, Pass]]:
         """The passes that exist, with their names, in the order of PASSES."""

@@ -15,7 +15,7 @@ from ifdkit.auditing.result import TemplateCheck
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import UsageError
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
-from ifdkit.prompting.templates import CHAT, load_template
+from ifdkit.prompting.templates import is_chat, load_template
 from ifdkit.scoring.comparability import settings_of
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
 from ifdkit.scoring.manifest import Manifest
@@ -48,7 +48,7 @@ def second_settings(
         raise UsageError(
             f"--template-check {template}: that is the template in use; name another one"
         )
-    if template != CHAT:
+    if not is_chat(template):
         load_template(template)
     return replace(settings, template=template, metrics=("ifd",), token_nll=False, drift=0)
 

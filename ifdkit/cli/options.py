@@ -99,7 +99,12 @@ metric_options = together(
 model_options = together(
     option("--model", "-m", help="Folder, GGUF file or hub id of a causal language model."),
     option("--protocol", help="aligned (default), superfiltering, reflection or cherry."),
-    option("--template", help="plain, alpaca, vicuna, wizardlm, chat, or a Jinja file."),
+    option("--template", help="plain, alpaca, vicuna, wizardlm, chat, chat:NAME, or a Jinja file."),
+    option(
+        "--template-date",
+        metavar="YYYY-MM-DD",
+        help="What a template takes for today.  [default: 2024-07-26]",
+    ),
     option("--dtype", help="auto, float32, bfloat16 or float16."),
     option("--device", help="auto, cpu, cuda, cuda:N or mps."),
     option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),

@@ -14,7 +14,12 @@ from ifdkit.cli.options import option, output_options
 
 @click.group("store")
 def store() -> None:
-    """Look after the score store, in which scores are kept between runs."""
+    """Look after the score store, in which scores are kept between runs.
+
+    \b
+    Example:
+      ifdkit store verify
+    """
 
 
 @store.command("verify")

@@ -7,12 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-import jinja2
-
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
-from ifdkit.errors import ModelError, UsageError, brief
-from ifdkit.records import Turn
+from ifdkit.errors import ModelError, brief
 
 
 class HuggingFaceTokenizer:
@@ -22,7 +19,6 @@ class HuggingFaceTokenizer:
         """Load it. Raises ModelError if it does not load, or has no character offsets."""
         from transformers import AutoTokenizer
 
-        self._name = weights.name
         try:
             with quiet_libraries():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(
@@ -66,37 +62,17 @@ class HuggingFaceTokenizer:
         return [cast(str, self._tokenizer.decode([token])) for token in ids]
 
     @property
-    def chat_source(self) -> str:
-        """The source of the chat template. Raises UsageError if the tokenizer has none."""
-        source = self._tokenizer.chat_template
-        if not isinstance(source, str):
-            raise UsageError(f"model {self._name} has no chat template: choose another --template")
-        return source
+    def chat_templates(self) -> dict[str, str]:
+        """The sources of its chat templates by name, `default` if it is the only one."""
+        found = self._tokenizer.chat_template
+        if isinstance(found, str):
+            return {"default": found}
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
-    def render_chat(self, turns: Sequence[Turn], tools: str) -> str:
-        """The prompt for the assistant's next turn, by the model's own chat template.
-
-        Raises jinja2.TemplateError if the template does not support these turns.
-        """
-        messages = [
-            {
-                "role": turn.role,
-                "content": f"{turn.text}\n{turn.input}" if turn.input else turn.text,
-            }
-            for turn in turns
-        ]
-        try:
-            return cast(
-                str,
-                self._tokenizer.apply_chat_template(
-                    messages,
-                    tools=_tool_list(tools),
-                    tokenize=False,
-                    add_generation_prompt=True,
-                ),
-            )
-        except (ValueError, TypeError, KeyError) as error:
-            raise jinja2.TemplateError(str(error)) from error
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The special tokens that chat templates may write, such as `bos_token`."""
+        return {str(k): str(v) for k, v in self._tokenizer.special_tokens_map.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -105,12 +81,3 @@ class HuggingFaceTokenizer:
         special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
         digest.update(json.dumps(special).encode())
         return digest.hexdigest()
-
-
-def _tool_list(tools: str) -> list[Any] | None:
-    """Tools as the list that chat templates expect; None if the text is not a JSON list."""
-    try:
-        parsed = json.loads(tools) if tools else None
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, list) and parsed else None

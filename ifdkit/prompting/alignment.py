@@ -11,12 +11,20 @@ from dataclasses import dataclass, replace
 
 import jinja2
 
-from ifdkit.prompting.joining import JoinedText, Joining, PassPair, SeparateTokens
+from ifdkit.prompting.joining import (
+    JoinedText,
+    Joining,
+    PassPair,
+    ReversePrompt,
+    SeparateTokens,
+)
 from ifdkit.prompting.protocols import Protocol
-from ifdkit.prompting.templates import REVERSE, Template
+from ifdkit.prompting.templates import REVERSE, Prompt, Template
 from ifdkit.prompting.tokens import TokenCache, Tokenizer
 from ifdkit.records import PASSES, Example, Passes, Status, Turn
 from ifdkit.visible import is_blank
+
+_THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,50 +49,72 @@ class Aligner:
             joining = JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
         else:
             joining = SeparateTokens(self.tokenizer, self.max_length, ids)
-        prompts = [self._prompt(example) for example in examples]
-        joining.prime(examples, prompts)
+        prompts = self.template.prompts([(e.context, e.tools) for e in examples])
+        scored = [_without_second_think(e, p.text) for e, p in zip(examples, prompts, strict=True)]
+        ids.prime((e.response for e in scored), special=False)
+        joining.prime(scored, [prompt.text for prompt in prompts])
+        reverse = self._reverse_prompts(examples)
         return [
-            self._passes(example, prompt, joining, ids)
-            for example, prompt in zip(examples, prompts, strict=True)
+            self._passes(*one, joining, ids, reverse)
+            for one in zip(examples, scored, prompts, strict=True)
         ]
 
-    def _prompt(self, example: Example) -> str | None:
-        """The text before the response; None if the template cannot express the conversation."""
-        try:
-            return self.template.render(example.context, example.tools)
-        except jinja2.TemplateError:
-            return None
+    def _reverse_prompts(self, examples: Sequence[Example]) -> ReversePrompt | None:
+        """Response → the prompt that asks for its instruction; None if no pass needs one.
 
-    def _reverse_prompt(self, response: str) -> str:
-        """The prompt that asks for the instruction of a response. Raises jinja2.TemplateError."""
+        Those of whole responses are rendered together; those of responses that are cut follow.
+        """
+        if "instruction_conditional" not in self.wanted:
+            return None
         # Not str.format, which would fail on braces in the template.
-        text = REVERSE.replace("{response}", response)
-        return self.template.render([Turn("user", text)])
+        whole = {e.response: REVERSE.replace("{response}", e.response) for e in examples}
+        made = self.template.prompts(
+            [([Turn("user", text)], "") for text in whole.values()], checked=False
+        )
+        known = dict(zip(whole, made, strict=True))
+
+        def prompt_of(response: str) -> str:
+            if response not in known:
+                text = REVERSE.replace("{response}", response)
+                return self.template.render([Turn("user", text)])
+            prompt = known[response]
+            if prompt.text is None:
+                raise jinja2.TemplateError(prompt.problem)
+            return prompt.text
+
+        return prompt_of
 
     def _passes(
-        self, example: Example, prompt: str | None, joining: Joining, ids: TokenCache
+        self,
+        example: Example,
+        scored: Example,
+        prompt: Prompt,
+        joining: Joining,
+        ids: TokenCache,
+        reverse: ReversePrompt | None,
     ) -> Passes:
-        """All wanted passes of one example that have something to score, with its status."""
+        """All wanted passes of one example that have something to score, with its status.
+
+        `scored` is the example with the response as it is scored.
+        """
         counts = Passes(
             instruction_tokens=len(ids(example.instruction, special=False)),
             response_tokens=len(ids(example.response, special=False)),
+            omitted=prompt.omitted if scored is example else (*prompt.omitted, "think_twice"),
         )
-        if prompt is None:
-            problem = f"template {self.template.name!r} cannot express this conversation"
-            return replace(counts, status=Status.INVALID, reason=problem)
+        if prompt.text is None:
+            return replace(counts, status=Status.INVALID, reason=prompt.problem)
         has_instruction = not is_blank(example.instruction)
-        has_response = not is_blank(example.response)
+        has_response = not is_blank(scored.response)
         instruction = response = None
         if has_instruction and self.wanted & {"instruction_direct", "instruction_conditional"}:
-            reverse = self._reverse_prompt if "instruction_conditional" in self.wanted else None
             try:
                 instruction = joining.instruction(example, reverse)
             except jinja2.TemplateError as error:
-                problem = f"template {self.template.name!r} cannot ask for an instruction: {error}"
-                one_line = " ".join(problem.split())
-                return replace(counts, status=Status.INVALID, reason=one_line)
+                problem = f"no prompt asks for the instruction: {error}"
+                return replace(counts, status=Status.INVALID, reason=problem)
         if has_response and self.wanted & {"response_direct", "response_conditional"}:
-            response = joining.response(example, prompt)
+            response = joining.response(scored, prompt.text)
         found = {
             "instruction_direct": instruction and instruction.direct,
             "response_direct": response and response.direct,
@@ -97,6 +127,7 @@ class Aligner:
         return Passes(
             instruction_tokens=counts.instruction_tokens,
             response_tokens=counts.response_tokens,
+            omitted=counts.omitted,
             **made,
             truncated_tokens=response.truncated_tokens if response else 0,
             scored_bytes=response.scored_bytes if response else 0,
@@ -142,3 +173,16 @@ class Aligner:
                 " is the context of the instruction"
             )
         return Status.OK, None
+
+
+def _without_second_think(example: Example, prompt: str | None) -> Example:
+    """The example without the `<think>` of its response if the prompt ends with one.
+
+    The template has then opened the thinking already, and the model writes on from there.
+    """
+    before = (prompt or "").rstrip()
+    after = example.response.lstrip()
+    if not (prompt and before.endswith(_THINK) and after.startswith(_THINK)):
+        return example
+    space = prompt[len(before) :]
+    return replace(example, response=after.removeprefix(_THINK).removeprefix(space))

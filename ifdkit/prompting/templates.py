@@ -4,19 +4,24 @@ The built-in templates are those of the published scripts for a single instructi
 conversations by repeating the block of a turn.  They are written in Jinja, like a user's own file.
 Their variables are `turns` (each with `role`, `text`, `input`), `instruction`, `input`, `system`
 and `tools`.
+
+The built-in templates are rendered in this process.  A user's file and a model's chat template
+(`chat`) are untrusted: `sandbox` renders them, and `omissions` checks what they have left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, unknown
+from ifdkit.prompting.omissions import Conversation, omitted
+from ifdkit.prompting.sandbox import Job, Rendered, Sandbox
 from ifdkit.records import Turn
 
 # The prompt of 2402.10110 (section 3.2) that asks for the instruction of a response.
@@ -95,95 +100,154 @@ Input:
 BUILT_IN = {"plain": _PLAIN, "alpaca": _ALPACA, "vicuna": _VICUNA, "wizardlm": _WIZARDLM}
 """Name → Jinja source.  A new template is one more entry, and a golden string in the tests."""
 CHAT = "chat"
-"""The name of the tokenizer's own chat template."""
+"""The name of the tokenizer's own chat template; `chat:NAME` is one of several."""
+MAX_SOURCE_BYTES = 2**20
+"""Size of the largest template file that is read."""
 
-ChatRenderer = Callable[[Sequence[Turn], str], str]
-"""Turns and tools → text, through a tokenizer's chat template."""
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a template made of a conversation."""
+
+    text: str | None
+    """The text before the response; None if the template cannot render the conversation."""
+    problem: str = ""
+    """Why there is none, in one line."""
+    omitted: tuple[str, ...] = ()
+    """What the template left out: keys of `ifdkit.prompting.omissions.OMISSIONS`."""
 
 
-class Template(Protocol):
+class Template(ABC):
     """Renders the turns before a response as one text."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the manifest."""
-        ...
+    name: str
+    """Its name in the manifest."""
+    source: str
+    """Its full text, for the manifest."""
+
+    @abstractmethod
+    def prompts(
+        self, conversations: Sequence[Conversation], *, checked: bool = True
+    ) -> list[Prompt]:
+        """The prompt of each conversation, in order; `checked` looks for what it leaves out."""
 
     @property
-    def source(self) -> str:
-        """Its full text, for the manifest."""
-        ...
+    def date(self) -> str | None:
+        """The day that its prompts name as today, YYYY-MM-DD; None if none of them names one."""
+        return None
 
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """The prompt. Raises jinja2.TemplateError if the template cannot express the turns."""
-        ...
+        """One prompt. Raises jinja2.TemplateError if the template fails on these turns."""
+        (prompt,) = self.prompts([(turns, tools)], checked=False)
+        if prompt.text is None:
+            raise jinja2.TemplateError(prompt.problem)
+        return prompt.text
 
 
-class JinjaTemplate:
-    """A template written in Jinja: a built-in one, or a user's file."""
+class BuiltInTemplate(Template):
+    """A template of this package. Golden strings in the tests show that it leaves out nothing."""
 
-    def __init__(self, name: str, source: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.source = source
-
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
-        # Sandboxed, because template files come with datasets.  No escaping: the text is not HTML.
-        environment = ImmutableSandboxedEnvironment(
+        self.source = BUILT_IN[name]
+        # No escaping: the text is not HTML.
+        environment = jinja2.Environment(
             autoescape=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
         )
-        return environment.from_string(self.source)
+        self._compiled = environment.from_string(self.source)
 
-    def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """The prompt. Raises jinja2.TemplateError if the template fails on these turns."""
-        user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
-        try:
-            return self._compiled.render(
-                turns=turns,
-                tools=tools,
-                instruction=user.text if user else "",
-                input=user.input if user else "",
-                system="\n".join(turn.text for turn in turns if turn.role == "system"),
-            )
-        except jinja2.TemplateError:
-            raise
-        except Exception as error:  # a user's template can fail like any program
-            raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
+    def prompts(
+        self, conversations: Sequence[Conversation], *, checked: bool = True
+    ) -> list[Prompt]:
+        """The prompt of each conversation, in order."""
+        del checked
+        return [Prompt(self._compiled.render(_variables(*one))) for one in conversations]
 
 
-class ChatTemplate:
-    """The chat template saved with the tokenizer."""
+class JinjaTemplate(Template):
+    """A template from a user's file."""
 
-    name = CHAT
-
-    def __init__(self, source: str, renderer: ChatRenderer) -> None:
+    def __init__(self, name: str, source: str, *, date: str | None = None) -> None:
+        """Compile it. Raises UsageError if it is not Jinja, or loops or grows without end."""
+        self.name = name
         self.source = source
-        self._renderer = renderer
+        self._sandbox = Sandbox(name, {name: source}, style="file", date=date)
+        check_limits(self._render([([Turn("user", "Hi")], "")]))
 
-    def render(self, turns: Sequence[Turn], tools: str = "") -> str:
-        """The prompt, rendered by the tokenizer. Raises jinja2.TemplateError."""
-        return self._renderer(turns, tools)
+    @property
+    def date(self) -> str | None:
+        """The day that its prompts name as today; None if none of them names one."""
+        return self._sandbox.date if self._sandbox.used_clock else None
+
+    def prompts(
+        self, conversations: Sequence[Conversation], *, checked: bool = True
+    ) -> list[Prompt]:
+        """The prompt of each conversation, in order."""
+        made = self._render(conversations)
+        if not checked:
+            return [Prompt(one.text, one.problem) for one in made]
+        found = omitted(conversations, made, self._render, self.source, structured=False)
+        return [
+            Prompt(one.text, one.problem, kinds) for one, kinds in zip(made, found, strict=True)
+        ]
+
+    def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
+        return self._sandbox.render(
+            [Job(self.name, _variables(*one), n_chars(one)) for one in conversations]
+        )
 
 
-def load_template(name: str) -> JinjaTemplate:
-    """A built-in template by name, or a Jinja file by path.
+def _variables(turns: Sequence[Turn], tools: str) -> Mapping[str, Any]:
+    """What built-in templates and template files get."""
+    user = next((turn for turn in reversed(turns) if turn.role == "user"), None)
+    return {
+        "turns": [{"role": t.role, "text": t.text, "input": t.input} for t in turns],
+        "tools": tools,
+        "instruction": user.text if user else "",
+        "input": user.input if user else "",
+        "system": "\n".join(turn.text for turn in turns if turn.role == "system"),
+    }
 
-    Raises UsageError if it is neither, or if the file does not compile.
+
+def n_chars(conversation: Conversation) -> int:
+    """The size of a conversation in characters."""
+    turns, tools = conversation
+    return sum(len(turn.text) + len(turn.input) for turn in turns) + len(tools)
+
+
+def check_limits(rendered: Sequence[Rendered]) -> None:
+    """Raise UsageError if a prompt exceeded a limit: a short one tells before any work is done."""
+    for one in rendered:
+        if one.is_limit:
+            raise UsageError(f"{one.problem} for a one-word instruction: choose another --template")
+
+
+def is_chat(name: str) -> bool:
+    """Whether a template is the tokenizer's own: `chat`, or `chat:NAME` for one of several."""
+    return name.partition(":")[0] == CHAT
+
+
+def load_template(name: str, *, date: str | None = None) -> Template:
+    """A built-in template by name, or a Jinja file by path; `date` is what it takes for today.
+
+    Raises UsageError if it is neither, or if the file does not compile within the limits.
     """
     if name in BUILT_IN:
-        return JinjaTemplate(name, BUILT_IN[name])
+        return BuiltInTemplate(name)
     path = Path(name)
     if not _is_file(path):
-        known = ", ".join([*BUILT_IN, CHAT])
-        raise UsageError(
-            f"no template {name!r}: choose one of {known}, or the path of a Jinja file"
-        )
+        if path.suffix or len(path.parts) > 1:
+            raise UsageError(f"template {name} is not a file")
+        choices = unknown("template", name, [*BUILT_IN, CHAT])
+        raise UsageError(f"{choices}, or the path of a Jinja file")
     try:
-        template = JinjaTemplate(path.name, path.read_text(encoding="utf-8"))
-        template._compiled  # noqa: B018  compile now: a broken file is a usage error, not a bad row
-    except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
-        raise UsageError(f"template {name}: {error}; see the README for its variables") from error
-    return template
+        with path.open("rb") as file:
+            source = file.read(MAX_SOURCE_BYTES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"template {name}: {error}") from error
+    if len(source) > MAX_SOURCE_BYTES:
+        raise UsageError(f"template {name} has more than {MAX_SOURCE_BYTES:,} bytes")
+    return JinjaTemplate(path.name, source.replace("\r\n", "\n"), date=date)
 
 
 def _is_file(path: Path) -> bool:

@@ -16,19 +16,23 @@ _SAME_ON_BOTH_SIDES = {
     "tokenizer_hash": "tokenizer",
     "protocol": "protocol",
     "template_text": "template",
+    "template_date": "template date",
     "dtype": "dtype",
     "window": "window",
     "max_length": "max_length",
     "embedder_hash": "embedder",
 }
 """Field of a setup → the name under which users know it."""
-_FIXED_BY_SCORES = ("protocol", "template", "window", "max_length", "dtype")
+_IF_ON_BOTH_SIDES = ("embedder_hash", "template_date")
+"""Fields that may be None on one side."""
+_FIXED_BY_SCORES = ("protocol", "template", "template_date", "window", "max_length", "dtype")
 """Settings that are decided once a dataset is scored."""
 SETTINGS_IN_MANIFEST = (
     "model",
     "embedder",
     "protocol",
     "template",
+    "template_date",
     "metrics",
     "dtype",
     "max_length",
@@ -40,14 +44,18 @@ SETTINGS_IN_MANIFEST = (
 def differences(before: ScoringSetup, after: ScoringSetup) -> list[str]:
     """What two setups do not have in common, with both values; empty if they are comparable.
 
-    An embedder counts only if both sides have one.
+    An embedder counts only if both sides have one, and likewise a date that prompts contain.
     """
     found = []
     for name, label in _SAME_ON_BOTH_SIDES.items():
-        a, b = getattr(before, name), getattr(after, name)
-        if a != b and not (name == "embedder_hash" and None in (a, b)):
+        if not _is_same(name, before, after):
             found.append(f"{label} {_shown(before, name)} and {_shown(after, name)}")
     return found
+
+
+def _is_same(name: str, a: ScoringSetup, b: ScoringSetup) -> bool:
+    values = getattr(a, name), getattr(b, name)
+    return values[0] == values[1] or (name in _IF_ON_BOTH_SIDES and None in values)
 
 
 def _shown(setup: ScoringSetup, name: str) -> str:
@@ -69,7 +77,7 @@ def _shown(setup: ScoringSetup, name: str) -> str:
 def gives_same_requests(a: ScoringSetup, b: ScoringSetup) -> bool:
     """Whether both make the same Requests and store their NLLs under the same keys."""
     names = set(_SAME_ON_BOTH_SIDES) - {"window", "embedder_hash"}
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+    return all(_is_same(name, a, b) for name in names)
 
 
 def contradictions(manifest: Manifest, given: Mapping[str, Any]) -> list[str]:
@@ -79,6 +87,8 @@ def contradictions(manifest: Manifest, given: Mapping[str, Any]) -> list[str]:
         asked, made = given.get(name), getattr(manifest, name)
         if name == "template" and asked is not None:
             asked = Path(str(asked)).name  # a manifest names a template file without its folder
+        if name == "template_date" and made is None:
+            continue  # the template names no date
         if asked not in (None, "auto", made):
             found.append(f"scored with {name} {made}, not {asked}")
     return found

@@ -47,6 +47,8 @@ class ScoringSetup:
     max_length: int
     embedder: str | None
     embedder_hash: str | None
+    template_date: str | None = None
+    """The day, as YYYY-MM-DD, that the prompts name as today; None if the template names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,10 @@ class Manifest:
     """Field → the number of rows in which it has a value that was not used."""
     reading: dict[str, int] = field(default_factory=dict)
     """What else reading noticed, such as `ends_without_answer` → the number of rows."""
+    template_date: str | None = None
+    """As in ScoringSetup."""
+    template_omissions: dict[str, int] = field(default_factory=dict)
+    """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
 
     @property
     def setup(self) -> ScoringSetup:
@@ -125,8 +131,9 @@ class Manifest:
         """Read a manifest. `where` names it in errors.
 
         Fields that this version does not know are ignored: the schema number rises when one of
-        them changes what the others mean.  Raises InputError for an unknown schema, or for a field
-        that is missing or of another type.
+        them changes what the others mean.  A field with a default may be missing, as in manifests
+        of earlier versions.  Raises InputError for an unknown schema, or for another field that is
+        missing or of another type.
         """
         if not isinstance(value, Mapping):
             raise InputError(f"{where} is not a manifest: it is not a JSON object")

@@ -25,6 +25,7 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.sources import sha256
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
+from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
@@ -34,6 +35,7 @@ from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
@@ -59,6 +61,8 @@ class ScoreSummary:
     ifd_length_spearman: float | None
     """Rank correlation of IFD and response tokens: how much a ranking by IFD follows length."""
     status_counts: dict[str, int]
+    reasons: tuple[StatusReason, ...]
+    """Why rows are not ok, the most frequent reason first."""
     manifest: Manifest
     output: Path | None
 
@@ -73,6 +77,7 @@ class ScoreSummary:
             "metrics": {name: asdict(one) for name, one in self.metrics.items()},
             "ifd_length_spearman": self.ifd_length_spearman,
             "status_counts": self.status_counts,
+            "reasons": [asdict(one) for one in self.reasons],
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -180,6 +185,8 @@ class Run:
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
+        self._reasons = ReasonCounter()
+        self._omissions: Counter[str] = Counter()
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
@@ -197,10 +204,15 @@ class Run:
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes)
             self._count(block, rows)
+            self._omissions.update(kind for one in passes for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
         if self._notes_reading:
             note_reading(self._dataset, self._log, progress)
+        for note in omission_notes(
+            self._scorer.template.name, self._omissions, self._statuses.total()
+        ):
+            progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
     def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
@@ -210,6 +222,7 @@ class Run:
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
+        self._reasons.add(rows)
         for example, row in zip(block.examples, rows, strict=True):
             self._sample.add(example, row)
             self._statuses[row.status] += 1
@@ -227,6 +240,7 @@ class Run:
             },
             ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
             status_counts=dict(self._statuses.most_common()),
+            reasons=self._reasons.most_common(),
             manifest=self._manifest(elapsed_s, output),
             output=output,
         )
@@ -270,6 +284,7 @@ class Run:
             output=str(output) if output else None,
             output_sha256=sha256(output) if output else None,
             rows_left_out=len(self._dataset.left_out),
+            template_omissions=dict(self._omissions.most_common()),
         )
 
 

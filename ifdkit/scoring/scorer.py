@@ -22,8 +22,9 @@ from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner
+from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
-from ifdkit.prompting.templates import CHAT, ChatTemplate, Template, load_template
+from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.records import NLL, Example, Passes, Request, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.embeddings import Embeddings
@@ -115,9 +116,17 @@ class Scorer:
 
     def _template(self) -> Template:
         name = choose_template(self.protocol, self.settings.template)
-        if name == CHAT:
-            return ChatTemplate(self.tokenizer.chat_source, self.tokenizer.render_chat)
-        return load_template(name)
+        date = self.settings.template_date
+        if not is_chat(name):
+            return load_template(name, date=date)
+        tokenizer = self.tokenizer
+        return ChatTemplate(
+            name,
+            tokenizer.chat_templates,
+            tokenizer.special_tokens,
+            model=self.weights.name,
+            date=date,
+        )
 
     def _max_length(self) -> int:
         context, asked = self.weights.context_length, self.settings.max_length
@@ -154,6 +163,7 @@ class Scorer:
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
+            template_date=self.template.date,
             dtype=self.dtype,
             window=self.settings.window,
             max_length=self.max_length,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
@@ -24,6 +25,8 @@ class Settings:
     protocol: str = "aligned"
     template: str | None = None
     """None: the protocol's own."""
+    template_date: str | None = None
+    """The day, as YYYY-MM-DD, that a template takes for today; None: 2024-07-26."""
     metrics: tuple[str, ...] = field(default_factory=default_groups)
     """Groups (`ppl`, `ifd`, `rifd`, `coherence`) or single metrics."""
     dtype: str = "auto"
@@ -54,6 +57,8 @@ class Settings:
             raise UsageError(f"--max-length {self.max_length}: must be at least two tokens")
         if self.drift is not None and self.drift < 0:
             raise UsageError(f"--drift {self.drift}: must not be negative")
+        if self.template_date is not None and not _is_date(self.template_date):
+            raise UsageError(f"--template-date {self.template_date}: write it as YYYY-MM-DD")
         choose_template(PROTOCOLS[self.protocol], self.template)
         _ = self.passes  # which raises for an unknown metric
 
@@ -66,6 +71,13 @@ class Settings:
     def needs_embedder(self) -> bool:
         """Whether the metrics compare embeddings."""
         return any(map(needs_embedder, self.metrics))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _STEPS = (
     (float("inf"), "on #7d2606"),
 )
 _LIGHT_TEXT_FROM = 6.0
+_MAX_REASONS = 5
 _NOT_SCORED = "dim underline"
 
 
@@ -62,6 +63,10 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
     rejected = f"; {plural(made.rows_rejected, 'row')} rejected" if made.rows_rejected else ""
     yield f"{plural(made.examples, 'example')}: {counts or 'none'}{rejected}"
+    for one in summary.reasons[:_MAX_REASONS]:
+        yield f"  {one.count:,} {one.status}: {one.reason}"
+    if n_more := sum(one.count for one in summary.reasons[_MAX_REASONS:]):
+        yield f"  {n_more:,} for other reasons"
     if made.rows_rejected:
         yield f"  reasons: {summary.output}.rejects.jsonl"
     if summary.ifd_length_spearman is not None:
