@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant", "tool"]
-THINKING = "<think>\n{}\n</think>\n\n"
-"""How `Turn.text` begins if a turn has reasoning of its own, as the templates of Qwen3 write it."""
+_THINKING = "<think>\n{}\n</think>"
+"""Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
 NLL = NDArray[np.float32]
 """Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
 
@@ -34,6 +34,11 @@ class Status(StrEnum):
         return self in (Status.OK, Status.TRUNCATED, Status.EMPTY_INSTRUCTION)
 
 
+def with_reasoning(reasoning: str, answer: str) -> str:
+    """The text of an assistant turn that thought before it answered."""
+    return "\n\n".join(part for part in (_THINKING.format(reasoning), answer) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One message of a conversation."""
@@ -50,18 +55,18 @@ class Turn:
     @classmethod
     def of_assistant(cls, content: str, *, reasoning: str = "", tool_calls: str = "") -> Turn:
         """An assistant turn from its parts, which `text` shows in the order of writing."""
-        thinking = THINKING.format(reasoning) if reasoning else ""
-        parts = [part for part in (thinking + content, tool_calls) if part]
-        return cls("assistant", "\n".join(parts), tool_calls=tool_calls, reasoning=reasoning)
+        answer = "\n".join(part for part in (content, tool_calls) if part)
+        text = with_reasoning(reasoning, answer) if reasoning else answer
+        return cls("assistant", text, tool_calls=tool_calls, reasoning=reasoning)
 
     @property
     def content(self) -> str:
         """The text without the tool calls and the reasoning that are stored apart."""
         text = self.text
-        if self.tool_calls and text.endswith(self.tool_calls):
-            text = text.removesuffix(self.tool_calls).removesuffix("\n")
         if self.reasoning:
-            text = text.removeprefix(THINKING.format(self.reasoning))
+            text = text.removeprefix(_THINKING.format(self.reasoning)).removeprefix("\n\n")
+        if self.tool_calls:
+            text = "" if text == self.tool_calls else text.removesuffix(f"\n{self.tool_calls}")
         return text
 
 

@@ -188,7 +188,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], list[Example]]] = {
             example(U, turn("assistant", CALL_TEXT), tools='[{"name": "f"}]'),
             example(
                 U,
-                turn("assistant", CALL_TEXT),
+                Turn.of_assistant("", tool_calls=CALL_TEXT),
                 T,
                 turn("assistant", "a\n" + CALL_TEXT),
                 number=1,

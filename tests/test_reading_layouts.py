@@ -19,13 +19,13 @@ from ifdkit.data.messages import ROLES, role_of
 from ifdkit.data.rewriting import NotRewritableError, instruction_problem, with_texts
 from ifdkit.data.transcripts import is_transcript
 from ifdkit.errors import AmbiguousFormatError, InputError, UsageError
-from ifdkit.records import Example
+from ifdkit.records import Example, Reject, Turn
 from tests.test_reading import A2, A3, ONE, OPENAI, OPENAI_USER, U2, A, S, T, U, example, turn
 
 ANSWER = {"role": "assistant", "content": "a"}
 TWO = [*OPENAI, {"role": "user", "content": "u2"}]
 TWO_TURNS = [example(U, A), example(U, A, U2, A2, number=1)]
-THOUGHT = turn("assistant", "<think>\nwhy\n</think>\n\na")
+THOUGHT = Turn.of_assistant("a", reasoning="why")
 CALLS = [{"name": "f", "arguments": {"x": 1}}]
 HUMAN = "\n\nHuman: u\n\nAssistant: a\n\nHuman: u2\n\nAssistant:"
 
@@ -453,6 +453,34 @@ def test_reasoning_can_be_dropped() -> None:
     columns = open_dataset([row], reasoning="drop").columns
     new = with_texts(row, columns, ONE[0], response="R")
     assert new == answer(reasoning_content="why", content="R")
+
+
+@pytest.mark.parametrize("content", ["", "a", "\n\na"])
+@pytest.mark.parametrize("thinking", ["", "why"])
+@pytest.mark.parametrize("calls", [[], CALLS])
+def test_parts_of_an_earlier_turn_stay_apart(
+    content: str, thinking: str, calls: list[dict[str, Any]]
+) -> None:
+    """Chat templates get reasoning and calls as fields of their own; other templates one text."""
+    message = {**ANSWER, "content": content, "reasoning_content": thinking, "tool_calls": calls}
+    (found,) = open_dataset([{"messages": [OPENAI_USER, message, OPENAI_USER, ANSWER]}])
+    assert not isinstance(found, Reject)
+    earlier = found[-1].context[1]
+    assert (earlier.content, earlier.reasoning) == (content, thinking)
+    assert earlier.tool_calls == (json.dumps(calls) if calls else "")
+    assert earlier.text == found[0].response
+
+
+def test_calls_of_a_role_are_calls() -> None:
+    text = json.dumps(CALLS[0])
+    said = [("human", "u"), ("function_call", text), ("tool", "t"), ("gpt", "a")]
+    turns = [{"from": role, "value": value} for role, value in said]
+    (found,) = open_dataset([{"conversations": turns}])
+    assert not isinstance(found, Reject)
+    assert found[-1].context[1] == Turn.of_assistant("", tool_calls=text)
+    (found,) = open_dataset([{"conversations": turns}], reasoning="drop")
+    assert not isinstance(found, Reject)
+    assert found[-1].context[1].tool_calls == text
 
 
 def test_earlier_reasoning_is_context() -> None:

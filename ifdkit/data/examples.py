@@ -12,7 +12,7 @@ from typing import Any
 from ifdkit.data.columns import Columns
 from ifdkit.data.layouts import walk_row
 from ifdkit.data.read_log import ReadLog
-from ifdkit.data.turns import BadContentError, kind_of
+from ifdkit.data.turns import BadContentError, RowTurn, kind_of
 from ifdkit.records import Example, Turn
 
 _MAX_WHOLE_FLOAT = 2.0**53
@@ -41,7 +41,7 @@ def examples_of(
     targets = [(n, i) for n, i in numbered if conversation.turns[i].is_trained]
     if not targets:
         raise BadContentError("no assistant turn is trained on")
-    turns = [Turn(turn.role, turn.text, turn.input) for turn in conversation.turns]
+    turns = [_turn_of(turn, columns) for turn in conversation.turns]
     for turn in turns:
         _check_text(turn.text)
         _check_text(turn.input)
@@ -53,6 +53,11 @@ def examples_of(
         Example(own_id, row, number, tuple(turns[:i]), turns[i].text, conversation.tools)
         for number, i in (targets[-1:] if last_turn_only else targets)
     ]
+
+
+def _turn_of(turn: RowTurn, columns: Columns) -> Turn:
+    reasoning = "" if columns.drops_reasoning else turn.reasoning
+    return Turn(turn.role, turn.text, turn.input, turn.tool_calls, reasoning)
 
 
 def _own_id(value: Any) -> str:

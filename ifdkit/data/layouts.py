@@ -22,6 +22,7 @@ from ifdkit.data.turns import (
     json_text_of,
     optional_text_of,
 )
+from ifdkit.records import with_reasoning
 
 Row = Mapping[str, Any]
 Candidates = dict[str, list[str]]
@@ -68,12 +69,11 @@ def walk_row(row: Row, columns: Columns) -> Conversation:
 
 
 def _with_reasoning(turn: RowTurn) -> RowTurn:
-    """The turn with its reasoning before its text, as chat templates write it."""
+    """The turn with its reasoning before its text; without, if the text contains it already."""
     thought = turn.reasoning.strip()
     if not thought or ("<think>" in turn.text and thought in turn.text):
-        return turn
-    answer = f"\n\n{turn.text}" if turn.text else ""
-    return replace(turn, text=f"<think>\n{thought}\n</think>{answer}", place=None)
+        return replace(turn, reasoning="")
+    return replace(turn, text=with_reasoning(thought, turn.text), place=None, reasoning=thought)
 
 
 @dataclass(frozen=True, slots=True)

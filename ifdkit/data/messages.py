@@ -178,7 +178,11 @@ def _walk_message(message: Mapping[str, Any], number: int, place: TextPlace) -> 
     is_call = name in _CALL_ROLES
     if len(message) == 2 and text_key is not None and isinstance(message[text_key], str):
         # Most messages, and nothing else to look for.
-        yield RowTurn(role, message[text_key], place=None if is_call else place.inside(text_key))
+        text = message[text_key]
+        if is_call:
+            yield RowTurn(role, text, tool_calls=_json_calls(text))
+        else:
+            yield RowTurn(role, text, place=place.inside(text_key))
         return
     content = Content("", None)
     if text_key is not None:
@@ -187,20 +191,27 @@ def _walk_message(message: Mapping[str, Any], number: int, place: TextPlace) -> 
         raise BadContentError(f"message {number} has neither 'content' nor 'value'")
     used = [key for key in (role_key, text_key) if key is not None]
     turn = RowTurn(role, content.text, place=None if is_call else content.place,
-                   reasoning=content.thinking, media=content.media)  # fmt: skip
+                   reasoning=content.thinking, media=content.media,
+                   tool_calls=_json_calls(content.text) if is_call else "")  # fmt: skip
     if not _SPECIAL_KEYS.isdisjoint(message):
         turn = _with_special_fields(turn, message, used)
     used += _repeated(message, role, content.text)
     yield replace(turn, objects=(RowObject(place, message, used), *content.objects))
 
 
+def _json_calls(text: str) -> str:
+    """The calls in the text of a message whose role is a call; "" if they are not JSON."""
+    return text if text.lstrip()[:1] in ("{", "[") else ""
+
+
 def _with_special_fields(turn: RowTurn, message: Mapping[str, Any], used: list[str]) -> RowTurn:
     """The turn with its calls, reasoning, tools and training marks. Adds their fields to `used`."""
     text, place, reasoning, tools = turn.text, turn.place, turn.reasoning, ""
+    tool_calls = turn.tool_calls
     # If every message has every key, an empty `tool_calls` says nothing about `function_call`.
     if call_key := _first_filled(message, _CALL_KEYS):
-        calls = json_text_of(message[call_key])
-        text, place = f"{text}\n{calls}" if text else calls, None
+        tool_calls = json_text_of(message[call_key])
+        text, place = f"{text}\n{tool_calls}" if text else tool_calls, None
         used.append(call_key)
     if tool_key := _first_filled(message, _TOOL_KEYS):
         tools = json_text_of(message[tool_key])
@@ -213,8 +224,8 @@ def _with_special_fields(turn: RowTurn, message: Mapping[str, Any], used: list[s
                 used.append(key)
     is_trained, marks = training_marks(message)
     used += marks
-    return replace(turn, text=text, place=place, reasoning=reasoning, tools=tools,
-                   is_trained=is_trained)  # fmt: skip
+    return replace(turn, text=text, place=place, reasoning=reasoning,
+                   tool_calls=tool_calls, tools=tools, is_trained=is_trained)  # fmt: skip
 
 
 def _repeated(message: Mapping[str, Any], role: Role, text: str) -> list[str]:

@@ -76,6 +76,8 @@ class RowTurn:
     but makes no example."""
     reasoning: str = ""
     """What the assistant thought before `text`, if the row stores it apart."""
+    tool_calls: str = ""
+    """The calls at the end of `text`, as JSON."""
     media: tuple[str, ...] = ()
     """Kinds of its parts that are not text, such as `image`."""
     tools: str = ""

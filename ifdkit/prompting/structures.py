@@ -24,10 +24,10 @@ def tool_list(tools: str) -> list[dict[str, Any]] | None:
 def call_list(tool_calls: str, *, as_text: bool = False) -> list[dict[str, Any]] | None:
     """Tool calls as `{"type": "function", "function": {"name", "arguments"}}`; None as above.
 
-    Also from a list of bare functions, or from the one call of the older `function_call`.
-    Arguments are objects, as most templates expect and transformers recommends, whether they were
-    stored as objects or as JSON text.  With `as_text` they are JSON text, for templates that would
-    write Python's notation of an object.
+    None also if a function has no name. Also from a list of bare functions, or from the one call of
+    the older `function_call`. Arguments are objects, as most templates expect and transformers
+    recommends, whether they were stored as objects or as JSON text.  With `as_text` they are JSON
+    text, for templates that would write Python's notation of an object.
     """
     calls = tool_list(tool_calls)
     if calls is None:
@@ -35,6 +35,8 @@ def call_list(tool_calls: str, *, as_text: bool = False) -> list[dict[str, Any]]
     found = []
     for call in calls:
         function = dict(function_of(call))
+        if not isinstance(function.get("name"), str):
+            return None
         if "arguments" in function:
             function["arguments"] = _arguments(function["arguments"], as_text=as_text)
         wrapped = call if function_of(call) is not call else {"type": "function"}
