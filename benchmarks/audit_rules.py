@@ -15,7 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ifdkit.auditing.run import audit
+from ifdkit.auditing.document_rules import DOCUMENT_RULES
+from ifdkit.auditing.rules import RULES
+from ifdkit.auditing.run import apply_rules, audit
 from tests.planted import (
     EVALUATION,
     KINDS,
@@ -28,13 +30,22 @@ from tests.planted import (
     wordings,
 )
 from tests.planted_clean import hard_rows
+from tests.planted_documents import (
+    MAKERS,
+    PACKAGES,
+    clean_documents,
+    plant_documents,
+)
 from tests.planted_wordings import ALSO_SHOWS
+from tests.test_audit_documents import corpus as corpus_of_documents
 
 _ROWS = 900
 _PER_WORDING = 3
 _SEEDS = (0, 1, 2)
 _OTHER_ROWS = 300
 _PER_KIND = 18
+_DOCUMENT_SEEDS = (0, 1)
+_DOCUMENTS_PER_KIND = 20
 _NEED_SCORES = {"over_long_prompt"}
 _REPORT = Path(__file__).parents[1] / "reports" / "audit-rules.md"
 
@@ -105,6 +116,34 @@ def measure_other_rules(seeds: tuple[int, ...] = _SEEDS) -> dict[str, Tally]:
     return tallies
 
 
+def measure_documents(seeds: tuple[int, ...] = _DOCUMENT_SEEDS) -> dict[str, Tally]:
+    """The rules about text documents; one kind planted at a time in the clean documents."""
+    documents = clean_documents()
+    tallies = {kind: Tally() for kind in MAKERS}
+    rules = {rule.name: rule for rule in DOCUMENT_RULES}
+    for kind, tally in tallies.items():
+        for seed in seeds:
+            texts, places = plant_documents(documents, kind, _DOCUMENTS_PER_KIND, seed)
+            (rule,) = apply_rules(corpus_of_documents(texts), [rules[kind]])
+            found = {place.row: place.quote for place in rule.places}
+            for number, place in enumerate(places):
+                which = number % len(MAKERS[kind])
+                tally.planted[which] += 1
+                tally.found[which] += place in found
+            tally.false_alarms += [
+                f"document {row}: {found[row]}" for row in found.keys() - set(places)
+            ]
+    return tallies
+
+
+def _false_alarms_of_all_rules() -> list[str]:
+    """What any rule reports in the clean documents."""
+    data = corpus_of_documents(clean_documents())
+    return [
+        f"{rule.name}: {place.quote}" for rule in apply_rules(data, RULES) for place in rule.places
+    ]
+
+
 def _count(tally: Tally, rule: str, row: Row, quote: str | None) -> None:
     kind = row["id"].partition(".")[0]
     if kind == rule:
@@ -116,7 +155,12 @@ def _count(tally: Tally, rule: str, row: Row, quote: str | None) -> None:
         tally.false_alarms.append(f"{row['id']}: {quote}")
 
 
-def report(of_rows: dict[str, Tally], others: dict[str, Tally]) -> str:
+def report(
+    of_rows: dict[str, Tally],
+    others: dict[str, Tally],
+    of_documents: dict[str, Tally],
+    clean: list[str],
+) -> str:
     """The page."""
     seeds = ", ".join(map(str, _SEEDS))
     lines = [
@@ -146,10 +190,24 @@ def report(of_rows: dict[str, Tally], others: dict[str, Tally]) -> str:
         "",
         *_table(others),
         "",
+        "## Rules about text documents",
+        "",
+        f"{len(clean_documents())} clean documents of prose from the docstrings of"
+        f" {', '.join(PACKAGES)} ({sum(len(text.split()) for text in clean_documents()):,} words)."
+        f" For each rule, {_DOCUMENTS_PER_KIND} of them have its defect (seeds"
+        f" {', '.join(map(str, _DOCUMENT_SEEDS))}). All rules together report"
+        f" {len(clean)} of the clean documents.",
+        "",
+        *_table(of_documents),
+        "",
+        "Missed wordings (`tests/planted_documents.py`), by number:",
+        "",
+        *_missed_documents(of_documents),
+        "",
         "## False alarms",
         "",
     ]
-    tallies = [*of_rows.items(), *others.items()]
+    tallies = [*of_rows.items(), *others.items(), *of_documents.items()]
     alarms = [(rule, one) for rule, tally in tallies for one in tally.false_alarms]
     lines += [f"- `{rule}`: {_code(one)}" for rule, one in alarms] or ["None."]
     return "\n".join(lines) + "\n"
@@ -164,6 +222,15 @@ def _table(tallies: dict[str, Tally]) -> list[str]:
             f" {tally.recall:.2f} |"
         )
     return lines
+
+
+def _missed_documents(tallies: dict[str, Tally]) -> list[str]:
+    return [
+        f"- `{rule}`, {n - tally.found[which]} of {n}: {which}"
+        for rule, tally in tallies.items()
+        for which, n in sorted(tally.planted.items())
+        if tally.found[which] < n
+    ] or ["Nothing."]
 
 
 def _missed(tallies: dict[str, Tally]) -> list[str]:
@@ -188,7 +255,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, default=_REPORT)
     out = parser.parse_args().out
-    page = report(measure(), measure_other_rules())
+    page = report(
+        measure(), measure_other_rules(), measure_documents(), _false_alarms_of_all_rules()
+    )
     out.write_text(page, encoding="utf-8")
     print(page)
 

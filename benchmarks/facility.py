@@ -1,4 +1,4 @@
-"""What facility location costs: 1,000 of 50,000 rows.
+"""The cost of facility location: 1,000 of 50,000 rows.
 
     OMP_NUM_THREADS=1 python -m benchmarks.facility
 
@@ -24,7 +24,7 @@ from ifdkit.selection.facility import Vectors, facility_location
 
 CASES = {
     "clustered": "2,000 topics, the largest a hundred times the smallest; a common direction",
-    "uniform": "directions drawn at random: nothing to find, the worst case",
+    "uniform": "directions drawn at random: no structure, the worst case",
 }
 
 
@@ -33,14 +33,14 @@ class Cost:
     """One choice."""
 
     cpu_s: float
-    """Seconds of the processor, of all threads: what a clock shows on an idle machine of one."""
+    """CPU seconds of all threads: the elapsed time on an idle machine with one core."""
     bytes_before: int
-    """Peak memory of the process with the vectors in it."""
+    """Peak memory of the process with the vectors loaded."""
     bytes_peak: int
     cover: float
-    """Mean likeness of a row to the chosen one most like it, 0…1."""
+    """Mean similarity of a row to the most similar chosen row, 0…1."""
     cover_random: float
-    """The same of a random choice of as many rows."""
+    """The same for a random choice of as many rows."""
 
 
 def vectors_of(case: str, rows: int, dims: int, seed: int) -> Vectors:
@@ -61,7 +61,7 @@ def vectors_of(case: str, rows: int, dims: int, seed: int) -> Vectors:
 
 
 def cover(vectors: Vectors, chosen: list[int]) -> float:
-    """f of :mod:`ifdkit.selection.facility`, a row."""
+    """f of :mod:`ifdkit.selection.facility` per row."""
     best = [
         np.maximum(vectors[start : start + 1_000] @ vectors[chosen].T, 0).max(axis=1)
         for start in range(0, len(vectors), 1_000)
@@ -117,8 +117,8 @@ def main() -> None:
         f" with OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')} on {machine()}."
         f" Synthetic vectors, seed {seed}.",
         "\n".join(lines),
-        f"All similarities at once would take {rows**2 * 4 / 2**30:.1f} GiB. Cover is the mean"
-        " likeness of a row to the chosen one most like it.",
+        f"All similarities at once would need {rows**2 * 4 / 2**30:.1f} GiB. Cover is the mean"
+        " similarity of a row to the most similar chosen row.",
     ]
     path = arguments.output / "facility.md"
     path.write_text("\n\n".join(text) + "\n", encoding="utf-8")

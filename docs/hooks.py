@@ -34,7 +34,7 @@ OUTSIDE = {
 }
 """File of the repository → page of the site; reports keep their paths."""
 _LINK = re.compile(r"(\]\()([^()\s:#]+)(#[^()\s]*)?\)")
-_MARKER = re.compile(r"^<!-- generated: (\w+)(?: (\w+))? -->$", re.MULTILINE)
+_MARKER = re.compile(r"^<!-- generated: (\w+)((?: \w+)*) -->$", re.MULTILINE)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -116,11 +116,15 @@ def rule_table() -> str:
     )
 
 
-def help_text(command: str) -> str:
+def help_text(*names: str) -> str:
     """What `ifdkit COMMAND --help` prints, 96 characters wide."""
-    with click.Context(cli, info_name="ifdkit", terminal_width=96) as parent:
-        context = click.Context(cli.commands[command], parent, command)
-        return f"```text\n{cli.commands[command].get_help(context)}\n```"
+    command: click.Command = cli
+    context = click.Context(cli, info_name="ifdkit", terminal_width=96)
+    for name in names:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+        context = click.Context(command, context, name)
+    return f"```text\n{command.get_help(context)}\n```"
 
 
 GENERATED: dict[str, Callable[..., str]] = {
@@ -182,9 +186,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Fill in what is generated, and point links to the site."""
     del config, files
-    markdown = _MARKER.sub(
-        lambda marker: GENERATED[marker[1]](*filter(None, [marker[2]])), markdown
-    )
+    markdown = _MARKER.sub(lambda marker: GENERATED[marker[1]](*marker[2].split()), markdown)
     here = page.file.src_uri
     outside = {site_path(path): path for path in outside_files()}
     return with_site_links(markdown, outside.get(here, f"docs/{here}"))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ifdkit.scoring.progress import Progress as Progress
     from ifdkit.scoring.run import score as score
     from ifdkit.scoring.settings import Settings as Settings
-    from ifdkit.selection.run import Selected as Selected
+    from ifdkit.selection.result import Selected as Selected
     from ifdkit.selection.run import select as select
 
 _MODULES = {
@@ -42,7 +42,7 @@ _MODULES = {
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
-    "Selected": "ifdkit.selection.run",
+    "Selected": "ifdkit.selection.result",
     "Settings": "ifdkit.scoring.settings",
     "Progress": "ifdkit.scoring.progress",
     "Measured": "ifdkit.scoring.metric",

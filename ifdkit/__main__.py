@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
-from ifdkit.cli.main import main
+from ifdkit.cli import INTERRUPTED
 
 
 def run() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(main())
+    try:
+        # Imported here, so that Ctrl-C during the import is reported like any other.
+        from ifdkit.cli.main import main
+
+        code = main()
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            os.write(2, INTERRUPTED.encode())
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

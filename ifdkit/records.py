@@ -1,4 +1,4 @@
-"""The nouns that travel between rooms: frozen, typed, and known to every floor."""
+"""The core types, which every package may use: examples, requests, passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NLL = NDArray[np.float32]
 
 
 class Status(StrEnum):
-    """What became of an example. Undefined numbers are null, and the status says why."""
+    """Outcome of scoring an example. If numbers are undefined, it is the reason."""
 
     OK = "ok"
     TRUNCATED = "truncated"
@@ -25,6 +25,11 @@ class Status(StrEnum):
     NOTHING_TO_SCORE = "nothing_to_score"
     PROMPT_TOO_LONG = "prompt_too_long"
     INVALID = "invalid"
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a model scored the response of such an example."""
+        return self in (Status.OK, Status.TRUNCATED, Status.EMPTY_INSTRUCTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One instruction-response pair; in a conversation, one assistant turn."""
+    """One instruction–response pair; in a conversation, one assistant turn."""
 
     id: str
     row: int
@@ -47,14 +52,14 @@ class Example:
     turn: int
     """0-based position among the row's assistant turns."""
     context: tuple[Turn, ...]
-    """All that precedes the response, oldest first, the instruction included."""
+    """All turns before the response, oldest first, including the instruction."""
     response: str
     tools: str = ""
-    """Description of the tools that the assistant may call, as text."""
+    """Description of the tools that the assistant may call."""
 
     @property
     def instruction(self) -> str:
-        """What the response answers: the last user turn, its `input` on a line of its own."""
+        """What the response answers: the last user turn, its `input` on a separate line."""
         user = self.last_user_turn
         if user is None:
             return ""
@@ -62,7 +67,7 @@ class Example:
 
     @property
     def last_user_turn(self) -> Turn | None:
-        """The turn that holds the instruction, or None where nobody asked anything."""
+        """The turn with the instruction; None if there is no user turn."""
         return next((turn for turn in reversed(self.context) if turn.role == "user"), None)
 
 
@@ -72,19 +77,19 @@ class Reject:
 
     row: int
     line: int | None
-    """1-based line on which the row begins, where the format has lines."""
+    """1-based line on which the row begins; None if the format has no lines."""
     byte_offset: int | None
-    """0-based offset of the row in the decompressed input, where the format has one."""
+    """0-based offset of the row in the decompressed input; None if the format has none."""
     reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Token ids and the half-open span [start, stop) of them to be scored.
+    """Token ids and the half-open span [start, stop) of them to score.
 
-    Everything meets in this noun: above it nobody knows what a tensor is, below it nobody knows
-    what an instruction is.  The tokens before `start` are context; a causal model needs at least
-    one, so 0 < start < stop <= len(ids).
+    This is the central type: code above it knows about instructions but not about tensors, code
+    below it knows about tensors but not about instructions.  The tokens before `start` are context;
+    a causal model needs at least one, so 0 < start < stop <= len(ids).
     """
 
     ids: NDArray[np.int32]
@@ -102,7 +107,7 @@ class Request:
 
     @cached_property
     def content(self) -> bytes:
-        """Ids and span as bytes: equal exactly where the scores must be equal."""
+        """Ids and span as bytes: equal if and only if the scores must be equal."""
         # Tokens after the span cannot change a causal model's scores of it.
         span = np.array([self.start, self.stop], dtype="<i8")
         return span.tobytes() + self.ids[: self.stop].astype("<i4").tobytes()
@@ -110,11 +115,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One Request made from an example, and where its span lies in the target text."""
+    """One Request made from an example, and where its span begins in the target text."""
 
     request: Request
     skipped: int = 0
-    """Target tokens before the first scored one: 1 where the first token serves as context."""
+    """Target tokens before the first scored one: 1 if the first token is only context."""
 
 
 PASSES = (
@@ -123,15 +128,15 @@ PASSES = (
     "response_conditional",
     "instruction_conditional",
 )
-"""The four passes: of the instruction or the response, direct or given the other."""
+"""The four passes: the instruction or the response, direct or given the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """All Requests of one example, with what tokenising it has shown.
+    """All Requests of one example, and what was counted while tokenizing it.
 
-    A pass is None where it was not asked for or has nothing to score; `status` and `reason` tell
-    these apart.
+    A pass is None if it was not asked for or has nothing to score; `status` and `reason` tell
+    which.
     """
 
     instruction_tokens: int
@@ -141,13 +146,13 @@ class Passes:
     response_conditional: Pass | None = None
     instruction_conditional: Pass | None = None
     truncated_tokens: int = 0
-    """Response tokens that lie beyond the maximum length and are not scored."""
+    """Response tokens beyond the maximum length, which are not scored."""
     scored_bytes: int = 0
     """UTF-8 bytes of the response that the direct pass covers."""
     status: Status = Status.OK
     reason: str | None = None
 
     def present(self) -> list[tuple[str, Pass]]:
-        """The passes that exist, named, in the order of PASSES."""
+        """The passes that exist, with their names, in the order of PASSES."""
         named = ((name, getattr(self, name)) for name in PASSES)
         return [(name, one) for name, one in named if one is not None]

@@ -21,6 +21,12 @@ _RANGES = (
 )
 """First and last code point of what is escaped."""
 _ESCAPED = re.compile("".join(["[", *(f"{chr(a)}-{chr(b)}" for a, b in _RANGES), "]"]))
+_BLANK = re.compile(
+    "[\\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e01ef]*"
+)
+"""Whitespace, control and format characters, fillers, variation selectors: nothing that shows."""
 _LINE_END = re.compile(r"[ \t]*\n[ \t]*")
 
 
@@ -31,6 +37,14 @@ def _escape(code: int) -> str:
 
 
 _ESCAPES = {code: _escape(code) for first, last in _RANGES for code in range(first, last + 1)}
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, or has only whitespace and invisible characters.
+
+    `str.strip` keeps U+200B and other format characters, so a text of these alone looks filled.
+    """
+    return _BLANK.fullmatch(text) is not None
 
 
 def visible(text: str) -> str:

@@ -22,6 +22,7 @@ from tests.planted_wordings import (
     CUTS,
     ECHOES,
     EVALUATION,
+    INPUTS,
     INSTRUCTIONS,
     OTHER_LANGUAGES,
     RESPONSES,
@@ -69,6 +70,7 @@ def corpus(rows: Sequence[Row]) -> Corpus:
             for row in rows
         ),
         responses=tuple(row["output"] for row in rows),
+        inputs=tuple(row["input"] for row in rows),
     )
 
 
@@ -86,7 +88,8 @@ def plant(rows: Sequence[Row], kind: str, n: int, seed: int = 0) -> tuple[list[R
         pairs = [sorted(pair) for pair in zip(chosen[:n], chosen[n:], strict=True)]
         for number, (first, later) in enumerate(pairs):
             spoiled = _COPIES[kind](rows[first], rows[later])
-            rows[later] = spoiled | {"id": f"{kind}.0-{number}"}
+            new_id = spoiled["id"] if kind == "duplicate_id" else f"{kind}.0-{number}"
+            rows[later] = spoiled | {"id": new_id}
         return rows, sorted(later for _, later in pairs)
     makers, chosen = _MAKERS[kind], rng.sample(plain, n)
     for number, place in enumerate(chosen):
@@ -156,6 +159,7 @@ _MAKERS: dict[str, list[Maker]] = {
     "personal_data": [_containing(planted) for planted in planted_secrets.PERSONAL.values()],
     "secret": [_containing(planted) for planted in planted_secrets.SECRETS.values()],
     "repeated_instruction": [_echoing(text) for text in ECHOES],
+    "placeholder_input": [_with("input", text) for text in INPUTS],
     "empty_response": [_with("output", text) for text in BLANK.values()],
     "empty_instruction": [_with("instruction", text) for text in BLANK.values()],
     "unreadable_row": [_with("output", value) for value in (7, True, {"text": "Yes."})],
@@ -169,7 +173,7 @@ _MAKERS: dict[str, list[Maker]] = {
     "recurring_phrase": [_amid("and it is well worth bearing in mind that")],
 }
 for _kind, _texts in INSTRUCTIONS.items():
-    _MAKERS[_kind] += [_asking(text) for text in _texts]
+    _MAKERS.setdefault(_kind, []).extend(_asking(text) for text in _texts)
 
 
 def _copied(source: Row, _: Row) -> Row:
@@ -186,7 +190,12 @@ def _asked_again(source: Row, copy: Row) -> Row:
     return copy | {"instruction": f" {source['instruction'].lower()}"}
 
 
+def _same_id(source: Row, copy: Row) -> Row:
+    return copy | {"id": source["id"]}
+
+
 _COPIES = {
+    "duplicate_id": _same_id,
     "exact_duplicate": _copied,
     "near_duplicate": _nearly_copied,
     "duplicate_instruction": _asked_again,
@@ -205,6 +214,8 @@ def wordings(kind: str) -> list[str]:
         "personal_data": [*planted_secrets.PERSONAL],
         "secret": [*planted_secrets.SECRETS],
         "repeated_instruction": [*ECHOES],
+        "placeholder_input": [*INPUTS],
+        "template_marker": [],
         "empty_response": [*BLANK],
         "empty_instruction": [*BLANK],
     }

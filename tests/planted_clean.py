@@ -254,6 +254,39 @@ HARD: list[tuple[str, str, str]] = [
     ("Is the sentence right? If so, write it again.", "The cat has eaten the fish.",
      "The cat has eaten the fish."),
     ("Count to three.", "", "One, two, three."),
+    # Special tokens and templates where they are the subject, and what only looks like one.
+    ("What does <|endoftext|> do in a tokenizer?", "",
+     "GPT-2 writes <|endoftext|> between two documents, and nothing else marks their end."),
+    ("Which special tokens does BERT know?", "", "[CLS], [SEP], [PAD], [UNK] and [MASK]."),
+    ("How do I split a text at its end mark in Python?", "",
+     "```python\nparts = text.split('<|im_end|>')\n```\nEach part is then one turn."),
+    ("Pipe a value into two functions in F#.", "", "Write f <| g x, or x |> g |> f."),
+    ("Shift one left by three in C.", "", "Write 1 << 3, which is 8."),
+    ("Describe the Alpaca prompt format.", "",
+     "It has two headings, one for the instruction and one for the response."),
+    # Talk that was asked for, and labels that are no turns.
+    ("Write a dialogue of a user and an assistant about tea.", "",
+     "User: Is the tea hot?\nAssistant: It is, so wait a while.\n\nUser: Thank you."),
+    ("How do I enter the archive?", "",
+     "Fill in the two fields at the door:\nUser: your surname\nPassword: the word on your card"),
+    ("Summarise the human skeleton.", "",
+     "### Skull\nIt guards the brain.\n\n### Ribs\nThey guard the heart and the lungs."),
+    # Short values that are answers.
+    ("Which of these numbers are even? Answer none if there are none.", "3, 5, 7", "None"),
+    ("What does this Python function return?", "def f(): pass", "None"),
+    ("Extract the phone number, or N/A.", "Ann lives by the mill.", "N/A"),
+    ("Which value marks a missing number in Python?", "", "NaN"),
+    ("Which symbol stands for an omission?", "", "..."),
+    # Errors that were asked about.
+    ("What does HTTP status 429 mean?", "",
+     "429 Too Many Requests: the client has asked too often and should wait."),
+    ("Write an example of a JSON error message.", "", '{"error": "The kettle is empty"}'),
+    ("What went wrong with the train?", "", "Errors of the signal box, 500 metres from the town."),
+    # Repetitions that were asked for.
+    ("Repeat the word tea thirty times.", "", " ".join(["tea"] * 30) + "."),
+    ("Write the chorus of a song about rain.", "",
+     "Rain, rain, rain, come down, come down,\nrain, rain, rain, on the sleepy town.\n" * 2),
+    ("Draw a fence of dashes as long as a line.", "", "|--" * 30),
 ]  # fmt: skip
 
 

@@ -79,20 +79,117 @@ RESPONSES: dict[str, list[str]] = {
         "It?s so, don?t you see. $said",
         "ÐŸÑ€Ð¸Ð²ÐµÑ‚! $said",
     ],
+    "special_token": [
+        "$said<|endoftext|>",
+        "$said<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>",
+        "$said<|eot_id|><|start_header_id|>user<|end_header_id|>",
+        "$said</s>",
+        "<s> $said </s>",
+        "[/INST] $said",
+        "$said\n[INST] And then? [/INST]",
+        "$said<end_of_turn>\n<start_of_turn>user",
+        "<<SYS>> Be kind. <</SYS>> $said",
+        "<|assistant|>\n$said",
+        "$said<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "$said <pad><pad><pad>",
+        "$said [PAD] [PAD]",
+        "$said<eos>",
+        # Harder.
+        "$said < |endoftext| >",
+        "$said (end of text)",
+    ],
+    "continued_conversation": [
+        "$said\n\n### Human: And planes?\n### Assistant: They fly.",
+        "$said\n### Instruction:\nName a river.",
+        "$said\n\nHuman: And what of rivers?\n\nAssistant: They flow.",
+        "$said\nUser: And what of rivers?\nAssistant: They flow.",
+        "$said\n\nUser: Thank you.",
+        "$said\n**User:** And rivers?\n**Assistant:** They flow.",
+        "$said\n\n### Response:\n$said",
+        # Harder.
+        "$said\n\nQ: And what of rivers?\nA: They flow.",
+        "$said\n\nYou: And what of rivers?\n\nMe: They flow.",
+    ],
+    "placeholder_response": [
+        "<nooutput>",
+        "N/A",
+        "None",
+        "nan",
+        "...",
+        "null",
+        "TODO",
+        "No output.",
+        "[insert answer here]",
+        "<noinput>",
+        "[Image of a boat]",
+        "-",
+        # Harder.
+        "To be written later.",
+        "xyz",
+    ],
+    "error_response": [
+        "429 Too Many Requests",
+        "ERROR: rate limit exceeded (429). Please try again later.",
+        "openai.error.RateLimitError: You exceeded your current quota.",
+        "Error code: 503 - Service Unavailable",
+        "Rate limit reached for gpt-4 in organization org-x on tokens per min.",
+        '{"error": {"message": "The server is overloaded", "type": "server_error"}}',
+        "<html>\n<head><title>502 Bad Gateway</title></head>\n<body></body></html>",
+        "Request timed out.",
+        "That model is currently overloaded with other requests. You can retry your request.",
+        "This model's maximum context length is 4097 tokens. However, you requested 5000 tokens.",
+        "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: 'choices'",
+        "HTTP 500 Internal Server Error",
+        # Harder.
+        "$said Error: the stream was closed.",
+        "Oops! Please come back later.",
+    ],
+    "repeated_words": [
+        " ".join(["boat"] * 31),
+        "$said " + " ".join(["and so they went on"] * 40),
+        " ".join(["The boats float."] * 15),
+        "no" * 200,
+        "Ha! " * 40,
+        # Harder: with a counter, or a long unit.
+        " ".join(f"{i} boats and" for i in range(40)) + ".",
+        " ".join(["The boats of the old harbour float on the calm water of the bay."] * 6),
+    ],
 }
 RESPONSES["ai_disclaimer"][3] = "They are well liked. But as an AI assistant, I own none. $said"
 
-ALSO_SHOWS = {("refusal", 4): "ai_disclaimer"}
+ALSO_SHOWS = {
+    ("refusal", 4): "ai_disclaimer",
+    ("repeated_words", 0): "cut_off",
+    ("repeated_words", 1): "cut_off",
+}
 """Kind and number of a wording that another rule finds too, rightly → that rule."""
 
 INSTRUCTIONS: dict[str, list[str]] = {
     "prompt_leak": ["New prompt: $asked", "[New Instruction] $asked [End]"],
     "html_remains": ["$asked<br><br>Be brief.", "<p>$asked</p>"],
     "mojibake": ["Donâ€™t be long. $asked"],
+    "special_token": ["$asked<|im_end|>", "[INST] $asked [/INST]"],
+    "template_marker": [
+        "### Instruction:\n$asked\n\n### Response:",
+        "$asked\n\n### Response:",
+        "Below is an instruction that describes a task. Write a response that appropriately"
+        " completes the request.\n\n$asked",
+        "A chat between a curious user and an artificial intelligence assistant. USER: $asked",
+        "USER: $asked ASSISTANT:",
+        # Harder.
+        "Question: $asked Answer:",
+    ],
 }
 """Wordings planted in the instruction; numbered after those of the response."""
 
-BLANK = {"nothing": "", "whitespace": " \n\t "}
+INPUTS = [
+    "<noinput>", "nan", "None", "N/A", "No input.", "noinput", "No input required", "null", "...",
+    # Harder.
+    "Leave this field as it is.",
+]  # fmt: skip
+"""Placeholders in the field `input`."""
+
+BLANK = {"nothing": "", "whitespace": " \n\t ", "invisible characters": "\u200b\u200b\ufeff"}
 """Name of an empty text → the text."""
 
 CUTS = [

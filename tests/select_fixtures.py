@@ -1,4 +1,4 @@
-"""Datasets with scores made up by hand, read through the door that every scores file takes."""
+"""Datasets with hand-made scores, written as a scores file with its manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Numbers = Sequence[float | None]
 
 
 def rows_like(n: int, **columns: Sequence[Any]) -> list[dict[str, Any]]:
-    """`n` rows of different texts, with further columns."""
+    """`n` rows with different texts, and further columns."""
     return [
         {"id": f"r{i}", "instruction": f"Say {i}", "output": f"It is {i}."}
         | {name: values[i] for name, values in columns.items()}
@@ -38,7 +38,7 @@ def scored(
     numbers: Mapping[str, Numbers] | None = None,
     **more: Numbers,
 ) -> Path:
-    """A scores file of `rows`: field → one number an example; lengths are those of the words."""
+    """A scores file of `rows`: field → one number per example; a token is a word."""
     columns = {**(numbers or {}), **more}
     data, output = folder / "data.jsonl", folder / "data.scores.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -94,7 +94,11 @@ def test_the_table_is_consistent() -> None:
     assert "1 % of the responses" in RULE["recurring_opening"].sentence
     assert "below 0.1" in RULE["low_coherence"].sentence
     errors = {rule.name for rule in RULES if rule.severity == "error"}
-    assert errors == {"unreadable_row", "empty_response", "secret", "contamination", "prompt_leak"}
+    assert errors == {
+        *("nothing_measured", "unreadable_row", "invalid", "empty_response", "secret"),
+        *("contamination", "prompt_leak", "special_token", "error_response"),
+        "contaminated_document",
+    }
 
 
 # What is planted is found, and nothing else
@@ -148,7 +152,9 @@ def test_a_number_beyond_its_threshold(
     # Checked are the rows in which the number is defined.
     column_of = [good] * 7 + [bad, math.nan, math.nan]
     found = verdict(name, dataset_of(rows, [], **{column: column_of}))
-    assert (found.count, found.checked, found.share, found.passed) == (1, 8, 1 / 8, False)
+    assert (found.count, found.checked, found.share) == (1, 8, 1 / 8)
+    assert found.passed  # a warning: 1 of 8 is no evidence against any of these limits
+    assert not verdict(name, dataset_of(rows, [], **{column: [bad] * 10})).passed
     assert [(place.row, place.value) for place in found.places] == [(7, bad_value)]
     nothing = verdict(name, dataset_of(rows, instruction_tokens=[1] * 10))
     assert nothing.skipped
@@ -185,7 +191,8 @@ def test_an_outlier_of_perplexity(name: str, nll: float) -> None:
     assert (clean.count, clean.checked) == (0, 40)
     data = perplexities(nll)
     found = verdict(name, data)
-    assert (found.count, found.checked, found.passed) == (1, 41, False)
+    assert (found.count, found.checked, found.passed) == (1, 41, True)  # 1 of 41 is no evidence
+    assert not verdict(name, data, severity="error").passed
     assert verdict(other, data).count == 0
     column = data.scored.scores.numbers["nll_response_direct"]
     median = np.median(column)
@@ -333,7 +340,7 @@ def test_failed_rules_come_first() -> None:
 
 @pytest.mark.parametrize(("count", "passed"), [(0, True), (1, True), (2, True), (3, False)])
 def test_a_share_up_to_the_allowed_one_passes(count: int, passed: bool) -> None:
-    rule = replace(RULE["refusal"], most=0.02)
+    rule = replace(RULE["refusal"], most=0.02, severity="error")
     found = judge(rule, CheckResult(checked=100, count=count), is_sample=False)
     assert (found.passed, found.share, found.share_ci95) == (passed, count / 100, None)
 
@@ -492,7 +499,7 @@ def test_settings_from_python() -> None:
         texts_only(some_rows(3), rules={"refusl": {"most": 0}})
     with pytest.raises(UsageError, match="must be a dictionary"):
         configured(from_mapping({"refusal": 3}))  # type: ignore[dict-item]
-    with pytest.raises(UsageError, match=r"audit\(\) has no keyword 'modle': did you mean 'model'"):
+    with pytest.raises(UsageError, match=r"audit\(\): no keyword 'modle': did you mean 'model'"):
         texts_only(some_rows(3), modle="x")
 
 
@@ -648,12 +655,15 @@ def test_real_files_match_their_report(shared_file: Callable[..., Path]) -> None
         found[name] = {rule.name: rule for rule in done.rules if rule.count}
     original, answers, recycled = found.values()
     assert {name: rule.count for name, rule in original.items()} == {
+        "placeholder_input": 28,
+        "placeholder_response": 3,
         "recurring_opening": 36,
         "refusal": 3,
     }
     assert {name: rule.count for name, rule in answers.items()} == {
         "html_remains": 10,
         "ai_disclaimer": 1,
+        "placeholder_response": 1,
     }
     assert recycled["prompt_leak"].fails
     assert recycled["prompt_leak"].count == 16

@@ -65,7 +65,7 @@ def test_a_warning_passes_and_an_error_fails(
     assert capsys.readouterr().err == ""
     assert main(["audit", "data.json", *TEXTS, "--rule", "refusal.severity=error"]) == 1
     out, err = capsys.readouterr()
-    assert "1 of 20 checks failed" in out
+    assert "1 of 29 checks failed" in out
     reason = r"refusal: 1 of 21 examples \(4\.[0-9]+ %\), at most 1 % allowed"
     assert re.fullmatch(rf"ifdkit: audit failed: {reason}\n", err)
     flags = ["--rule", "refusal.severity=error", "--rule", "refusal.most=0.05"]
@@ -105,8 +105,8 @@ def test_the_settings_file_and_what_overrides_it(
          " you mean refusal?"),
         ("[audit]\nsample = 3", "[audit] contains one table per rule, such as [audit.refusal], not"
          " 'sample'"),
-        ("audit = 3", "ifdkit.toml: audit is no option, but a table: write [audit]"),
-        ("[audits.refusal]\nmost = 1", "no option is called 'audits'"),
+        ("audit = 3", "ifdkit.toml: audit is a table, not an option: write [audit]"),
+        ("[audits.refusal]\nmost = 1", "'audits' is not an option"),
     ],
 )  # fmt: skip
 def test_a_wrong_settings_file(

@@ -95,7 +95,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
         (["score", "data.json", "--template", "x" * 300], "no template"),
         (["score", "data.json", "--model", "x" * 300], "too long for a path"),
         (["score", "data.json", "--model", "~nobody-here/x"], "neither a folder nor a name"),
-        (["show", "data.json", "7"], "none with the position or id '7'"),
+        (["show", "data.json", "7"], "none with the id or position '7'"),
     ],
 )
 def test_errors_are_one_line_and_exit_two(
@@ -218,7 +218,7 @@ def test_flag_beats_variable_beats_file(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("windw = 3", "no option is called 'windw'"),
+        ("windw = 3", "'windw' is not an option"),
         ("window =", "ifdkit.toml"),
     ],
 )
@@ -272,7 +272,7 @@ def test_shown_tokens_add_up_to_the_scores(
                 assert "".join(token["text"] for token in tokens) == text
 
 
-def test_show_takes_positions_before_ids_and_ids_of_any_turn(
+def test_show_takes_ids_of_any_turn_before_positions(
     write: Make, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("data.json", [{"id": i + 1, **row} for i, row in enumerate(ROWS)])
@@ -284,7 +284,7 @@ def test_show_takes_positions_before_ids_and_ids_of_any_turn(
         found: dict[str, Any] = json.loads(capsys.readouterr().out)["row"]
         return found
 
-    assert [shown("data.json", which)["row"] for which in ("0", "1", "2")] == [0, 1, 1]
+    assert [shown("data.json", which)["row"] for which in ("0", "1", "2")] == [0, 0, 1]
     first = shown("talk.json", "0", "--turn", "0")
     assert (first["turn"], shown("talk.json", "0")["turn"]) == (0, 1)
     assert shown("talk.json", first["id"])["turn"] == 0

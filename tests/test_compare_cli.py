@@ -46,7 +46,7 @@ def two(write: Make) -> list[str]:
     return ["old.json", "new.json"]
 
 
-def test_a_comparison_from_nothing(
+def test_compare_scores_and_writes_a_report(
     two: list[str], small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *two, *small]) == 0
@@ -62,13 +62,13 @@ def test_a_comparison_from_nothing(
     assert summary["schema"] == "ifdkit.comparison/1"
     assert summary["pairing"]["by"] == "row"
     assert summary["before"]["input"] == "old.json"
-    # A second run replaces the report, and an own file beside it stays.
+    # A second run replaces the report and leaves other files in the folder.
     (folder / "notes.txt").write_text("mine")
     assert main(["compare", *two, *small, "-q"]) == 0
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-def test_json_is_the_object_of_the_file(
+def test_json_is_the_object_of_summary_json(
     two: list[str], small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *two, *small, "--json", "-q", "-o", "out"]) == 0
@@ -77,7 +77,7 @@ def test_json_is_the_object_of_the_file(
     assert json.loads(out) == json.loads(Path("out/summary.json").read_text())
 
 
-def test_no_word_of_the_data_is_in_a_report_without_text(
+def test_no_text_omits_every_text_of_the_datasets(
     write: Make, small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = "Xylophone secrets never leave"
@@ -154,7 +154,7 @@ def test_errors_are_one_line_and_exit_two(
         assert err.count("\n") == 1
 
 
-def test_unlike_scores_name_the_difference(
+def test_the_error_on_differently_scored_sides_names_the_difference(
     two: list[str], small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["score", "old.json", *small, "-q", "--window", "8"]) == 0
@@ -164,15 +164,13 @@ def test_unlike_scores_name_the_difference(
     assert "window 8 and 9" in capsys.readouterr().err
     assert main(["compare", *sides, "-q", "--force", "--store", small[-1]]) == 0
     assert "window 8 and 9" in " ".join(capsys.readouterr().out.split())
-    marked = json.loads(Path("reports/old-vs-new/summary.json").read_text())["warnings"]
-    assert any("window 8 and 9" in one for one in marked)
+    warnings = json.loads(Path("reports/old-vs-new/summary.json").read_text())["warnings"]
+    assert any("window 8 and 9" in one for one in warnings)
 
 
 @pytest.mark.long
-def test_an_interrupted_comparison_goes_on_where_it_stopped(
-    write: Make, tiny_model: Path, tmp_path: Path
-) -> None:
-    """Ctrl-C once something is in the store: exit 130, no report; the second run scores less."""
+def test_an_interrupted_comparison_resumes(write: Make, tiny_model: Path, tmp_path: Path) -> None:
+    """Ctrl-C after some scores are stored: exit 130 and no report; the second run scores less."""
     write("old.json", some_rows(800))
     write("new.json", longer(some_rows(800)))
     store = tmp_path / "store.sqlite"

@@ -1,4 +1,4 @@
-"""Two sides in, what changed between them out, through a tiny model."""
+"""`ifdkit.compare` through a tiny model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 import ifdkit
-from ifdkit.comparison.exploring import MOST_EXPLORED, choose
+from ifdkit.comparison.exploring import MAX_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.result import Comparison, LengthControl, Summary
+from ifdkit.comparison.result import Comparison, LengthControl, Pairing, Summary
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.inputs import open_data
@@ -66,7 +66,7 @@ def settings(
 
 
 def forbid_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on no weights may be loaded."""
+    """Make the test fail if weights are loaded."""
 
     def explode(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
@@ -81,13 +81,13 @@ def score(data: Path, output: Path, settings: dict[str, Any], **more: Any) -> Pa
     return output
 
 
-def told(result: Comparison, *, names: bool = False) -> dict[str, Any]:
-    """The summary without what must differ between two runs."""
+def comparable(result: Comparison, *, names: bool = False) -> dict[str, Any]:
+    """The summary without the fields that differ between two runs."""
     apart = {"created", "before", "after", "command"} | ({"name_before", "name_after"} - {names})
     return {k: v for k, v in asdict(result.summary).items() if k not in apart}
 
 
-def test_a_file_against_itself_has_not_changed(settings: dict[str, Any]) -> None:
+def test_a_file_compared_with_itself_has_not_changed(settings: dict[str, Any]) -> None:
     rows = some_rows()
     result = ifdkit.compare(rows, rows, **settings)
     summary = result.summary
@@ -103,7 +103,7 @@ def test_a_file_against_itself_has_not_changed(settings: dict[str, Any]) -> None
     assert summary.reference == PUBLISHED
 
 
-def test_a_shuffled_copy_has_not_changed_either(settings: dict[str, Any]) -> None:
+def test_a_shuffled_copy_has_not_changed(settings: dict[str, Any]) -> None:
     rows = some_rows()
     order = np.random.default_rng(1).permutation(len(rows))
     result = ifdkit.compare(rows, [rows[i] for i in order], **settings)
@@ -128,17 +128,17 @@ def test_planted_changes_are_found(settings: dict[str, Any]) -> None:
     assert result.summary.headline.startswith("Median response length rose from ")
     control = result.summary.length_control["ifd"]
     assert control.n_common_length == control.n_pairs == 24
-    # What follows a response cannot change the scores of what stands before it.
+    # Appended tokens cannot change the scores of the tokens before them.
     assert control.common_length_change == pytest.approx(0, abs=1e-4)
     assert result.rows["ifd_common_before"].to_numpy() == pytest.approx(
         result.rows["ifd_before"], rel=1e-4
     )
 
 
-def test_scores_files_say_what_datasets_say(
+def test_scores_files_and_datasets_give_the_same_comparison(
     write: Make, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In each format, with and without the NLLs of tokens: those come from the store then."""
+    """In each format, with the NLLs of tokens in the file or in the store."""
     old, new = write("old.json", some_rows()), write("new.json", longer(some_rows()))
     whole = ifdkit.compare(old, new, **settings)
     forbid_models(monkeypatch)
@@ -147,15 +147,15 @@ def test_scores_files_say_what_datasets_say(
         after = score(new, tmp_path / f"new{ending}", settings, token_nll=token_nll)
         kept = {"store": settings["store"]}
         result = ifdkit.compare(before, after, **(kept if not token_nll else {"store": "off"}))
-        assert told(result) == told(whole), ending
+        assert comparable(result) == comparable(whole), ending
         pd.testing.assert_frame_equal(result.rows, whole.rows)
         assert result.explored == whole.explored
         assert result.has_text
     frames = [ifdkit.score(one, metrics="all", **settings) for one in (old, new)]
-    assert told(ifdkit.compare(*frames, store=settings["store"])) == told(whole)
+    assert comparable(ifdkit.compare(*frames, store=settings["store"])) == comparable(whole)
 
 
-def test_a_side_that_is_scored_decides_the_settings_of_the_other(
+def test_the_settings_of_a_scores_file_apply_to_the_other_side(
     write: Make, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     old, new = write("old.json", some_rows()), write("new.json", longer(some_rows()))
@@ -174,7 +174,7 @@ def test_a_side_that_is_scored_decides_the_settings_of_the_other(
         ifdkit.compare(before, before, **kept, window=12)
 
 
-def test_unlike_sides_are_refused_with_both_values_unless_forced(
+def test_differently_scored_sides_are_refused_unless_forced(
     write: Make, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     data = write("data.json", some_rows())
@@ -184,15 +184,15 @@ def test_unlike_sides_are_refused_with_both_values_unless_forced(
     with pytest.raises(InputError, match=expected):
         ifdkit.compare(before, after, store=settings["store"])
     forced = ifdkit.compare(before, after, store=settings["store"], force=True)
-    marks = [one for one in forced.summary.warnings if "--force" in one]
-    assert any("window 8 and 4" in one for one in marks)
+    forced_ones = [one for one in forced.summary.warnings if "--force" in one]
+    assert any("window 8 and 4" in one for one in forced_ones)
     Path(f"{before}.manifest.json").unlink()
     with pytest.raises(InputError, match="has no manifest that matches it"):
         ifdkit.compare(before, after)
     assert ifdkit.compare(before, after, force=True).summary.metrics["ifd"].before.n == 24
 
 
-def test_without_their_datasets_scores_still_compare(
+def test_scores_without_their_datasets_are_compared(
     write: Make, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = write("old.json", some_rows()), write("new.json", longer(some_rows()))
@@ -214,7 +214,7 @@ def test_without_their_datasets_scores_still_compare(
     assert all(one.before.response == "" and not one.before.tokens for one in result.explored)
 
 
-def test_duplicates_pair_in_turn_or_are_left_out_and_listed(settings: dict[str, Any]) -> None:
+def test_duplicates_pair_by_occurrence_or_are_listed_as_ambiguous(settings: dict[str, Any]) -> None:
     rows = some_rows(12)
     before = [*rows, rows[0], {**rows[1], "output": "a cat at noon"}]
     after = [*longer(rows), *longer(rows[:1])]
@@ -224,20 +224,20 @@ def test_duplicates_pair_in_turn_or_are_left_out_and_listed(settings: dict[str, 
     assert len(pairing.ids_ambiguous) == 3
 
 
-def test_turns_of_conversations_stand_against_each_other(settings: dict[str, Any]) -> None:
-    def talk(i: int, answers: list[str]) -> dict[str, Any]:
+def test_turns_of_conversations_are_paired(settings: dict[str, Any]) -> None:
+    def conversation(i: int, answers: list[str]) -> dict[str, Any]:
         turns = [t for a in answers for t in (("user", f"Go on {i}"), ("assistant", a))]
         return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
-    before = [talk(i, ["one two", "three four", "five six"]) for i in range(5)]
-    after = [talk(i, ["one two", "three four cats"]) for i in range(5)]
+    before = [conversation(i, ["one two", "three four", "five six"]) for i in range(5)]
+    after = [conversation(i, ["one two", "three four cats"]) for i in range(5)]
     result = ifdkit.compare(before, after, **settings | {"metrics": "ifd"})
     assert (result.summary.pairing.by, result.summary.pairing.n_pairs) == ("row", 10)
     assert result.summary.pairing.unmatched_before == 5
     assert (result.rows["turn_before"] == result.rows["turn_after"]).all()
 
 
-def test_rows_that_cannot_be_compared_are_counted(settings: dict[str, Any]) -> None:
+def test_rows_that_are_not_compared_are_counted(settings: dict[str, Any]) -> None:
     rows = some_rows(12)
     after = [*rows[:9], {**rows[9], "output": ""}, {**rows[10], "output": 5}, rows[11]]
     result = ifdkit.compare(rows, after, **settings)
@@ -249,7 +249,7 @@ def test_rows_that_cannot_be_compared_are_counted(settings: dict[str, Any]) -> N
     assert left_out in result.summary.warnings
 
 
-def test_a_field_of_one_side_alone_is_left_out_with_a_warning(
+def test_a_metric_of_one_side_alone_is_left_out_with_a_warning(
     write: Make, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     data = write("data.json", some_rows(12))
@@ -262,7 +262,7 @@ def test_a_field_of_one_side_alone_is_left_out_with_a_warning(
     assert "coherence" in warning
 
 
-def test_tokens_of_explored_pairs_are_those_of_the_inspection(settings: dict[str, Any]) -> None:
+def test_tokens_of_explored_pairs_equal_those_of_show(settings: dict[str, Any]) -> None:
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
@@ -298,7 +298,7 @@ def test_sides_without_a_common_row_are_refused(settings: dict[str, Any]) -> Non
         ifdkit.compare(some_rows(3), some_rows(4, seed=9), **settings)
 
 
-def test_a_scores_file_is_told_from_a_dataset(write: Make) -> None:
+def test_scores_files_are_recognized(write: Make) -> None:
     row = dict.fromkeys(("id", "row", "turn", "status", "nll_response_direct", "response_tokens"))
     assert is_scores_file(write("scores.jsonl", json.dumps(row)))
     assert not is_scores_file(write("data.jsonl", json.dumps({"instruction": "a", "output": "b"})))
@@ -308,7 +308,9 @@ def test_a_scores_file_is_told_from_a_dataset(write: Make) -> None:
         read_scores(write("scores.jsonl", json.dumps(row)))
 
 
-def test_a_csv_id_is_read_as_it_was(write: Make, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_csv_ids_are_read_back_unchanged(
+    write: Make, settings: dict[str, Any], tmp_path: Path
+) -> None:
     rows = [
         {"id": name, **row} for name, row in zip(("=a", "'b", "c\nd"), some_rows(3), strict=True)
     ]
@@ -321,7 +323,8 @@ def words_of(
 ) -> str:
     metrics = with_holm({name: compare_metric(before, after, geometric=True, seed=0)})
     is_unchanged = bool(np.array_equal(before, after))
-    return headline(len(before), metrics, control, is_unchanged=is_unchanged)
+    pairing = Pairing(by="id", n_pairs=len(before), unmatched_before=0, unmatched_after=0)
+    return headline(pairing, metrics, control, is_unchanged=is_unchanged)
 
 
 def test_the_headline_says_no_more_than_the_numbers() -> None:
@@ -365,7 +368,7 @@ def test_the_headline_claims_no_length_that_the_numbers_do_not_show() -> None:
     assert lifted.startswith("Median response length rose from 10 to 15 tokens.")
 
 
-def test_explored_pairs_are_few_and_chosen_for_a_reason() -> None:
+def test_explored_pairs_are_limited_and_have_reasons() -> None:
     rng = np.random.default_rng(0)
     before: dict[str, NDArray[np.float64]] = {
         "ifd": rng.uniform(0.2, 0.9, 5000),
@@ -376,11 +379,11 @@ def test_explored_pairs_are_few_and_chosen_for_a_reason() -> None:
     after["ifd"][18] = np.nan
     after["response_tokens"][99] = 1
     chosen = choose(before, after, {3: "finding: refusal"}, 5000, seed=0)
-    assert len(chosen) == MOST_EXPLORED
+    assert len(chosen) == MAX_EXPLORED
     assert chosen[17] == "largest rise in IFD"
     assert chosen[99] == "response shrank most"
     assert chosen[3] == "finding: refusal"
-    assert list(chosen.values()).count("drawn at random") == MOST_EXPLORED - 3
+    assert list(chosen.values()).count("drawn at random") == MAX_EXPLORED - 3
     assert chosen == choose(before, after, {3: "finding: refusal"}, 5000, seed=0)
     assert chosen != choose(before, after, {3: "finding: refusal"}, 5000, seed=1)
 
@@ -393,10 +396,10 @@ def test_the_summary_is_strict_json(settings: dict[str, Any], tmp_path: Path) ->
     def refuse(constant: str) -> float:
         raise AssertionError(constant)
 
-    told = json.loads((tmp_path / "x" / "summary.json").read_text(), parse_constant=refuse)
-    assert set(told) == set(Summary.__dataclass_fields__)
-    assert told["before"]["schema"] == "ifdkit.scores/1"
-    assert replace(result.summary).headline == told["headline"]
+    found = json.loads((tmp_path / "x" / "summary.json").read_text(), parse_constant=refuse)
+    assert set(found) == set(Summary.__dataclass_fields__)
+    assert found["before"]["schema"] == "ifdkit.scores/1"
+    assert replace(result.summary).headline == found["headline"]
 
 
 _MEMORY = f"""
@@ -414,7 +417,7 @@ sys.exit(code)
 def test_memory_of_many_pairs_from_scores_files(
     write: Make, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """20,000 pairs add little to what the libraries take: some 10 kB a pair at the most."""
+    """20,000 pairs add at most 10 kB each to what the libraries use."""
     data = write("data.json", some_rows(2))
     scored = score(data, tmp_path / "seed.jsonl", settings)
     (first, _) = (json.loads(line) for line in scored.read_text().splitlines())
@@ -447,7 +450,7 @@ def _digest(path: Path) -> str:
     return sha256(path)
 
 
-def test_token_columns_are_those_that_were_written(
+def test_token_columns_are_read_back_as_written(
     write: Make, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     data = write("data.json", [*some_rows(3), {"instruction": "x", "output": ""}])

@@ -22,8 +22,9 @@ import ifdkit
 from docs import hooks, refresh_outputs
 from ifdkit.auditing.rule_settings import configured, from_tables
 from ifdkit.auditing.rules import RULES
-from ifdkit.cli import main as cli
+from ifdkit.cli import flags
 from ifdkit.cli.config import load_config
+from ifdkit.cli.main import cli
 from ifdkit.prompting.protocols import PROTOCOLS
 from ifdkit.prompting.templates import BUILT_IN, CHAT
 from ifdkit.records import Status
@@ -32,7 +33,7 @@ from ifdkit.reflection.outcomes import Outcome
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, score_columns
 from ifdkit.scoring.settings import Settings
-from ifdkit.selection.options import METHODS
+from ifdkit.selection.methods import METHODS
 from tests.oracle_server import OracleServer
 
 ROOT = Path(__file__).parents[1]
@@ -79,8 +80,8 @@ COMMANDS = [words for one in snippets("console") + snippets("yaml") for words in
 
 
 def parse(words: list[str]) -> None:
-    with cli.cli.make_context("ifdkit", list(words)) as context:
-        name, command, rest = cli.cli.resolve_command(context, list(words))
+    with cli.make_context("ifdkit", list(words)) as context:
+        name, command, rest = cli.resolve_command(context, list(words))
         assert name is not None
         assert command is not None
         command.make_context(name, rest, parent=context)
@@ -134,7 +135,7 @@ def test_python_snippets_run(
 @pytest.mark.parametrize("snippet", snippets("toml"), ids=str)
 def test_settings_snippets_load(snippet: Snippet, write: Callable[..., Path]) -> None:
     path = write("ifdkit.toml", snippet.text)
-    names = {p.name for command in cli.cli.commands.values() for p in command.params if p.name}
+    names = {p.name for command in cli.commands.values() for p in command.params if p.name}
     _, settings = load_config(path.parent, names)
     tables = tomllib.loads(snippet.text).get("audit", {})
     assert settings.get("audit", {}) == tables
@@ -213,7 +214,7 @@ def test_the_readme_is_short_and_its_picture_small() -> None:
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("README.md", [f"ifdkit {name}" for name in cli.cli.commands]),
+        ("README.md", [f"ifdkit {name}" for name in cli.commands]),
         ("docs/metrics.md", [*Status, *IDENTITY_FIELDS, *TOKEN_FIELDS]),
         ("docs/protocols.md", [*PROTOCOLS, CHAT]),
         ("docs/reflect.md", list(Outcome)),
@@ -233,7 +234,7 @@ def test_every_public_name_is_in_the_api_reference() -> None:
 def test_exit_codes_are_those_of_the_program() -> None:
     page = PAGES["docs/getting-started.md"].split("## Exit codes")[1].split("##")[0]
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
-    assert codes == [cli.EXIT_DONE, cli.EXIT_GATE, cli.EXIT_ERROR, cli.EXIT_INTERRUPTED]
+    assert codes == [flags.EXIT_DONE, flags.EXIT_GATE, flags.EXIT_ERROR, flags.EXIT_INTERRUPTED]
 
 
 def test_the_fields_are_those_of_the_contract(shared_file: Callable[..., Path]) -> None:
@@ -289,8 +290,10 @@ def test_generated_parts_are_filled_in(site: Path) -> None:
     audit = text_of(site / "audit.html")
     assert all(f"{rule.name} {rule.title[:1].upper()}{rule.title[1:]}." in audit for rule in RULES)
     everything = " ".join(text_of(page) for page in site.glob("*.html") if page.stem != "404")
-    for name in cli.cli.commands:
-        assert f"Usage: ifdkit {name} [OPTIONS]" in everything
+    for name, command in cli.commands.items():
+        names = command.commands if isinstance(command, click.Group) else [""]
+        for one in names:
+            assert f"Usage: ifdkit {f'{name} {one}'.strip()} [OPTIONS]" in everything
     for name in BUILT_IN:
         assert f'<h3 id="{name}">' in (site / "protocols.html").read_text(encoding="utf-8")
     api = text_of(site / "python-api.html")

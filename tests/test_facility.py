@@ -1,4 +1,4 @@
-"""Facility location against plain greedy on the whole matrix, and what must hold of any choice."""
+"""Facility location against plain greedy on the whole matrix, and properties of any choice."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def uniform(n: int, dims: int, seed: int) -> Vectors:
     return unit(np.random.default_rng(seed).normal(size=(n, dims)))
 
 
-# The oracle: every similarity in float64, every gain at every step.
+# The slow reference: every similarity in float64, every gain at every step.
 
 
-def likeness(vectors: Vectors) -> NDArray[np.float64]:
+def similarities(vectors: Vectors) -> NDArray[np.float64]:
     wide = vectors.astype(np.float64)
     return np.clip(wide @ wide.T, 0, None)
 
@@ -64,18 +64,18 @@ def slow_choice(matrix: NDArray[np.float64], n: int) -> list[int]:
 @pytest.mark.parametrize("make", [clustered, uniform])
 def test_as_good_as_plain_greedy(make: Make, seed: int, n: int) -> None:
     vectors = make(500, 24, seed)
-    matrix = likeness(vectors)
+    matrix = similarities(vectors)
     chosen = facility_location(vectors, n)
     slow = slow_choice(matrix, n)
-    # float32 may turn a tie; what is chosen must be worth the same.
+    # float32 may break a tie differently; the objective must be the same.
     assert objective(matrix, chosen) == pytest.approx(objective(matrix, slow), rel=1e-4)
     assert chosen[:20] == slow[:20]
 
 
 def test_a_random_choice_is_much_worse() -> None:
-    """Negative control: the objective can tell a good choice from any choice."""
+    """Negative control: the objective distinguishes a good choice from a random one."""
     vectors = clustered(500, 24, 0)
-    matrix = likeness(vectors)
+    matrix = similarities(vectors)
     best = objective(matrix, facility_location(vectors, 20))
     rng = np.random.default_rng(0)
     others = [objective(matrix, rng.choice(500, 20, replace=False).tolist()) for _ in range(20)]
@@ -83,26 +83,26 @@ def test_a_random_choice_is_much_worse() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 2, 3), (10_000, 10_000, 10_000)])
-def test_the_size_of_blocks_changes_nothing(
+def test_block_sizes_change_nothing(
     sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = clustered(120, 8, 1)
     expected = facility_location(vectors, 30)
     for name, size in zip(
-        ("_ROWS_A_BLOCK", "_FEWEST_A_BLOCK", "_MOST_A_BLOCK"), sizes, strict=True
+        ("_ROWS_PER_BLOCK", "_MIN_CANDIDATES", "_MAX_CANDIDATES"), sizes, strict=True
     ):
         monkeypatch.setattr(facility, name, size)
     assert facility_location(vectors, 30) == expected
 
 
 def test_bounds_are_never_below_the_gains(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of uniform vectors all bounds are lowered at once, in most steps; they must stay bounds."""
+    """For uniform vectors most steps lower all bounds at once; they must remain bounds."""
     vectors = uniform(400, 16, 2)
-    matrix = likeness(vectors)
+    matrix = similarities(vectors)
     lowered = []
-    plain = facility._Choice._lower_bounds
+    plain = facility._GreedyChoice._lower_bounds
 
-    def spied(choice: facility._Choice, rows: facility.Places, covered: Vectors) -> None:
+    def spied(choice: facility._GreedyChoice, rows: facility.Places, covered: Vectors) -> None:
         plain(choice, rows, covered)
         after = choice._covered.copy()
         after[rows] = covered
@@ -110,33 +110,35 @@ def test_bounds_are_never_below_the_gains(monkeypatch: pytest.MonkeyPatch) -> No
         assert (choice._bounds >= gains - 1e-3)[np.isfinite(choice._bounds)].all()
         lowered.append(len(rows))
 
-    monkeypatch.setattr(facility._Choice, "_lower_bounds", spied)
+    monkeypatch.setattr(facility._GreedyChoice, "_lower_bounds", spied)
     facility_location(vectors, 100)
     assert len(lowered) > 20
 
 
 @pytest.mark.parametrize("make", [clustered, uniform])
 def test_the_work_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Structure, not time: similarities computed, in units of all pairs."""
+    """Counts similarities, not seconds, in units of all pairs."""
     n, rows = 100, 1_500
     vectors = make(rows, 16, 3)
     computed = 0
-    gains, lower = facility._Choice._gains, facility._Choice._lower_bounds
+    gains, lower = facility._GreedyChoice._gains, facility._GreedyChoice._lower_bounds
 
-    def counted_gains(choice: facility._Choice, candidates: facility.Places) -> object:
+    def counted_gains(choice: facility._GreedyChoice, candidates: facility.Places) -> object:
         nonlocal computed
         computed += len(candidates) * rows
         return gains(choice, candidates)
 
-    def counted_lower(choice: facility._Choice, some: facility.Places, covered: Vectors) -> None:
+    def counted_lower(
+        choice: facility._GreedyChoice, some: facility.Places, covered: Vectors
+    ) -> None:
         nonlocal computed
         computed += len(some) * rows
         lower(choice, some, covered)
 
-    monkeypatch.setattr(facility._Choice, "_gains", counted_gains)
-    monkeypatch.setattr(facility._Choice, "_lower_bounds", counted_lower)
+    monkeypatch.setattr(facility._GreedyChoice, "_gains", counted_gains)
+    monkeypatch.setattr(facility._GreedyChoice, "_lower_bounds", counted_lower)
     facility_location(vectors, n)
-    # Plain greedy looks at all pairs a hundred times.
+    # Plain greedy computes all pairs a hundred times.
     assert rows**2 <= computed < 20 * rows**2
 
 
@@ -166,13 +168,13 @@ def test_any_choice(
     assert len(chosen) == len(set(chosen)) == n
     assert all(0 <= place < len(vectors) for place in chosen)
     assert facility_location(vectors, n) == chosen
-    matrix = likeness(vectors)
+    matrix = similarities(vectors)
     assert objective(matrix, chosen) == pytest.approx(
         objective(matrix, slow_choice(matrix, n)), rel=1e-3
     )
-    # Gains never rise, and a shorter choice is the beginning of a longer one.
-    worth = [objective(matrix, chosen[:k]) for k in range(n + 1)]
-    assert (np.diff(worth, 2) <= 1e-4).all()
+    # Gains never rise, and a shorter choice is a prefix of a longer one.
+    values = [objective(matrix, chosen[:k]) for k in range(n + 1)]
+    assert (np.diff(values, 2) <= 1e-4).all()
     assert facility_location(vectors, n // 2) == chosen[: n // 2]
 
 
@@ -185,10 +187,10 @@ def test_all_rows_and_none() -> None:
 
 def test_one_row_is_the_best_single_one() -> None:
     vectors = clustered(200, 8, 4)
-    assert facility_location(vectors, 1) == [int(likeness(vectors).sum(axis=0).argmax())]
+    assert facility_location(vectors, 1) == [int(similarities(vectors).sum(axis=0).argmax())]
 
 
-def test_copies_come_last_in_their_order() -> None:
+def test_copies_are_chosen_last_in_file_order() -> None:
     vectors = uniform(6, 8, 0)[[0, 1, 0, 2, 1, 0]]
     chosen = facility_location(vectors, 6)
     assert set(chosen[:3]) == {0, 1, 3}
@@ -202,13 +204,13 @@ def test_rows_without_a_direction_are_chosen_last() -> None:
     assert chosen[4:] == [0, 1, 2]
 
 
-def test_equal_gains_fall_to_the_earlier_place() -> None:
+def test_of_equal_gains_the_earlier_place_wins() -> None:
     vectors = np.eye(5, dtype=np.float32)
     assert facility_location(vectors, 5) == [0, 1, 2, 3, 4]
 
 
-def test_opposites_take_nothing_off_a_gain() -> None:
-    """Three rows point one way, five in part the other: summed with their sign, these would win."""
+def test_negative_similarities_do_not_reduce_a_gain() -> None:
+    """Three rows point one way, five partly the opposite way: signed sums would choose these."""
     axes = np.eye(8)
     alike = [axes[0], axes[0] + 0.05 * axes[6], axes[0] + 0.05 * axes[7]]
     opposed = [-0.6 * axes[0] + 0.8 * axes[k] for k in range(1, 6)]
@@ -218,13 +220,13 @@ def test_opposites_take_nothing_off_a_gain() -> None:
 
 
 @pytest.mark.parametrize("n", [4, -1])
-def test_more_rows_than_there_are_is_an_error(n: int) -> None:
+def test_an_impossible_number_of_rows_is_an_error(n: int) -> None:
     with pytest.raises(UsageError, match=f"^{n} rows cannot be chosen"):
         facility_location(uniform(3, 4, 0), n)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_broken_vector_is_an_error_that_names_its_row(value: float) -> None:
+def test_the_error_on_a_vector_that_is_not_finite_names_its_row(value: float) -> None:
     vectors = uniform(5, 4, 0)
     vectors[3, 2] = value
     with pytest.raises(InputError, match="row 3 "):

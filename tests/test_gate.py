@@ -1,4 +1,4 @@
-"""`--fail-if`: what it understands, what it finds, and that it never passes in silence."""
+"""`--fail-if`: its grammar, the numbers it finds, and that undefined numbers fail the gate."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("name", "value"), VALUES.items())
-def test_every_name_finds_its_number(name: str, value: float | None) -> None:
+def test_every_name_has_its_number(name: str, value: float | None) -> None:
     assert value_of(name, SUMMARY) == value
 
 
@@ -134,16 +134,16 @@ def test_an_undefined_number_fails_the_gate() -> None:
     assert parse_condition("coherence.p < 0.05 and ifd.n == 40").check(SUMMARY) is not None
 
 
-def test_findings_that_nobody_looked_for_are_undefined_not_none() -> None:
-    blind = replace(SUMMARY, findings=(), texts_compared=False)
-    reason = parse_condition("findings.refusal.count > 10").check(blind)
+def test_findings_are_undefined_without_texts_and_0_if_there_are_none() -> None:
+    without_texts = replace(SUMMARY, findings=(), texts_compared=False)
+    reason = parse_condition("findings.refusal.count > 10").check(without_texts)
     assert reason is not None
     assert "findings.refusal.count is undefined here" in reason
     assert parse_condition("findings.refusal.count > 10").check(SUMMARY) is None
 
 
-def test_a_guard_that_is_false_keeps_an_undefined_number_out() -> None:
-    """Negative control: what cannot be true whatever the undefined number is does not fail."""
+def test_a_false_clause_outweighs_an_undefined_number() -> None:
+    """Negative control: a condition that no value of the number makes true does not fail."""
     assert parse_condition("coherence.n > 10 and coherence.p < 0.05").check(SUMMARY) is None
 
 
@@ -179,7 +179,7 @@ def test_nan_is_undefined_too() -> None:
         ("pairing.__class__ == 0", "no count of pairs '__class__'"),
     ],
 )
-def test_what_no_summary_has_is_refused_before_scoring(text: str, message: str) -> None:
+def test_names_that_no_summary_has_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match="--fail-if") as caught:
         parse_condition(text)
     assert message in str(caught.value)
@@ -196,13 +196,13 @@ def test_only_ifd_has_length_control() -> None:
         parse_condition("length_control.coherence.raw_change < 0")
 
 
-def test_a_condition_knows_its_metrics() -> None:
+def test_a_condition_lists_its_metrics() -> None:
     text = "ifd.median_change < 0 and length_control.ifd.overlap < 1 and pairing.n_pairs > 3"
     assert parse_condition(text).metrics == ["ifd", "ifd"]
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_parsed_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_raises_usage_error(text: str) -> None:
     try:
         condition = parse_condition(text)
     except UsageError:
@@ -211,6 +211,6 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_any_number_can_be_compared_with(number: float) -> None:
+def test_any_number_can_be_used_in_a_clause(number: float) -> None:
     found = parse_condition(f"ifd.mean_change < {number!r}").check(SUMMARY)
     assert (found is not None) == (number > 0.21)

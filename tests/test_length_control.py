@@ -1,7 +1,7 @@
-"""Length control: against the slow way, and on simulated tokens whose truth is known.
+"""Length control: against slow references, and on simulated tokens with a known truth.
 
-The simulated instruction helps with the first tokens and ever less with the later ones, so IFD
-rises with length though nothing else differs.  A true effect adds the same nats to every
+The simulated instruction helps with the first tokens and less and less with later ones, so that IFD
+rises with length even if nothing else differs.  A true effect adds the same number of nats to every
 conditional NLL: it multiplies IFD by exp(effect) at any length.
 """
 
@@ -20,11 +20,10 @@ from ifdkit.comparison import length_control as module
 from ifdkit.comparison.length_control import (
     ScoredSide,
     cutting,
-    direct_tokens_skipped,
     length_control,
     matching,
 )
-from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
+from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
 from ifdkit.comparison.length_control.verdict import Lengths, PointEstimate, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.long
 
 Counts = NDArray[np.int64]
 DECAY = 30.0
-"""Tokens over which the help of the instruction falls to 1/e."""
+"""Tokens over which the help of the instruction decays to 1/e."""
 
 
 def lengths_of(rng: np.random.Generator, n: int, median: float) -> Counts:
@@ -53,7 +52,7 @@ def simulated(
 ) -> ScoredSide:
     """One side: the help of the instruction decays from `help_nats` with position.
 
-    The first `preamble` tokens are a phrase on which the instruction has no bearing.
+    The first `preamble` tokens are a phrase that does not depend on the instruction.
     """
     total = int(lengths.sum())
     position = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths) - preamble
@@ -79,7 +78,7 @@ def dataset(
     seed: int = 0,
     preamble: int = 0,
 ) -> tuple[ScoredSide, ScoredSide]:
-    """Before and after with these median lengths; equal medians: equal lengths, pair by pair."""
+    """Before and after with these median lengths; equal medians give equal lengths per pair."""
     rng = np.random.default_rng(seed)
     help_nats = rng.gamma(9, 0.1, n) + 0.3
     before = lengths_of(rng, n, medians[0])
@@ -106,7 +105,7 @@ def column(side: ScoredSide) -> Column:
     ("medians", "word"), [((80.0, 250.0), "longer"), ((250.0, 80.0), "shorter")]
 )
 def test_length_alone(medians: tuple[float, float], word: str) -> None:
-    """(a) The same process, other lengths: a clear raw change, and nothing of it remains."""
+    """(a) The same process with other lengths: a clear raw change, of which nothing remains."""
     found = length_control(*dataset(medians))
     sign = 1 if word == "longer" else -1
     assert sign * (found.raw_change or 0.0) > 0.12
@@ -128,7 +127,7 @@ def test_length_alone(medians: tuple[float, float], word: str) -> None:
 
 
 def test_a_true_effect_at_equal_lengths() -> None:
-    """(b) No share goes to length."""
+    """(b) Nothing is attributed to length."""
     before, after = dataset((150.0, 150.0), effect=0.1)
     found = length_control(before, after)
     truth = float(np.median(column(before) * math.expm1(0.1)))
@@ -141,7 +140,7 @@ def test_a_true_effect_at_equal_lengths() -> None:
 
 
 def test_length_and_a_true_effect() -> None:
-    """(c) The effect is recovered at the length at which each estimate takes it."""
+    """(c) The effect at common length is recovered."""
     before, after = dataset((80.0, 200.0), effect=0.06, n=2_000)
     found = length_control(before, after)
     rows = np.arange(2_000)
@@ -153,11 +152,11 @@ def test_length_and_a_true_effect() -> None:
     assert 0.5 < share < 0.9
     assert found.share_due_to_length == pytest.approx(share, abs=0.03)
     assert covers(found.ci95, share)
-    assert (found.raw_change or 0.0) > 3 * truth, "negative control: raw is another number"
+    assert (found.raw_change or 0.0) > 3 * truth, "negative control: the raw change is far larger"
 
 
-def test_matching_recovers_the_effect_where_length_is_the_only_confounder() -> None:
-    """(d) Without NLLs of tokens.  At any length the effect multiplies IFD by exp(0.1)."""
+def test_matching_recovers_the_effect_if_length_is_the_only_confounder() -> None:
+    """(d) Without NLLs of tokens; at any length the effect multiplies IFD by exp(0.1)."""
     before, after = dataset((100.0, 180.0), effect=0.1, n=4_000, seed=3)
     bare = [replace(s, token_nll_direct=None, token_nll_conditional=None) for s in (before, after)]
     found = length_control(bare[0], bare[1])
@@ -172,7 +171,7 @@ def test_matching_recovers_the_effect_where_length_is_the_only_confounder() -> N
 
 @pytest.mark.parametrize("preamble", [0, 20])
 def test_a_preamble_misleads_window_and_common_length_as_documented(preamble: int) -> None:
-    """The same answers behind so many tokens of boilerplate: nothing that cuts sees through it."""
+    """The same responses after some tokens of boilerplate, which no cutting can detect."""
     rng = np.random.default_rng(5)
     help_nats, lengths = rng.gamma(9, 0.1, 400) + 0.3, lengths_of(rng, 400, 50)
     before = simulated(rng, lengths, help_nats)
@@ -183,18 +182,18 @@ def test_a_preamble_misleads_window_and_common_length_as_documented(preamble: in
         assert (change > 0.04) if preamble else (abs(change) < 0.01)
 
 
-def test_matching_is_misled_where_length_stands_for_something_else() -> None:
-    """As documented: before, only the questions that are easy to help with get long answers.
+def test_matching_is_misled_if_length_is_a_proxy() -> None:
+    """As documented: before, only instructions that help a lot have long responses.
 
-    The long answers after are of both kinds.  Nothing but length has changed.
+    After, both kinds have long responses, and nothing but length has changed.
     """
     rng = np.random.default_rng(0)
-    is_easy = np.arange(600) % 2 == 0
-    help_nats = np.where(is_easy, 2.0, 0.5)
-    short, long, long_too = (lengths_of(rng, 600, median) for median in (40, 200, 200))
+    helps_much = np.arange(600) % 2 == 0
+    help_nats = np.where(helps_much, 2.0, 0.5)
+    short, long, also_long = (lengths_of(rng, 600, median) for median in (40, 200, 200))
     found = length_control(
-        simulated(rng, np.where(is_easy, long, short), help_nats),
-        simulated(rng, long_too, help_nats),
+        simulated(rng, np.where(helps_much, long, short), help_nats),
+        simulated(rng, also_long, help_nats),
     )
     assert covers(found.common_length_ci95, 0.0)
     assert found.matched_ci95 is not None
@@ -211,21 +210,21 @@ def test_shorter_responses_can_hide_a_rise() -> None:
 
 
 @pytest.mark.long
-def test_the_common_length_alarms_falsely_in_5_of_100_datasets() -> None:
-    """300 datasets in which length is all that changed: 15 alarms ± 4 standard errors of 3.8."""
-    alarms = 0
+def test_the_false_positive_rate_at_common_length_is_5_percent() -> None:
+    """300 datasets in which only length changed: 15 false positives ± 4 errors of 3.8."""
+    false_positives = 0
     rows = np.arange(50)
     for seed in range(300):
         before, after = dataset((60.0, 120.0), n=50, seed=seed)
         common = np.minimum(scored_tokens(before, rows), scored_tokens(after, rows))
         change = ifd_of_first(after, rows, common) - ifd_of_first(before, rows, common)
-        alarms += not covers(median_ci95(change, seed=seed), 0.0)
-    assert 1 <= alarms <= 33, alarms
+        false_positives += not covers(median_ci95(change, seed=seed), 0.0)
+    assert 1 <= false_positives <= 33, false_positives
 
 
 @pytest.mark.long
 def test_the_interval_of_the_share_covers_the_truth_in_95_of_100_datasets() -> None:
-    """Normal changes with medians 0.3 and 0.06 that correlate: the share is 0.8."""
+    """Correlated normal changes with medians 0.3 and 0.06: the share is 0.8."""
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(300):
@@ -243,7 +242,7 @@ def test_the_interval_of_the_share_covers_the_truth_in_95_of_100_datasets() -> N
 
 
 def slow_ifd(side: ScoredSide, row: int, count: int) -> float | None:
-    """The way of `metrics.windowed_ifd`, one response at a time."""
+    """Slow reference: one response at a time, with the arithmetic of the metrics."""
     assert side.token_nll_direct is not None
     assert side.token_nll_conditional is not None
     direct, conditional = (
@@ -261,7 +260,7 @@ def slow_ifd(side: ScoredSide, row: int, count: int) -> float | None:
 )
 @pytest.mark.parametrize("chunk", [3, 4096])
 @pytest.mark.parametrize("as_lists", [False, True])
-def test_cutting_is_the_window_of_the_metrics(
+def test_cutting_agrees_with_the_arithmetic_of_the_metrics(
     skipped: tuple[int, int], chunk: int, as_lists: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cutting, "_CHUNK", chunk)
@@ -287,7 +286,7 @@ def test_cutting_is_the_window_of_the_metrics(
         assert ifd_of_first(side, rows, counts) == pytest.approx(expected, rel=1e-12)
 
 
-def test_nothing_to_score_is_undefined() -> None:
+def test_ifd_is_undefined_if_nothing_is_scored() -> None:
     side = ScoredSide(
         ifd=[1.0, 1.0, 1.0],
         response_tokens=[1, 9, 9],
@@ -300,17 +299,17 @@ def test_nothing_to_score_is_undefined() -> None:
     assert np.isnan(ifd_of_first(side, rows, np.array([0, 0, 2]))).all()
 
 
-def test_whether_the_direct_pass_skips_a_token_is_read_off_most_rows() -> None:
-    conditional = [[1.0] * n for n in (5, 8, 3, 9)]
-    same = [[1.0] * n for n in (5, 8, 2, 9)]
-    shorter = [[1.0] * n for n in (4, 7, 3, 8)]
-    assert direct_tokens_skipped(same, conditional) == 0
-    assert direct_tokens_skipped(shorter, conditional) == 1
-    assert direct_tokens_skipped([None], [None]) == 0
+def test_the_median_row_decides_whether_a_pass_skips_a_token() -> None:
+    n_tokens = np.array([5.0, 8.0, 3.0, 9.0, 7.0])
+    assert tokens_skipped(n_tokens, np.array([5, 8, 2, 9, 7])) == 0
+    assert tokens_skipped(n_tokens, np.array([4, 7, 3, 8, 6])) == 1
+    assert tokens_skipped(n_tokens, np.array([0, 0, 0, 8, 6])) == 1, "rows without NLLs are ignored"
+    assert tokens_skipped(n_tokens, np.zeros(5, dtype=np.int64)) == 0
+    assert tokens_skipped(np.zeros(0), np.zeros(0, dtype=np.int64)) == 0
 
 
-def test_a_published_protocol_gives_the_same_answer() -> None:
-    """With the first direct token missing, and said to be, IFD at full length is still exact."""
+def test_a_protocol_that_skips_a_token_gives_exact_ifd() -> None:
+    """With `skipped_direct` set, IFD at full length is that of the whole response."""
     sides = []
     for side in dataset((80.0, 200.0), n=60):
         assert side.token_nll_direct is not None
@@ -330,7 +329,7 @@ def test_a_published_protocol_gives_the_same_answer() -> None:
 # Matching
 
 
-def test_a_weighted_median_by_hand() -> None:
+def test_weighted_medians_by_hand() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0])
     assert matching._weighted_median(values, np.array([1.0, 1.0, 1.0, 1.0])) == 2.5
     assert matching._weighted_median(values, np.array([1.0, 1.0, 0.0, 2.0])) == 3.0
@@ -355,7 +354,7 @@ def test_equal_lengths_need_no_matching() -> None:
     assert estimate.value == pytest.approx(np.median(ifd[1]) - np.median(ifd[0]))
 
 
-def test_lengths_that_do_not_overlap_cannot_be_matched() -> None:
+def test_lengths_that_do_not_overlap_are_not_matched() -> None:
     before, after = dataset((20.0, 20_000.0), n=40)
     bare = [replace(s, token_nll_direct=None, token_nll_conditional=None) for s in (before, after)]
     found = length_control(*bare)
@@ -364,12 +363,12 @@ def test_lengths_that_do_not_overlap_cannot_be_matched() -> None:
     assert any("overlap by 0 %" in note for note in found.notes)
 
 
-def test_many_pairs_get_fewer_resamples() -> None:
+def test_many_pairs_have_fewer_resamples() -> None:
     assert [matching.resamples(n) for n in (10, 25_000, 100_000, 10**7)] == [2000, 2000, 500, 200]
 
 
-def test_a_change_in_length_that_may_be_none_has_no_direction_either_way() -> None:
-    """The interval of the median change ends at zero, as where many rows are left alone."""
+def test_a_change_in_length_that_may_be_zero_has_no_direction() -> None:
+    """The interval of the median change ends at zero, as it does if many rows are unchanged."""
     from ifdkit.comparison.length_control import _lengths
 
     before = np.full(40, 100.0)
@@ -380,10 +379,10 @@ def test_a_change_in_length_that_may_be_none_has_no_direction_either_way() -> No
     assert _lengths(np.stack([before + 5, before])).direction == -1
 
 
-# What is missing, and who is admitted
+# Missing numbers, and which pairs are used
 
 
-def test_without_nlls_only_raw_and_matched_remain() -> None:
+def test_without_nlls_only_raw_and_matched_are_estimated() -> None:
     before, after = dataset((80.0, 200.0), n=60)
     found = length_control(replace(before, token_nll_conditional=None), after)
     assert found.raw_change is not None
@@ -433,8 +432,8 @@ def joined(side: ScoredSide, other: ScoredSide) -> ScoredSide:
     )
 
 
-def test_answers_of_one_token_are_not_admitted() -> None:
-    """Their ratios, in the hundreds, would carry a mean away and say nothing."""
+def test_responses_of_one_token_are_not_used() -> None:
+    """Their ratios, in the hundreds, would dominate a mean."""
     sides = dataset((80.0, 200.0), n=60)
     one = [np.array([0.1], np.float32)]
     tiny = ScoredSide(
@@ -457,7 +456,7 @@ def test_too_few_pairs() -> None:
     assert length_control(empty, empty).n_pairs == 0
 
 
-def test_too_few_long_pairs_leave_the_window_empty() -> None:
+def test_too_few_long_pairs_give_no_window_change() -> None:
     sides = dataset((20.0, 30.0), n=40)
     found = length_control(*sides, window=1_000)
     assert found.window_change is None
@@ -465,11 +464,11 @@ def test_too_few_long_pairs_leave_the_window_empty() -> None:
     assert length_control(*sides, window=12).window_change is not None
 
 
-def test_impossible_arguments() -> None:
+def test_invalid_arguments_are_refused() -> None:
     sides = dataset((20.0, 30.0), n=12)
-    with pytest.raises(UsageError, match="both must be 2 or more"):
+    with pytest.raises(UsageError, match="both must be at least 2"):
         length_control(*sides, min_tokens=1)
-    with pytest.raises(ValueError, match="cannot stand against"):
+    with pytest.raises(ValueError, match="shape mismatch"):
         length_control(sides[0], cut(sides[1], slice(3)))
     with pytest.raises(ValueError, match="lengths for 12 pairs"):
         length_control(*(replace(side, response_tokens=[9, 9]) for side in sides))
@@ -490,13 +489,13 @@ def test_a_side_against_itself_has_not_changed() -> None:
 
 @given(st.integers(0, 1_000))
 @settings(max_examples=5, deadline=None)
-def test_swapping_the_sides_turns_the_changes_round(seed: int) -> None:
+def test_swapping_the_sides_reverses_the_changes(seed: int) -> None:
     before, after = dataset((60.0, 120.0), n=40, seed=seed)
-    there, back = length_control(before, after), length_control(after, before)
+    forth, back = length_control(before, after), length_control(after, before)
     for name in ("raw_change", "window_change", "common_length_change", "matched_change"):
-        value, turned = getattr(there, name), getattr(back, name)
-        assert value == pytest.approx(-turned) if value is not None else turned is None
-    assert there.overlap == pytest.approx(back.overlap)
+        value, reversed_ = getattr(forth, name), getattr(back, name)
+        assert value == pytest.approx(-reversed_) if value is not None else reversed_ is None
+    assert forth.overlap == pytest.approx(back.overlap)
 
 
 @given(st.sampled_from([math.nan, math.inf, None]), st.booleans())

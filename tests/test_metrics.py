@@ -1,4 +1,4 @@
-"""Every metric: one hand-worked number, and the properties that all of them share."""
+"""Every metric: a number worked out by hand, and the properties that all metrics share."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_hand_worked_numbers() -> None:
     assert (row.id, row.row, row.turn, row.status) == ("id", 3, 1, "ok")
 
 
-def test_the_window_counts_response_tokens_even_where_the_first_is_not_scored() -> None:
+def test_the_window_counts_response_tokens_even_if_the_first_is_not_scored() -> None:
     nlls = {"response_direct": nll(4.0, 6.0), "response_conditional": nll(1.0, 2.0, 6.0)}
     row = row_of(nlls, window=2, skipped=1)
     assert row["ifd_window"] == pytest.approx(math.exp(1.5 - 4.0))
@@ -91,7 +91,7 @@ def test_the_window_counts_response_tokens_even_where_the_first_is_not_scored() 
     assert row_of(nlls, window=1, skipped=1)["ifd_window"] is None
 
 
-def test_undefined_is_none_and_never_a_good_score() -> None:
+def test_undefined_numbers_are_none() -> None:
     row = row_of({})
     assert all(row[name] is None for name in FLOATS)
     assert mean_nll(nll()) is None
@@ -105,7 +105,7 @@ def test_undefined_is_none_and_never_a_good_score() -> None:
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_model_that_overflows_leaves_no_number_behind(broken: float) -> None:
+def test_nlls_that_are_not_finite_leave_no_number(broken: float) -> None:
     row = row_of(HAND | {"response_conditional": nll(1.0, broken, 2.0)})
     assert row.status == Status.INVALID
     assert "response conditional" in row.reason
@@ -113,7 +113,7 @@ def test_a_model_that_overflows_leaves_no_number_behind(broken: float) -> None:
 
 
 @pytest.mark.parametrize(("direct", "conditional"), [(0.0, 0.0), (0.0, 2.0), (2.0, 0.0)])
-def test_a_zero_never_wins(direct: float, conditional: float) -> None:
+def test_a_ratio_with_a_zero_is_undefined(direct: float, conditional: float) -> None:
     row = row_of({"response_direct": nll(direct), "response_conditional": nll(conditional)})
     assert row["ifd"] is None
     assert row["ifd_loss"] is None
@@ -121,14 +121,14 @@ def test_a_zero_never_wins(direct: float, conditional: float) -> None:
     assert "exactly 0" in row.reason
 
 
-def test_a_perplexity_too_large_is_told() -> None:
+def test_a_perplexity_too_large_for_a_float_has_a_reason() -> None:
     row = row_of({"response_direct": nll(800.0), "response_conditional": nll(2.0)})
     assert (row["ppl_response_direct"], row["ifd"]) == (None, None)
     assert row["nll_response_direct"] == 800.0
     assert "too large" in row.reason
 
 
-def test_token_nlls_read_back_as_the_same_float32() -> None:
+def test_token_nlls_are_read_back_as_the_same_float32() -> None:
     values = nll(0.1, 1 / 3, 7.25)
     row = row_of({"response_direct": values, "response_conditional": values}, token_nll=True)
     np.testing.assert_array_equal(nll(*row.token_nll_response_direct), values)
@@ -139,7 +139,9 @@ NATS = st.lists(st.floats(2**-10, 20, width=32), min_size=1, max_size=40)
 
 
 @given(NATS, NATS)
-def test_ratios_compare_what_they_say(direct: list[float], conditional: list[float]) -> None:
+def test_ifd_is_the_ratio_of_the_perplexities(
+    direct: list[float], conditional: list[float]
+) -> None:
     row = row_of({"response_direct": nll(*direct), "response_conditional": nll(*conditional)})
     ratio = row["ppl_response_conditional"] / row["ppl_response_direct"]
     assert row["ifd"] == pytest.approx(ratio, rel=1e-9)
@@ -148,7 +150,7 @@ def test_ratios_compare_what_they_say(direct: list[float], conditional: list[flo
 
 
 @given(NATS, st.randoms())
-def test_means_do_not_depend_on_order_and_sum_in_double(values: list[float], random: Any) -> None:
+def test_means_are_summed_in_float64(values: list[float], random: Any) -> None:
     shuffled = values.copy()
     random.shuffle(shuffled)
     assert mean_nll(nll(*values)) == pytest.approx(mean_nll(nll(*shuffled)), rel=1e-12)
@@ -157,7 +159,7 @@ def test_means_do_not_depend_on_order_and_sum_in_double(values: list[float], ran
 
 
 @given(NATS)
-def test_no_context_effect_means_exactly_one(values: list[float]) -> None:
+def test_equal_passes_give_ratios_of_exactly_one(values: list[float]) -> None:
     row = row_of({"response_direct": nll(*values), "response_conditional": nll(*values)}, window=1)
     assert row["ifd"] == 1.0
     assert row["ifd_loss"] == 1.0

@@ -1,4 +1,4 @@
-"""Which row stands against which: three keys, duplicates, conversations."""
+"""How rows are paired: three keys, duplicates, conversations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def positions(pairs: Pairs) -> list[tuple[int, int]]:
     return list(zip(pairs.before.tolist(), pairs.after.tolist(), strict=True))
 
 
-def test_own_ids_that_match_come_first() -> None:
+def test_matching_own_ids_are_preferred() -> None:
     pairs = pair(keys(list("xyz"), ["a", "b", "c"]), keys(list("xyz"), ["c", "a", "d"]))
     assert pairs.pairing.by == "id"
     assert positions(pairs) == [(0, 1), (2, 0)]
@@ -54,14 +54,14 @@ def test_own_ids_that_match_come_first() -> None:
     assert (pairs.pairing.unmatched_before, pairs.pairing.unmatched_after) == (1, 1)
 
 
-def test_own_ids_that_do_not_match_are_passed_over_and_named() -> None:
+def test_own_ids_that_do_not_match_are_not_used_and_the_note_says_so() -> None:
     pairs = pair(keys(list("xyz"), ["a", "b", "c"]), keys(list("xyz"), ["1", "2", "3"]))
     assert pairs.pairing.by == "row"
     assert pairs.pairing.note.startswith("only 0 ids match; the files run parallel: 100 %")
 
 
 def test_hash_ids_are_not_ids_of_the_data() -> None:
-    """A rewritten row has another hash: only its place or its instruction finds it."""
+    """A rewritten row has another hash: only its position or its instruction identifies it."""
     before = keys(list("abcd"), [f"{i:016x}-0" for i in range(4)])
     after = keys(list("abcd"), [f"{i:016x}-0" for i in range(3, 7)])
     assert pair(before, after).pairing.by == "row"
@@ -74,8 +74,8 @@ def test_a_shuffled_file_is_paired_by_instruction() -> None:
     assert positions(pairs) == [(0, 2), (1, 1), (2, 3), (3, 0)]
 
 
-def test_a_shuffled_copy_is_found_row_by_row_even_where_instructions_repeat() -> None:
-    """By instruction alone the two answers to x would change places."""
+def test_a_shuffled_copy_is_paired_exactly_even_if_instructions_repeat() -> None:
+    """By instruction alone the two responses to x would be swapped."""
     before = keys(list("xxy"), [f"{i:016x}-0" for i in (1, 2, 3)])
     after = keys(list("xyx"), [f"{i:016x}-0" for i in (2, 3, 1)])
     pairs = pair(before, after)
@@ -89,13 +89,13 @@ def test_files_of_unequal_length_do_not_run_parallel() -> None:
     assert pair(keys(list("abcd")), keys(list("abcd"))).pairing.by == "row"
 
 
-def test_rewritten_instructions_leave_the_position() -> None:
+def test_rewritten_instructions_are_paired_by_position() -> None:
     pairs = pair(keys(list("abcd")), keys(list("wxyz")))
     assert pairs.pairing.by == "row"
-    assert "nothing but the position speaks for it" in pairs.pairing.note
+    assert "the pairing uses the position alone" in pairs.pairing.note
 
 
-def test_a_rejected_row_leaves_its_place_empty() -> None:
+def test_a_rejected_row_keeps_its_position() -> None:
     before = keys(list("acd"), rows=[0, 2, 3], n_rows=4)
     after = keys(list("abd"), rows=[0, 1, 3], n_rows=4)
     pairs = pair(before, after)
@@ -103,14 +103,14 @@ def test_a_rejected_row_leaves_its_place_empty() -> None:
     assert positions(pairs) == [(0, 0), (2, 2)]
 
 
-def test_turns_belong_to_the_key() -> None:
+def test_the_turn_is_part_of_the_key() -> None:
     before = keys(["go on"] * 3, ["a"] * 3, turns=[0, 1, 2], rows=[0] * 3, n_rows=1)
     after = keys(["go on"] * 2, ["a"] * 2, turns=[0, 2], rows=[0] * 2, n_rows=1)
     for by in ("id", "row", "instruction"):
         assert positions(pair(before, after, by)) == [(0, 0), (2, 1)], by
 
 
-def test_duplicates_pair_in_turn_or_are_left_out() -> None:
+def test_duplicates_pair_by_occurrence_or_are_left_out() -> None:
     before = keys(None, ["a", "b", "a", "c", "c"])
     after = keys(None, ["c", "a", "b", "a"])
     pairs = pair(before, after, "id")
@@ -120,11 +120,11 @@ def test_duplicates_pair_in_turn_or_are_left_out() -> None:
     assert pairs.pairing.unmatched_before == pairs.pairing.unmatched_after == 0
 
 
-def test_spaces_do_not_tell_instructions_apart() -> None:
+def test_whitespace_does_not_distinguish_instructions() -> None:
     assert fingerprint(" Say\n yes ") == fingerprint("Say yes") != fingerprint("Say  yess")
 
 
-def test_without_texts_hash_ids_serve_and_then_the_position() -> None:
+def test_without_texts_hash_ids_pair_and_then_the_position() -> None:
     by_id = pair(keys(None, ["f" * 16 + "-0", "e" * 16 + "-0"]), keys(None, ["e" * 16 + "-0"]))
     assert (by_id.pairing.by, positions(by_id)) == ("id", [(1, 0)])
     by_row = pair(keys(None, ["f" * 16 + "-0"]), keys(None, ["e" * 16 + "-0"]))
@@ -135,7 +135,7 @@ def test_without_texts_hash_ids_serve_and_then_the_position() -> None:
         pair(keys(None, ["a"]), keys(["x"], ["a"]), "instruction")
 
 
-def test_many_unmatched_rows_are_counted_and_some_listed() -> None:
+def test_all_unmatched_rows_are_counted_and_some_listed() -> None:
     pairs = pair(keys(None, [f"b{i}" for i in range(90)]), keys(None, ["a"]), "id")
     assert pairs.pairing.unmatched_before == 90
     assert len(pairs.pairing.ids_unmatched_before) == IDS_SHOWN
@@ -143,7 +143,7 @@ def test_many_unmatched_rows_are_counted_and_some_listed() -> None:
 
 
 def slow(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int]]:
-    """The rule, word for word."""
+    """Slow reference: the rule as documented."""
     places: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for side, names in enumerate((before, after)):
         for i, name in enumerate(names):
@@ -169,7 +169,7 @@ def test_pairs_are_those_of_the_rule(before: list[str], after: list[str]) -> Non
 
 @pytest.mark.long
 def test_a_million_rows_take_bounded_memory() -> None:
-    """Beyond the keys themselves: the dictionary and a few arrays, about 350 bytes a row."""
+    """Besides the keys themselves: a dictionary and a few arrays, about 350 bytes per row."""
     n = 1_000_000
     order = np.random.default_rng(0).permutation(n)
     prints = np.arange(n, dtype=np.uint64) << np.uint64(20)

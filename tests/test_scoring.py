@@ -1,4 +1,4 @@
-"""From a dataset file to a scores file, through real (tiny) models."""
+"""`ifdkit.score` from a dataset to a scores file, with tiny models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -74,7 +75,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_row_is_scored_or_rejected_and_every_field_is_there(
+def test_every_row_is_scored_or_rejected_and_has_every_field(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -121,7 +122,7 @@ def test_scores_equal_those_of_the_reference_model(
 def test_batches_blocks_and_order_change_nothing(
     write: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond 1e-5: float32 sums in another order."""
+    """Within 1e-5, because float32 sums depend on the order."""
     data = [row for row in ROWS if isinstance(row["output"], str)]
     reference = {
         row["id"]: row for row in ifdkit.score(data, **asdict(settings)).to_dict("records")
@@ -139,7 +140,7 @@ def test_batches_blocks_and_order_change_nothing(
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
-def test_every_output_format_holds_the_same(
+def test_every_output_format_has_the_same_content(
     write: Make, settings: Settings, tmp_path: Path, ending: str
 ) -> None:
     output = tmp_path / f"out{ending}"
@@ -174,7 +175,7 @@ def test_the_default_output_is_named_after_the_data(data: str, name: str) -> Non
     assert scoring.default_output(data) == Path(name)
 
 
-def test_a_csv_cell_is_no_formula(write: Make, settings: Settings, tmp_path: Path) -> None:
+def test_a_csv_cell_is_not_a_formula(write: Make, settings: Settings, tmp_path: Path) -> None:
     rows = [{"id": "=cmd()", "instruction": "Say", "output": "yes or no"}]
     run(write("data.json", rows), tmp_path / "out.csv", settings)
     with (tmp_path / "out.csv").open() as file:
@@ -223,7 +224,7 @@ def test_equal_texts_are_scored_once(write: Make, settings: Settings, tmp_path: 
     assert many.manifest.requests_scored == one.manifest.requests_scored == 4
 
 
-def test_one_models_numbers_are_never_anothers(
+def test_scores_of_one_model_are_not_reused_for_another(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     data = write("data.json", ROWS[:2])
@@ -236,7 +237,7 @@ def test_one_models_numbers_are_never_anothers(
     assert read_rows(tmp_path / "a.jsonl")[0]["ifd"] != read_rows(tmp_path / "b.jsonl")[0]["ifd"]
 
 
-def test_metrics_decide_the_passes(write: Make, settings: Settings, tmp_path: Path) -> None:
+def test_the_metrics_determine_the_passes(write: Make, settings: Settings, tmp_path: Path) -> None:
     data = write("data.json", ROWS[:1])
     passes = {("ifd",): 2, ("rifd",): 2, ("ppl",): 3, ("coherence",): 0, ("ifd", "rifd"): 4}
     for metrics, n in passes.items():
@@ -250,7 +251,9 @@ def test_metrics_decide_the_passes(write: Make, settings: Settings, tmp_path: Pa
         assert row["status"] == "ok"
 
 
-def test_coherence_is_the_cosine(write: Make, settings: Settings, tmp_path: Path) -> None:
+def test_coherence_is_the_cosine_of_the_embeddings(
+    write: Make, settings: Settings, tmp_path: Path
+) -> None:
     from sentence_transformers import SentenceTransformer
 
     run(write("data.json", ROWS), tmp_path / "out.jsonl", settings)
@@ -270,7 +273,7 @@ def test_limit_and_sample(write: Make, settings: Settings, tmp_path: Path) -> No
         return [row["row"] for row in read_rows(tmp_path / "out.jsonl")]
 
     assert chosen_rows(limit=2) == [0, 1]
-    # Row 7 is rejected, so a sample that draws it has one row of scores less.
+    # Row 7 is rejected, so that a sample with it has one row of scores fewer.
     drawn = sorted(np.random.default_rng(1).choice(9, 3, replace=False).tolist())
     assert chosen_rows(sample=3, seed=1) == [row for row in drawn if row != 7]
     assert len({tuple(chosen_rows(sample=3, seed=seed)) for seed in range(5)}) > 2
@@ -280,7 +283,7 @@ def test_limit_and_sample(write: Make, settings: Settings, tmp_path: Path) -> No
             chosen_rows(**bad)
 
 
-def test_the_chat_template_is_the_tokenizers_own(
+def test_the_chat_template_comes_from_the_tokenizer(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     tool = {"role": "tool", "content": "3"}
@@ -299,9 +302,9 @@ def test_the_chat_template_is_the_tokenizers_own(
 def test_a_conversation_gives_one_row_per_assistant_turn(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
-    talk = [("human", "Hi"), ("gpt", "Hello!"), ("human", "And?"), ("gpt", "And what?")]
+    turns = [("human", "Hi"), ("gpt", "Hello!"), ("human", "And?"), ("gpt", "And what?")]
     data = write(
-        "talk.json", [{"conversations": [{"from": who, "value": what} for who, what in talk]}]
+        "talk.json", [{"conversations": [{"from": who, "value": what} for who, what in turns]}]
     )
     run(data, tmp_path / "all.jsonl", settings)
     rows = read_rows(tmp_path / "all.jsonl")
@@ -312,7 +315,7 @@ def test_a_conversation_gives_one_row_per_assistant_turn(
     assert last["ifd"] == pytest.approx(rows[1]["ifd"], rel=1e-5)
 
 
-def test_lengths_and_ifd_are_told_apart_in_the_summary(
+def test_the_summary_correlates_ifd_with_length(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     rows = [{"instruction": "Go", "output": "one two three " * (i + 1)} for i in range(12)]
@@ -334,7 +337,7 @@ def test_lengths_and_ifd_are_told_apart_in_the_summary(
         ("data.json.jsonl", OutputError, "is the dataset itself"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_before_any_work(
+def test_an_unusable_output_is_refused_before_any_work(
     write: Make,
     settings: Settings,
     tmp_path: Path,
@@ -372,19 +375,19 @@ def test_an_interrupted_run_leaves_no_half_written_file(
     assert run(data, output, settings).manifest.requests_scored == 0, "NLLs were kept"
 
 
-def test_another_runs_unfinished_file_is_left_alone(
+def test_the_unfinished_file_of_another_run_is_kept(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     mine = tmp_path / f".out.jsonl.{os.getpid()}.x.inprogress"
-    foreign = tmp_path / ".out.jsonl.notes.inprogress"
+    other = tmp_path / ".out.jsonl.notes.inprogress"
     dead = tmp_path / f".out.jsonl.{2**22 + 1}.x.inprogress"  # above Linux's largest process id
-    for path in (mine, foreign, dead):
+    for path in (mine, other, dead):
         path.touch()
     run(write("data.json", ROWS[:1]), tmp_path / "out.jsonl", settings)
-    assert [path.exists() for path in (mine, foreign, dead)] == [True, True, False]
+    assert [path.exists() for path in (mine, other, dead)] == [True, True, False]
 
 
-def test_stale_rejects_do_not_outlive_their_run(
+def test_a_run_without_rejects_deletes_those_of_an_earlier_run(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -395,13 +398,13 @@ def test_stale_rejects_do_not_outlive_their_run(
 
 
 @pytest.mark.parametrize("setting", ["protocol", "metrics", "dtype", "window", "max_length"])
-def test_settings_that_cannot_be_meant_are_refused(setting: str) -> None:
+def test_invalid_settings_are_refused(setting: str) -> None:
     bad: dict[str, Any] = {"metrics": ("ifd", "bleu"), "window": 0, "max_length": 1}
     with pytest.raises(UsageError):
         Settings(**{setting: bad.get(setting, "nonsense")})
 
 
-def test_a_maximum_beyond_the_models_context_is_refused(
+def test_a_maximum_length_beyond_the_context_is_refused(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="more than the 256 tokens"):
@@ -409,7 +412,39 @@ def test_a_maximum_beyond_the_models_context_is_refused(
             Settings(**asdict(settings) | {"max_length": 257}))  # fmt: skip
 
 
-def test_score_in_python_takes_dicts_and_frames(tiny_model: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window": "64"},
+        {"window": True},
+        {"max_length": 2.0},
+        {"model": None},
+        {"metrics": 3},
+        {"metrics": [1, 2]},
+        {"allow_pickle": "no"},
+        {"store": 1},
+    ],
+)
+def test_a_keyword_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    value = tuple(value) if isinstance(value, list) else value
+    expected = re.escape(f"score(): {name}={value!r} has the wrong type")
+    with pytest.raises(UsageError, match=expected):
+        ifdkit.score([{"instruction": "a", "output": "b"}], **wrong)
+
+
+def test_metrics_are_any_iterable_and_paths_are_paths(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"instruction": "Add.", "output": "the sea"}]
+    store = tmp_path / "store.sqlite"
+    columns = [
+        tuple(ifdkit.score(rows, model=model, store=store, metrics=metrics).columns)
+        for model in (tiny_model, str(tiny_model))
+        for metrics in (["ppl"], ("ppl",), "ppl", (name for name in ["ppl"]))
+    ]
+    assert len(set(columns)) == 1
+
+
+def test_score_accepts_dicts_and_frames(tiny_model: Path) -> None:
     rows = [{"q": "Why", "a": "Because of it"}]
     options: dict[str, Any] = {
         "model": str(tiny_model),
@@ -424,7 +459,7 @@ def test_score_in_python_takes_dicts_and_frames(tiny_model: Path) -> None:
         ifdkit.score(rows, modell="gpt2")
 
 
-def test_a_scores_file_stands_for_the_dataset_it_was_made_from(
+def test_a_scores_file_can_replace_its_dataset(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
     data, scores = write("data.json", ROWS), tmp_path / "scores.jsonl"
@@ -444,7 +479,7 @@ def test_a_scores_file_stands_for_the_dataset_it_was_made_from(
         run(scores, tmp_path / "again.jsonl", settings)
 
 
-# --- the four real files, through a tiny model ------------------------------------------------
+# --- four real files with a tiny model -------------------------------------------------------
 
 
 @pytest.mark.long
@@ -457,7 +492,7 @@ def test_a_scores_file_stands_for_the_dataset_it_was_made_from(
         ("sharegpt_tools_150.json", 150, 505),
     ],
 )
-def test_real_files_go_through_whole(
+def test_real_files_are_scored_completely(
     shared_file: Make, settings: Settings, tmp_path: Path, name: str, rows: int, examples: int
 ) -> None:
     chosen = Settings(**asdict(settings) | {"metrics": ("ifd",), "store": "off"})
@@ -468,7 +503,7 @@ def test_real_files_go_through_whole(
     assert set(made.status_counts) <= {"ok", "truncated", "prompt_too_long", "empty_response"}
 
 
-# --- kill it, start it again ------------------------------------------------------------------
+# --- killed and resumed runs -----------------------------------------------------------------
 
 
 def _command(data: Path, output: Path, settings: Settings) -> list[str]:
@@ -481,7 +516,7 @@ def _command(data: Path, output: Path, settings: Settings) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("at", [0.1, 0.4])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_run_resumes_and_ends_with_the_same_bytes(
     write: Make, settings: Settings, tmp_path: Path, at: float
 ) -> None:
     generator = np.random.default_rng(0)
@@ -498,11 +533,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = _stored(Path(str(settings.store)))
-    assert 0 < kept < whole.manifest.requests, "killed too early or too late to tell"
+    assert 0 < kept < whole.manifest.requests, "killed too early or too late"
     assert not (tmp_path / "killed.jsonl").exists()
 
     subprocess.run(command, check=True)
-    assert not list(tmp_path.glob(".*inprogress")), "the killed run's litter is swept up"
+    assert not list(tmp_path.glob(".*inprogress")), "unfinished files of the killed run are deleted"
     manifest = json.loads((tmp_path / "killed.jsonl.manifest.json").read_text())
     assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert manifest["requests_from_store"] == kept
@@ -515,7 +550,7 @@ def _stored(path: Path) -> int:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
         try:
             return int(database.execute("SELECT count(*) FROM nll").fetchone()[0])
-        except sqlite3.OperationalError:  # its tables are not made yet
+        except sqlite3.OperationalError:  # its tables do not exist yet
             return 0
 
 
@@ -527,10 +562,10 @@ def _wait_until_stored(path: Path, n: int, process: subprocess.Popen[bytes]) -> 
         time.sleep(0.005)
 
 
-def test_an_instruction_rides_along_with_its_response(
+def test_an_instruction_is_scored_together_with_its_response(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
-    """Under `aligned` the instruction's direct pass is the beginning of the conditional one."""
+    """With `aligned` the direct pass of the instruction is a prefix of the conditional one."""
     data = write("data.json", [{"instruction": "Write a poem", "output": "The sea is wide."}])
     settings = replace(settings, metrics=("ppl", "ifd"))
     with Scorer(replace(settings, store="off")) as scorer:
@@ -541,10 +576,10 @@ def test_an_instruction_rides_along_with_its_response(
     assert made.tokens_scored == sum(lengths) - lengths[0]
 
 
-def test_what_cannot_be_stored_is_an_error(
+def test_a_failure_to_store_is_an_error(
     write: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Storing goes on beside computing, and still nothing is lost in silence."""
+    """Scores are stored in the background, but a failure is not silent."""
 
     def full(*_: object) -> None:
         raise StoreError("the disk is full")
@@ -555,7 +590,7 @@ def test_what_cannot_be_stored_is_an_error(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_the_next_block_is_made_while_one_is_worked_on() -> None:
+def test_the_next_block_is_made_while_one_is_scored() -> None:
     made = []
     started = threading.Event()
 
@@ -567,11 +602,11 @@ def test_the_next_block_is_made_while_one_is_worked_on() -> None:
             yield i
         raise ValueError("broken row")
 
-    ahead = scoring._ahead(items())
-    assert next(ahead) == 1
-    assert started.wait(10), "the second is made before it is asked for"
-    assert next(ahead) == 2
-    assert next(ahead) == 3
+    prefetched = scoring._prefetched(items())
+    assert next(prefetched) == 1
+    assert started.wait(10), "the second is made before it is requested"
+    assert next(prefetched) == 2
+    assert next(prefetched) == 3
     with pytest.raises(ValueError, match="broken row"):
-        next(ahead)
+        next(prefetched)
     assert made == [1, 2, 3]

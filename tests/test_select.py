@@ -1,4 +1,4 @@
-"""`ifdkit.select`: which rows stay, what is said of the rest, and what the files hold."""
+"""`ifdkit.select`: which rows are kept, why the others are dropped, and what the files contain."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.selection.effect import DRAWS
-from ifdkit.selection.options import METHODS, SelectOptions
-from ifdkit.selection.run import Selected
+from ifdkit.selection.methods import METHODS, Method, Task
+from ifdkit.selection.options import SelectOptions
+from ifdkit.selection.result import Selected
+from ifdkit.selection.verdict import KEPT, Verdict, fill_reasons
 from ifdkit.stats.columns import distance
 from tests.select_fixtures import Numbers, rows_like, scored
 
@@ -35,7 +37,7 @@ def pick(source: Path, **options: Any) -> Selected:
     return ifdkit.select(source, source.with_name("best.jsonl"), **options)
 
 
-def account(done: Selected) -> list[dict[str, Any]]:
+def row_log(done: Selected) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(done.rows).read_text().splitlines()]
 
 
@@ -60,26 +62,28 @@ STATUSES = ["ok", "ok", "truncated", "ok", "empty_response", "ok", "ok"]
         ({"min": 0.5, "top": 1}, [1], {"below_top": 3, "below_min": 1, "ifd_above_one": 1}),
     ],
 )
-def test_choices_worked_by_hand(
+def test_kept_rows_by_hand(
     tmp_path: Path, options: dict[str, Any], kept: list[int], dropped: dict[str, int]
 ) -> None:
     source = scored(tmp_path, rows_like(7), ifd=IFD, statuses=STATUSES)
     done = pick(source, by="ifd", **options)
     assert list(done.kept_rows) == kept
-    assert ids(done) == [f"r{i}" for i in kept], "in the order of the file"
+    assert ids(done) == [f"r{i}" for i in kept], "in file order"
     assert done.dropped == {**dropped, "undefined": 1}
     assert done.undefined == {"empty_response": 1}
     assert done.kept + sum(done.dropped.values()) == done.rows_in == 7
 
 
-def test_every_row_has_its_line(tmp_path: Path) -> None:
+def test_the_row_log_has_one_line_per_row(tmp_path: Path) -> None:
     source = scored(tmp_path, rows_like(7), ifd=IFD, statuses=STATUSES)
     done = pick(source, by="ifd", top=2)
-    lines = account(done)
+    lines = row_log(done)
     assert [one["row"] for one in lines] == list(range(7))
     assert [one["value"] for one in lines] == list(IFD)
-    low, no_fit = "below_top", "ifd_above_one"
-    assert [one["reason"] for one in lines] == [low, None, None, no_fit, "undefined", low, low]
+    low, misaligned = "below_top", "ifd_above_one"
+    assert [one["reason"] for one in lines] == [
+        *(low, None, None, misaligned, "undefined", low, low)
+    ]
     assert [one["kept"] for one in lines] == [one["reason"] is None for one in lines]
     assert lines[4]["status"] == "empty_response"
     assert json.loads(Path(f"{done.output}.manifest.json").read_text()) == json.loads(
@@ -91,7 +95,7 @@ def test_every_row_has_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lowest", [False, True])
 @pytest.mark.parametrize("field", ["ifd", "rifd", "coherence", "ppl_response_direct", "ifd_window"])
-def test_a_failure_never_wins(tmp_path: Path, field: str, lowest: bool) -> None:
+def test_an_undefined_number_is_never_kept(tmp_path: Path, field: str, lowest: bool) -> None:
     values: list[float | None] = [None, 0.3, None, 0.2, 0.1, None]
     source = scored(tmp_path, rows_like(6), numbers={field: values})
     done = pick(source, by=field, top="100%", lowest=lowest)
@@ -100,7 +104,7 @@ def test_a_failure_never_wins(tmp_path: Path, field: str, lowest: bool) -> None:
     assert done.undefined == {f"no_{field}": 3}
 
 
-def test_a_text_that_is_not_there_is_no_short_text(write: Make) -> None:
+def test_an_empty_text_is_not_the_shortest_text(write: Make) -> None:
     rows = rows_like(4)
     rows[1]["output"], rows[2]["output"] = "", "One"
     source = write("data.json", rows)
@@ -109,7 +113,7 @@ def test_a_text_that_is_not_there_is_no_short_text(write: Make) -> None:
     assert done.undefined == {"empty_response": 1}
 
 
-def test_only_rows_of_an_ifd_are_misfits(tmp_path: Path) -> None:
+def test_only_ratios_of_1_or_more_are_misaligned(tmp_path: Path) -> None:
     values: Numbers = [0.9, 1.1, 2.0]
     for field, n in (("ifd", 1), ("ifd_loss", 1), ("ifd_window", 1), ("rifd", 1), ("rifd_loss", 1),
                      ("ppl_response_direct", 3), ("bits_per_byte_response", 3)):  # fmt: skip
@@ -121,9 +125,9 @@ def test_only_rows_of_an_ifd_are_misfits(tmp_path: Path) -> None:
 
 def reference(scores: Sequence[float | None], share: float) -> list[int]:
     """The published selection: select_data.py of Superfiltering, data_by_IFD.py of Cherry LLM."""
-    fitting = [i for i, one in enumerate(scores) if one is not None and one < 1]
-    fitting.sort(key=lambda i: scores[i] or 0, reverse=True)
-    return sorted(fitting[: int(len(scores) * share)])
+    aligned = [i for i, one in enumerate(scores) if one is not None and one < 1]
+    aligned.sort(key=lambda i: scores[i] or 0, reverse=True)
+    return sorted(aligned[: int(len(scores) * share)])
 
 
 METHOD_FIELDS = {"superfiltering": "ifd", "cherry": "ifd_loss"}
@@ -137,7 +141,7 @@ def small(tiny_model: Path, tiny_embedder: Path, tmp_path_factory: pytest.TempPa
 
 
 def varied(n: int) -> list[dict[str, Any]]:
-    """Rows of many lengths, one of them without a response and one without an instruction."""
+    """Rows of many lengths, one without a response and one without an instruction."""
     generator = np.random.default_rng(0)
     words = ["the", "cat", "sat", "on", "a", "mat", "and", "it", "was", "42", "def", "add", "sea"]
     rows = [
@@ -150,7 +154,7 @@ def varied(n: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("method", METHOD_FIELDS)
-def test_published_methods_take_the_rows_that_the_scripts_take(
+def test_published_methods_keep_the_rows_that_the_scripts_keep(
     write: Make, small: dict[str, Any], method: str
 ) -> None:
     source = write("data.json", varied(60))
@@ -169,7 +173,9 @@ def test_published_methods_take_the_rows_that_the_scripts_take(
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("method", METHOD_FIELDS)
-def test_published_methods_on_real_rows(shared_file: Make, tmp_path: Path, method: str) -> None:
+def test_published_methods_keep_the_same_real_rows(
+    shared_file: Make, tmp_path: Path, method: str
+) -> None:
     source = shared_file("data", "alpaca_1k.json")
     frame = ifdkit.score(source, metrics="ifd", limit=40)
     scores = [None if value != value else value for value in frame[METHOD_FIELDS[method]]]
@@ -190,25 +196,25 @@ def test_a_scores_file_gives_the_selection_of_its_dataset(
     source = write("data.json", varied(40))
     direct = ifdkit.select(source, tmp_path / "a.json", by="ifd", top=6, **small)
     score_to_file(source, tmp_path / "s.parquet", Settings(**small), ReadOptions())
-    monkeypatch.setattr("ifdkit.selection.pipeline.Scorer", None)  # no model is asked
-    there = ifdkit.select(tmp_path / "s.parquet", tmp_path / "b.json", by="ifd", top=6)
-    assert there.kept_rows == direct.kept_rows
-    assert Path(there.output).read_bytes() == Path(direct.output).read_bytes()
-    assert there.input == direct.input
-    names = [one.name for one in there.effect.measures]
-    assert "coherence" in names, "what the scores hold is shown"
+    monkeypatch.setattr("ifdkit.selection.inputs.Scorer", None)  # no model is used
+    read = ifdkit.select(tmp_path / "s.parquet", tmp_path / "b.json", by="ifd", top=6)
+    assert read.kept_rows == direct.kept_rows
+    assert Path(read.output).read_bytes() == Path(direct.output).read_bytes()
+    assert read.input == direct.input
+    names = [one.name for one in read.effect.measures]
+    assert "coherence" in names, "all metrics of the scores file are shown"
     part = ifdkit.select(tmp_path / "s.parquet", tmp_path / "b.json", by="ifd", top=3, limit=20)
     assert (part.rows_in, part.kept) == (20, 3)
 
 
-def test_token_counts_ask_no_model(
+def test_token_counts_need_no_model(
     write: Make, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write("data.json", varied(30))
     tokens = ifdkit.score(source, metrics="ifd", **small)["response_tokens"].tolist()
 
     def refuse(self: Scorer) -> None:
-        raise AssertionError("a model is asked")
+        raise AssertionError("a model is used")
 
     monkeypatch.setattr(Scorer, "backend", property(refuse))
     done = pick(source, by="response_tokens", top=5, **small)
@@ -233,23 +239,25 @@ def test_only_what_is_needed_is_measured(field: str, metrics: tuple[str, ...]) -
 
 
 @pytest.mark.long
-def test_what_is_measured_holds_the_field(write: Make, small: dict[str, Any]) -> None:
-    """Whatever `--by` takes, the metrics chosen for it give numbers."""
+def test_every_field_of_by_is_among_the_measured_metrics(
+    write: Make, small: dict[str, Any]
+) -> None:
+    """For every field that `--by` accepts, the metrics chosen for it have numbers."""
     source = write("data.json", varied(8))
     for field in METRICS:
-        most = {"window": 4, "keep_misaligned": True}
-        done = pick(source, by=field, top=1, **most, **small)
+        more = {"window": 4, "keep_misaligned": True}
+        done = pick(source, by=field, top=1, **more, **small)
         assert done.kept == 1, field
 
 
-def test_random_is_drawn_by_its_seed_from_what_can_be_read(write: Make) -> None:
+def test_random_draws_from_the_readable_rows_by_its_seed(write: Make) -> None:
     source = write("data.jsonl", "".join(json.dumps(row) + "\n" for row in rows_like(50)) + "{\n")
-    draws = [pick(source, method="random", top="20%", seed=seed).kept_rows for seed in (1, 1, 2)]
-    assert draws[0] == draws[1] != draws[2]
-    assert [len(one) for one in draws] == [10, 10, 10], "20 % of 51 rows"
+    kept = [pick(source, method="random", top="20%", seed=seed).kept_rows for seed in (1, 1, 2)]
+    assert kept[0] == kept[1] != kept[2]
+    assert [len(one) for one in kept] == [10, 10, 10], "20 % of 51 rows"
     done = pick(source, method="random", top=51)
     assert (done.kept, done.dropped) == (50, {"rejected": 1})
-    assert account(done)[50]["reason"] == "rejected"
+    assert row_log(done)[50]["reason"] == "rejected"
     assert done.scores is None
     assert done.effect.measures[0].name == "response_words"
 
@@ -285,7 +293,7 @@ LINES = [
     (".zst", lambda data: zstandard.ZstdCompressor().compress(data),
      lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)),
 ])  # fmt: skip
-def test_lines_of_json_come_back_byte_for_byte(
+def test_json_lines_are_copied_byte_for_byte(
     write: Make, ending: str, packed: Callable[[bytes], bytes], opened: Callable[[bytes], bytes]
 ) -> None:
     content = b"\xef\xbb\xbf" + b"\n\n".join(LINES) + b"\n{broken\n"
@@ -297,7 +305,7 @@ def test_lines_of_json_come_back_byte_for_byte(
     assert done.dropped == {"below_top": 2, "rejected": 1}
 
 
-def test_json_csv_and_parquet_come_back_as_they_are(write: Make) -> None:
+def test_json_csv_and_parquet_rows_are_copied_unchanged(write: Make) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -327,45 +335,47 @@ def test_json_csv_and_parquet_come_back_as_they_are(write: Make) -> None:
         assert list(csv.reader(file)) == [["instruction", "output", "n"], *(lines[i] for i in kept)]
 
 
-def talk(*turns: str) -> list[dict[str, str]]:
+def conversation(*turns: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text} for asked in turns
             for role, text in (("user", f"ask {asked}"), ("assistant", asked))]  # fmt: skip
 
 
-TALKS = [
-    {"id": "t0", "messages": talk("a", "b")},
-    {"id": "t1", "messages": talk("c")},
-    {"id": "t2", "messages": talk("d", "e", "f")},
+CONVERSATIONS = [
+    {"id": "t0", "messages": conversation("a", "b")},
+    {"id": "t1", "messages": conversation("c")},
+    {"id": "t2", "messages": conversation("d", "e", "f")},
 ]
 TURN_IFD: Numbers = [0.9, 0.1, 0.4, None, 0.2, 0.5]
 
 
-def test_a_conversation_is_kept_whole_and_its_last_turn_speaks(tmp_path: Path) -> None:
-    source = scored(tmp_path, TALKS, ifd=TURN_IFD)
+def test_a_conversation_is_kept_whole_and_ranked_by_its_last_turn(tmp_path: Path) -> None:
+    source = scored(tmp_path, CONVERSATIONS, ifd=TURN_IFD)
     done = pick(source, by="ifd", top=1)
-    assert [one["value"] for one in account(done)] == [0.1, 0.4, 0.5]
-    assert json.loads(Path(done.output).read_text()) == TALKS[2]
+    assert [one["value"] for one in row_log(done)] == [0.1, 0.4, 0.5]
+    assert json.loads(Path(done.output).read_text()) == CONVERSATIONS[2]
     done = pick(source, by="ifd", top=1, turns="all")
-    assert [one["value"] for one in account(done)] == pytest.approx([0.5, 0.4, 0.35])
-    assert json.loads(Path(done.output).read_text()) == TALKS[0]
+    assert [one["value"] for one in row_log(done)] == pytest.approx([0.5, 0.4, 0.35])
+    assert json.loads(Path(done.output).read_text()) == CONVERSATIONS[0]
     assert (done.rows_in, done.dropped) == (3, {"below_top": 2})
 
 
-def test_a_row_of_no_defined_turn_is_undefined(tmp_path: Path) -> None:
+def test_a_row_without_a_defined_turn_is_undefined(tmp_path: Path) -> None:
     statuses = ["ok", "empty_response", "ok", "nothing_to_score", "ok", "ok"]
-    source = scored(tmp_path, TALKS, ifd=[None, None, 0.4, None, 0.2, 0.5], statuses=statuses)
+    source = scored(
+        tmp_path, CONVERSATIONS, ifd=[None, None, 0.4, None, 0.2, 0.5], statuses=statuses
+    )
     done = pick(source, by="ifd", top=3, turns="all")
     assert list(done.kept_rows) == [1, 2]
     assert done.undefined == {"empty_response": 1}
 
 
-def test_scores_of_last_turns_cannot_speak_of_all(tmp_path: Path) -> None:
+def test_scores_of_last_turns_are_refused_for_all_turns(tmp_path: Path) -> None:
     source = scored(tmp_path, rows_like(3), ifd=[0.1, 0.2, 0.3], manifest={"turns": "last"})
     with pytest.raises(UsageError, match="has no other turns"):
         pick(source, by="ifd", top=1, turns="all")
 
 
-def test_scores_are_not_told_otherwise(tmp_path: Path) -> None:
+def test_flags_that_contradict_the_scores_are_refused(tmp_path: Path) -> None:
     source = scored(tmp_path, rows_like(3), ifd=[0.1, 0.2, 0.3])
     assert pick(source, by="ifd", top=1, protocol="aligned").kept == 1
     with pytest.raises(UsageError, match="protocol aligned, not cherry"):
@@ -375,7 +385,7 @@ def test_scores_are_not_told_otherwise(tmp_path: Path) -> None:
 
 
 def long_is_hard(folder: Path, n: int = 600) -> Path:
-    """Scores as real ones are: IFD follows length, with some rows above 1."""
+    """Scores like real ones: IFD rises with length, and some rows are above 1."""
     generator = np.random.default_rng(7)
     lengths = np.maximum(2, generator.lognormal(4, 1, n)).astype(int)
     ifd = 1 - 1 / np.log(lengths + 3) + generator.normal(0, 0.1, n)
@@ -386,26 +396,26 @@ def long_is_hard(folder: Path, n: int = 600) -> Path:
     return scored(folder, rows, ifd=ifd.tolist())
 
 
-def test_length_control_keeps_the_lengths_of_the_input(tmp_path: Path) -> None:
+def test_length_controlled_keeps_the_lengths_of_the_input(tmp_path: Path) -> None:
     source = long_is_hard(tmp_path)
     lines = (tmp_path / "data.jsonl").read_text().splitlines()
     lengths = np.array([len(json.loads(line)["output"].split()) for line in lines])
-    away, sentences = {}, {}
+    distances, sentences = {}, {}
     for method in ("length-controlled", "superfiltering", "random"):
         done = pick(source, method=method, top="10%", **({} if method != "random" else {"seed": 5}))
         assert done.kept == 60
-        away[method] = distance(lengths, lengths[list(done.kept_rows)]).ks or 0.0
+        distances[method] = distance(lengths, lengths[list(done.kept_rows)]).ks or 0.0
         sentences[method] = done.effect.length.sentence
-    assert away["length-controlled"] < 0.1
-    assert away["superfiltering"] > 0.4, "negative control"
-    assert away["random"] < 0.2
+    assert distances["length-controlled"] < 0.1
+    assert distances["superfiltering"] > 0.4, "negative control"
+    assert distances["random"] < 0.2
     assert sentences["length-controlled"] is None
     assert sentences["random"] is None
     assert sentences["superfiltering"] is not None
     assert "mostly longer answers" in sentences["superfiltering"]
 
 
-def test_bands_are_told(tmp_path: Path) -> None:
+def test_the_result_lists_the_bands(tmp_path: Path) -> None:
     done = pick(long_is_hard(tmp_path), method="length-controlled", top=60, bands=4)
     assert len(done.bands) == 4
     assert sum(band.taken for band in done.bands) == 60
@@ -415,7 +425,7 @@ def test_bands_are_told(tmp_path: Path) -> None:
     assert done.dropped["ifd_above_one"] > 0
 
 
-def test_the_effect_is_what_it_says(tmp_path: Path) -> None:
+def test_the_effect_equals_direct_computation(tmp_path: Path) -> None:
     source = long_is_hard(tmp_path)
     done = pick(source, by="ifd", top=60)
     rows = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
@@ -434,7 +444,7 @@ def test_the_effect_is_what_it_says(tmp_path: Path) -> None:
     share = np.mean([row["source"] == "long" for row in rows])
     assert sources["long"].input == pytest.approx(share)
     assert sources["long"].selection == np.mean([rows[i]["source"] == "long" for i in kept])
-    # 200 draws of 60: their mean lies within some standard errors of the share.
+    # 200 draws of 60: their mean is within 5 standard errors of the share.
     assert sources["long"].random == pytest.approx(share, abs=5 * 0.5 / np.sqrt(60 * DRAWS))
     longest = np.argsort(-lengths, kind="stable")[:60]
     assert done.effect.length.share_among_longest == len(set(longest) & set(kept)) / 60
@@ -443,7 +453,7 @@ def test_the_effect_is_what_it_says(tmp_path: Path) -> None:
     assert done.effect.length.spearman > 0.5
 
 
-def test_repeated_texts_and_sources_worked_by_hand(tmp_path: Path) -> None:
+def test_repeated_texts_and_sources_by_hand(tmp_path: Path) -> None:
     rows = rows_like(8, category=["x", "x", "y", "y", "y", "y", None, "z"])
     for i in (1, 2):
         rows[i] |= {"instruction": rows[0]["instruction"], "output": "IT  is\n0. "}
@@ -459,7 +469,7 @@ def test_repeated_texts_and_sources_worked_by_hand(tmp_path: Path) -> None:
     assert shares == {"y": (0.5, 0.5), "x": (0.25, 0.5), "(none)": (0.125, 0), "z": (0.125, 0)}
 
 
-def test_near_duplicates_worked_by_hand(tmp_path: Path) -> None:
+def test_near_duplicates_by_hand(tmp_path: Path) -> None:
     rows = rows_like(5)
     for i in (1, 3):
         rows[i] |= {
@@ -471,7 +481,7 @@ def test_near_duplicates_worked_by_hand(tmp_path: Path) -> None:
     assert shares == shares | {"repeated": (0, 0), "nearly_repeated": (1 / 5, 1 / 2)}
 
 
-def test_a_column_of_one_source_or_of_texts_says_nothing(write: Make) -> None:
+def test_a_column_with_one_name_or_with_texts_is_not_a_source(write: Make) -> None:
     rows = rows_like(6, source=["web"] * 6, dataset=["long text " * 20] * 6)
     assert pick(write("data.json", rows), method="random", top=2).effect.source_field is None
     rows = rows_like(6, source=["web"] * 6, dataset=list("aabbcc"))
@@ -479,16 +489,16 @@ def test_a_column_of_one_source_or_of_texts_says_nothing(write: Make) -> None:
 
 
 def greedy(vectors: np.ndarray[Any, Any], n: int) -> list[int]:
-    """The oracle: facility location by trying every row, every time."""
-    likeness = np.maximum(vectors @ vectors.T, 0).astype(np.float64)
+    """Slow reference: facility location by trying every row at every step."""
+    similarity = np.maximum(vectors @ vectors.T, 0).astype(np.float64)
     chosen: list[int] = []
     for _ in range(n):
-        totals = [likeness[:, [*chosen, i]].max(axis=1).sum() for i in range(len(vectors))]
+        totals = [similarity[:, [*chosen, i]].max(axis=1).sum() for i in range(len(vectors))]
         chosen.append(int(np.argmax(totals)))
     return chosen
 
 
-def test_diversity_takes_those_that_stand_for_the_best(
+def test_diversity_keeps_the_rows_that_represent_the_best(
     write: Make, small: dict[str, Any], tiny_embedder: Path
 ) -> None:
     from ifdkit.engine.embedder import SentenceEmbedder
@@ -502,7 +512,7 @@ def test_diversity_takes_those_that_stand_for_the_best(
     assert set(done.kept_rows) < set(pool)
     assert done.dropped["too_similar"] == 24 - 6
     assert done.dropped["below_top"] == 60 - 24 - done.dropped["undefined"]
-    value = {one["row"]: one["value"] for one in account(done)}
+    value = {one["row"]: one["value"] for one in row_log(done)}
     ranked = sorted(pool, key=lambda row: -value[row])
     texts = [f"{rows[row]['instruction']}\n{rows[row]['output']}" for row in ranked]
     vectors = SentenceEmbedder("tiny", tiny_embedder, device="cpu").embed(texts)
@@ -512,7 +522,7 @@ def test_diversity_takes_those_that_stand_for_the_best(
         pick(source, method="superfiltering", diversity=True, pool="5%", **options)
 
 
-def test_nothing_kept_is_an_error_and_no_file(tmp_path: Path) -> None:
+def test_keeping_nothing_is_an_error_without_a_file(tmp_path: Path) -> None:
     source = scored(tmp_path, rows_like(3), ifd=[1.5, None, 2.0])
     with pytest.raises(
         UsageError, match=r"no row of .* would be kept: 2 ifd_above_one, 1 undefined"
@@ -521,7 +531,7 @@ def test_nothing_kept_is_an_error_and_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "best.jsonl").exists()
 
 
-def test_more_than_there_are_is_told(tmp_path: Path) -> None:
+def test_the_result_tells_rows_wanted_from_rows_kept(tmp_path: Path) -> None:
     done = pick(scored(tmp_path, rows_like(3), ifd=[0.5, None, 0.7]), by="ifd", top=3)
     assert (done.wanted, done.kept) == (3, 2)
 
@@ -536,13 +546,13 @@ def test_rows_in_memory(tmp_path: Path) -> None:
 def test_a_dataframe_of_scores(write: Make, small: dict[str, Any], tmp_path: Path) -> None:
     source = write("data.json", varied(20))
     frame = ifdkit.score(source, metrics="ifd", **small)
-    there = ifdkit.select(frame, tmp_path / "a.json", by="ifd", top=3)
-    assert there.kept_rows == ifdkit.select(source, tmp_path / "b.json", by="ifd", top=3,
+    read = ifdkit.select(frame, tmp_path / "a.json", by="ifd", top=3)
+    assert read.kept_rows == ifdkit.select(source, tmp_path / "b.json", by="ifd", top=3,
                                             **small).kept_rows  # fmt: skip
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "selective"])
-def test_each_method_is_the_same_every_time(tmp_path: Path, method: str) -> None:
+def test_each_method_is_deterministic(tmp_path: Path, method: str) -> None:
     values = np.random.default_rng(1).choice([0.2, 0.4, 0.6, 0.8, 1.2], 80).tolist()
     source = scored(tmp_path, rows_like(80), ifd=values, ifd_loss=values)
     first, second = (pick(source, method=method, top=9) for _ in range(2))
@@ -551,11 +561,29 @@ def test_each_method_is_the_same_every_time(tmp_path: Path, method: str) -> None
     assert first.kept == 9
 
 
-def test_provenance_that_is_not_there(write: Make) -> None:
+def test_a_new_method_is_one_entry(write: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(task: Task) -> Verdict:
+        reasons = fill_reasons(len(task.rows), "odd_position")
+        reasons[::2] = KEPT
+        return Verdict(reasons=reasons)
+
+    monkeypatch.setitem(METHODS, "every-other", Method(choose=choose, field=None, source="a test",
+                                                       options=("lowest",)))  # fmt: skip
+    done = pick(write("data.json", rows_like(5)), method="every-other", lowest=True)
+    assert list(done.kept_rows) == [0, 2, 4]
+    assert done.dropped == {"odd_position": 2}
+    assert done.method_source == "a test"
+    with pytest.raises(UsageError, match="does not apply to cherry: it is for --by, every-o"):
+        SelectOptions(method="cherry", top=1, lowest=True)
+    with pytest.raises(UsageError, match="--top does not apply to every-other"):
+        SelectOptions(method="every-other", top=1)
+
+
+def test_missing_provenance_is_an_error(write: Make) -> None:
     source = write("data.json", rows_like(2))
     with pytest.raises(
         InputError, match=r"no such file: .*data\.json\.provenance\.jsonl; selective"
     ):
         pick(source, method="selective")
-    with pytest.raises(UsageError, match="use --turns last"):
+    with pytest.raises(UsageError, match="give --turns last"):
         pick(source, method="selective", turns="all")

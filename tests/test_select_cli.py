@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ifdkit.cli.main import main
+from ifdkit.selection.methods import METHODS
 from tests.select_fixtures import rows_like, scored
 
 pytestmark = pytest.mark.long
@@ -28,7 +29,7 @@ def words(out: str) -> str:
     return " ".join(out.split())
 
 
-def test_the_screen_says_what_stays_what_goes_and_what_that_did(
+def test_the_terminal_shows_what_was_kept_and_how_the_data_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = rows_like(40, source=["web", "forum"] * 20)
@@ -55,7 +56,7 @@ def test_the_screen_says_what_stays_what_goes_and_what_that_did(
     assert len(json.loads(Path("best.json").read_text())) == 4
 
 
-def test_bands_are_shown_and_scores_are_not_overwritten(
+def test_bands_are_shown_and_inputs_are_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = scored(tmp_path, rows_like(10), ifd=[i / 10 for i in range(10)])
@@ -83,13 +84,15 @@ def test_json_is_the_manifest(write: Make, capsys: pytest.CaptureFixture[str]) -
     assert made["parameters"]["top"] == "20%"
 
 
-def test_more_than_qualify_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_qualifying_rows_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = scored(tmp_path, rows_like(12), ifd=[1.5, *[0.5] * 11])
     assert main(["select", source.name, "-o", "b.json", "--by", "ifd", "--top", "12", "-q"]) == 0
     assert "! 12 were requested; no more qualify" in words(capsys.readouterr().out)
 
 
-def test_names_from_the_data_cannot_steer_the_terminal(
+def test_names_from_the_data_cannot_control_the_terminal(
     write: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("data.json", rows_like(20, source=["\x1b[2Jred", "b\u202ee"] * 10))
@@ -103,30 +106,30 @@ def test_names_from_the_data_cannot_steer_the_terminal(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "say what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
-        (["--by", "ifd", "--method", "random", "--top", "5"], "say one of both"),
+        ([], "choose what to keep: --by FIELD, such as --by ifd --top 5%, or --method cherry"),
+        (["--by", "ifd", "--method", "random", "--top", "5"], "choose only one of --by FIELD"),
         (["--by", "idf", "--top", "5"], "--by: no metric 'idf': did you mean 'ifd'?"),
         (["--method", "luck", "--top", "5"], "no method 'luck': choose from cherry"),
-        (["--by", "ifd"], "say how many rows: --top 5% or --top 2000, or which: --min X, --max X"),
-        (["--method", "random"], "say how many rows: --top 5% or --top 2000"),
-        (["--method", "cherry", "--min", "0.1"], "say how many rows"),
-        (["--by", "ifd", "--top", "0"], "--top 0: at least one row"),
-        (["--by", "ifd", "--top", "x"], "--top x: write a number of rows, or a share as 5%"),
+        (["--by", "ifd"], "choose how many rows: --top 5% or --top 2000, or which: --min X"),
+        (["--method", "random"], "choose how many rows: --top 5% or --top 2000"),
+        (["--method", "cherry", "--min", "0.1"], "choose how many rows"),
+        (["--by", "ifd", "--top", "0"], "--top 0: must be at least one row"),
+        (["--by", "ifd", "--top", "x"], "--top x: give a number of rows, or a share such as 5%"),
         (["--method", "random", "--top", "5%"], "--top 5% of 4 rows is less than one row"),
-        (["--by", "ifd", "--min", "nan"], "--min nan: write a number"),
-        (["--by", "ifd", "--min", "2", "--max", "1"], "--min 2 lies above --max 1: swap them"),
-        (["--method", "cherry", "--top", "5", "--lowest"], "--lowest does not go with cherry"),
-        (["--method", "random", "--top", "5", "--min", "0"], "--min does not go with random"),
-        (["--by", "ifd", "--top", "5", "--diversity"], "--diversity does not go with --by: it is"
+        (["--by", "ifd", "--min", "nan"], "--min nan: must be a finite number"),
+        (["--by", "ifd", "--min", "2", "--max", "1"], "--min 2 is above --max 1: swap them"),
+        (["--method", "cherry", "--top", "5", "--lowest"], "--lowest does not apply to cherry"),
+        (["--method", "random", "--top", "5", "--min", "0"], "--min does not apply to random"),
+        (["--by", "ifd", "--top", "5", "--diversity"], "--diversity does not apply to --by: it is"
          " for superfiltering"),
         (["--method", "superfiltering", "--top", "5", "--pool", "9"], "--pool is what --diversity"),
         (["--method", "superfiltering", "--top", "5", "--diversity", "--pool", "z"], "--pool z:"),
-        (["--by", "ifd", "--top", "5", "--bands", "3"], "--bands does not go with --by"),
-        (["--method", "length-controlled", "--top", "5", "--bands", "0"], "--bands 0: at least"),
-        (["--method", "selective", "--top", "5"], "--top does not go with selective"),
+        (["--by", "ifd", "--top", "5", "--bands", "3"], "--bands does not apply to --by"),
+        (["--method", "length-controlled", "--top", "5", "--bands", "0"], "--bands 0: must be"),
+        (["--method", "selective", "--top", "5"], "--top does not apply to selective"),
         (["--method", "selective"], "no such file: data.json.provenance.jsonl"),
-        (["--method", "selective", "--provenance", "data.json"], "data.json, line 1, is no line"),
-        (["--method", "selective", "--turns", "all"], "use --turns last"),
+        (["--method", "selective", "--provenance", "data.json"], "data.json, line 1, is not from"),
+        (["--method", "selective", "--turns", "all"], "give --turns last"),
         (["--method", "random", "--top", "2", "-o", "b.xml"], "end it in .json"),
         (["--method", "random", "--top", "2", "-o", "data.json"], "is the input itself"),
         (["--method", "random", "--top", "2", "--limit", "0"], "--limit 0: at least one row"),
@@ -147,7 +150,13 @@ def test_errors_are_one_line_and_exit_two(
     assert [path.name for path in Path().iterdir()] == ["data.json"]
 
 
-def test_an_output_is_asked_for(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in METHODS if f"\n    {name}  " not in out] == []
+
+
+def test_an_output_is_required(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
     write("data.json", rows_like(4))
     assert main(["select", "data.json", "--method", "random", "--top", "2"]) == 2
     assert "Missing option '--output' / '-o'" in capsys.readouterr().err
@@ -173,7 +182,7 @@ def test_an_interruption_leaves_nothing_half_written(
     assert not Path("best.json").exists()
 
 
-def test_settings_of_the_file_are_taken(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_settings_file_gives_defaults(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
     write("data.json", rows_like(20))
     write("ifdkit.toml", 'top = 3\nmethod = "random"\n')
     assert main(["select", "data.json", "-o", "best.json", "-q"]) == 0

@@ -1,4 +1,4 @@
-"""The arithmetic of a selection, against slow oracles and numbers worked out by hand."""
+"""The arithmetic of a selection, against slow references and numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ NAN = math.nan
         (" 3 ", 10, 3),
     ],
 )
-def test_a_share_is_one_of_all_rows_rounded_down(text: str, rows: int, n: int) -> None:
+def test_a_share_of_all_rows_is_rounded_down(text: str, rows: int, n: int) -> None:
     assert Top(text, "--top").of(rows) == n
 
 
 def test_floats_would_lose_a_row() -> None:
-    """Negative control: why the share is taken exactly."""
+    """Negative control: why the share is computed exactly."""
     assert int(100 * 0.29) == 28
 
 
 @pytest.mark.parametrize(
     "text", ["", "0", "0%", "0.0%", "101%", "-3", "-5%", "five", "1e3", "1/3%", "5%%", "2.5", "nan"]
 )
-def test_what_is_no_number_of_rows_is_refused(text: str) -> None:
+def test_invalid_numbers_of_rows_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--top"):
         Top(text, "--top")
 
 
-def test_a_share_of_less_than_one_row_says_so() -> None:
+def test_a_share_of_less_than_one_row_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"--pool 5% of 19 rows is less than one row"):
         Top("5%", "--pool").of(19)
 
 
 def slow_best(values: Sequence[float], *, lowest: bool) -> list[int]:
-    """The oracle: pick the best one left, looking from the front."""
+    """Slow reference: pick the best remaining one, first place first."""
     left = [i for i, value in enumerate(values) if math.isfinite(value)]
     found = []
     while left:
@@ -70,18 +70,18 @@ few = st.sampled_from([NAN, math.inf, -math.inf, 0.0, -0.0, 0.1, 0.5, 0.9, 1.0, 
 
 
 @given(st.lists(few, max_size=12), st.booleans())
-def test_the_best_come_first_and_ties_in_order_of_place(values: list[float], lowest: bool) -> None:
+def test_the_best_come_first_and_ties_in_file_order(values: list[float], lowest: bool) -> None:
     found = best_first(np.array(values, dtype=np.float64), lowest=lowest)
     assert found.tolist() == slow_best(values, lowest=lowest)
 
 
-def test_a_tie_worked_by_hand() -> None:
+def test_ties_by_hand() -> None:
     values = np.array([0.5, 0.9, NAN, 0.9, 0.5])
     assert best_first(values).tolist() == [1, 3, 0, 4]
     assert best_first(values, lowest=True).tolist() == [0, 4, 1, 3]
 
 
-def test_a_draw_is_one_of_its_seed() -> None:
+def test_a_draw_depends_on_its_seed() -> None:
     one = drawn(1000, 50, seed=3)
     assert np.array_equal(one, drawn(1000, 50, seed=3))
     assert not np.array_equal(one, drawn(1000, 50, seed=4))
@@ -89,7 +89,7 @@ def test_a_draw_is_one_of_its_seed() -> None:
     assert drawn(3, 50, seed=0).tolist() == [0, 1, 2]
 
 
-def test_every_row_is_as_likely_as_every_other() -> None:
+def test_every_row_is_equally_likely() -> None:
     counts = np.zeros(20)
     for seed in range(2000):
         counts[drawn(20, 5, seed)] += 1
@@ -104,15 +104,13 @@ def test_every_row_is_as_likely_as_every_other() -> None:
         (10, [6, 6, 2], [9, 9, 9], [4, 4, 2]),  # 4.29, 4.29, 1.43
         (1, [1, 1, 1], [1, 1, 1], [1, 0, 0]),
         (10, [5, 5], [2, 20], [2, 8]),
-        (10, [10, 5, 5], [1, 3, 20], [1, 3, 6]),  # 5, then 4.5 each, then what is left
+        (10, [10, 5, 5], [1, 3, 20], [1, 3, 6]),  # 5, then 4.5 each, then the remainder
         (3, [4, 4, 4], [0, 0, 3], [0, 0, 3]),
         (0, [2, 2], [2, 2], [0, 0]),
         (0, [], [], []),
     ],
 )
-def test_shares_worked_by_hand(
-    n: int, sizes: list[int], limits: list[int], shares: list[int]
-) -> None:
+def test_shares_by_hand(n: int, sizes: list[int], limits: list[int], shares: list[int]) -> None:
     assert apportion(n, sizes, limits) == shares
 
 
@@ -120,7 +118,7 @@ parts = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=1, 
 
 
 @given(parts, st.integers(0, 10_000))
-def test_shares_sum_up_and_keep_their_limits(sized: list[tuple[int, int]], n: int) -> None:
+def test_shares_sum_to_n_within_their_limits(sized: list[tuple[int, int]], n: int) -> None:
     sizes = [size for size, _ in sized]
     limits = [min(limit, size) for size, limit in sized]
     n %= sum(limits) + 1
@@ -132,35 +130,35 @@ def test_shares_sum_up_and_keep_their_limits(sized: list[tuple[int, int]], n: in
         assert abs(share - n * size / sum(sizes)) < 1
 
 
-def test_each_band_gives_its_best() -> None:
+def test_each_band_contributes_its_best() -> None:
     generator = np.random.default_rng(0)
     values = np.where(generator.random(500) < 0.2, NAN, generator.random(500))
     lengths: Column = generator.integers(1, 400, 500).astype(np.float64)
-    taken, bands = best_within_bands(values, lengths, 100, 5)
-    assert len(taken) == len(set(taken.tolist())) == 100
+    chosen, bands = best_within_bands(values, lengths, 100, 5)
+    assert len(chosen) == len(set(chosen.tolist())) == 100
     for band in bands:
         inside = (lengths >= band.shortest) & (lengths <= band.longest)
         assert (int(inside.sum()), int(np.isfinite(values[inside]).sum())) == (
             band.rows, band.candidates)  # fmt: skip
         best = slow_best(np.where(inside, values, NAN).tolist(), lowest=False)[: band.taken]
-        assert set(best) == {i for i in taken.tolist() if inside[i]}
+        assert set(best) == {i for i in chosen.tolist() if inside[i]}
     assert [band.taken for band in bands] == [20] * 5
     assert sum(band.rows for band in bands) == 500
     assert all(a.longest < b.shortest for a, b in pairwise(bands))
 
 
-def test_what_a_band_lacks_the_others_give() -> None:
+def test_other_bands_make_up_for_a_short_one() -> None:
     lengths = np.array([1.0, 1, 1, 1, 9, 9, 9, 9])
     values = np.array([NAN, NAN, NAN, 0.1, 0.4, 0.3, 0.2, 0.1])
-    taken, bands = best_within_bands(values, lengths, 4, 2)
-    assert set(taken.tolist()) == {3, 4, 5, 6}
+    chosen, bands = best_within_bands(values, lengths, 4, 2)
+    assert set(chosen.tolist()) == {3, 4, 5, 6}
     assert [(band.rows, band.candidates, band.taken) for band in bands] == [(4, 1, 1), (4, 4, 3)]
 
 
-def test_one_length_is_one_band_and_none_is_none() -> None:
+def test_equal_lengths_are_one_band_and_unknown_ones_are_in_none() -> None:
     same = np.full(6, 7.0)
-    taken, bands = best_within_bands(np.arange(6.0), same, 2, 10)
-    assert set(taken.tolist()) == {5, 4}
+    chosen, bands = best_within_bands(np.arange(6.0), same, 2, 10)
+    assert set(chosen.tolist()) == {5, 4}
     assert len(bands) == 1
-    taken, bands = best_within_bands(np.arange(6.0), np.full(6, NAN), 2, 10)
-    assert (taken.tolist(), bands) == ([], [])
+    chosen, bands = best_within_bands(np.arange(6.0), np.full(6, NAN), 2, 10)
+    assert (chosen.tolist(), bands) == ([], [])

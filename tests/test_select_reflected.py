@@ -1,4 +1,4 @@
-"""`select --method selective`: the student's choice, from `reflect` through its files and back."""
+"""`select --method selective`: the student's choice as `reflect` recorded it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ifdkit.errors import InputError
 from ifdkit.reflection.choosing import Variant, VariantScores
 from ifdkit.reflection.finalize import Finalizer
 from ifdkit.reflection.result import Recycled
-from ifdkit.selection.run import Selected
+from ifdkit.selection.result import Selected
 from tests.oracle_server import OracleServer
 
 pytestmark = pytest.mark.long
@@ -30,7 +30,7 @@ ROWS: list[dict[str, Any]] = [
      "output": f"Here is {i % 9}. " * (i + 1)}
     for i in range(N)
 ]  # fmt: skip
-TALKS = [
+CONVERSATIONS = [
     {"messages": [{"role": role, "content": text} for role, text in
                   (("user", "Hi"), ("assistant", "Hello"), ("user", row["instruction"]),
                    ("assistant", row["output"]))]}
@@ -45,7 +45,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse_some(text: str, attempt: int) -> str | None:
-    """The oracle gives no new response to the rows about 4, and no new text for those about 5."""
+    """No new response for the rows about 4, no new text at all for those about 5."""
     if "Here is 4." in text and "better_response" in text:
         return "refusal"
     return "empty" if "about 5" in text or "Here is 5." in text else None
@@ -55,18 +55,18 @@ def refuse_some(text: str, attempt: int) -> str | None:
 def recycle(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """`ifdkit.reflect` with a student of decided opinions: a random model hardly takes anything."""
+    """`ifdkit.reflect` with random scores: the tiny model alone accepts hardly anything."""
     store = tmp_path_factory.mktemp("store") / "store.sqlite"
     measured = Finalizer._scores
     generator = np.random.default_rng(0)
 
-    def decided(*arguments: Any) -> dict[int, dict[Variant, VariantScores]]:
+    def random_scores(*arguments: Any) -> dict[int, dict[Variant, VariantScores]]:
         return {
             row: {name: VariantScores(*generator.uniform(0.2, 0.99, 2).tolist()) for name in scores}
             for row, scores in measured(*arguments).items()
         }
 
-    monkeypatch.setattr(Finalizer, "_scores", decided)
+    monkeypatch.setattr(Finalizer, "_scores", random_scores)
 
     def run(source: Path, name: str, **options: Any) -> Recycled:
         with OracleServer(fault=refuse_some) as server:
@@ -89,12 +89,12 @@ def selected(source: Path | str, **options: Any) -> Selected:
 
 
 def published(found: Mapping[int, Mapping[str, Any]]) -> list[int]:
-    """Rows whose response is reflected; all others are discarded (definitions.md, line 57)."""
+    """Rows whose response is reflected; the published selection drops all others."""
     return [row for row, one in found.items() if one["variant"] in ("response", "both")]
 
 
-@pytest.mark.parametrize("rows", [ROWS, TALKS], ids=["alpaca", "conversations"])
-def test_rows_whose_response_was_taken_stay(
+@pytest.mark.parametrize("rows", [ROWS, CONVERSATIONS], ids=["alpaca", "conversations"])
+def test_rows_with_an_accepted_response_are_kept(
     write: Make, recycle: Any, rows: list[dict[str, Any]]
 ) -> None:
     done = recycle(write("data.jsonl", "".join(json.dumps(r) + "\n" for r in rows)), "new.jsonl",
@@ -102,7 +102,7 @@ def test_rows_whose_response_was_taken_stay(
     found = choices(done)
     kept = selected(done.output)
     assert list(kept.kept_rows) == published(found)
-    assert 0 < kept.kept < N, "there is something to tell apart"
+    assert 0 < kept.kept < N, "else the test shows nothing"
     lines = Path(done.output).read_bytes().splitlines()
     assert Path(kept.output).read_bytes().splitlines() == [lines[i] for i in kept.kept_rows]
     assert set(kept.dropped) <= {"no_new_response", "response_not_taken"}
@@ -115,18 +115,20 @@ def test_rows_whose_response_was_taken_stay(
     assert (kept.method_source, kept.field) == ("arXiv 2402.10110", None)
 
 
-def test_a_sample_is_found_by_what_its_rows_say(write: Make, recycle: Any) -> None:
-    """The provenance tells positions in the dataset, not in the sample of it."""
+def test_choices_of_a_sample_are_matched_by_text(write: Make, recycle: Any) -> None:
+    """The provenance has positions in the whole dataset, not in the sample."""
     done = recycle(write("data.json", ROWS), "new.json", select=True, sample=9, seed=2)
     found = choices(done)
-    there = sorted(np.random.default_rng(2).choice(N, 9, replace=False).tolist())
-    assert set(found) <= set(there)
-    wanted = [there.index(row) for row in published(found)]
+    sampled = sorted(np.random.default_rng(2).choice(N, 9, replace=False).tolist())
+    assert set(found) <= set(sampled)
+    wanted = [sampled.index(row) for row in published(found)]
     assert list(selected(done.output).kept_rows) == wanted
     assert wanted != published(found), "positions alone would mislead"
 
 
-def test_another_datasets_provenance_is_refused(write: Make, recycle: Any, tmp_path: Path) -> None:
+def test_provenance_of_another_dataset_is_refused(
+    write: Make, recycle: Any, tmp_path: Path
+) -> None:
     done = recycle(write("data.json", ROWS), "new.json", select=True)
     with pytest.raises(InputError, match="describes other rows"):
         selected(tmp_path / "data.json", provenance=done.provenance)
@@ -136,7 +138,7 @@ def test_another_datasets_provenance_is_refused(write: Make, recycle: Any, tmp_p
     assert selected(tmp_path / "moved.json", provenance=done.provenance).kept > 0
 
 
-def test_where_no_student_chose_there_is_nothing_to_take(write: Make, recycle: Any) -> None:
+def test_provenance_without_choices_is_refused(write: Make, recycle: Any) -> None:
     done = recycle(write("data.json", ROWS[:3]), "new.json")
-    with pytest.raises(InputError, match="tells of no student's choice"):
+    with pytest.raises(InputError, match="has no choices of a student"):
         selected(done.output)

@@ -1,7 +1,7 @@
-"""Statistics of a comparison: against scipy, by hand, and over simulated data with a known truth.
+"""Statistics of a comparison: against scipy, by hand, and on simulated data with a known truth.
 
-Bounds on simulated rates are binomial: so many standard errors that chance would fail one run in
-ten thousand, and the seeds are fixed besides.
+Bounds on simulated rates are binomial: wide enough that one run in ten thousand would fail by
+chance.  The seeds are fixed anyway.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ NOT_FINITE = [math.nan, math.inf, -math.inf, None]
 
 
 def pairs_of(n: int, shift: float, seed: int = 0) -> tuple[Column, Column]:
-    """Skewed pairs that correlate, the second moved by `shift`."""
+    """Skewed, correlated pairs, the second shifted by `shift`."""
     rng = np.random.default_rng(seed)
     before = rng.lognormal(size=n)
     return before, before + rng.normal(shift, 0.5, n)
 
 
 def numbers_in(record: Any) -> list[float]:
-    """Every number of a nest of dataclasses and tuples."""
+    """Every number in nested dataclasses and tuples."""
     if record is None:
         return []
     if isinstance(record, tuple):
@@ -73,23 +73,23 @@ def test_side_stats_by_hand() -> None:
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0, 2.0], []])
-def test_no_geometric_mean_without_positive_numbers(values: list[float]) -> None:
+def test_no_geometric_mean_unless_all_numbers_are_positive(values: list[float]) -> None:
     assert side_stats(values, geometric=True).geometric_mean is None
 
 
-def test_the_geometric_mean_outlives_an_outlier() -> None:
-    calm = side_stats([2.0] * 99 + [3.0], geometric=True)
+def test_the_geometric_mean_is_robust_to_an_outlier() -> None:
+    usual = side_stats([2.0] * 99 + [3.0], geometric=True)
     wild = side_stats([2.0] * 99 + [1e300], geometric=True)
     assert wild.mean is not None
     assert wild.mean > 1e297
-    assert calm.geometric_mean is not None
-    assert wild.geometric_mean == pytest.approx(calm.geometric_mean * (1e300 / 3) ** 0.01)
+    assert usual.geometric_mean is not None
+    assert wild.geometric_mean == pytest.approx(usual.geometric_mean * (1e300 / 3) ** 0.01)
 
 
 # Intervals
 
 
-def test_bca_is_scipys() -> None:
+def test_bca_agrees_with_scipy() -> None:
     values = np.random.default_rng(5).lognormal(size=60)
     for statistic, found in (
         (np.mean, mean_ci95(values, seed=3)),
@@ -98,13 +98,13 @@ def test_bca_is_scipys() -> None:
         theirs = scipy_stats.bootstrap(
             (values,), statistic, n_resamples=stats.RESAMPLES, method="BCa", random_state=3
         ).confidence_interval
-        assert found == pytest.approx(tuple(theirs), rel=0.03), "other batches, other draws"
+        assert found == pytest.approx(tuple(theirs), rel=0.03), "batches and draws differ"
 
 
-def test_batches_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_limit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(5).lognormal(size=50)
     whole = mean_ci95(values, seed=0)
-    monkeypatch.setattr(stats, "_BATCH_VALUES", 500)
+    monkeypatch.setattr(stats, "_VALUES_PER_BATCH", 500)
     widest = 0
 
     def mean(sample: Column, axis: int = -1) -> Any:
@@ -117,12 +117,12 @@ def test_batches_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("shape", ["normal", "skewed"])
-def test_the_analytic_intervals_continue_bca(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Just below and above the size at which the method changes, the same answer."""
+def test_analytic_intervals_agree_with_bca(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around the size at which the method changes, both give the same interval."""
     rng = np.random.default_rng(2)
     values = rng.normal(size=1_500) if shape == "normal" else rng.lognormal(size=1_500)
     bca = mean_ci95(values, seed=0), median_ci95(values, seed=0)
-    monkeypatch.setattr(stats, "BCA_MOST_VALUES", 1_499)
+    monkeypatch.setattr(stats, "MAX_BCA_VALUES", 1_499)
     for (low, high), analytic in zip(
         [interval for interval in bca if interval],
         [mean_ci95(values, seed=0), median_ci95(values, seed=0)],
@@ -131,26 +131,26 @@ def test_the_analytic_intervals_continue_bca(shape: str, monkeypatch: pytest.Mon
         assert analytic == pytest.approx((low, high), abs=0.12 * (high - low))
 
 
-def test_abc_leans_with_the_skew() -> None:
-    """Negative control: the symmetric interval would not."""
+def test_abc_is_asymmetric_for_skewed_values() -> None:
+    """Negative control: the normal interval would be symmetric."""
     values = np.random.default_rng(2).lognormal(sigma=1.5, size=3_000)
     low, high = mean_ci95(values, seed=0) or (0.0, 0.0)
     assert high - values.mean() > 1.1 * (values.mean() - low)
 
 
 def test_the_order_statistic_interval_by_hand() -> None:
-    """Of 100 values the 40th and the 61st: P(Bin(100, ½) ≤ 39) = 0.0176, ≤ 40 = 0.0284."""
+    """For 100 values the 40th and the 61st: P(Bin(100, ½) ≤ 39) = 0.0176, ≤ 40 = 0.0284."""
     values = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
     assert stats._order_median_ci95(values) == (40.0, 61.0)
 
 
-def test_ties_that_break_bca_fall_back_on_order_statistics() -> None:
+def test_order_statistics_are_used_if_ties_leave_bca_undefined() -> None:
     values = np.array([0.0] * 40 + [1.0] * 3 + [2.0] * 2)
     assert median_ci95(values, seed=0) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_seed_fixes_the_interval(seed: int) -> None:
+def test_the_interval_depends_on_the_seed(seed: int) -> None:
     values = np.random.default_rng(9).normal(size=40)
     assert mean_ci95(values, seed=seed) == mean_ci95(values, seed=seed)
     assert mean_ci95(values, seed=seed) != mean_ci95(values, seed=seed + 2)
@@ -223,8 +223,8 @@ def test_a_column_against_itself_shuffled_has_not_changed() -> None:
 
 
 @pytest.mark.long
-def test_p_alarms_falsely_in_5_of_100_datasets() -> None:
-    """1,500 datasets without a change: 75 alarms ± 4 standard errors of 8.4."""
+def test_the_false_positive_rate_of_p_is_5_percent() -> None:
+    """1,500 datasets without a change: 75 false positives ± 4 standard errors of 8.4."""
     rng = np.random.default_rng(4)
     ps = [paired_p(rng.normal(size=30)) for _ in range(1_500)]
     assert 41 < sum(p < 0.05 for p in ps) < 109
@@ -236,7 +236,7 @@ def paired_p(difference: Column) -> float:
     return _signed_rank_p(difference)
 
 
-def test_p_is_scipys() -> None:
+def test_p_agrees_with_scipy() -> None:
     before, after = pairs_of(80, shift=0.1)
     after[:20] = before[:20]
     theirs = scipy_stats.wilcoxon(after, before, zero_method="pratt").pvalue
@@ -244,7 +244,7 @@ def test_p_is_scipys() -> None:
 
 
 def test_the_effect_by_hand() -> None:
-    """Differences 1…10, the two smallest falls: (55 − 3 − 3) ÷ 55."""
+    """Differences 1…10, the two smallest negative: (55 − 3 − 3) ÷ 55."""
     difference = np.arange(1.0, 11.0)
     difference[:2] *= -1
     change = paired_change(np.zeros(10), difference, seed=0)
@@ -253,7 +253,7 @@ def test_the_effect_by_hand() -> None:
 
 
 def test_unchanged_pairs_weaken_p_and_effect() -> None:
-    """Ten rises among a thousand unchanged rows are no rise everywhere."""
+    """Ten rises among a thousand unchanged rows are not a rise everywhere."""
     risen = np.arange(1.0, 11.0)
     few = paired_change(np.zeros(10), risen, seed=0)
     many = paired_change(np.zeros(1_000), np.concatenate([risen, np.zeros(990)]), seed=0)
@@ -263,7 +263,7 @@ def test_unchanged_pairs_weaken_p_and_effect() -> None:
     assert many.median_ci95 == (0.0, 0.0)
 
 
-def test_a_constant_change_is_certain() -> None:
+def test_a_constant_change_has_no_uncertainty() -> None:
     change = paired_change(np.arange(20.0), np.arange(20.0) + 2, seed=0)
     assert (change.mean, change.mean_ci95, change.median_ci95) == (2.0, (2.0, 2.0), (2.0, 2.0))
     assert (change.effect, change.share_up) == (1.0, 1.0)
@@ -288,8 +288,8 @@ def test_too_few_pairs_give_no_interval() -> None:
     )
 
 
-def test_columns_of_unlike_length_are_no_pairs() -> None:
-    with pytest.raises(ValueError, match="cannot stand against"):
+def test_columns_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape mismatch: before \(1,\), after \(2,\)"):
         finite_pairs([1.0], [1.0, 2.0])
 
 
@@ -303,7 +303,7 @@ def test_columns_of_unlike_length_are_no_pairs() -> None:
     ],
     ids=["overflow", "denormal", "outlier", "rounding"],
 )
-def test_extreme_numbers_raise_nothing_and_stay_finite(values: list[float]) -> None:
+def test_extreme_numbers_give_finite_statistics(values: list[float]) -> None:
     for before, after in (([0.0] * 20, values), (values, values[::-1])):
         found = compare_metric(before, after, geometric=True, seed=0)
         assert np.isfinite(numbers_in(found)).all()
@@ -313,13 +313,13 @@ def test_extreme_numbers_raise_nothing_and_stay_finite(values: list[float]) -> N
 
 @given(NUMBERS)
 @settings(max_examples=12, deadline=None)
-def test_swapping_the_sides_turns_the_change_round(pairs: Column) -> None:
-    there, back = paired_change(*pairs, seed=0), paired_change(*pairs[::-1], seed=0)
-    assert there.mean == -(back.mean or 0.0)
-    assert there.median == -(back.median or 0.0)
-    assert there.p == back.p
-    assert there.effect is None or there.effect == -(back.effect or 0.0)
-    assert there.share_up == pytest.approx(1 - (back.share_up or 0.0))
+def test_swapping_the_sides_reverses_the_change(pairs: Column) -> None:
+    forth, back = paired_change(*pairs, seed=0), paired_change(*pairs[::-1], seed=0)
+    assert forth.mean == -(back.mean or 0.0)
+    assert forth.median == -(back.median or 0.0)
+    assert forth.p == back.p
+    assert forth.effect is None or forth.effect == -(back.effect or 0.0)
+    assert forth.share_up == pytest.approx(1 - (back.share_up or 0.0))
     assert distance(*pairs) == distance(*pairs[::-1])
 
 
@@ -338,7 +338,7 @@ def test_a_pair_without_numbers_changes_nothing(
 # Distances and correction
 
 
-def test_distances_are_scipys_and_known() -> None:
+def test_distances_of_a_shift() -> None:
     before, after = np.arange(100.0), np.arange(100.0) + 30
     found = distance(before, after)
     assert found.ks == pytest.approx(0.3)
@@ -355,7 +355,7 @@ def test_holm_by_hand() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=3), st.none() | st.floats(0, 1), max_size=12))
-def test_holm_lies_between_p_and_bonferroni(ps: dict[str, float | None]) -> None:
+def test_holm_is_between_p_and_bonferroni(ps: dict[str, float | None]) -> None:
     adjusted = holm(ps)
     known = [p for p in ps.values() if p is not None]
     for name, p in ps.items():
@@ -365,14 +365,14 @@ def test_holm_lies_between_p_and_bonferroni(ps: dict[str, float | None]) -> None
             assert p <= (adjusted[name] or 0.0) <= min(1.0, p * len(known)) + 1e-15
 
 
-def test_holm_keeps_false_alarms_of_a_family_at_5_of_100() -> None:
-    """2,000 families of ten tests without an effect: 100 alarms ± 4 standard errors of 9.7."""
+def test_holm_controls_the_family_wise_error_rate() -> None:
+    """2,000 families of ten tests without an effect: 100 errors ± 4 standard errors of 9.7."""
     families = np.random.default_rng(0).uniform(size=(2_000, 10))
-    alarms = sum(
+    errors = sum(
         min(p for p in holm({str(i): p for i, p in enumerate(ps)}).values() if p is not None) < 0.05
         for ps in families.tolist()
     )
-    assert 60 < alarms < 140
+    assert 60 < errors < 140
     assert (families.min(axis=1) < 0.05).sum() > 600, "negative control: uncorrected"
 
 

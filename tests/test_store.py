@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
+import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -151,3 +156,171 @@ def test_two_processes_write_one_store(tmp_path: Path) -> None:
             f"{name}{b:05d}-{i:02d}".encode() for name in "ab" for b in range(40) for i in range(16)
         ]
         assert len(store.get_nlls(keys)) == len(keys)
+
+
+ROWS = {
+    bytes([i]) * 32: np.random.default_rng(i).random(200 + i).astype(np.float32) for i in range(24)
+}
+
+
+def saved(path: Path) -> Path:
+    """A store with ROWS as NLLs and as embeddings, and the digest of a file."""
+    with Store(path) as store:
+        store.put_nlls(ROWS)
+        store.put_embeddings(ROWS)
+        store.file_digest(Path(__file__))
+    return path
+
+
+def what_is_read(path: Path) -> int | None:
+    """How many rows a store still has; None if it is refused. Whatever it returns must be right."""
+    try:
+        with Store(path) as store:
+            found = [store.get_nlls(list(ROWS)), store.get_embeddings(list(ROWS))]
+            digest = store.file_digest(Path(__file__))
+    except StoreError:
+        return None
+    for rows in found:
+        for key, values in rows.items():
+            assert values.tobytes() == ROWS[key].tobytes()
+    assert digest == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return sum(map(len, found))
+
+
+def test_a_flipped_bit_gives_a_miss_and_never_another_number(tmp_path: Path) -> None:
+    intact = saved(tmp_path / "intact.sqlite").read_bytes()
+    rng, path = random.Random(0), tmp_path / "flipped.sqlite"
+    seen = set()
+    for _ in range(400):
+        data = bytearray(intact)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        seen.add(what_is_read(path))
+    assert {None, 2 * len(ROWS), 2 * len(ROWS) - 1} <= seen
+
+
+def test_a_store_cut_anywhere_gives_no_wrong_number(tmp_path: Path) -> None:
+    intact = saved(tmp_path / "intact.sqlite").read_bytes()
+    path = tmp_path / "cut.sqlite"
+    seen = set()
+    for size in range(0, len(intact), 512):
+        path.write_bytes(intact[:size])
+        seen.add(what_is_read(path))
+    assert {None, 0} <= seen
+
+
+@pytest.mark.parametrize("value", ["text", 7, 1.5, b"abc", b"", b"x" * 8])
+def test_a_value_of_another_type_or_length_is_a_miss(tmp_path: Path, value: object) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE nll SET nats = ? WHERE key = ?", (value, next(iter(ROWS))))
+        database.execute("UPDATE digest SET sha256 = ?", (value,))
+    database.close()
+    with Store(path) as store:
+        assert len(store.get_nlls(list(ROWS))) == len(ROWS) - 1
+        assert store.damaged == 1
+        store.put_nlls(ROWS)
+        assert len(store.get_nlls(list(ROWS))) == len(ROWS)
+    assert what_is_read(path) == 2 * len(ROWS)
+
+
+def save_as_version_1(path: Path) -> None:
+    """A store as ifdkit 0.1 made it."""
+    database = sqlite3.connect(path)
+    database.executescript(
+        "CREATE TABLE nll (key BLOB PRIMARY KEY, nats BLOB NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE embedding (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE digest (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;"
+    )
+    with database:
+        for table in ("nll", "embedding"):
+            rows = [(key, values.tobytes()) for key, values in ROWS.items()]
+            database.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)
+        database.execute("INSERT INTO digest VALUES ('a 1 2', 'b')")
+    database.close()
+
+
+def test_a_store_of_version_1_is_migrated_with_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    save_as_version_1(path)
+    assert what_is_read(path) == 2 * len(ROWS)
+    with Store(path) as store:
+        found = store.verify()
+    assert (found.rows, found.damaged) == (2 * len(ROWS) + 2, 0)
+
+
+def test_a_killed_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.sqlite"
+    save_as_version_1(path)
+    before = path.read_bytes()
+    program = (
+        "import os, sys; from ifdkit.scoring import store\n"
+        "store._TABLES = 'SELECT stop()'\n"
+        "connect = store.sqlite3.connect\n"
+        "def connected(*a, **k):\n"
+        "    database = connect(*a, **k)\n"
+        "    database.create_function('stop', 0, lambda: os._exit(9))\n"
+        "    return database\n"
+        "store.sqlite3.connect = connected\n"
+        "store.Store(sys.argv[1])"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 9
+    assert len(before) > 0
+    assert what_is_read(path) == 2 * len(ROWS)
+
+
+def test_two_processes_migrate_one_store(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    save_as_version_1(path)
+    program = "import sys; from ifdkit.scoring.store import Store; Store(sys.argv[1]).close()"
+    processes = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    assert what_is_read(path) == 2 * len(ROWS)
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 3")
+    database.close()
+    with pytest.raises(StoreError, match="newer version of ifdkit"):
+        Store(path)
+
+
+def test_verify_deletes_damaged_rows_and_counts_them(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE nll SET nats = x'00' WHERE key < ?", (bytes([3]),))
+        database.execute("UPDATE embedding SET vector = 'é'  WHERE key < ?", (bytes([2]),))
+    database.close()
+    with Store(path) as store:
+        found = store.verify()
+        assert (found.rows, found.damaged) == (2 * len(ROWS) + 1 - 5, 5)
+        assert store.verify().damaged == 0
+    assert what_is_read(path) == 2 * len(ROWS) - 5
+
+
+def test_a_new_store_is_private(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_ctrl_c_ends_the_wait_for_a_locked_store_at_once(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    locked = sqlite3.connect(path, isolation_level=None)
+    locked.execute("BEGIN IMMEDIATE")
+    with Store(path) as store:
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+        timer.start()
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            store.put_nlls(ROWS)
+        assert time.monotonic() - begin < 10
+        timer.join()
+        locked.execute("ROLLBACK")
+        store.put_nlls(ROWS)
+    locked.close()

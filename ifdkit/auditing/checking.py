@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,14 @@ from ifdkit.auditing.result import (
     Unit,
 )
 from ifdkit.findings.checks import TextCheck
+from ifdkit.findings.documents import measured
+from ifdkit.findings.languages import language_of
 from ifdkit.findings.masking import masked_quote
 from ifdkit.findings.texts import Corpus, quote
 from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.stats.columns import finite
+
+AppliesTo = Literal["pairs", "documents", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,8 @@ class Rule:
     unit: Unit = "example"
     compares_rows: bool = False
     """Whether rows are compared with each other, so that a sample shows too few."""
+    applies_to: AppliesTo = "pairs"
+    """Instruction–response pairs, text documents, or both."""
 
     @property
     def sentence(self) -> str:
@@ -110,6 +118,8 @@ class AuditedDataset:
     against: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Evaluation file → its instructions."""
     second_template: SecondTemplate | None = None
+    is_documents: bool = False
+    """Whether the examples are text documents: responses without an instruction."""
 
     @classmethod
     def of(
@@ -117,14 +127,36 @@ class AuditedDataset:
         scored: ScoredDataset,
         against: Mapping[str, Sequence[str]],
         second_template: SecondTemplate | None = None,
+        *,
+        is_documents: bool = False,
     ) -> AuditedDataset:
         """The dataset with its texts as the checks of `findings` expect them."""
         texts = scored.texts
-        corpus = Corpus(tuple(scored.scores.ids), tuple(texts.instructions), tuple(texts.responses))
-        return cls(scored, corpus, against, second_template)
+        corpus = Corpus(
+            tuple(scored.scores.ids),
+            tuple(texts.instructions),
+            tuple(texts.responses),
+            inputs=tuple(texts.inputs),
+        )
+        return cls(scored, corpus, against, second_template, is_documents)
 
     def __len__(self) -> int:
         return len(self.scored)
+
+    @cached_property
+    def document_numbers(self) -> Mapping[str, NDArray[np.float64]]:
+        """What :mod:`findings.documents` measures: name → column, shape (examples,)."""
+        return measured(self.corpus.responses)
+
+    @cached_property
+    def languages(self) -> list[str | None]:
+        """The language of each document, by its beginning; None if uncertain."""
+        return [language_of(text) for text in self.corpus.responses]
+
+    def shown(self, index: int) -> str:
+        """The first words of an example: its instruction, or the document."""
+        texts = self.corpus.responses if self.is_documents else self.corpus.instructions
+        return quote(texts[index])
 
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """A column of scores, shape (examples,), NaN if undefined; None without the column."""
@@ -149,11 +181,11 @@ class AuditedDataset:
     ) -> CheckResult:
         """What a check found at these positions of the corpus.
 
-        `quoted` gives the words to show of each, by default its instruction; `values` are those of
+        `quoted` gives the words to show of each, by default those of `shown`; `values` are those of
         all examples.
         """
         where = [int(index) for index in indices]
-        quoted = quoted or (lambda index: quote(self.corpus.instructions[index]))
+        quoted = quoted or self.shown
         return CheckResult(
             checked=checked,
             count=len(where),
@@ -195,7 +227,13 @@ class OfTexts:
 
 
 def text_rule(
-    check: TextCheck, *, severity: Severity, most: float, fix: str, name: str | None = None
+    check: TextCheck,
+    *,
+    severity: Severity,
+    most: float,
+    fix: str,
+    name: str | None = None,
+    applies_to: AppliesTo = "pairs",
 ) -> Rule:
     """A rule about what a text check finds; name, title and sentence are those of the check."""
     return Rule(
@@ -206,4 +244,5 @@ def text_rule(
         check=OfTexts(check),
         found=check.description,
         fix=fix,
+        applies_to=applies_to,
     )

@@ -5,10 +5,14 @@ Each check counts as checked the examples in which its number is defined.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 
 from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
-from ifdkit.auditing.result import MAX_PLACES, Place
+from ifdkit.auditing.result import MAX_PLACES, Place, StatusCount
 from ifdkit.findings.masking import masked
 from ifdkit.findings.texts import quote
 from ifdkit.records import Status
@@ -16,6 +20,9 @@ from ifdkit.scoring.arithmetic import perplexity
 
 MIN_TOKENS = 16
 """A shorter response has the perplexity of a few words: names and numbers have a high one."""
+MAX_REASONS = 3
+"""Reasons of a status that are named."""
+_NUMBER = re.compile(r"[0-9]+")
 MIN_RESPONSES = 20
 """Among fewer there is no usual perplexity."""
 _SD_PER_MAD = 1.4826
@@ -32,6 +39,79 @@ def unreadable_row(data: AuditedDataset, rule: Rule) -> CheckResult:
     )
     n_rows = data.scored.dataset.n_rows
     return CheckResult(checked=n_rows, count=len(rejects), places=places)
+
+
+def nothing_measured(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """All examples if none could be scored though scores were asked for; or if there are none.
+
+    A gate without evidence must not pass.
+    """
+    del rule
+    n = len(data)
+    if not n:
+        return CheckResult(
+            checked=1, count=1, found="Nothing could be measured: there is no readable example."
+        )
+    numbers = data.scored.scores.numbers
+    is_scored = data.scored.manifest is not None or bool(numbers)
+    measured = [name for name in numbers if not name.endswith(("_tokens", "_words"))]
+    if not is_scored or measured:
+        return CheckResult(checked=n)
+    reasons = _reasons(data, None)
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return CheckResult(
+        checked=n,
+        count=n,
+        found=f"Nothing could be measured: no example could be scored{why}.",
+        quotes_text=bool(reasons),
+    )
+
+
+def invalid(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples of status `invalid`, such as conversations that a chat template refuses."""
+    del rule
+    if data.scored.manifest is None and not data.scored.scores.numbers:
+        return data.lacks("status")
+    statuses = data.scored.scores.statuses
+    reasons = _reasons(data, Status.INVALID)
+    return replace(
+        data.result(
+            [i for i, status in enumerate(statuses) if status == Status.INVALID], len(statuses)
+        ),
+        found=f"The example could not be scored: {'; '.join(reasons)}." if reasons else None,
+        quotes_text=bool(reasons),
+    )
+
+
+def status_counts(data: AuditedDataset) -> tuple[StatusCount, ...]:
+    """How many examples have each status but `ok`, the most frequent first, with reasons."""
+    counts = Counter(map(str, data.scored.scores.statuses))
+    if data.is_documents:  # a document has no instruction to be empty
+        del counts[Status.EMPTY_INSTRUCTION]
+    del counts[Status.OK]
+    return tuple(
+        StatusCount(status=status, count=n, reasons=_reasons(data, status))
+        for status, n in counts.most_common()
+    )
+
+
+def _reasons(data: AuditedDataset, status: str | None) -> tuple[str, ...]:
+    """The most frequent reasons of a status, or of all, on one line each and masked."""
+    scores = data.scored.scores
+    if scores.reasons is None:
+        return ()
+    pairs = zip(scores.statuses, scores.reasons, strict=True)
+    # Numbers differ from row to row ("the last 12 tokens …"); one example of each is enough.
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for one, reason in pairs:
+        if reason and status in (None, str(one)):
+            form = _NUMBER.sub("0", reason)
+            first.setdefault(form, reason)
+            counts[form] += 1
+    return tuple(
+        masked(quote(first[form])).rstrip(".") for form, _ in counts.most_common(MAX_REASONS)
+    )
 
 
 def truncated_response(data: AuditedDataset, rule: Rule) -> CheckResult:

@@ -60,7 +60,8 @@ def _conversation_keys(data: AuditedDataset) -> Iterator[tuple[int, bytes, bytes
         instruction, response = corpus.instruction_keys[index], corpus.response_keys[index]
         asked = blake2b(before + instruction, digest_size=16).digest()
         before = blake2b(asked + response, digest_size=16).digest()
-        if EMPTY_KEY not in (instruction, response):  # these have rules of their own
+        # Empty texts have rules of their own; a document has no instruction.
+        if response != EMPTY_KEY and (instruction != EMPTY_KEY or data.is_documents):
             yield index, asked, before
 
 
@@ -72,7 +73,8 @@ def near_duplicate(data: AuditedDataset, rule: Rule) -> CheckResult:
     del rule
     responses = data.corpus.responses
     repeated, _ = _repeats(data)
-    near = {index for group in near_duplicates(responses) for index in group[1:]}
+    groups = near_duplicates(responses, whole=data.is_documents)
+    near = {index for group in groups for index in group[1:]}
     indices = near.difference(repeated)
     return data.result(
         sorted(index for index in indices if has_words(responses[index], MIN_WORDS)),
@@ -99,6 +101,19 @@ def contamination(data: AuditedDataset, rule: Rule) -> CheckResult:
         quoted=quotes.__getitem__,
         details=tuple(details),
     )
+
+
+def duplicate_id(data: AuditedDataset, rule: Rule) -> CheckResult:
+    """Examples whose id an earlier row has; the turns of one conversation share theirs."""
+    del rule
+    row_of: dict[str, int] = {}
+    rows = data.scored.scores.rows.tolist()
+    indices = [
+        index
+        for index, one in enumerate(data.corpus.ids)
+        if row_of.setdefault(one, rows[index]) != rows[index]
+    ]
+    return data.result(indices, len(data), quoted=lambda index: quote(data.corpus.ids[index]))
 
 
 def recurring_opening(data: AuditedDataset, rule: Rule) -> CheckResult:

@@ -58,7 +58,7 @@ class RuleResult:
     """A plural noun phrase as it reads inside a sentence: "refusals"."""
     severity: Severity
     passed: bool
-    """Whether the share is at most `most`, whatever the severity."""
+    """Whether the rule passes: by its share and `most`, as :func:`verdict.judge` decides."""
     unit: Unit = "example"
     """What is counted."""
     checked: int = 0
@@ -117,6 +117,16 @@ class TemplateCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusCount:
+    """How many examples have a status other than `ok`, and why."""
+
+    status: str
+    count: int
+    reasons: tuple[str, ...] = ()
+    """The most frequent ones; empty if they are not known, and with `--no-text`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """The verdict on one dataset, rule by rule."""
 
@@ -143,6 +153,8 @@ class Audit:
     manifest: Manifest | None
     """Of the scores; None without scores."""
     elapsed_s: float
+    statuses: tuple[StatusCount, ...] = ()
+    """Statuses other than `ok`, the most frequent first."""
     schema: str = AUDIT_SCHEMA
     has_text: bool = True
     """Whether its quotes show the dataset: False after `without_text`."""
@@ -159,7 +171,13 @@ class Audit:
 
     def without_text(self) -> Audit:
         """The same without any text of the dataset: numbers, ids and verdicts only."""
-        return replace(self, rules=tuple(map(_without_quotes, self.rules)), has_text=False)
+        return replace(
+            self,
+            rules=tuple(map(_without_quotes, self.rules)),
+            # A chat template may quote the text that it refuses.
+            statuses=tuple(replace(one, reasons=()) for one in self.statuses),
+            has_text=False,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The object of `audit.json`."""

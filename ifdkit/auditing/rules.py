@@ -1,7 +1,9 @@
 """The rules of an audit: severity, largest share that passes, check, and what to do.
 
 A new rule is one entry here.  `text_rule` makes one from a text check of `findings`; the other
-checks are in `numbers` (scores) and `repeats` (examples compared with each other).
+checks are in `numbers` (scores) and `repeats` (examples compared with each other).  `applies_to`
+says whether a rule is about instruction–response pairs, text documents or both; the rules about
+documents alone are in `document_rules`.
 
 Few rules are errors: what no training run should contain, whatever its purpose.  The others warn,
 because they depend on the purpose (a set of refusals is fine for training refusals).  A project
@@ -14,6 +16,7 @@ import math
 
 from ifdkit.auditing import numbers, repeats
 from ifdkit.auditing.checking import Rule, text_rule
+from ifdkit.auditing.document_rules import DOCUMENT_RULES
 from ifdkit.auditing.templates import unstable_verdict
 from ifdkit.findings.incomplete import (
     cut_off,
@@ -23,12 +26,29 @@ from ifdkit.findings.incomplete import (
     unclosed_code_block,
 )
 from ifdkit.findings.languages import language_mismatch
+from ifdkit.findings.leftovers import continued_conversation, special_token, template_marker
 from ifdkit.findings.markup import encoding_errors, leftover_html
 from ifdkit.findings.personal import personal_data
+from ifdkit.findings.placeholders import (
+    error_response,
+    placeholder_input,
+    placeholder_response,
+    repeated_words,
+)
 from ifdkit.findings.secrets import secret
 from ifdkit.findings.stock_phrases import ai_disclaimer, prompt_leak, refusal
 
 RULES = (
+    Rule(
+        name="nothing_measured",
+        title="missing evidence",
+        severity="error",
+        most=0.0,
+        check=numbers.nothing_measured,
+        found="Nothing could be measured.",
+        fix="Fix what the reasons name: a gate without evidence must not pass.",
+        applies_to="both",
+    ),
     Rule(
         name="unreadable_row",
         title="unreadable rows",
@@ -38,6 +58,7 @@ RULES = (
         unit="row",
         found="The row cannot be read as an example.",
         fix="Fix or remove the rows. Most trainers stop at the first one or skip it silently.",
+        applies_to="both",
     ),
     text_rule(
         empty_response,
@@ -45,12 +66,25 @@ RULES = (
         severity="error",
         most=0.0,
         fix="Remove the rows. They teach the model to stop immediately.",
+        applies_to="both",
+    ),
+    Rule(
+        name="invalid",
+        title="examples that the template refuses",
+        severity="error",
+        most=0.0,
+        check=numbers.invalid,
+        found="The example could not be scored.",
+        fix="Fix or remove the rows, or choose a template that can express them. A trainer with the"
+        " same template fails on them or drops them.",
+        applies_to="both",
     ),
     text_rule(
         secret,
         severity="error",
         most=0.0,
         fix="Revoke real ones and replace them with placeholders. Models can repeat them verbatim.",
+        applies_to="both",
     ),
     Rule(
         name="contamination",
@@ -66,6 +100,49 @@ RULES = (
         severity="error",
         most=0.0,
         fix="Remove the framing or generate the text again. Otherwise the model learns it.",
+    ),
+    text_rule(
+        special_token,
+        severity="error",
+        most=0.0,
+        fix="Remove the tokens. The tokenizer reads them as the end of a turn or of the text.",
+        applies_to="both",
+    ),
+    text_rule(
+        error_response,
+        severity="error",
+        most=0.0,
+        fix="Generate the responses again, or remove the rows.",
+    ),
+    text_rule(
+        continued_conversation,
+        severity="warning",
+        most=0.0,
+        fix="Cut the response before the next turn. Otherwise the model answers itself.",
+    ),
+    text_rule(
+        placeholder_response,
+        severity="warning",
+        most=0.0,
+        fix="Remove the rows, unless the placeholder is the right answer.",
+    ),
+    text_rule(
+        placeholder_input,
+        severity="warning",
+        most=0.0,
+        fix="Clear the input. Otherwise the word becomes part of the instruction.",
+    ),
+    text_rule(
+        template_marker,
+        severity="warning",
+        most=0.0,
+        fix="Remove the template's words. The trainer adds its own template.",
+    ),
+    text_rule(
+        repeated_words,
+        severity="warning",
+        most=0.0,
+        fix="Generate the responses again, or remove the rows. Otherwise the model learns to loop.",
     ),
     text_rule(
         empty_instruction,
@@ -91,6 +168,7 @@ RULES = (
         found="The response runs past the maximum length.",
         fix="Raise the maximum length for training or shorten the rows. Otherwise the model never"
         " sees where they end.",
+        applies_to="both",
     ),
     text_rule(
         refusal,
@@ -121,12 +199,14 @@ RULES = (
         severity="warning",
         most=0.01,
         fix="Convert the pages to text before you make examples of them.",
+        applies_to="both",
     ),
     text_rule(
         encoding_errors,
         severity="warning",
         most=0.0,
         fix="Read the source again as UTF-8. What shows as U+FFFD cannot be restored.",
+        applies_to="both",
     ),
     text_rule(
         language_mismatch,
@@ -139,6 +219,7 @@ RULES = (
         severity="warning",
         most=0.01,
         fix="Replace it with a placeholder, or make sure that you may use it.",
+        applies_to="both",
     ),
     text_rule(
         repeated_instruction,
@@ -155,6 +236,18 @@ RULES = (
         compares_rows=True,
         found="An earlier example is the same except for whitespace and case.",
         fix="Keep one of each. A duplicate counts twice in training.",
+        applies_to="both",
+    ),
+    Rule(
+        name="duplicate_id",
+        title="rows with the id of another row",
+        severity="warning",
+        most=0.0,
+        check=repeats.duplicate_id,
+        compares_rows=True,
+        found="An earlier row has the same id.",
+        fix="Give every row an id of its own. Otherwise scores and pairs refer to the wrong row.",
+        applies_to="both",
     ),
     Rule(
         name="near_duplicate",
@@ -165,6 +258,7 @@ RULES = (
         compares_rows=True,
         found="The response has almost the same words as an earlier one.",
         fix="Keep the best of each group, unless the small differences matter.",
+        applies_to="both",
     ),
     Rule(
         name="duplicate_instruction",
@@ -244,6 +338,7 @@ RULES = (
         found="The direct perplexity of the response is {threshold} robust standard deviations or"
         " more below the median.",
         fix="Look for loops, lists and boilerplate, and for texts that the model has memorized.",
+        applies_to="both",
     ),
     Rule(
         name="high_perplexity",
@@ -256,6 +351,7 @@ RULES = (
         found="The direct perplexity of the response is {threshold} robust standard deviations or"
         " more above the median.",
         fix="Look for gibberish, encoding errors and languages that the model does not know.",
+        applies_to="both",
     ),
     Rule(
         name="unstable_verdict",
@@ -268,5 +364,6 @@ RULES = (
         found="Under the other template, IFD is on the other side of 1.",
         fix="Score with the template that the model will be trained with.",
     ),
+    *DOCUMENT_RULES,
 )
 """Every rule, in the order of report: what spoils training most comes first."""

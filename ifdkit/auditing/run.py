@@ -5,6 +5,7 @@ dataset ─ scores (or none) ─▶ AuditedDataset ─ each rule's check ─▶ 
 rules           every rule; `rule_settings` changes them
 checking        what a rule, a check and its result are
 numbers         checks of scores, and of what could be read
+document_rules  the rules about text documents
 repeats         checks that compare examples with each other, or with an evaluation set
 templates       the same rows scored under a second template
 against         the instructions of evaluation sets
@@ -23,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
-from ifdkit.auditing.result import Audit
+from ifdkit.auditing.document_rules import worded_for_documents
+from ifdkit.auditing.numbers import status_counts
+from ifdkit.auditing.result import Audit, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
-from ifdkit.auditing.verdict import in_order, judge, with_lines
+from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
 from ifdkit.data.dataset import Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
@@ -130,11 +133,9 @@ def audit_dataset(
     scored = _scored(data, given, settings, read_options, options, progress)
     second = score_under_second(scored, other, read_options.seed, progress) if other else None
     sample = _sample(scored, given, read_options)
-    progress.note(f"checking {len(scored):,} examples against {len(options.rules)} rules")
+    progress.note(f"checking {len(scored):,} examples")
     dataset = AuditedDataset.of(scored, against, second)
-    results = in_order(
-        judge(rule, _check(rule, dataset), is_sample=sample is not None) for rule in options.rules
-    )
+    results = apply_rules(dataset, options.rules, is_sample=sample is not None)
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,6 +152,7 @@ def audit_dataset(
         template_check=second.check if second else None,
         against=tuple(against),
         manifest=scored.manifest,
+        statuses=status_counts(dataset),
         elapsed_s=round(time.perf_counter() - begin, 3),
     )
 
@@ -161,6 +163,18 @@ def check_folder(folder: Path) -> None:
     Raises OutputError.
     """
     check_report_folder(folder, "earlier audit", file="audit.json", schema="ifdkit.audit/")
+
+
+def apply_rules(
+    data: AuditedDataset, rules: Sequence[Rule], *, is_sample: bool = False
+) -> tuple[RuleResult, ...]:
+    """The results of the rules that apply to the data: to pairs, or to text documents."""
+    kind = "documents" if data.is_documents else "pairs"
+    applicable = [rule for rule in rules if rule.applies_to in (kind, "both")]
+    if data.is_documents:
+        applicable = [worded_for_documents(rule) for rule in applicable]
+    results = [judge(rule, _check(rule, data), is_sample=is_sample) for rule in applicable]
+    return in_order(with_evidence(results))
 
 
 def _check(rule: Rule, dataset: AuditedDataset) -> CheckResult:

@@ -22,7 +22,7 @@ from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
-from ifdkit.stats.columns import FEWEST_PAIRS, spearman
+from ifdkit.stats.columns import MIN_PAIRS, spearman
 
 MAX_ROWS = 200
 """Rows that are scored again: the 95 % interval of their share is at most ±7 points."""
@@ -122,7 +122,7 @@ def unstable_verdict(data: AuditedDataset, rule: Rule) -> CheckResult:
     check = second.check
     if check.spearman is None:
         return CheckResult(
-            skipped=f"needs {FEWEST_PAIRS} examples whose IFD is defined and varies under both"
+            skipped=f"needs {MIN_PAIRS} examples whose IFD is defined and varies under both"
             f" templates, and there are {check.n}"
         )
     moved = (second.ifd_first >= 1) != (second.ifd_second >= 1)

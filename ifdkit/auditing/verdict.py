@@ -14,12 +14,18 @@ _SAMPLE_ONLY = (
     " share has no interval."
 )
 
+_TOO_FEW = "The share is above the limit, but so few rows can exceed it by chance."
+
 
 def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
     """Whether what a check found passes the rule.
 
-    A rule passes by the share in the checked rows; the interval of a sample says how far the whole
-    file may be from it.  A rule with nothing to check is skipped.
+    A rule of severity `error` passes if the share in the checked rows is at most `most`.  A
+    warning needs evidence: it is given only if a share this large would come up in at most 5 % of
+    files of this size with a true share of `most` (:func:`exceeds`), so that one row of 41 does not
+    exceed a limit of 1 %.  If nothing is allowed, one row is enough for both.  The interval of a
+    sample says how far the whole file may be from the share.  A rule with nothing to check is
+    skipped.
     """
     verdict = RuleResult(
         name=rule.name,
@@ -40,10 +46,14 @@ def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
     has_interval = is_sample and not rule.compares_rows
     is_shown = result.count > 0 or not result.also_passes
     sentences = [result.found or rule.sentence] if is_shown else []
+    is_within = share <= rule.most
+    if not is_within and rule.severity == "warning":
+        is_within = not exceeds(result.count, result.checked, rule.most)
+        sentences += [_TOO_FEW] if is_within else []
     sentences += [_SAMPLE_ONLY] if is_sample and rule.compares_rows else []
     return replace(
         verdict,
-        passed=share <= rule.most and result.also_passes,
+        passed=is_within and result.also_passes,
         checked=result.checked,
         count=result.count,
         share=share,
@@ -53,6 +63,46 @@ def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
         details=result.details,
         quotes_text=result.quotes_text,
     )
+
+
+ALPHA = 0.05
+
+
+def exceeds(count: int, n: int, most: float) -> bool:
+    """Whether the share `count` ÷ `n` is significantly above `most`.
+
+    One-sided exact binomial test at level ALPHA: the lower 95 % confidence bound of the share by
+    Clopper and Pearson (Biometrika 26, 1934) is above `most`.
+    """
+    if count <= most * n:
+        return False
+    if most <= 0:
+        return True
+    from scipy.special import betainc  # in a tenth of the time of scipy.stats
+
+    return float(betainc(count, n - count + 1, most)) <= ALPHA  # P(X ≥ count), X binomial
+
+
+def with_evidence(results: Sequence[RuleResult]) -> tuple[RuleResult, ...]:
+    """The results, in which the rule `nothing_measured` fails if all others were skipped.
+
+    Rules that are off are not counted: who switches every rule off has decided.
+    """
+    others = [one for one in results if one.name != NOTHING_MEASURED and one.severity != "off"]
+    if not others or any(one.skipped is None for one in others):
+        return tuple(results)
+    reasons = list(dict.fromkeys(one.skipped for one in others if one.skipped))
+    found = f"Nothing could be measured: no check could be applied ({'; '.join(reasons)})."
+
+    def failed(one: RuleResult) -> RuleResult:
+        if one.name != NOTHING_MEASURED or one.severity == "off" or not one.passed:
+            return one
+        return replace(one, passed=False, found=found, count=one.checked, share=1.0)
+
+    return tuple(map(failed, results))
+
+
+NOTHING_MEASURED = "nothing_measured"
 
 
 def wilson_ci95(count: int, n: int) -> Interval:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ifdkit.cli.flags import (
+    EXIT_DONE,
+    EXIT_GATE,
     SETTINGS_TABLES,
     echo_json,
     progress_of,
     read_options_of,
-    reader_may_leave,
     settings_given,
     start,
 )
@@ -40,7 +41,7 @@ audit_options = together(
 """The options of `ifdkit audit`."""
 
 
-def asked_of_audit(
+def audit_options_of(
     flags: Mapping[str, Any], tables: Mapping[str, Any], file: Path | None
 ) -> AuditOptions:
     """Flags and the `[audit]` table of the settings file → AuditOptions. Raises UsageError."""
@@ -73,7 +74,7 @@ def failure(rule: RuleResult) -> str:
 @metric_options
 @common_options
 @click.pass_context
-def audit(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+def audit(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> int:
     """Check DATA against rules: a gate for CI, and a look before you spend GPU hours.
 
     DATA is a dataset, which is scored first unless --no-model is given, or a scores file. Exits
@@ -88,7 +89,7 @@ def audit(context: click.Context, /, data: str, output: Path | None, **flags: An
     from ifdkit.report.terminal.audit import print_audit
 
     start(context, flags)
-    options = asked_of_audit(flags, context.meta[SETTINGS_TABLES]["audit"], context.obj)
+    options = audit_options_of(flags, context.meta[SETTINGS_TABLES]["audit"], context.obj)
     if output is not None:
         check_folder(output)
     with progress_of(flags) as progress:
@@ -98,12 +99,10 @@ def audit(context: click.Context, /, data: str, output: Path | None, **flags: An
     found = found.without_text() if flags["no_text"] else found
     if output is not None:
         found.save(output)
-    with reader_may_leave():
-        if flags["as_json"]:
-            echo_json(found.as_json())
-        else:
-            print_audit(found, output)
+    if flags["as_json"]:
+        echo_json(found.as_json())
+    else:
+        print_audit(found, output)
     for rule in found.errors:
         click.echo(f"ifdkit: audit failed: {failure(rule)}", err=True)
-    if found.errors:
-        context.exit(1)
+    return EXIT_GATE if found.errors else EXIT_DONE

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from ifdkit.cli.flags import (
+    EXIT_DONE,
+    EXIT_GATE,
     echo_json,
     progress_of,
     read_options_of,
-    reader_may_leave,
     settings_given,
     start,
 )
@@ -37,7 +38,7 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @click.pass_context
 def compare(
     context: click.Context, /, before: str, after: str, output: Path | None, **flags: Any
-) -> None:
+) -> int:
     """Compare two datasets: what changed, whether it is real, and whether it is more than length.
 
     BEFORE and AFTER are datasets, which are scored first (all metrics unless --metrics says
@@ -48,13 +49,21 @@ def compare(
       ifdkit compare before.json after.json --fail-if 'ifd.median_change < 0'
     """
     from ifdkit.comparison.gate import parse_condition
-    from ifdkit.comparison.run import CompareOptions, check_folder, compare_sides, default_folder
+    from ifdkit.comparison.options import CompareOptions
+    from ifdkit.comparison.run import (
+        check_default_folder,
+        check_folder,
+        compare_sides,
+        default_folder,
+    )
     from ifdkit.report.terminal.comparison import print_comparison
 
     start(context, flags)
     conditions = [parse_condition(text) for text in flags["fail_if"]]
     folder = output or default_folder(before, after)
     check_folder(folder)
+    if output is None:
+        check_default_folder(folder, before, after)
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
     given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
@@ -65,13 +74,11 @@ def compare(
         )
     result = result.without_text() if flags["no_text"] else result
     result.save(folder)
-    with reader_may_leave():
-        if flags["as_json"]:
-            echo_json(result.as_json())
-        else:
-            print_comparison(result.summary, folder)
+    if flags["as_json"]:
+        echo_json(result.as_json())
+    else:
+        print_comparison(result.summary, folder)
     failures = [why for why in (one.check(result.summary) for one in conditions) if why]
     for why in failures:
         click.echo(f"ifdkit: gate failed: {why}", err=True)
-    if failures:
-        context.exit(1)
+    return EXIT_GATE if failures else EXIT_DONE

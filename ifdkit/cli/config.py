@@ -10,14 +10,14 @@ from typing import Any
 from ifdkit.errors import UsageError
 
 TABLES = ("audit",)
-"""Keys that hold a table of their own, and no option: `[audit.refusal]`."""
+"""Keys that are tables and not options, such as `[audit.refusal]`."""
 
 
 def load_config(folder: Path, known: Iterable[str]) -> tuple[Path | None, dict[str, Any]]:
-    """The file and its settings, by option name with underscores; (None, {}) where there is none.
+    """The file and its settings, by option name with underscores; (None, {}) if there is none.
 
-    Of TABLES the settings hold what stands in the file.  Raises UsageError for a file that is not
-    TOML or holds a key that is no option.
+    The settings include the tables of TABLES as they are in the file.  Raises UsageError if the
+    file is not TOML, or has a key that is not an option.
     """
     for path, table in ((folder / "ifdkit.toml", None), (folder / "pyproject.toml", "ifdkit")):
         if not path.is_file():
@@ -36,9 +36,9 @@ def load_config(folder: Path, known: Iterable[str]) -> tuple[Path | None, dict[s
         settings = {key.replace("-", "_"): value for key, value in content.items()}
         unknown = sorted(settings.keys() - set(known) - set(TABLES))
         if unknown:
-            raise UsageError(f"{path.name}: no option is called {unknown[0]!r}")
+            raise UsageError(f"{path.name}: {unknown[0]!r} is not an option")
         for name in TABLES:
             if not isinstance(settings.get(name, {}), dict):
-                raise UsageError(f"{path.name}: {name} is no option, but a table: write [{name}]")
+                raise UsageError(f"{path.name}: {name} is a table, not an option: write [{name}]")
         return path, settings
     return None, {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ifdkit.scoring.settings import Settings
 
 
+EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 SETTINGS_TABLES = "ifdkit.tables"
 """Where a click context keeps the tables of the settings file, such as `[audit.refusal]`."""
 
@@ -94,13 +94,3 @@ def echo_json(value: Any) -> None:
     from ifdkit.data.atomic import dumps
 
     click.echo(dumps(value, indent=2))
-
-
-@contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """Print within it: if whoever reads stdout has left, the rest is dropped."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,25 +9,28 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ifdkit.cli import INTERRUPTED
 from ifdkit.cli.audit import audit
 from ifdkit.cli.compare import compare
 from ifdkit.cli.config import TABLES, load_config
-from ifdkit.cli.flags import SETTINGS_TABLES, reader_may_leave
+from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED, SETTINGS_TABLES
 from ifdkit.cli.models import models
 from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
 from ifdkit.cli.select import select
 from ifdkit.cli.show import show
+from ifdkit.cli.store import store
+from ifdkit.cli.streams import safe_streams
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
-EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
-COMMANDS = (score, compare, show, reflect, select, audit, models)
+COMMANDS = (score, compare, show, reflect, select, audit, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,44 +66,52 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 gate failed, 2 error, 130 interrupted."""
+    """Run a command and return its exit code, whatever becomes of stdout and stderr.
+
+    0 done, 1 gate failed, 2 error, 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    short = [a[1:] for a in arguments if a.startswith("-") and not a.startswith("--")]
-    verbose = (
-        "--verbose" in arguments
-        or any("v" in letters for letters in short)
-        or bool(os.environ.get("IFDKIT_VERBOSE"))
-    )
-    logging.basicConfig(format="ifdkit: %(message)s", level=logging.ERROR)
+    with safe_streams():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.ERROR, handlers=[_StderrHandler()])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        # Not cli.main(), which ends a closed pipe with exit code 1: that means a failed gate here.
-        with reader_may_leave(), cli.make_context("ifdkit", arguments) as context:
-            cli.invoke(context)
-        return EXIT_DONE
+        # Not cli.main(), which exits with 1 for errors of its own: here 1 is a failed gate.
+        with cli.make_context("ifdkit", arguments) as context:
+            return int(cli.invoke(context) or EXIT_DONE)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
         return EXIT_ERROR
     except IfdkitError as error:
-        return _fail(str(error), verbose)
+        return _fail(str(error), arguments)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("ifdkit: Interrupted; progress saved. Re-run the same command to resume.",
-                   err=True)  # fmt: skip
+        sys.stderr.write(INTERRUPTED)
         return EXIT_INTERRUPTED
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"internal error: {what} (--verbose shows where; please report it)", verbose)
+        return _fail(f"internal error: {what} (--verbose shows where; please report it)", arguments)
 
 
-def _fail(message: str, verbose: bool) -> int:
-    if verbose:
-        import traceback
-
+def _fail(message: str, arguments: Sequence[str]) -> int:
+    short = [a[1:] for a in arguments if a.startswith("-") and not a.startswith("--")]
+    is_verbose = "--verbose" in arguments or any("v" in letters for letters in short)
+    if is_verbose or os.environ.get("IFDKIT_VERBOSE"):
         traceback.print_exc()
     click.echo(f"ifdkit: {' '.join(message.split())}", err=True)
     return EXIT_ERROR
+
+
+class _StderrHandler(logging.Handler):
+    """Log lines on the stderr of the moment, which a command may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        sys.stderr.write(f"ifdkit: {record.getMessage()}\n")
 
 
 def _interrupt(*_: object) -> None:

@@ -12,11 +12,30 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Flag = Callable[[Any], Any]
 
 
+class OnceOption(click.Option):
+    """An option that is refused if it is given twice: click takes the last and drops the others."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Register the option, with a check before its value is stored."""
+        super().add_to_parser(parser, ctx)
+        if self.multiple or self.is_flag:
+            return
+        parsed = parser._long_opt.get(self.opts[-1]) or parser._short_opt.get(self.opts[-1])
+        store = parsed.process
+
+        def process(value: Any, state: Any) -> None:
+            if parsed.dest in state.opts:
+                raise click.UsageError(f"{self.opts[-1]} is given twice", ctx)
+            store(value, state)
+
+        parsed.process = process
+
+
 def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
     """An option that the variable `IFDKIT_<NAME>` sets too."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, **attributes)
+    return click.option(*names, cls=OnceOption, envvar=variable, **attributes)
 
 
 def together(*flags: Flag) -> Callable[[Command], Command]:
@@ -32,7 +51,9 @@ def together(*flags: Flag) -> Callable[[Command], Command]:
 
 def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:  # noqa: A002
     """`--output`, which no variable sets: it belongs to one call."""
-    return click.option("--output", "-o", type=click.Path(path_type=Path), help=help, **attributes)
+    return click.option(
+        "--output", "-o", cls=OnceOption, type=click.Path(path_type=Path), help=help, **attributes
+    )
 
 
 def rows_options(

@@ -29,14 +29,17 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
     Example:
       ifdkit score data.json -o scores.parquet --model gpt2
     """
+    from ifdkit.errors import InputError
     from ifdkit.report.terminal.scores import print_summary
-    from ifdkit.scoring.run import default_output, score_to_file
+    from ifdkit.scoring.run import score_to_file
 
     start(context, flags)
-    output = output or default_output(data)
     with progress_of(flags) as progress:
         summary = score_to_file(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:
         echo_json(summary.as_json())
     else:
         print_summary(summary)
+    if not summary.has_scores:
+        counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
+        raise InputError(f"no example of {data} could be scored: {counts or 'no examples'}")

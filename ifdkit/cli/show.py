@@ -7,20 +7,25 @@ from typing import Any
 import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
-from ifdkit.cli.options import common_options, metric_options
+from ifdkit.cli.options import OnceOption, common_options, metric_options
 
 
 @click.command("show")
 @click.argument("data")
 @click.argument("row")
-@click.option("--turn", type=int, help="Assistant turn of a conversation.  [default: the last]")
+@click.option(
+    "--turn",
+    cls=OnceOption,
+    type=int,
+    help="Assistant turn of a conversation.  [default: the last]",
+)
 @metric_options
 @common_options
 @click.pass_context
 def show(context: click.Context, /, data: str, row: str, turn: int | None, **flags: Any) -> None:
     """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
 
-    ROW is a position from 0 or an id.
+    ROW is the id of a row, else its position, counted from 0.
 
     \b
     Example:
@@ -34,6 +39,8 @@ def show(context: click.Context, /, data: str, row: str, turn: int | None, **fla
     start(context, flags)
     with progress_of(flags) as progress:
         example = find_example(open_data(data, read_options_of(flags)), row, turn)
+        if progress and row.isdecimal() and example.row != int(row):
+            progress.note(f"id {row} is row {example.row}; row {row} has another id")
         with Scorer(settings_of(flags), progress) as scorer:
             inspection = inspect(example, scorer)
     if flags["as_json"]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ifdkit.comparison.pairing import POSITION_ALONE, Pairs
+from ifdkit.comparison.pairing import MOSTLY, Pairs
 from ifdkit.comparison.sides import ComparedSide
-from ifdkit.format import plural
+from ifdkit.format import percent, plural
 from ifdkit.scoring.metrics import table_metrics
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 
 
 def list_caveats(
@@ -29,8 +29,23 @@ def list_caveats(
 
 def _of_pairing(pairs: Pairs) -> Iterator[str]:
     pairing = pairs.pairing
-    if POSITION_ALONE in pairing.note:
-        yield f"paired by {pairing.by}: {pairing.note}"
+    if pairing.same_instructions is None:
+        if pairing.by == "row":
+            yield f"paired by row, and no text was available to check that: {pairing.note}"
+    elif pairing.is_unrelated:
+        assert pairing.word_overlap is not None
+        assert pairing.random_word_overlap is not None
+        yield (
+            f"paired by {pairing.by}, but the pairs look unrelated: instructions match in"
+            f" {percent(pairing.same_instructions)} of them, and a pair shares no more words than"
+            f" two random examples do ({percent(pairing.word_overlap)} and"
+            f" {percent(pairing.random_word_overlap)})"
+        )
+    elif pairing.by == "row" and pairing.same_instructions < MOSTLY:
+        yield (
+            "paired by row, although instructions match in"
+            f" {percent(pairing.same_instructions)} of the pairs"
+        )
     if pairing.unmatched_before or pairing.unmatched_after:
         yield (
             f"{plural(pairing.unmatched_before, 'example')} before and"
@@ -41,7 +56,7 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
             f"{plural(pairing.ambiguous, 'example')} left out because the {pairing.by} occurs more"
             " often on one side than on the other"
         )
-    if len(pairs) < FEWEST_PAIRS:
+    if len(pairs) < MIN_PAIRS:
         yield f"{plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 

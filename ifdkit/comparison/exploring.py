@@ -1,4 +1,4 @@
-"""The few hundred pairs of a comparison that are worth a person's eyes, each with the reason."""
+"""The pairs of the report's explorer: a few hundred, each with the reason why it was chosen."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ifdkit.comparison.sides import ComparedSide
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.inspect import token_texts
 
-MOST_EXPLORED = 300
-_A_REASON = 40
-_A_FINDING = 3
+MAX_EXPLORED = 300
+_PER_REASON = 40
+_PER_FINDING = 3
 _DRAWN = "drawn at random"
 Columns = Mapping[str, NDArray[np.float64]]
-"""Field → values of the pairs, shape (pairs,); NaN where undefined."""
+"""Metric → values of the pairs, shape (pairs,); NaN if undefined."""
 
 
 def explore(
@@ -29,7 +29,7 @@ def explore(
     findings: Sequence[Finding],
     seed: int,
 ) -> tuple[ExploredPair, ...]:
-    """At most MOST_EXPLORED pairs, in the order of the reasons."""
+    """At most MAX_EXPLORED pairs, ordered by reason."""
     reasons = choose(
         _columns(before, pairs.before, metrics),
         _columns(after, pairs.after, metrics),
@@ -54,24 +54,27 @@ def _columns(side: ComparedSide, positions: Positions, metrics: Sequence[str]) -
 def choose(
     before: Columns, after: Columns, named: Mapping[int, str], n_pairs: int, seed: int
 ) -> dict[int, str]:
-    """Positions of pairs → why each was chosen; the first reason that holds."""
+    """Position of a pair → the first reason to choose it.
+
+    `named`: the pairs that a finding names, each with its reason.
+    """
     chosen: dict[int, str] = {}
     for why, score in _rankings(before, after):
-        # A stable sort: among equals the first rows of the file.
+        # The sort is stable: of equal pairs the first in the file is chosen.
         order = np.argsort(-score, kind="stable")
-        for i in order[np.isfinite(score[order]) & (score[order] > 0)][:_A_REASON].tolist():
+        for i in order[np.isfinite(score[order]) & (score[order] > 0)][:_PER_REASON].tolist():
             chosen.setdefault(i, why)
     for i, why in named.items():
-        if len(chosen) < MOST_EXPLORED:
+        if len(chosen) < MAX_EXPLORED:
             chosen.setdefault(i, why)
     left = np.setdiff1d(np.arange(n_pairs), np.fromiter(chosen, dtype=np.int64, count=len(chosen)))
-    n_drawn = min(MOST_EXPLORED - len(chosen), len(left))
+    n_drawn = min(MAX_EXPLORED - len(chosen), len(left))
     drawn = np.random.default_rng(seed).choice(left, n_drawn, replace=False)
     return chosen | dict.fromkeys(np.sort(drawn).tolist(), _DRAWN)
 
 
 def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Reasons, and a number a pair: the larger and above 0, the better the reason."""
+    """Reasons, each with a number per pair: the largest positive ones are chosen."""
     with np.errstate(over="ignore", invalid="ignore"):
         if "ifd" in after:
             rise = after["ifd"] - before["ifd"]
@@ -80,7 +83,7 @@ def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np
             yield "IFD of 1 or more after", np.where(after["ifd"] >= 1, after["ifd"], np.nan)
         if "ppl_response_conditional" in after:
             name = "ppl_response_conditional"
-            yield "largest rise in perplexity of the response", after[name] - before[name]
+            yield "largest rise in response perplexity", after[name] - before[name]
         if "response_tokens" in after:
             longer = after["response_tokens"] - before["response_tokens"]
             yield "response grew most", longer
@@ -90,17 +93,17 @@ def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np
 def _named_in(
     findings: Sequence[Finding], before: ComparedSide, after: ComparedSide, pairs: Pairs
 ) -> dict[int, str]:
-    """Pairs that a finding names, a few of each."""
-    asked: dict[tuple[bool, str], str] = {}
+    """Pairs named by a finding, a few for each."""
+    kinds: dict[tuple[bool, str], str] = {}
     for finding in findings:
-        for name in finding.row_ids[:_A_FINDING]:
-            asked.setdefault((finding.side == "before", name), finding.kind)
+        for name in finding.row_ids[:_PER_FINDING]:
+            kinds.setdefault((finding.side == "before", name), finding.kind)
     found: dict[int, str] = {}
     for is_before, side, positions in ((True, before, pairs.before), (False, after, pairs.after)):
-        wanted = {name for was_before, name in asked if was_before is is_before}
+        wanted = {name for was_before, name in kinds if was_before is is_before}
         for i, position in enumerate(positions.tolist()) if wanted else ():
             if (name := side.scores.ids[position]) in wanted:
-                found.setdefault(i, f"finding: {asked[is_before, name].replace('_', ' ')}")
+                found.setdefault(i, f"finding: {kinds[is_before, name].replace('_', ' ')}")
     return found
 
 
@@ -122,8 +125,8 @@ def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
 def _tokens(side: ComparedSide, i: int) -> tuple[ShadedToken, ...]:
     """The response cut at its tokens, each with its conditional NLL.
 
-    None where the NLLs or the tokenizer are not to be had, or tokens were counted otherwise when
-    the response was scored behind its prompt.
+    Empty if the NLLs or the tokenizer are not available, or if the response had other tokens when
+    it was scored behind its prompt.  A token has no NLL if it is only context or was truncated.
     """
     nlls = side.scores.token_nll_conditional
     nll = nlls[i] if nlls is not None else None

@@ -4,8 +4,8 @@ condition   clause and clause and …
 clause      NAME OP NUMBER                       OP: < <= > >= == !=
 NAME        METRIC.STATISTIC                     ifd.median_change
             length_control.METRIC.ESTIMATE       length_control.ifd.common_length_change
-            findings.KIND.count, .share          the largest of that kind that is not of the old
-                                                 file alone, 0 if there is none;
+            findings.KIND.count, .share          the largest finding of that kind that is not about
+                                                 the before side alone; 0 if there is none,
                                                  undefined if no texts were compared
             pairing.COUNT                        pairing.n_pairs
 """
@@ -60,7 +60,7 @@ _CLAUSE = re.compile(
 
 
 def _numeric(record: type) -> tuple[str, ...]:
-    """Fields of a record that hold one number."""
+    """Fields of a record that are a single number."""
     numbers = {"int", "float", "int | None", "float | None"}
     return tuple(f.name for f in fields(record) if f.type in numbers)
 
@@ -82,13 +82,13 @@ class Clause:
     def __str__(self) -> str:
         return f"{self.name} {self.operator} {self.number:g}"
 
-    def holds(self, summary: Summary) -> bool | None:
+    def is_true(self, summary: Summary) -> bool | None:
         """Whether it is true; None if the number is undefined."""
         value = value_of(self.name, summary)
         return None if value is None else _OPERATORS[self.operator](value, self.number)
 
     def reason(self, summary: Summary) -> str:
-        """Why it does not let the gate pass, with the actual number."""
+        """Why the gate does not pass, with the actual number."""
         value = value_of(self.name, summary)
         if value is None:
             return f"{self.name} is undefined here, so {self} cannot be ruled out"
@@ -97,7 +97,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Clauses that must all hold for the gate to fail."""
+    """Clauses that must all be true for the gate to fail."""
 
     text: str
     clauses: tuple[Clause, ...]
@@ -113,10 +113,10 @@ class Condition:
     def check(self, summary: Summary) -> str | None:
         """Why the gate fails, with the actual numbers; None if it passes.
 
-        It fails if every clause holds or might hold: an undefined number never lets a dataset pass
-        by itself, only a clause that is false does.
+        It fails if every clause is true or may be true.  An undefined number alone never lets a
+        dataset pass; only a false clause does.
         """
-        if any(clause.holds(summary) is False for clause in self.clauses):
+        if any(clause.is_true(summary) is False for clause in self.clauses):
             return None
         reasons = " and ".join(clause.reason(summary) for clause in self.clauses)
         return f"--fail-if {self.text!r}: {reasons}"
@@ -170,21 +170,21 @@ def value_of(name: str, summary: Summary) -> Number:
             control = summary.length_control.get(metric)
             return _as_number(getattr(control, estimate)) if control else None
         case ["findings", _, _] if not summary.texts_compared:
-            return None  # not looked for, which is not the same as not found
+            return None  # not looked for, which differs from not found
         case ["findings", kind, statistic]:
-            # A finding of the old file alone is no reason to refuse the new one.
-            now = [f for f in summary.findings if f.kind == kind and f.side != "before"]
-            return _as_number(max((getattr(f, statistic) for f in now), default=0))
+            # A finding about the before side alone is no reason to refuse the other one.
+            found = [f for f in summary.findings if f.kind == kind and f.side != "before"]
+            return _as_number(max((getattr(f, statistic) for f in found), default=0))
         case ["pairing", count]:
             return _as_number(getattr(summary.pairing, count))
         case [metric, statistic]:
             change = summary.metrics.get(metric)
             return _as_number(_STATISTICS[statistic](change)) if change else None
-    raise AssertionError(name)  # `_check_name` admits nothing else
+    raise AssertionError(name)  # `_check_name` accepts nothing else
 
 
 def _as_number(value: float | None) -> Number:
-    """A number that can be compared: NaN would make every clause false, and the gate pass."""
+    """A finite number or None: NaN would make every clause false, so that the gate passes."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 

@@ -7,32 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ifdkit.comparison.result import LengthControl
+from ifdkit.comparison.result import LengthControl, Pairing
 from ifdkit.format import fixed, interval, p_value, percent, plural, signed
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.stats.columns import FEWEST_PAIRS
+from ifdkit.stats.columns import MIN_PAIRS
 from ifdkit.stats.paired import Change, MetricChange
 
 _ALPHA = 0.05
 
 
 def headline(
-    n_pairs: int,
+    pairing: Pairing,
     metrics: Mapping[str, MetricChange],
     control: LengthControl | None,
     *,
     is_unchanged: bool,
 ) -> str:
     """The sentences.  `is_unchanged`: every number of every pair is the same on both sides."""
+    if pairing.is_unrelated:
+        return f"Check the pairing: the pairs look unrelated. {_headline(metrics, control)}"
     if is_unchanged:
-        pairs = "the one pair" if n_pairs == 1 else f"all {n_pairs:,} pairs"
+        n = pairing.n_pairs
+        pairs = "the one pair" if n == 1 else f"all {n:,} pairs"
         return f"Nothing changed: in {pairs} every number is the same on both sides."
+    return _headline(metrics, control)
+
+
+def _headline(metrics: Mapping[str, MetricChange], control: LengthControl | None) -> str:
     field = _subject(metrics)
     lengths = _lengths(metrics.get("response_tokens"))
     if field is None:
         return f"{lengths} No quality metric was compared.".strip()
     metric, name = metrics[field], METRICS[field].subject
-    if metric.before.n < FEWEST_PAIRS:
+    if metric.before.n < MIN_PAIRS:
         return _too_few(name, metric)
     verdict = "The effect of length was not estimated: that needs IFD."
     if field == "ifd":
@@ -53,7 +60,7 @@ def _too_few(name: str, metric: MetricChange) -> str:
     median = f" (median change {signed(change)})" if change is not None else ""
     return (
         f"Too few pairs to tell a change from chance: {name} is defined on both sides of"
-        f" {plural(n, 'pair')}{median}; {FEWEST_PAIRS} are needed."
+        f" {plural(n, 'pair')}{median}; {MIN_PAIRS} are needed."
     )
 
 

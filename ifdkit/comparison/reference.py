@@ -1,8 +1,8 @@
-"""Rows of a published table, to lay beside one's own: another model's numbers.
+"""Rows of a published table, for orientation: the numbers are of other models.
 
-Selective Reflection-Tuning, arXiv 2402.10110, appendix E.1, table 6.  Its perplexities and IFD are
-Llama-2-7B's, its coherence a SentenceBERT's; each number is a mean over the dataset.  The table's
-r-IFD is not among them.
+Selective Reflection-Tuning, arXiv 2402.10110, appendix E.1, table 6.  Perplexities and IFD are of
+Llama-2-7B, coherence is of a SentenceBERT; each number is a mean over the dataset.  The r-IFD of
+the table is left out.
 """
 
 from __future__ import annotations

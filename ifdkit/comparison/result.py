@@ -27,7 +27,7 @@ COMPARISON_SCHEMA = "ifdkit.comparison/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """Which row of one side stands against which of the other."""
+    """How the rows of the two sides were paired."""
 
     by: str
     """`id`, `row` or `instruction`."""
@@ -35,32 +35,40 @@ class Pairing:
     unmatched_before: int
     unmatched_after: int
     ambiguous: int = 0
-    """Rows left out because their key occurs on one side more often than on the other."""
+    """Rows left out because their key occurs more often on one side than on the other."""
     ids_unmatched_before: tuple[str, ...] = ()
-    """The first of them, for a person to look at."""
+    """The first of them, for a reader to look up."""
     ids_unmatched_after: tuple[str, ...] = ()
     ids_ambiguous: tuple[str, ...] = ()
     note: str = ""
-    """One sentence: why these keys."""
+    """Why this key was used."""
+    same_instructions: float | None = None
+    """Share of the pairs with the same instruction, 0…1; None if texts are not available."""
+    word_overlap: float | None = None
+    """Mean Jaccard index of the words of a pair, 0…1; None if most instructions are the same."""
+    random_word_overlap: float | None = None
+    """The same for examples of different pairs."""
+    is_unrelated: bool = False
+    """Whether the examples of a pair have no more words in common than random ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthControl:
-    """A change in IFD, raw and with the response's length held fixed in three ways.
+    """A change in IFD, raw and with response length held fixed in three ways.
 
-    Every change is a median of paired differences but `matched_change`, which is a difference of
-    weighted medians.  None: the data do not allow that estimate, and `notes` says why.
+    Every change is a median of paired differences, except `matched_change`, which is a difference
+    of weighted medians.  An estimate is None if the data do not allow it; `notes` says why.
     """
 
     min_tokens: int
-    """Shortest response admitted, tokens: perplexity ratios of one token can be thousands."""
+    """Shortest response used, in tokens: the ratios of one token can be in the thousands."""
     n_pairs: int
-    """Pairs in which both responses are that long and IFD is defined."""
+    """Pairs in which both responses have that many tokens and a defined IFD."""
     raw_change: float | None = None
     raw_ci95: Interval | None = None
     window: int | None = None
     window_change: float | None = None
-    """IFD over the first `window` response tokens, pairs in which both sides have them."""
+    """IFD over the first `window` response tokens, for pairs in which both sides have them."""
     window_ci95: Interval | None = None
     n_window: int = 0
     common_length_change: float | None = None
@@ -71,22 +79,22 @@ class LengthControl:
     """Both sides reweighted to the distribution of lengths that they share."""
     matched_ci95: Interval | None = None
     overlap: float | None = None
-    """Share of the two distributions of length that they have in common, 0…1."""
+    """Share of the two length distributions that they have in common, 0…1."""
     share_due_to_length: float | None = None
-    """1 − common_length_change ÷ raw_change; None where the raw change may be zero."""
+    """1 − common_length_change ÷ raw_change; None if the raw change may be zero."""
     ci95: Interval | None = None
     """Of the share."""
     spearman_before: float | None = None
     """Rank correlation of IFD and response tokens."""
     spearman_after: float | None = None
     sentence: str = ""
-    """The verdict, in plain words."""
+    """The conclusion in one sentence."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
-    """A row of a published table, for orientation: another model's numbers."""
+    """A row of a published table, for orientation: the numbers are of another model."""
 
     name: str
     model: str
@@ -96,7 +104,7 @@ class ReferenceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Everything a report shows but the rows. Plain data: strings, numbers, None, lists."""
+    """Everything a report shows except the rows."""
 
     schema: str
     version: str
@@ -117,18 +125,18 @@ class Summary:
     findings: tuple[Finding, ...] = ()
     reference: tuple[ReferenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What a reader must know before the numbers: forced comparison, few pairs, rows cut, …"""
+    """Reasons for caution: a forced comparison, few pairs, truncated rows, …"""
     statuses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """`before` / `after` → status → examples."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
     texts_compared: bool = True
-    """Whether the texts of both sides were to be had: else no finding means nobody looked."""
+    """Whether the texts of both sides were available; if not, no findings were looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShadedToken:
-    """A piece of a response and its conditional NLL in nats; None where it was not scored."""
+    """A piece of a response and its conditional NLL in nats; None if it was not scored."""
 
     text: str
     nll: float | None
@@ -136,7 +144,7 @@ class ShadedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploredSide:
-    """One side of one pair, for a person to read."""
+    """One side of one pair of the explorer."""
 
     id: str
     row: int
@@ -145,9 +153,9 @@ class ExploredSide:
     instruction: str
     response: str
     numbers: Mapping[str, float | None]
-    """Fields of the table."""
+    """Metrics of the table."""
     tokens: tuple[ShadedToken, ...] = ()
-    """Empty where the tokens' NLLs are not to be had."""
+    """Empty if the NLLs of the tokens are not available."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +165,7 @@ class ExploredPair:
     before: ExploredSide
     after: ExploredSide
     why: str
-    """`largest rise in IFD`, `random`, …"""
+    """`largest rise in IFD`, `drawn at random`, …"""
 
 
 TEXT_WITHHELD = "(text withheld by --no-text)"
@@ -174,10 +182,10 @@ class Comparison:
     explored: tuple[ExploredPair, ...] = field(default=(), repr=False)
     """The pairs of the report's explorer."""
     has_text: bool = True
-    """Whether `explored` has texts; False if a dataset behind the scores was not found."""
+    """Whether `explored` has texts; False if the dataset of a scores file was not found."""
 
     def without_text(self) -> Comparison:
-        """The same without any text of the datasets: numbers, ids and verdicts only."""
+        """The same without any text of the datasets: only numbers, ids and ifdkit's sentences."""
         findings = tuple(_without_quotes(one) for one in self.summary.findings)
         explored = tuple(
             replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
@@ -194,7 +202,7 @@ class Comparison:
         """Write the report into `folder`, and return the folder.
 
         The files are index.html, summary.json, report.md, table.tex and rows.parquet.  With
-        `text=False` none of them has any text of the datasets.  Raises OutputError.
+        `text=False` none of them contains text of the datasets.  Raises OutputError.
         """
         result = self if text and self.has_text else self.without_text()
         return save_report(result, folder, REPORT_FILES)

@@ -1,17 +1,18 @@
-"""`ifdkit compare`: two datasets in, what changed between them out.
+"""`ifdkit compare`: what changed between two datasets, and whether it is real.
 
     sides ─ pairing ─▶ pairs ─▶ each metric ─ Holm ─▶ table
                              ├▶ length control, findings ─▶ headline
-                             └▶ pairs to look at
+                             └▶ pairs to explore
 
-It works on numbers that were scored before; what it says of texts needs the datasets behind them.
+A comparison uses scores that exist already; datasets are scored first.  Findings need the texts of
+both sides.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,21 @@ from ifdkit.comparison.caveats import list_caveats
 from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
-from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
-from ifdkit.comparison.pairing import BYS, By, Keys, Pairs, Positions, fingerprint, pair
+from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
+from ifdkit.comparison.options import CompareOptions
+from ifdkit.comparison.pairing import By, Keys, Pairs, Positions, fingerprint, pair
 from ifdkit.comparison.reference import PUBLISHED
+from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.data.dataset import Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.report_folder import check_report_folder
-from ifdkit.errors import InputError, UsageError
+from ifdkit.data.report_folder import check_report_folder, read_report
+from ifdkit.errors import InputError, OutputError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.ragged import Ragged
 from ifdkit.scoring.run import command_line, default_output
 from ifdkit.scoring.settings import given_settings
 from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
@@ -46,238 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ifdkit.scoring.inputs import Data
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """How to compare, whatever the numbers were made with."""
-
-    pair_by: By | None = None
-    """None: the best key available."""
-    force: bool = False
-    """Compare sides that were scored differently."""
-    min_tokens: int = MIN_TOKENS
-    """Shortest response that length control uses."""
-    seed: int = 0
-    """Of the bootstrap."""
-    needed: tuple[str, ...] = ()
-    """Metrics that must be measured, checked before anything is scored."""
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for invalid values."""
-        if self.pair_by is not None and self.pair_by not in BYS:
-            raise UsageError(f"--pair-by {self.pair_by}: choose {', '.join(BYS)}")
-        if self.min_tokens < 2:
-            raise UsageError(f"--min-tokens {self.min_tokens}: must be at least two")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: must not be negative")
-
-
-def compare_sides(
-    before: Data,
-    after: Data,
-    settings: Mapping[str, Any],
-    read_options: ReadOptions,
-    options: CompareOptions,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Compare two datasets or scores files.
-
-    `settings` holds what was asked for of `Settings`; the rest comes from a scores file where a
-    side is one.  Raises IfdkitError; what was scored before stays in the store.
-    """
-    progress = progress or Progress()
-    with Sides(settings, read_options, progress, force=options.force) as sides:
-        old, new = sides.open(before, after, options.needed)
-        pairs = pair(_keys(old), _keys(new), options.pair_by)
-        progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
-        if not len(pairs):
-            raise InputError(
-                f"no row of {old.name} has the same {pairs.pairing.by} as one of {new.name}: choose"
-                " another key with --pair-by id, row or instruction"
-            )
-        return _Pairwise(old, new, pairs, options).compare(sides.warnings)
-
-
-def _keys(side: ComparedSide) -> Keys:
-    instructions = None
-    if side.texts is not None:
-        prints = (fingerprint(text) for text in side.texts.instructions)
-        instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
-    scores = side.scores
-    n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
-    return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
-
-
-class _Pairwise:
-    """Two sides and their pairs: everything that a comparison says."""
-
-    def __init__(
-        self, before: ComparedSide, after: ComparedSide, pairs: Pairs, options: CompareOptions
-    ) -> None:
-        self._before, self._after, self._pairs, self._options = before, after, pairs, options
-        common = before.scores.numbers.keys() & after.scores.numbers.keys()
-        self._fields = [name for name in table_metrics() if name in common]
-
-    def compare(self, warnings: Sequence[str]) -> Comparison:
-        """The comparison."""
-        before, after, options = self._before, self._after, self._options
-        metrics = self._metrics()
-        controls, common_ifd = self._length_control()
-        findings = self._findings()
-        caveats = list_caveats(before, after, self._pairs, options.min_tokens)
-        summary = Summary(
-            schema=COMPARISON_SCHEMA,
-            version=VERSION,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=command_line("compare"),
-            before=before.manifest,
-            after=after.manifest,
-            name_before=before.name,
-            name_after=after.name,
-            pairing=self._pairs.pairing,
-            headline=headline(
-                len(self._pairs), metrics, controls.get("ifd"), is_unchanged=self._is_unchanged
-            ),
-            metrics=metrics,
-            length_control=controls,
-            findings=findings,
-            reference=PUBLISHED,
-            warnings=(*warnings, *before.notes, *after.notes, *caveats),
-            statuses={
-                "before": dict(Counter(before.scores.statuses).most_common()),
-                "after": dict(Counter(after.scores.statuses).most_common()),
-            },
-            seed=options.seed,
-            texts_compared=self._has_text,
-        )
-        explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
-        found = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
-        # The texts of one side alone are not a comparison.
-        return found if self._has_text else found.without_text()
-
-    @property
-    def _has_text(self) -> bool:
-        return self._before.texts is not None and self._after.texts is not None
-
-    def _values(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A metric on both sides, one entry per pair; NaN if undefined."""
-        old, new = self._before.scores.numbers[name], self._after.scores.numbers[name]
-        return old[self._pairs.before], new[self._pairs.after]
-
-    def _metrics(self) -> dict[str, MetricChange]:
-        found = {
-            name: compare_metric(
-                *self._values(name),
-                geometric=METRICS[name].is_multiplicative,
-                seed=self._options.seed,
-            )
-            for name in self._fields
-        }
-        return with_holm({name: one for name, one in found.items() if one.before.n})
-
-    @property
-    def _is_unchanged(self) -> bool:
-        columns = (self._values(name) for name in self._fields)
-        return all(np.array_equal(old, new, equal_nan=True) for old, new in columns)
-
-    def _length_control(
-        self,
-    ) -> tuple[dict[str, LengthControl], tuple[NDArray[np.float64], ...] | None]:
-        """The control of IFD, and the IFDs of each pair cut to its shorter side."""
-        if "ifd" not in self._fields:
-            return {}, None
-        old, new = (
-            _scored(self._before, self._pairs.before),
-            _scored(self._after, self._pairs.after),
-        )
-        options, made = self._options, self._before.manifest
-        window = made.window if made else WINDOW
-        control = length_control(
-            old, new, window=max(2, window), min_tokens=options.min_tokens, seed=options.seed
-        )
-        everyone = np.arange(len(self._pairs))
-        counts = np.minimum(scored_tokens(old, everyone), scored_tokens(new, everyone))
-        if not counts.any():
-            return {"ifd": control}, None
-        counts = np.where(counts >= options.min_tokens, counts, 0)
-        return {"ifd": control}, tuple(ifd_of_first(one, everyone, counts) for one in (old, new))
-
-    def _findings(self) -> tuple[Finding, ...]:
-        if not self._has_text:
-            return ()
-        return find(list(self._text_pairs()), seed=self._options.seed)
-
-    def _text_pairs(self) -> Iterator[TextPair]:
-        before, after = self._before, self._after
-        assert before.texts is not None
-        assert after.texts is not None
-        pairs = self._pairs
-        undefined = np.full(len(pairs), np.nan)
-        ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        for i, j, ifd_before, ifd_after in zip(
-            pairs.before.tolist(), pairs.after.tolist(), *(c.tolist() for c in ifds), strict=True
-        ):
-            yield TextPair(
-                id_before=before.scores.ids[i],
-                id_after=after.scores.ids[j],
-                instruction_before=before.texts.instructions[i],
-                response_before=before.texts.responses[i],
-                instruction_after=after.texts.instructions[j],
-                response_after=after.texts.responses[j],
-                ifd_before=None if np.isnan(ifd_before) else ifd_before,
-                ifd_after=None if np.isnan(ifd_after) else ifd_after,
-                status_before=before.scores.statuses[i],
-                status_after=after.scores.statuses[j],
-            )
-
-    def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
-        """One row per pair: its position, its statuses, each metric before and after."""
-        import pandas as pd
-
-        old, new, pairs = self._before.scores, self._after.scores, self._pairs
-        columns: dict[str, Any] = {
-            "id": [old.ids[i] for i in pairs.before.tolist()],
-            "row_before": old.rows[pairs.before],
-            "turn_before": old.turns[pairs.before],
-            "row_after": new.rows[pairs.after],
-            "turn_after": new.turns[pairs.after],
-            "status_before": [old.statuses[i] for i in pairs.before.tolist()],
-            "status_after": [new.statuses[i] for i in pairs.after.tolist()],
-        }
-        for name in self._fields:
-            columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
-        if common_ifd is not None:
-            columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
-        return pd.DataFrame(columns)
-
-
-def _scored(side: ComparedSide, positions: Positions) -> ScoredSide:
-    """What length control needs of one side, in the order of the pairs."""
-    scores = side.scores
-    direct, conditional = scores.token_nll_direct, scores.token_nll_conditional
-    has_nlls = direct is not None and conditional is not None
-    return ScoredSide(
-        ifd=scores.numbers["ifd"][positions],
-        response_tokens=scores.numbers["response_tokens"][positions],
-        token_nll_direct=direct.take(positions) if direct and has_nlls else None,
-        token_nll_conditional=conditional.take(positions) if conditional and has_nlls else None,
-        skipped_direct=_skipped(side, direct),
-        skipped_conditional=_skipped(side, conditional),
-    )
-
-
-def _skipped(side: ComparedSide, nlls: Ragged | None) -> int:
-    """Response tokens before the first one that a pass scores: 0, or 1 where it is context.
-
-    A scores file does not say, but the number of its NLLs does.  The median row decides: where
-    prompt and response were joined before they were cut, some rows have a token more or less.
-    """
-    if nlls is None:
-        return 0
-    has_nlls = nlls.lengths > 0
-    missing = (side.scores.scored_tokens - nlls.lengths)[has_nlls]
-    return int(len(missing) > 0 and np.median(missing) >= 1)
 
 
 def compare(
@@ -299,8 +69,8 @@ def compare(
     such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
-    scored differently; responses under `min_tokens` are left out of length control; `seed` is that
-    of the bootstrap.  Raises IfdkitError.
+    scored differently; length control leaves out responses under `min_tokens` tokens; `seed` is
+    that of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
     read_options = ReadOptions(columns=columns, turns=turns)
@@ -308,10 +78,225 @@ def compare(
     return compare_sides(before, after, given, read_options, options, progress)
 
 
+def compare_sides(
+    before: Data,
+    after: Data,
+    settings: Mapping[str, Any],
+    read_options: ReadOptions,
+    options: CompareOptions,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two datasets or scores files.
+
+    `settings` are the fields of `Settings` that the caller has set; the others come from the
+    manifest if a side is a scores file.  Raises IfdkitError; what was scored before stays in the
+    store.
+    """
+    progress = progress or Progress()
+    with Sides(settings, read_options, progress, force=options.force) as sides:
+        old, new = sides.open(before, after, options.needed)
+        pairs = pair(_keys(old), _keys(new), options.pair_by)
+        progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
+        if not len(pairs):
+            raise InputError(
+                f"no row of {old.name} has the same {pairs.pairing.by} as one of {new.name}: choose"
+                " another key with --pair-by id, row or instruction"
+            )
+        if old.texts is not None and new.texts is not None:
+            pairs = with_overlap(pairs, old.texts, new.texts, options.seed)
+        return _PairedSides(old, new, pairs, options).compare(sides.warnings)
+
+
+def _keys(side: ComparedSide) -> Keys:
+    instructions = None
+    if side.texts is not None:
+        prints = (fingerprint(text) for text in side.texts.instructions)
+        instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
+    scores = side.scores
+    n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
+    return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
+
+
+class _PairedSides:
+    """Two sides and their pairs, and every part of their comparison."""
+
+    def __init__(
+        self, before: ComparedSide, after: ComparedSide, pairs: Pairs, options: CompareOptions
+    ) -> None:
+        self._before, self._after, self._pairs, self._options = before, after, pairs, options
+        common = before.scores.numbers.keys() & after.scores.numbers.keys()
+        self._fields = [name for name in table_metrics() if name in common]
+        self._has_text = before.texts is not None and after.texts is not None
+
+    def compare(self, warnings: Sequence[str]) -> Comparison:
+        """Put the parts together; `warnings` come before those found here."""
+        before, after, options = self._before, self._after, self._options
+        metrics = self._metrics()
+        controls, common_ifd = self._length_control()
+        findings = self._findings()
+        caveats = list_caveats(before, after, self._pairs, options.min_tokens)
+        summary = Summary(
+            schema=COMPARISON_SCHEMA,
+            version=VERSION,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command_line("compare"),
+            before=before.manifest,
+            after=after.manifest,
+            name_before=before.name,
+            name_after=after.name,
+            pairing=self._pairs.pairing,
+            headline=headline(
+                self._pairs.pairing,
+                metrics,
+                controls.get("ifd"),
+                is_unchanged=self._is_unchanged(),
+            ),
+            metrics=metrics,
+            length_control=controls,
+            findings=findings,
+            reference=PUBLISHED,
+            warnings=(*warnings, *before.notes, *after.notes, *caveats),
+            statuses={
+                "before": dict(Counter(before.scores.statuses).most_common()),
+                "after": dict(Counter(after.scores.statuses).most_common()),
+            },
+            seed=options.seed,
+            texts_compared=self._has_text,
+        )
+        explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
+        comparison = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
+        # The texts of one side alone are not a comparison.
+        return comparison if self._has_text else comparison.without_text()
+
+    def _values(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A metric on both sides, one entry per pair; NaN if undefined."""
+        old, new = self._before.scores.numbers[name], self._after.scores.numbers[name]
+        return old[self._pairs.before], new[self._pairs.after]
+
+    def _metrics(self) -> dict[str, MetricChange]:
+        changes = {
+            name: compare_metric(
+                *self._values(name),
+                geometric=METRICS[name].is_multiplicative,
+                seed=self._options.seed,
+            )
+            for name in self._fields
+        }
+        return with_holm({name: one for name, one in changes.items() if one.before.n})
+
+    def _is_unchanged(self) -> bool:
+        columns = (self._values(name) for name in self._fields)
+        return all(np.array_equal(old, new, equal_nan=True) for old, new in columns)
+
+    def _length_control(
+        self,
+    ) -> tuple[dict[str, LengthControl], tuple[NDArray[np.float64], ...] | None]:
+        """The length control of IFD, and the IFDs of each pair cut to its shorter side."""
+        if "ifd" not in self._fields:
+            return {}, None
+        sides = (
+            _scored_side(self._before, self._pairs.before),
+            _scored_side(self._after, self._pairs.after),
+        )
+        min_tokens, manifest = self._options.min_tokens, self._before.manifest
+        window = max(2, manifest.window if manifest else WINDOW)
+        control = length_control(
+            *sides, window=window, min_tokens=min_tokens, seed=self._options.seed
+        )
+        pairs = np.arange(len(self._pairs))
+        counts = np.minimum(*(scored_tokens(side, pairs) for side in sides))
+        if not counts.any():
+            return {"ifd": control}, None
+        counts = np.where(counts >= min_tokens, counts, 0)
+        return {"ifd": control}, tuple(ifd_of_first(side, pairs, counts) for side in sides)
+
+    def _findings(self) -> tuple[Finding, ...]:
+        if not self._has_text:
+            return ()
+        return find(list(self._text_pairs()), seed=self._options.seed)
+
+    def _text_pairs(self) -> Iterator[TextPair]:
+        before, after, pairs = self._before, self._after, self._pairs
+        assert before.texts is not None
+        assert after.texts is not None
+        undefined = np.full(len(pairs), np.nan)
+        ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
+        for i, j, ifd_before, ifd_after in zip(
+            pairs.before.tolist(), pairs.after.tolist(), *(c.tolist() for c in ifds), strict=True
+        ):
+            yield TextPair(
+                id_before=before.scores.ids[i],
+                id_after=after.scores.ids[j],
+                instruction_before=before.texts.instructions[i],
+                response_before=before.texts.responses[i],
+                instruction_after=after.texts.instructions[j],
+                response_after=after.texts.responses[j],
+                ifd_before=None if np.isnan(ifd_before) else ifd_before,
+                ifd_after=None if np.isnan(ifd_after) else ifd_after,
+                status_before=before.scores.statuses[i],
+                status_after=after.scores.statuses[j],
+            )
+
+    def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
+        """One row per pair: its positions, its statuses, each metric before and after."""
+        import pandas as pd
+
+        old, new, pairs = self._before.scores, self._after.scores, self._pairs
+        columns: dict[str, Any] = {
+            "id": [old.ids[i] for i in pairs.before.tolist()],
+            "row_before": old.rows[pairs.before],
+            "turn_before": old.turns[pairs.before],
+            "row_after": new.rows[pairs.after],
+            "turn_after": new.turns[pairs.after],
+            "status_before": [old.statuses[i] for i in pairs.before.tolist()],
+            "status_after": [new.statuses[i] for i in pairs.after.tolist()],
+        }
+        for name in self._fields:
+            columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
+        if common_ifd is not None:
+            columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
+        return pd.DataFrame(columns)
+
+
+def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:
+    """The input of length control from one side, in the order of the pairs."""
+    scores = side.scores
+    direct, conditional = scores.token_nll_direct, scores.token_nll_conditional
+    scored = ScoredSide(
+        ifd=scores.numbers["ifd"][positions],
+        response_tokens=scores.numbers["response_tokens"][positions],
+    )
+    if direct is None or conditional is None:
+        return scored
+    return replace(
+        scored,
+        token_nll_direct=direct.take(positions),
+        token_nll_conditional=conditional.take(positions),
+        # Decided by the whole side, not only by the rows that have a pair.
+        skipped_direct=tokens_skipped(scores.scored_tokens, direct.lengths),
+        skipped_conditional=tokens_skipped(scores.scored_tokens, conditional.lengths),
+    )
+
+
 def default_folder(before: Data, after: Data) -> Path:
     """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
     names = (default_output(data).name.removesuffix(".scores.jsonl") for data in (before, after))
     return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
+
+
+def check_default_folder(folder: Path, before: Data, after: Data) -> None:
+    """Refuse a default folder that has the comparison of other datasets. Raises OutputError.
+
+    `en/old.json` and `de/old.json` have the same default name.
+    """
+    found = read_report(folder / "summary.json")
+    names = {str(found[key]) for key in ("name_before", "name_after") if key in found}
+    asked = {Path("stdin" if data == "-" else str(data)).resolve() for data in (before, after)}
+    if not {Path(name).resolve() for name in names} <= asked:
+        raise OutputError(
+            f"{folder} holds the comparison of {' and '.join(sorted(names))}: choose another name"
+            " with -o, or delete it"
+        )
 
 
 def check_folder(folder: Path) -> None:

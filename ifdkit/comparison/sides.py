@@ -1,8 +1,8 @@
 """The two sides of a comparison: a dataset is scored, a scores file is read as it is.
 
-    dataset       ─ Scorer ─▶ numbers, per-token NLLs, texts
-    scores file   ─ columns ─▶ numbers; texts from the dataset behind it, per-token NLLs from the
-                    file or the store, as far as they can be found
+    dataset       ─ Scorer ─▶ numbers, NLLs of tokens, texts
+    scores file   ─ columns ─▶ numbers; if they can be found, texts from the dataset behind it and
+                    NLLs of tokens from the file or the store
 
 Both sides must be scored the same way, which is checked before anything is scored.
 """
@@ -45,13 +45,13 @@ class ComparedSide:
     data: ScoredDataset | ScoresFile
     """Scores without texts if the dataset behind a scores file was not found."""
     scorer: Scorer | None = None
-    """Whose tokenizer cut the texts; None if it is not available."""
+    """The scorer whose tokenizer cut the texts; None if it is not available."""
     notes: tuple[str, ...] = ()
-    """What readers of the report must know of this side."""
+    """Warnings about this side for readers of the report."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Its name in messages."""
         return self.data.name
 
     @property
@@ -61,7 +61,7 @@ class ComparedSide:
 
     @property
     def manifest(self) -> Manifest | None:
-        """Of the scores."""
+        """The manifest of the scores; None if there is none that matches."""
         return self.data.manifest
 
     @property
@@ -84,7 +84,7 @@ class Sides:
         *,
         force: bool,
     ) -> None:
-        """`given`: the settings that were asked for, which override those of a scores file."""
+        """`given`: the fields of `Settings` that the caller has set; they override a manifest."""
         self._given, self._read_options, self._progress = given, read_options, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
@@ -103,12 +103,12 @@ class Sides:
     ) -> tuple[ComparedSide, ComparedSide]:
         """Both sides with their numbers; datasets are scored.
 
-        Checked before anything is scored: InputError if the sides are not comparable and that is
-        not forced, UsageError if a metric of `needed` will not be there.
+        Raises, before anything is scored, InputError if the sides are not comparable (unless that
+        is forced) and UsageError if a metric of `needed` will not be measured.
         """
         sides: dict[SideName, _Opened] = {
             word: open_scores(data) or open_data(data, self._read_options)
-            for word, data in zip(_WORDS, (before, after), strict=True)
+            for word, data in zip(_NAMES, (before, after), strict=True)
         }
         if not all(isinstance(one, ScoresFile) for one in sides.values()):
             self._scoring = self._scorer(self._settings(sides.values()))
@@ -121,7 +121,7 @@ class Sides:
         return first, second
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
-        """Those of a scores file if there is one, overridden by what was asked for."""
+        """The settings of a scores file if there is one, overridden by what the caller has set."""
         manifests = [one.manifest for one in opened if isinstance(one, ScoresFile) and one.manifest]
         base = settings_of(manifests[0]) if manifests else {"metrics": groups()}
         return Settings(**{**base, **self._given})
@@ -140,7 +140,7 @@ class Sides:
                     " was scored"
                 )
             else:
-                if self._scoring is None:  # else they show as differences from the other side
+                if self._scoring is None:  # else they are differences from the other side
                     wrong = contradictions(one.manifest, self._given)
                     found += [f"{word} was {problem}" for problem in wrong]
                 setups.append(one.manifest.setup)
@@ -183,7 +183,7 @@ class Sides:
         return ComparedSide(data=scored, scorer=self._scoring)
 
     def _read(self, word: SideName, scores: ScoresFile) -> ComparedSide:
-        """A scores file, with texts and NLLs of tokens if they can be found."""
+        """A scores file, with its texts and the NLLs of its tokens if they can be found."""
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
             dataset = scores.open_dataset()
@@ -210,4 +210,4 @@ class Sides:
         return scorer if gives_same_requests(scorer.setup, manifest.setup) else None
 
 
-_WORDS: Sequence[SideName] = ("before", "after")
+_NAMES: Sequence[SideName] = ("before", "after")

@@ -66,14 +66,17 @@ def check_report_folder(folder: Path, what: str, *, file: str, schema: str) -> N
         return
     if not folder.is_dir():
         raise OutputError(f"-o {folder} is a file: name a folder for the report")
-    if any(folder.iterdir()) and not _schema_of(folder / file).startswith(schema):
+    found = str(read_report(folder / file).get("schema"))
+    if any(folder.iterdir()) and not found.startswith(schema):
         raise OutputError(
             f"-o {folder} is not empty and is not an {what} of ifdkit: name a new or empty folder"
         )
 
 
-def _schema_of(path: Path) -> str:
+def read_report(path: Path) -> dict[str, Any]:
+    """The JSON file of an earlier report; empty if there is none that can be read."""
     try:
-        return str(json.loads(path.read_bytes())["schema"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -35,8 +35,11 @@ DATA_ENDINGS = (".json", ".parquet", ".arrow", ".txt", *COMPRESSED, *JSON_LINES,
 def spool_stdin() -> Path:
     """Copy standard input to a temporary file, so that it can be read twice.
 
-    The file is deleted when the process exits. Raises InputError if standard input is a terminal.
+    The file is deleted when the process exits. Raises InputError if standard input is closed or a
+    terminal.
     """
+    if sys.stdin is None or sys.stdin.closed:
+        raise InputError("'-' reads standard input, but it is closed: pipe a dataset into it")
     if sys.stdin.isatty():
         raise InputError("'-' reads standard input, but it is a terminal: pipe a dataset into it")
     with tempfile.NamedTemporaryFile(prefix="ifdkit-", delete=False) as file:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ifdkit.engine import attention
+from ifdkit.engine.adapter import merged, without_adapter
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.forward import (
     ForwardStrategy,
@@ -127,11 +128,11 @@ class HuggingFaceBackend:
     def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
         from transformers import AutoModelForCausalLM
 
-        pickled = not any(weights.folder.glob("*.safetensors"))
+        pickled = not any(file.suffix == ".safetensors" for file in weights.files)
         try:
-            with quiet_libraries():
+            with quiet_libraries(), without_adapter(weights.folder) as folder:
                 model, found = AutoModelForCausalLM.from_pretrained(
-                    weights.folder,
+                    folder,
                     dtype=self.dtype,
                     use_safetensors=not pickled,
                     trust_remote_code=trust_remote_code,
@@ -151,6 +152,9 @@ class HuggingFaceBackend:
                 f"model {weights.name} is not a causal language model: its files lack"
                 f" {len(found['missing_keys'])} weights, among them {min(found['missing_keys'])}"
             )
+        if weights.adapter is not None:
+            with quiet_libraries():
+                model = merged(model, weights.adapter, weights.name).eval()
         return model
 
     @property

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +29,9 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _IGNORED = ("original/*", "onnx/*", "openvino/*", "flax*", "tf_*", "coreml/*")
 # Config keys that tell where a model came from, not what it computes.
 _PROVENANCE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
+_ADAPTER_PROVENANCE = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
+_ADAPTER_CONFIG = "adapter_config.json"
+_MODEL_FILES = ("config.json", "modules.json", _ADAPTER_CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +58,25 @@ class Weights:
     folder: Path
     source: str
     """Where the files come from, in words."""
+    adapter: Path | None = None
+    """The folder of a LoRA adapter to merge into the weights."""
 
     @property
     def files(self) -> list[Path]:
         """The files with weights, sorted by name: safetensors if there are any, else pickles."""
-        safe = sorted(self.folder.glob("*.safetensors"))
-        return safe or sorted(p for pattern in _PICKLES for p in self.folder.glob(pattern))
+        return _weight_files(self.folder)
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer: the adapter's if it has one, since it may add tokens."""
+        if self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file():
+            return self.adapter
+        return self.folder
 
     @property
     def config(self) -> dict[str, object]:
         """The parsed config.json. Raises ModelError if it is missing or not an object."""
-        try:
-            config = json.loads((self.folder / "config.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise ModelError(f"model {self.name}: config.json is missing or broken") from error
-        if not isinstance(config, dict):
-            raise ModelError(f"model {self.name}: config.json is not an object")
-        return config
+        return _json_object(self.folder / "config.json", self.name)
 
     @property
     def context_length(self) -> int | None:
@@ -100,7 +105,29 @@ class Weights:
         for file in files:
             name = file.relative_to(self.folder).as_posix()
             whole.update(f"{name} {digest(file)}\n".encode())
+        if self.adapter is not None:
+            config = _adapter_config(self.name, self.adapter)
+            config = {k: v for k, v in config.items() if k not in _ADAPTER_PROVENANCE}
+            whole.update(json.dumps(config, sort_keys=True).encode())
+            for file in _adapter_files(self.adapter):
+                whole.update(f"adapter {digest(file)}\n".encode())
         return whole.hexdigest()
+
+
+def _json_object(path: Path, model: str) -> dict[str, object]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {model}: {path.name} is missing or broken") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"model {model}: {path.name} is not an object")
+    return value
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    found = [p for p in sorted(folder.glob("*")) if not p.name.startswith("adapter_")]
+    safe = [p for p in found if p.suffix == ".safetensors"]
+    return safe or [p for p in found if any(p.match(pattern) for pattern in _PICKLES)]
 
 
 def cache_folder() -> Path:
@@ -112,16 +139,16 @@ def cache_folder() -> Path:
 def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Weights:
     """Find the files of a model, downloading or unpacking them if needed.
 
-    `name` is the path of a folder or GGUF file, a key of EMBEDDED, or a name on the hub.  Raises
-    ModelError if there is no such model, or if it has pickled weights only and `allow_pickle` is
-    not set.
+    `name` is the path of a folder or GGUF file, a key of EMBEDDED, or a name on the hub; a LoRA
+    adapter resolves to its base model, with the adapter to merge.  Raises ModelError if there is no
+    such model, or if it has pickled weights only and `allow_pickle` is not set.
     """
     if len(name) > MAX_NAME_LENGTH:
         raise ModelError(f"model {name[:60]}…: too long for a path or a name on the hub")
     path = Path(os.path.expanduser(name))  # noqa: PTH111  pathlib's raises for unknown users
     if path.is_file() and path.suffix == ".gguf":
         weights = Weights(name, unpack(path, cache_folder() / "models"), f"{path}, dequantised")
-    elif (path / "config.json").is_file() or (path / "modules.json").is_file():
+    elif any((path / file).is_file() for file in _MODEL_FILES):
         weights = Weights(name, path, "folder")
     elif (embedded := locate_embedded(name)) is not None:
         file, version = embedded
@@ -134,22 +161,56 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
         raise ModelError(f"model {name}: this path {what}; give a folder with a saved model")
     else:
         weights = _from_hub(name, allow_pickle=allow_pickle, code=trust_remote_code)
+    if (weights.folder / _ADAPTER_CONFIG).is_file():
+        weights = _with_adapter(weights, allow_pickle=allow_pickle, code=trust_remote_code)
     if not allow_pickle:
         _refuse_pickles(weights)
     return weights
 
 
+def _with_adapter(weights: Weights, *, allow_pickle: bool, code: bool) -> Weights:
+    """An adapter's base model: the weights beside it, else those that its config names."""
+    adapter = weights.folder
+    if not _adapter_files(adapter):
+        raise ModelError(
+            f"model {weights.name}: it has {_ADAPTER_CONFIG} but no adapter_model file"
+        )
+    if (adapter / "config.json").is_file() and _weight_files(adapter):
+        return replace(weights, adapter=adapter, source=f"{weights.source}, with its LoRA adapter")
+    base = _adapter_config(weights.name, adapter).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"model {weights.name}: {_ADAPTER_CONFIG} does not name a base model")
+    try:
+        found = resolve(base, allow_pickle=allow_pickle, trust_remote_code=code)
+    except ModelError as error:
+        raise ModelError(f"model {weights.name} is an adapter; its base {error}") from error
+    if found.adapter is not None:
+        raise ModelError(f"model {weights.name}: its base model {base} is an adapter too: merge it")
+    source = f"{weights.source}, LoRA adapter of {base} ({found.source})"
+    return Weights(weights.name, found.folder, source, adapter)
+
+
+def _adapter_config(name: str, adapter: Path) -> dict[str, object]:
+    return _json_object(adapter / _ADAPTER_CONFIG, name)
+
+
+def _adapter_files(adapter: Path) -> list[Path]:
+    return sorted(adapter.glob("adapter_model*.safetensors")) or sorted(
+        adapter.glob("adapter_model*.bin")
+    )
+
+
 def _refuse_pickles(weights: Weights) -> None:
-    """Raise ModelError if there are no safetensors, or a subfolder has pickled weights only."""
-    folder = weights.folder
-    pickles = [p for pattern in _PICKLES for p in folder.rglob(pattern)]
-    for pickle in pickles:
-        if not any(pickle.parent.glob("*.safetensors")):
-            raise ModelError(
-                f"model {weights.name}: {pickle.name} contains pickled weights, which can run code"
-                " when loaded, and there is no safetensors file beside it; --allow-pickle loads it"
-            )
-    if not any(folder.rglob("*.safetensors")):
+    """Raise ModelError if there are no safetensors, or a folder has pickled weights only."""
+    for folder in {weights.folder, weights.adapter or weights.folder}:
+        for pickle in (p for pattern in _PICKLES for p in folder.rglob(pattern)):
+            if not any(pickle.parent.glob("*.safetensors")):
+                raise ModelError(
+                    f"model {weights.name}: {pickle.name} contains pickled weights, which can run"
+                    " code when loaded, and there is no safetensors file beside it;"
+                    " --allow-pickle loads it"
+                )
+    if not any(weights.folder.rglob("*.safetensors")):
         raise ModelError(f"model {weights.name} has no weights in safetensors format")
 
 
@@ -185,7 +246,7 @@ def _from_hub(name: str, *, allow_pickle: bool, code: bool) -> Weights:
         raise ModelError(_unreachable(name)) from error
     except (HfHubHTTPError, OSError) as error:
         raise ModelError(f"model {name} cannot be downloaded: {brief(error)}") from error
-    if not (Path(folder) / "config.json").is_file():
+    if not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
         raise ModelError(_unreachable(name))
     return Weights(name, Path(folder), f"hub, revision {Path(folder).name[:12]}")
 

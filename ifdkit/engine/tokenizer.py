@@ -26,7 +26,7 @@ class HuggingFaceTokenizer:
         try:
             with quiet_libraries():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                    weights.folder, trust_remote_code=trust_remote_code
+                    weights.tokenizer_folder, trust_remote_code=trust_remote_code
                 )
         except Exception as error:  # each tokenizer class fails in its own way
             raise ModelError(

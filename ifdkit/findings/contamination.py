@@ -28,7 +28,7 @@ from ifdkit.findings.near import (
     jaccard,
     shingles,
 )
-from ifdkit.findings.ngrams import NgramHashes, Vocabulary, WordIds, ngram_hashes
+from ifdkit.findings.ngrams import NgramHashes, Vocabulary, WordIds, longest_run, ngram_hashes
 from ifdkit.findings.texts import EMPTY_KEY, Corpus, indices_by_key, key, quote, word_spans
 
 NGRAM_WORDS = 13
@@ -165,7 +165,7 @@ class _Search:
 
     def _is_candidate(self, word_ids: WordIds) -> bool:
         """Whether eight words or more in a row have known 3-grams; most instructions do not."""
-        begin, end = _longest(self._shingles.contains(ngram_hashes(word_ids, SHINGLE_WORDS)))
+        begin, end = longest_run(self._shingles.contains(ngram_hashes(word_ids, SHINGLE_WORDS)))
         return end - begin + SHINGLE_WORDS - 1 >= MIN_WORDS_WHOLE
 
     def _near_duplicate(self, word_ids: WordIds) -> WordIds | None:
@@ -201,15 +201,6 @@ def _texts_of_length(texts: Sequence[WordIds], n: int) -> dict[int, WordIds]:
     }
 
 
-def _longest(flags: Bools) -> tuple[int, int]:
-    """The longest unbroken series of True, half-open."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    if not len(edges):
-        return 0, 0
-    longest = int(np.argmax(edges[1::2] - edges[::2]))
-    return int(edges[2 * longest]), int(edges[2 * longest + 1])
-
-
 def _any_in_window(flags: Bools, width: int) -> Bools:
     """Whether any of `width` flags from each position on is True; shape (n − width + 1,)."""
     if len(flags) < width:
@@ -221,6 +212,6 @@ def _any_in_window(flags: Bools, width: int) -> Bools:
 
 def _quoted(text: str, shared: Bools, n: int) -> str:
     """The longest passage of a text whose n-grams are all shared."""
-    begin, end = _longest(shared)
+    begin, end = longest_run(shared)
     spans = word_spans(text, MAX_WORDS)[begin : end + n - 1]
     return quote(text[spans[0][0] : spans[-1][1]] if spans else text)

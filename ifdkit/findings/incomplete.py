@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ifdkit.findings.checks import Hit, corpus_check, example_check
 from ifdkit.findings.texts import Corpus, has_words, quote, quote_at, words
+from ifdkit.visible import is_blank
 
 _MAX_EXTRA_CHARS = 20
 """What quotation marks and the like may add to a repetition."""
@@ -18,14 +19,14 @@ _MAX_WORDS_REPEATED = 2_000
 
 @example_check("empty", "empty responses", "The response is empty.")
 def empty_response(instruction: str, response: str) -> str | None:
-    """The response is whitespace at most; the quotation is of the instruction."""
-    return quote(instruction) if not response or response.isspace() else None
+    """The response is blank or only invisible; the quotation is of the instruction."""
+    return quote(instruction) if is_blank(response) else None
 
 
 @example_check("empty_instruction", "empty instructions", "The instruction is empty.")
 def empty_instruction(instruction: str, response: str) -> str | None:
-    """The instruction is whitespace at most; the quotation is of the response."""
-    return quote(response) if not instruction or instruction.isspace() else None
+    """The instruction is blank or only invisible; the quotation is of the response."""
+    return quote(response) if is_blank(instruction) else None
 
 
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)

@@ -84,7 +84,7 @@ def _languages_differ(instruction: str, response: str) -> bool:
         return False
     of_answer = language(answer, _MIN_PROBABILITY_RESPONSE)
     of_asked = language(asked, _MIN_PROBABILITY_INSTRUCTION) if of_answer else None
-    if of_answer is None or of_asked is None or _are_similar(of_answer, of_asked):
+    if of_answer is None or of_asked is None or are_similar(of_answer, of_asked):
         return False
     if _probabilities(asked)[of_answer] > _MAX_PROBABILITY_ABSENT:
         return False
@@ -100,13 +100,21 @@ def language(text: str, min_probability: float) -> str | None:
     return code if probability >= min_probability and code in _KNOWN else None
 
 
-def _probabilities(text: str) -> dict[str, float]:
-    return dict(_identifier().rank(text))
+def language_of(text: str) -> str | None:
+    """The ISO 639-1 code of a text by its first 300 characters of prose; None if uncertain."""
+    prose = _prose(text)
+    if _letters(prose) < _MIN_LETTERS_RESPONSE:
+        return None
+    return language(prose, _MIN_PROBABILITY_RESPONSE)
 
 
-def _are_similar(one: str, other: str) -> bool:
+def are_similar(one: str, other: str) -> bool:
     """Whether two languages are the same or hard to tell apart."""
     return one == other or any({one, other} <= group for group in _SIMILAR)
+
+
+def _probabilities(text: str) -> dict[str, float]:
+    return dict(_identifier().rank(text))
 
 
 def _is_likelier(one: str, other: str, line: str) -> bool:

@@ -17,10 +17,11 @@ _BLOCKS = (
     r"(?:blockquote|br|caption|center|dd|div|dl|dt|em|figure|font|h[1-6]|hr|iframe|img|li|ol|p|pre"
     r"|small|span|strike|strong|sub|sup|table|tbody|td|tfoot|th|thead|tr|ul)"
 )
-# `a<b>` is a comparison or a type, so no word may precede a tag of one letter.
+# `a<b>` is a comparison or a type, so no word may precede a tag of one letter.  `</s>`, and `<s>`
+# at the beginning of a text, are special tokens (`leftovers`).
 _TAG = (
     rf"</?{_BLOCKS}{_ATTRIBUTES}\s?/?>"
-    rf"|(?<![\w<])<[abiqsu]{_ATTRIBUTES}>|</[abiqsu]>"
+    rf"|(?<![\w<])(?!\A<s>)<[abiqsu]{_ATTRIBUTES}>|</[abiqu]>"
 )
 _ENTITY = (
     r"&(?:nbsp|amp|lt|gt|quot|apos|[lr][sd]quo|[nm]dash|hellip|bull|middot|copy|reg|trade|deg|euro"
@@ -82,12 +83,12 @@ def encoding_errors(instruction: str, response: str) -> str | None:
 def _html_position(text: str) -> int | None:
     if "<" not in text and "&" not in text:
         return None
-    found = _HTML.search(_without_code(text))
+    found = _HTML.search(without_code(text))
     return found.start() if found else None
 
 
-def _without_code(text: str) -> str:
-    """The text with code blanked out and every other character at its position."""
+def without_code(text: str) -> str:
+    """A text with code blanked out and every other character at its position."""
     if "`" not in text:
         return text
     return _CODE.sub(lambda code: " " * len(code.group()), text)

@@ -27,6 +27,13 @@ class Vocabulary:
             [known.setdefault(word, len(known)) for word in words(text, max_words)], dtype=np.int32
         )
 
+    def known_ids(self, text: str, max_words: int) -> WordIds:
+        """The same without learning new words, which are all one: shape (≤ max_words,)."""
+        known, unknown = self._ids, len(self._ids)
+        return np.array(
+            [known.get(word, unknown) for word in words(text, max_words)], dtype=np.int32
+        )
+
 
 def ngram_hashes(word_ids: WordIds, n: int) -> NgramHashes:
     """The n-gram that begins at each word, hashed; shape (words − n + 1,).
@@ -46,3 +53,12 @@ def ngram_hashes(word_ids: WordIds, n: int) -> NgramHashes:
 def _factors(n: int) -> NgramHashes:
     drawn = np.random.default_rng(n).integers(0, 2**64, size=n, dtype=np.uint64)
     return drawn | np.uint64(1)
+
+
+def longest_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
+    """The longest unbroken series of True, half-open."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    if not len(edges):
+        return 0, 0
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    return int(edges[2 * longest]), int(edges[2 * longest + 1])

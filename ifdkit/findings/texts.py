@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal
+
+from ifdkit.visible import is_blank
 
 MAX_QUOTE_CHARS = 160
 """Characters of a quotation, the ellipsis included."""
@@ -32,6 +34,8 @@ class Corpus:
     ids: tuple[str, ...]
     instructions: tuple[str, ...]
     responses: tuple[str, ...]
+    inputs: tuple[str, ...] = field(default=(), kw_only=True)
+    """The part of each instruction that is its input; empty if the inputs are not known."""
 
     @cached_property
     def instruction_keys(self) -> list[bytes]:
@@ -45,8 +49,11 @@ class Corpus:
 
 
 def key(text: str) -> bytes:
-    """Sixteen bytes that are equal for texts that differ only in whitespace and case."""
-    plain = " ".join(text.split()).casefold()
+    """Sixteen bytes that are equal for texts that differ only in whitespace and case.
+
+    Texts that show nothing are equal to the empty one.
+    """
+    plain = "" if is_blank(text) else " ".join(text.split()).casefold()
     # Hashes, because the keys of 100,000 long texts take 5 MB where the texts take hundreds.
     return blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

@@ -16,6 +16,7 @@ from ifdkit.prompting.protocols import Protocol
 from ifdkit.prompting.templates import REVERSE, Template
 from ifdkit.prompting.tokens import TokenCache, Tokenizer
 from ifdkit.records import PASSES, Example, Passes, Status, Turn
+from ifdkit.visible import is_blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class Aligner:
         if prompt is None:
             problem = f"template {self.template.name!r} cannot express this conversation"
             return replace(counts, status=Status.INVALID, reason=problem)
-        has_instruction = bool(example.instruction.strip())
-        has_response = bool(example.response.strip())
+        has_instruction = not is_blank(example.instruction)
+        has_response = not is_blank(example.response)
         instruction = response = None
         if has_instruction and self.wanted & {"instruction_direct", "instruction_conditional"}:
             reverse = self._reverse_prompt if "instruction_conditional" in self.wanted else None
@@ -111,9 +112,9 @@ class Aligner:
         response: PassPair | None,
     ) -> tuple[Status, str | None]:
         """The most severe problem of an example and one sentence about it, or OK and None."""
-        if not example.response.strip():
+        if is_blank(example.response):
             return Status.EMPTY_RESPONSE, "the response holds no text"
-        if not example.instruction.strip():
+        if is_blank(example.instruction):
             return Status.EMPTY_INSTRUCTION, "no instruction precedes the response"
         pairs = [("response", response), ("instruction", instruction)]
         for target, pair in pairs:

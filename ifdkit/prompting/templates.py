@@ -182,7 +182,9 @@ def load_template(name: str) -> JinjaTemplate:
         template = JinjaTemplate(path.name, path.read_text(encoding="utf-8"))
         template._compiled  # noqa: B018  compile now: a broken file is a usage error, not a bad row
     except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
-        raise UsageError(f"template {name}: {error}; see docs/protocols.md for its variables") from error
+        raise UsageError(
+            f"template {name}: {error}; docs/protocols.md lists the variables"
+        ) from error
     return template
 
 

@@ -34,6 +34,7 @@ from ifdkit.scoring.table import (
     is_scores_file,
     read_scores,
 )
+from ifdkit.visible import is_blank
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -45,11 +46,15 @@ class Texts:
 
     instructions: list[str] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    """The instruction's `input`, which `instructions` contain too; empty without one."""
 
     def append(self, example: Example) -> None:
         """Add the next example."""
         self.instructions.append(example.instruction)
         self.responses.append(example.response)
+        user = example.last_user_turn
+        self.inputs.append(user.input if user else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +229,9 @@ _COUNTED = ("instruction_tokens", "response_tokens", "truncated_tokens")
 
 
 def _status_of_texts(example: Example) -> Status:
-    if not example.response.strip():
+    if is_blank(example.response):
         return Status.EMPTY_RESPONSE
-    return Status.OK if example.instruction.strip() else Status.EMPTY_INSTRUCTION
+    return Status.EMPTY_INSTRUCTION if is_blank(example.instruction) else Status.OK
 
 
 def _unless_empty(nlls: Ragged) -> Ragged | None:

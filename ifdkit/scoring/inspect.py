@@ -1,4 +1,4 @@
-"""`ifdkit show`: one example, its numbers, and the surprise of every response token."""
+"""`ifdkit show`: one example, its numbers, and the NLL of every response token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ifdkit.scoring.scorer import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One response token of a pass and its NLL in nats; None if it only serves as context."""
+    """One response token of a pass and its NLL in nats; None if it is only context."""
 
     text: str
     nats: float | None
@@ -23,7 +23,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One example in detail."""
+    """One example with its row of scores and its tokens."""
 
     example: Example
     row: ScoreRow
@@ -42,31 +42,42 @@ class Inspection:
 
 
 def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Example:
-    """The example at a 0-based row, else with an id; its last turn unless `turn` is given.
+    """The example with an id, else at a 0-based row; its last turn unless `turn` is given.
 
-    A number is a position if there is such a row, whatever the ids.  Raises InputError if there is
-    no such example or its row cannot be read, UsageError if it has no such turn.
+    A number is an id if a row has it, since positions change when rows are removed, and ids do not.
+    Raises InputError if there is no such example or its row cannot be read, UsageError if it has no
+    such turn.
     """
     position = int(which) if which.isdecimal() and int(which) in dataset.rows else None
+    at_position: list[Example] | Reject | None = None
     for found in dataset:
         if isinstance(found, Reject):
             if found.row == position:
-                raise InputError(f"row {position} of {dataset.name} is rejected: {found.reason}")
+                at_position = found
             continue
-        matching = [e for e in found if (e.id == which if position is None else e.row == position)]
-        if not matching:
-            continue
-        chosen = [example for example in matching if turn in (None, example.turn)]
-        if not chosen:
-            raise UsageError(f"--turn {turn}: the row has assistant turns 0 to {found[-1].turn}")
-        return chosen[-1]
-    raise InputError(
-        f"{dataset.name} has {dataset.n_rows:,} rows, none with the position or id {which!r}"
-    )
+        if matching := [example for example in found if example.id == which]:
+            return _turn(matching, turn)
+        if found[0].row == position:
+            at_position = found
+    if isinstance(at_position, Reject):
+        raise InputError(f"row {position} of {dataset.name} is rejected: {at_position.reason}")
+    if at_position is None:
+        raise InputError(
+            f"{dataset.name} has {dataset.n_rows:,} rows, none with the id or position {which!r}"
+        )
+    return _turn(at_position, turn)
+
+
+def _turn(examples: list[Example], turn: int | None) -> Example:
+    """The example of one turn of a row, by default the last."""
+    chosen = [example for example in examples if turn in (None, example.turn)]
+    if not chosen:
+        raise UsageError(f"--turn {turn}: the row has assistant turns 0 to {examples[-1].turn}")
+    return chosen[-1]
 
 
 def inspect(example: Example, scorer: Scorer) -> Inspection:
-    """Score one example and name its tokens."""
+    """Score one example, and get the text of each of its tokens."""
     passes, nlls = scorer.token_nlls(example)
     row = score_row(
         example,
@@ -79,7 +90,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
     texts = token_texts(example.response, scorer.tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
-        """Texts cut from the response if the pass has the same ids, else decoded from the ids."""
+        """Texts cut from the response if the pass has the same ids, else decoded ids."""
         if one is None or nll is None:
             return []
         request, skipped = one.request, one.skipped
@@ -101,7 +112,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
 
 
 def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
-    """The response cut at its tokens; a character split over several tokens goes to the last."""
+    """The response cut at its tokens; a character of several tokens belongs to the last one."""
     offsets = tokenizer.offsets(response, special=False)
     texts, begin = [], 0
     for i, (_, end) in enumerate(offsets):

@@ -1,4 +1,4 @@
-"""Arrays of unequal length, end to end in one: the NLLs of every response's tokens."""
+"""Arrays of different lengths in one array: the NLLs of the tokens of every response."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ifdkit.records import NLL
 
 
 class Ragged(Sequence["NLL | None"]):
-    """Entry i is values[stops[i − 1] : stops[i]], or None where that is nothing.
+    """Entry i is values[stops[i] : stops[i + 1]], or None if that is empty.
 
-    A million lists of Python floats would take ten times the memory.
+    A million lists of Python floats would need ten times the memory.
     """
 
     def __init__(self, values: NLL, lengths: NDArray[np.int64]) -> None:
@@ -39,7 +39,7 @@ class Ragged(Sequence["NLL | None"]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """How many values each entry has, shape (entries,)."""
+        """Number of values of each entry, shape (entries,)."""
         return np.diff(self._stops)
 
     def take(self, positions: NDArray[np.int64]) -> list[NLL | None]:
@@ -48,13 +48,13 @@ class Ragged(Sequence["NLL | None"]):
 
 
 class RaggedBuilder:
-    """Collects entries one by one, in the memory of the values alone."""
+    """Collects entries one by one, using no more memory than their values."""
 
     def __init__(self) -> None:
         self._values, self._lengths = array("f"), array("q")
 
     def append(self, entry: NLL | None) -> None:
-        """Add one entry. One that is not finite counts as none: nothing is to be read off it."""
+        """Add one entry; one with a value that is not finite is stored as None."""
         if entry is None or not np.isfinite(entry).all():
             self._lengths.append(0)
             return

@@ -1,6 +1,6 @@
-"""The verb *score*: a dataset in, one row of numbers per example out.
+"""`ifdkit score`: one row of numbers per example of a dataset.
 
-Rows go through in blocks, so memory does not grow with the dataset, and straight into a file that
+Rows are scored in blocks, so that memory does not grow with the dataset, and written to a file that
 appears when it is complete.
 """
 
@@ -23,11 +23,11 @@ from ifdkit.data.dataset import Dataset, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import DATA_ENDINGS, sha256
 from ifdkit.errors import OutputError
-from ifdkit.records import Example, Passes, Reject
+from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
 from ifdkit.scoring.inputs import open_data
-from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck, manifest_beside
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
@@ -44,20 +44,25 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 EXAMPLES_PER_BLOCK = 2048
-"""Examples planned together: enough for tight batches, few enough for memory."""
+"""Examples batched together: enough for full batches, few enough to fit into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
-    """The numbers at the end of a run."""
+    """What `ifdkit score` reports at the end of a run."""
 
     metrics: dict[str, Description]
-    """Field → its description over the rows where it is defined."""
+    """Metric → its description over the rows in which it is defined."""
     ifd_length_spearman: float | None
-    """Rank correlation of IFD with response tokens: how much of a ranking by IFD is length."""
+    """Rank correlation of IFD and response tokens: how much a ranking by IFD follows length."""
     status_counts: dict[str, int]
     manifest: Manifest
     output: Path | None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the response of any example was scored."""
+        return any(Status(status).has_scores for status in self.status_counts)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -70,8 +75,82 @@ class ScoreSummary:
         }
 
 
+def score(
+    data: Data,
+    *,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "all",
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
+
+    `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
+    :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
+    `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
+    """
+    import pandas as pd
+
+    begin = time.perf_counter()
+    progress = progress or Progress()
+    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
+    chosen = Settings(**given_settings("score", settings))
+    dataset = open_data(data, read_options)
+    with Scorer(chosen, progress) as scorer:
+        run = Run(dataset, read_options, scorer)
+        rows = [row for block in run.blocks(progress) for row in block]
+        summary = run.summary(elapsed_s=time.perf_counter() - begin)
+    names = score_columns(token_nll=chosen.token_nll)
+    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
+    floats = [name for name, metric in METRICS.items() if not metric.is_integer]
+    frame = frame.astype(dict.fromkeys(floats, "float64"))
+    frame.attrs["manifest"] = summary.manifest.as_json()
+    frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
+    return frame
+
+
+def score_to_file(
+    data: Data,
+    output: Path | None,
+    settings: Settings,
+    read_options: ReadOptions,
+    progress: Progress | None = None,
+) -> ScoreSummary:
+    """Score a dataset into a file, with its manifest and its rejects beside it.
+
+    Without `output`, the file is named after the dataset; scores of another dataset are not
+    overwritten then.  Every file appears whole or not at all.  The manifest of an earlier run is
+    deleted before the scores appear, so that it can never describe these.  Raises IfdkitError; what
+    was scored before stays in the store.
+    """
+    begin = time.perf_counter()
+    progress = progress or Progress()
+    is_named, output = output is not None, output or default_output(data)
+    check_output(output)
+    manifest = Path(f"{output}.manifest.json")
+    dataset = open_data(data, read_options)
+    if not is_named:
+        check_default_output(output, dataset)
+    if dataset.path is not None and output.exists() and output.samefile(dataset.path):
+        raise OutputError(f"-o {output} is the dataset itself: choose another name")
+    progress.note(describe_dataset(dataset))
+    with Scorer(settings, progress) as scorer:
+        run = Run(dataset, read_options, scorer)
+        with row_writer(output, token_nll=settings.token_nll) as writer:
+            for rows in run.blocks(progress):
+                writer.write(rows)
+            manifest.unlink(missing_ok=True)
+            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
+        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
+        write_json(manifest, summary.manifest.as_json())
+    return summary
+
+
 class Run:
-    """One dataset going through a Scorer block by block, and the counts of the run."""
+    """Scores one dataset block by block, and counts what it sees."""
 
     def __init__(self, dataset: Dataset, read_options: ReadOptions, scorer: Scorer) -> None:
         self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
@@ -85,13 +164,13 @@ class Run:
         self._precision: PrecisionCheck | None = None
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
-        """Rows of scores, in the order of the dataset."""
+        """The rows of scores in file order, one list per block."""
         return (rows for _, rows in self.scored(progress))
 
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
-        """Examples with their rows of scores, in the order of the dataset."""
+        """Examples with their rows of scores in file order, one pair of lists per block."""
         progress.start(self._dataset.n_rows)
-        for block, passes in _ahead(self._aligned()):
+        for block, passes in _prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes)
             self._count(block, rows)
@@ -116,7 +195,7 @@ class Run:
                 self._ifd_lengths.append(row["response_tokens"] or 0)
 
     def summary(self, *, elapsed_s: float, output: Path | None = None) -> ScoreSummary:
-        """The counts so far."""
+        """The summary of the blocks so far; `elapsed_s` is the time of the whole run."""
         return ScoreSummary(
             metrics={
                 name: describe(values) for name, values in self._values.items() if len(values)
@@ -168,7 +247,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows of a dataset that are worked on together."""
+    """Rows of a dataset that are scored together."""
 
     n_rows: int
     examples: list[Example]
@@ -176,7 +255,7 @@ class Block:
 
 
 def blocks(dataset: Dataset) -> Iterator[Block]:
-    """The rows of a dataset, some thousand examples at a time."""
+    """The rows of a dataset in blocks of about EXAMPLES_PER_BLOCK examples."""
     n_rows, examples, rejects = 0, [], []
     for found in dataset:
         n_rows += 1
@@ -191,95 +270,40 @@ def blocks(dataset: Dataset) -> Iterator[Block]:
         yield Block(n_rows, examples, rejects)
 
 
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items, each made in the background while the one before it is worked on."""
-    with ThreadPoolExecutor(1, "ahead") as background:
-        coming = background.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = background.submit(next, items, None)
+def _prefetched(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items; a thread makes the next one while the caller works on the current one."""
+    with ThreadPoolExecutor(1, "prefetch") as background:
+        upcoming = background.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = background.submit(next, items, None)
             yield item
 
 
 def command_line(verb: str) -> str:
-    """What the user typed, or `ifdkit.score(…)` where that was Python."""
+    """The command as the user typed it, or `ifdkit.score(…)` if it was called from Python."""
     program = Path(sys.argv[0])
     is_command = program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
     return shlex.join(["ifdkit", *sys.argv[1:]]) if is_command else f"ifdkit.{verb}(…)"
 
 
+def check_default_output(output: Path, dataset: Dataset) -> None:
+    """Refuse a default name that the scores of another dataset have. Raises OutputError.
+
+    `en/train.jsonl` and `de/train.jsonl` have the same default name.
+    """
+    manifest = manifest_beside(output) if output.exists() else None
+    if manifest is None or manifest.input_sha256 == dataset.sha256:
+        return
+    if dataset.path is None or Path(manifest.input).resolve() != dataset.path.resolve():
+        raise OutputError(
+            f"{output} holds the scores of {manifest.input}: choose another name with -o, or delete"
+            " it"
+        )
+
+
 def default_output(data: Data) -> Path:
-    """`data.scores.jsonl` in the working folder for `anywhere/data.json.gz`."""
+    """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`."""
     path = Path("stdin" if data == "-" else str(data).rstrip("/"))
     while path.suffix.lower() in DATA_ENDINGS:
         path = path.with_suffix("")
     return Path(f"{path.name}.scores.jsonl")
-
-
-def score_to_file(
-    data: Data,
-    output: Path,
-    settings: Settings,
-    read_options: ReadOptions,
-    progress: Progress | None = None,
-) -> ScoreSummary:
-    """Score a dataset into a file, with its manifest and its rejects beside it.
-
-    Every file appears whole or not at all.  A manifest of an earlier run goes before the scores
-    appear, so that it can never describe these.  Raises IfdkitError; what was scored before stays
-    in the store.
-    """
-    begin = time.perf_counter()
-    progress = progress or Progress()
-    check_output(output)
-    manifest = Path(f"{output}.manifest.json")
-    dataset = open_data(data, read_options)
-    if dataset.path is not None and output.exists() and output.samefile(dataset.path):
-        raise OutputError(f"-o {output} is the dataset itself: choose another name")
-    progress.note(describe_dataset(dataset))
-    with Scorer(settings, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        with row_writer(output, token_nll=settings.token_nll) as writer:
-            for rows in run.blocks(progress):
-                writer.write(rows)
-            manifest.unlink(missing_ok=True)
-            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
-        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-        write_json(manifest, summary.manifest.as_json())
-    return summary
-
-
-def score(
-    data: Data,
-    *,
-    columns: Mapping[str, str] | None = None,
-    turns: Turns = "all",
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> pd.DataFrame:
-    """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
-
-    `data` is a path, `-`, or any iterable of dictionaries; `settings` are those of
-    :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
-    `frame.attrs` holds the `manifest` and the `rejects`.  Raises IfdkitError.
-    """
-    import pandas as pd
-
-    begin = time.perf_counter()
-    progress = progress or Progress()
-    read_options = ReadOptions(columns=columns, turns=turns, limit=limit, sample=sample, seed=seed)
-    chosen = Settings(**given_settings("score", settings))
-    dataset = open_data(data, read_options)
-    with Scorer(chosen, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        rows = [row for block in run.blocks(progress) for row in block]
-        summary = run.summary(elapsed_s=time.perf_counter() - begin)
-    names = score_columns(token_nll=chosen.token_nll)
-    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
-    floats = [name for name, metric in METRICS.items() if not metric.is_integer]
-    frame = frame.astype(dict.fromkeys(floats, "float64"))
-    frame.attrs["manifest"] = summary.manifest.as_json()
-    frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
-    return frame

@@ -13,12 +13,14 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ifdkit.engine import Backend
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
+from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import CHAT, ChatTemplate, Template, load_template
@@ -133,6 +135,11 @@ class Scorer:
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
+        if self.store.damaged:
+            self._progress.note(
+                f"the score store was damaged: {plural(self.store.damaged, 'row')} not used, and"
+                " scored again"
+            )
         if self._owns_store:
             self.store.close()
 
@@ -292,7 +299,10 @@ class Scorer:
         self._filler.wait()
 
 
+def default_store() -> Path:
+    """The store that is used if none is named."""
+    return cache_folder() / "scores.sqlite"
+
+
 def _open_store(path: str | None) -> Store:
-    if path == "off":
-        return Store(None)
-    return Store(path or cache_folder() / "scores.sqlite")
+    return Store(None if path == "off" else path or default_store())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
@@ -70,13 +71,30 @@ class Settings:
 def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of a public function as arguments of :class:`Settings`.
 
-    Metrics may be text, as in `"ifd,rifd"` or `"all"`.  Raises UsageError for an unknown keyword.
+    Metrics may be text, as in `"ifd,rifd"` or `"all"`, or any iterable of names; paths may be Path
+    objects.  Raises UsageError for an unknown keyword or a value of the wrong type.
     """
-    known = [one.name for one in fields(Settings)]
-    for name in keywords:
+    known = get_type_hints(Settings)
+    found = {}
+    for name, value in keywords.items():
         if name not in known:
             raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
-    found = dict(keywords)
-    if isinstance(found.get("metrics"), str):
-        found["metrics"] = parse_metrics(found["metrics"])
+        if name == "metrics" and isinstance(value, str):
+            value = parse_metrics(value)
+        elif name == "metrics" and isinstance(value, Iterable):
+            value = tuple(value)
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if not _is_of(value, known[name]):
+            raise UsageError(f"{function}(): {name}={value!r} has the wrong type")
+        found[name] = value
     return found
+
+
+def _is_of(value: object, annotation: Any) -> bool:
+    """Whether a value has the type of a field of Settings."""
+    if get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    # A bool is an int to Python, but not a number of tokens.
+    types = get_args(annotation) or (annotation,)
+    return isinstance(value, annotation) and (bool in types or not isinstance(value, bool))

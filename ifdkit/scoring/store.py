@@ -11,9 +11,11 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,69 +24,124 @@ from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
 
 Vector = NDArray[np.float32]
+_Result = TypeVar("_Result")
 
-_SCHEMA = 1
+_KEY_VERSION = 1
+"""Part of every key. Raised when the numbers of equal content change."""
+_FILE_VERSION = 2
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it."""
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
-BUSY_TIMEOUT_S = 60
+BUSY_TIMEOUT_S = 60.0
+_RETRY_S = 0.05
+"""SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
+_VALUES = {"nll": "nats", "embedding": "vector"}
+"""Table → its column of float32 values."""
 _TABLES = """
-CREATE TABLE IF NOT EXISTS nll (key BLOB PRIMARY KEY, nats BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS digest (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS nll
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS embedding
+    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digest
+    (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
 """
 
 
 def request_key(scope: str, request: Request) -> bytes:
     """Key of a Request's NLLs, 32 bytes. The scope is `<model fingerprint>/<dtype>`."""
-    return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + request.content).digest()
+    return hashlib.sha256(f"{_KEY_VERSION} {scope} ".encode() + request.content).digest()
 
 
 def text_key(scope: str, text: str) -> bytes:
     """Key of a text's embedding, 32 bytes. The scope is the embedder's fingerprint."""
-    return hashlib.sha256(f"{_SCHEMA} {scope} ".encode() + text.encode()).digest()
+    return hashlib.sha256(f"{_KEY_VERSION} {scope} ".encode() + text.encode()).digest()
+
+
+def _checksum(key: bytes | str, value: bytes | str) -> bytes:
+    """Eight bytes over a row."""
+    parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
+    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `Store.verify` found."""
+
+    rows: int
+    """Rows that are intact."""
+    damaged: int
+    """Rows that did not match their checksum. They are deleted, and scored again when needed."""
+    size_bytes: int
 
 
 class Store:
     """Per-token NLLs, sentence embeddings and file digests, kept between runs.
 
-    Every `put` is one transaction: after a kill, all of it is stored or nothing.
+    Every `put` is one transaction: after a kill, all of it is stored or nothing.  Every row has a
+    checksum; a row that does not match it counts as missing.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         """Open or create the store at `path`; None means a private temporary file.
 
-        Raises StoreError if the file is not a store or cannot be written.
+        Raises StoreError if the file is not a store, was made by a newer version of ifdkit, or
+        cannot be written.
         """
         self.path = None if path is None else Path(path)
+        self.damaged = 0
+        """Rows read so far that did not match their checksum."""
         with self._errors("opened"):
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                # Whoever can read the store can find out which texts were scored.  SQLite gives
+                # its WAL the mode of the file.
+                with suppress(FileExistsError):
+                    os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._database = sqlite3.connect(
-                self.path or "",
-                timeout=BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
+                self.path or "", timeout=_RETRY_S, isolation_level=None, check_same_thread=False
             )
-            self._prepare()
+            try:
+                _retry(self._prepare)
+            except BaseException:
+                self._database.close()
+                raise
 
     def _prepare(self) -> None:
-        """Create the tables of a new store.
+        """Create the tables of a new store, or bring those of an older one up to date.
 
         With a write-ahead log and NORMAL synchronisation, a killed process loses nothing that it
         committed.  A power failure may lose the last batches, but does not corrupt the file.
         """
-        deadline = time.monotonic() + BUSY_TIMEOUT_S
-        while True:
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = NORMAL")
-                self._database.executescript(_TABLES)
+        execute = self._database.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        if self._version() == _FILE_VERSION:
+            return
+        with self._transaction():
+            version = self._version()  # again: another process may have been first
+            if version > _FILE_VERSION:
+                raise StoreError(
+                    f"the score store {self.path} was made by a newer version of ifdkit: name"
+                    " another with --store PATH"
+                )
+            if version == _FILE_VERSION:
                 return
-            except sqlite3.OperationalError as error:
-                # SQLite's timeout does not cover the switch to WAL: of two processes that open a
-                # new store at the same time, one would fail.
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.02)
+            tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
+            if "nll" in tables:
+                self._add_checksums()
+            for statement in _TABLES.split(";"):
+                execute(statement)
+            execute(f"PRAGMA user_version = {_FILE_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    def _add_checksums(self) -> None:
+        """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""
+        self._database.create_function("checksum", 2, _checksum, deterministic=True)
+        for table, value in (*_VALUES.items(), ("digest", "sha256")):
+            key = "file" if table == "digest" else "key"
+            self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+            self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
 
     def close(self) -> None:
         """Close the file."""
@@ -98,19 +155,19 @@ class Store:
 
     def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
         """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
-        return dict(self._get("SELECT key, nats FROM nll WHERE key IN", keys))
+        return dict(self._get("nll", keys))
 
     def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
         """Store the NLLs of one batch, all or nothing."""
-        self._put("INSERT OR REPLACE INTO nll VALUES (?, ?)", nlls)
+        self._put("nll", nlls)
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
-        return dict(self._get("SELECT key, vector FROM embedding WHERE key IN", keys))
+        return dict(self._get("embedding", keys))
 
     def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("INSERT OR REPLACE INTO embedding VALUES (?, ?)", vectors)
+        self._put("embedding", vectors)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -122,38 +179,80 @@ class Store:
         name = (
             f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         )
-        with self._errors("read"):
-            row = self._database.execute(
-                "SELECT sha256 FROM digest WHERE file = ?", (name,)
-            ).fetchone()
-        if row is not None:
-            return str(row[0])
+        query = "SELECT CAST(sha256 AS BLOB), checksum FROM digest WHERE file = ?"
+        for known, checksum in self._select(query, [name]):
+            if known is not None and checksum == _checksum(name, known):
+                return bytes(known).decode()
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        with self._errors("written"):
-            self._database.execute("INSERT OR REPLACE INTO digest VALUES (?, ?)", (name, digest))
+        self._insert("digest", [(name, digest, _checksum(name, digest))])
         return digest
 
-    def _get(self, query: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
-        with self._errors("read"):
-            for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
-                part = keys[begin : begin + MAX_KEYS_PER_QUERY]
-                parameters = ",".join("?" * len(part))
-                for key, blob in self._database.execute(f"{query} ({parameters})", part):
-                    yield key, np.frombuffer(blob, dtype="<f4")
+    def verify(self) -> Verified:
+        """Check the file and every row in it, and delete the rows that are damaged.
 
-    def _put(self, statement: str, values: Mapping[bytes, Vector]) -> None:
-        rows: Iterable[tuple[bytes, bytes]] = (
-            (key, value.astype("<f4").tobytes()) for key, value in values.items()
-        )
-        with self._errors("written"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                self._database.executemany(statement, rows)
-            except BaseException:
+        Raises StoreError if the file itself is damaged: then it must be deleted.
+        """
+        with self._errors("read"):
+            problems = self._database.execute("PRAGMA integrity_check(1)").fetchone()
+            if problems != ("ok",):
+                raise StoreError(
+                    f"the score store {self.path} is damaged ({problems[0]}): delete it; what was"
+                    " in it is scored again"
+                )
+            self._database.create_function("checksum", 2, _checksum, deterministic=True)
+            n_rows = n_damaged = 0
+            with self._transaction():
+                for table, value in (*_VALUES.items(), ("digest", "sha256")):
+                    key = "file" if table == "digest" else "key"
+                    damaged = (
+                        f"checksum IS NOT checksum(CAST({key} AS BLOB), CAST({value} AS BLOB))"
+                    )
+                    n_damaged += self._database.execute(
+                        f"DELETE FROM {table} WHERE {damaged}"
+                    ).rowcount
+                    (n,) = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()
+                    n_rows += n
+        size = self.path.stat().st_size if self.path else 0
+        return Verified(n_rows, n_damaged, size)
+
+    def _get(self, table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
+        for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+            part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+            # Cast, because damage can change the type of a value as well as the value.
+            query = (
+                f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
+                f" ({','.join('?' * len(part))})"
+            )
+            for key, value, checksum in self._select(query, part):
+                if value is None or checksum != _checksum(key, value):
+                    self.damaged += 1
+                else:
+                    yield key, np.frombuffer(value, dtype="<f4")
+
+    def _select(self, query: str, parameters: Sequence[bytes | str]) -> list[tuple[Any, ...]]:
+        with self._errors("read"):
+            return _retry(lambda: self._database.execute(query, parameters).fetchall())
+
+    def _put(self, table: str, values: Mapping[bytes, Vector]) -> None:
+        blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
+        self._insert(table, [(key, blob, _checksum(key, blob)) for key, blob in blobs])
+
+    def _insert(self, table: str, rows: Iterable[tuple[bytes | str, bytes | str, object]]) -> None:
+        with self._errors("written"), self._transaction():
+            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        _retry(lambda: self._database.execute("BEGIN IMMEDIATE"))
+        try:
+            yield
+        except BaseException:
+            # A full disk may have rolled back already.
+            if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+            raise
+        self._database.execute("COMMIT")
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:
@@ -161,7 +260,27 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             where = self.path or "in a temporary file"
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            damaged = self.path is not None and code == sqlite3.SQLITE_CORRUPT
+            advice = "`ifdkit store verify` shows what is damaged; " if damaged else ""
             raise StoreError(
-                f"the score store {where} cannot be {done}: {error}; name another with --store"
-                " PATH, or none with --store off"
+                f"the score store {where} cannot be {done}: {error}; {advice}name another with"
+                " --store PATH, or none with --store off"
             ) from error
+
+
+def _retry(action: Callable[[], _Result]) -> _Result:
+    """Repeat an action while another process has the store locked, for up to BUSY_TIMEOUT_S.
+
+    SQLite's own timeout does not cover the switch to WAL: of two processes that open a new store at
+    the same time, one would fail.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_busy or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)

@@ -36,6 +36,8 @@ class ScoreTable:
     statuses: Sequence[str]
     numbers: Mapping[str, NDArray[np.float64]]
     """Metric → column; NaN if undefined.  A metric without any number is absent."""
+    reasons: Sequence[str | None] | None = None
+    """One sentence for every status but `ok`; None if the reasons are not known."""
     token_nll_direct: Ragged | None = None
     """NLLs of the response's scored tokens; None if they are not known."""
     token_nll_conditional: Ragged | None = None
@@ -52,6 +54,7 @@ class ScoreTable:
             turns=self.turns[at],
             statuses=[self.statuses[i] for i in positions],
             numbers={name: column[at] for name, column in self.numbers.items()},
+            reasons=None if self.reasons is None else [self.reasons[i] for i in positions],
         )
 
     @property
@@ -107,6 +110,7 @@ def from_arrow(table: pa.Table) -> ScoreTable:
         turns=_integers(table["turn"]),
         statuses=table["status"].to_pylist(),
         numbers=numbers,
+        reasons=table["reason"].to_pylist() if "reason" in table.column_names else None,
         token_nll_direct=direct,
         token_nll_conditional=conditional,
     )
@@ -144,6 +148,7 @@ class ScoreTableBuilder:
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._statuses: list[str] = []
+        self._reasons: list[str | None] = []
         self._rows, self._turns = array("q"), array("q")
         self._numbers = {name: array("d") for name in METRICS}
         self._direct, self._conditional = RaggedBuilder(), RaggedBuilder()
@@ -152,6 +157,7 @@ class ScoreTableBuilder:
         """Add one row, with the NLLs of its response passes."""
         self._ids.append(row.id)
         self._statuses.append(row.status)
+        self._reasons.append(row.reason)
         self._rows.append(row.row)
         self._turns.append(row.turn)
         for name, column in self._numbers.items():
@@ -169,6 +175,7 @@ class ScoreTableBuilder:
             turns=np.frombuffer(self._turns, dtype=np.int64),
             statuses=self._statuses,
             numbers={name: column for name, column in numbers.items() if np.isfinite(column).any()},
+            reasons=self._reasons,
             token_nll_direct=self._direct.finish(),
             token_nll_conditional=self._conditional.finish(),
         )

@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from ifdkit.findings.near import near_duplicates
 from ifdkit.findings.texts import key
 from ifdkit.format import fixed, interval, percent, plural
-from ifdkit.selection.methods import Verdict
-from ifdkit.selection.options import LENGTH_FIELDS
 from ifdkit.selection.ranking import Column, Places, best_first
-from ifdkit.selection.rows import Rows
+from ifdkit.selection.rows import LENGTH_FIELDS, Rows
 from ifdkit.selection.sources import Labels
+from ifdkit.selection.verdict import Verdict
 from ifdkit.stats.columns import Interval, finite, spearman
 
 DRAWS = 200
 """Random choices: the ends of a 95 % range are then those of the 5th and the 195th."""
-MOST_SOURCES = 8
+MAX_SOURCES = 8
 """Sources that have a line of their own: those with the most rows of the input."""
-MOST_COMPARED = 10_000
+MAX_COMPARED = 10_000
 """Of more rows near duplicates are not looked for: it would take longer than the selection."""
 _MUCH_LONGER = 1.25
 """Times the median length of a random choice from which on it is worth a sentence."""
@@ -62,7 +61,7 @@ class Measure:
     input: float | None
     selection: float | None
     random: float | None
-    """Mean over the draws; None where it is undefined in one of them."""
+    """Mean over the draws; None if it is undefined in one of them."""
     random_range95: Interval | None
     """From the 2.5th to the 97.5th percentile of the draws."""
 
@@ -94,7 +93,7 @@ class Effect:
     measures: tuple[Measure, ...]
     length: LengthEffect
     source_field: str | None
-    """Column that says where rows come from; None where there is none."""
+    """Column that says where rows come from; None if there is none."""
     sources: tuple[Measure, ...]
 
 
@@ -174,7 +173,7 @@ def _repetitions(rows: Rows) -> Iterator[_Asked]:
     firsts: dict[bytes, int] = {}
     codes = np.array([firsts.setdefault(key(text), place) for place, text in enumerate(texts)])
     yield _Asked("repeated", "share", _share_repeated(codes))
-    if len(rows) <= MOST_COMPARED:
+    if len(rows) <= MAX_COMPARED:
         for group in near_duplicates(texts):
             codes[list(group)] = group[0]
         yield _Asked("nearly_repeated", "share", _share_repeated(codes))
@@ -190,7 +189,7 @@ def _source_shares(labels: Labels | None) -> Iterator[_Asked]:
     if labels is None:
         return
     counts = np.bincount(labels.codes, minlength=len(labels.names))
-    frequent = best_first(counts.astype(np.float64))[:MOST_SOURCES]
+    frequent = best_first(counts.astype(np.float64))[:MAX_SOURCES]
     for code in frequent.tolist():
         yield _Asked(labels.names[code], "share", _share_of(labels.codes == code))
     others = ~np.isin(labels.codes, frequent)
@@ -229,7 +228,7 @@ def _correlation(values: Column | None, lengths: Column) -> float | None:
 def _sentence(
     length: Measure, ratio: float | None, among: float, chance: float, n: int
 ) -> str | None:
-    """How the responses kept differ in length from chance; None where they hardly do."""
+    """How the responses kept differ in length from chance; None if they hardly do."""
     if ratio is None or length.random_range95 is None or length.selection is None:
         return None
     low, high = length.random_range95

@@ -1,138 +1,199 @@
-"""Which rows stay, and why each of the others goes.
+"""The methods of `select`: what each ranks by, where it comes from, and how it chooses rows.
 
-    cherry             highest ratio of losses below 1              2308.12032, section 2
-    superfiltering     highest ratio of perplexities below 1        2402.00530, section 3
-      --diversity      of those the ones that stand for the others  the same, Superfiltering.D
+    cherry             highest ratio of losses below 1                2308.12032, section 2
+    superfiltering     highest ratio of perplexities below 1          2402.00530, section 3
+      --diversity      of these, the rows that represent the others   the same, Superfiltering.D
     length-controlled  highest IFD within bands of response length
-    selective          rows whose response the student took         2402.10110, section 3
-    random             as many rows by chance
+    selective          rows whose new response the student accepted   2402.10110, section 3
+    random             as many rows at random
 
-A row has one reason at most: the first of these that holds.
+A method is one entry of METHODS.  A dropped row has one reason; if several apply, it is the first
+of: undefined, 1 or more, below `--min`, above `--max`, not among the best.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.data.dataset import Dataset
 from ifdkit.errors import UsageError
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.selection.options import LENGTH_FIELDS, MISFIT_FROM, SelectOptions
-from ifdkit.selection.ranking import Band, Column, Places, best_first, best_within_bands, drawn
-from ifdkit.selection.rows import Rows
+from ifdkit.selection.ranking import Column, Places, best_first, best_within_bands, drawn
+from ifdkit.selection.reflected import accepted_responses, provenance_of
+from ifdkit.selection.rows import LENGTH_FIELDS, Rows
+from ifdkit.selection.verdict import KEPT, Verdict, fill_reasons
 
-Reasons = NDArray[np.str_]
-"""Why each row goes; empty for one that stays."""
+if TYPE_CHECKING:
+    from ifdkit.selection.options import SelectOptions
+
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts → float32 of shape (texts, dimensions), each of length 1."""
+"""Texts → float32 of shape (texts, dimensions), each row of length 1."""
 
-KEPT = ""
-_LONGEST = 32
-"""Characters of a reason."""
+MISALIGNED_FROM = 1.0
+"""From this value on, a ratio means that one half does not help with the other (2308.12032)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Verdict:
-    """What became of each row that could be read."""
+class Task:
+    """The rows to choose from, and the options."""
 
-    reasons: Reasons
-    values: Column | None = None
-    """What the rows were ranked by; None where they were not."""
-    wanted: int | None = None
-    """Rows that were asked for; None for all that qualify."""
-    bands: tuple[Band, ...] = ()
+    dataset: Dataset
+    rows: Rows
+    options: SelectOptions
+    seed: int
+    embed: Embed
 
     @property
-    def kept(self) -> NDArray[np.bool_]:
-        """Which rows stay."""
-        stay: NDArray[np.bool_] = self.reasons == KEPT
-        return stay
+    def n_wanted(self) -> int:
+        """Rows asked for with `--top`. Raises UsageError if that is less than one row."""
+        top = self.options.top_rows
+        assert top is not None, "SelectOptions requires it"
+        return top.of(self.dataset.n_rows)
 
 
-def draw(rows: Rows, options: SelectOptions, rows_in: int, seed: int) -> Verdict:
-    """As many rows by chance, of all that could be read: what every other choice must beat."""
-    n = _wanted(options, rows_in)
-    reasons = np.full(len(rows), "not_drawn", dtype=f"<U{_LONGEST}")
-    reasons[drawn(len(rows), n, seed)] = KEPT
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One way to select rows."""
+
+    choose: Callable[[Task], Verdict]
+    """May raise IfdkitError."""
+    field: str | None
+    """Metric that it ranks by; None if it ranks nothing."""
+    source: str | None
+    """The paper, or who proposed it."""
+    options: tuple[str, ...]
+    """Fields of :class:`SelectOptions` that apply to it."""
+    last_turn_only: bool = False
+    """Whether it cannot be used with `--turns all`."""
+
+
+def rank(task: Task) -> Verdict:
+    """Keep the largest values of the field, or the smallest with `--lowest`."""
+    screened = _screen(task)
+    if task.options.top is None:
+        return screened
+    best = best_first(_candidates(screened), lowest=task.options.lowest)
+    return _keep(screened, best[: task.n_wanted], task.n_wanted)
+
+
+def superfilter(task: Task) -> Verdict:
+    """Keep the largest values; with `--diversity` the rows that represent a pool of them."""
+    if not task.options.diversity:
+        return rank(task)
+    screened, n = _screen(task), task.n_wanted
+    pool = best_first(_candidates(screened))[: _pool_size(task)]
+    verdict = _keep(screened, pool, n)
+    verdict.reasons[np.setdiff1d(pool, _representatives(pool, task))] = "too_similar"
+    return verdict
+
+
+def rank_within_bands(task: Task) -> Verdict:
+    """Keep the largest values of each band of response length."""
+    screened, n = _screen(task), task.n_wanted
+    lengths = task.rows.column("response_tokens")
+    best, bands = best_within_bands(_candidates(screened), lengths, n, task.options.n_bands)
+    return replace(_keep(screened, best, n), bands=tuple(bands))
+
+
+def accept(task: Task) -> Verdict:
+    """Keep the rows whose new response the student accepted."""
+    provenance = provenance_of(task.options.provenance, task.dataset)
+    return Verdict(reasons=accepted_responses(task.rows, provenance))
+
+
+def draw(task: Task) -> Verdict:
+    """Keep rows drawn at random from all readable ones: the baseline of every other method."""
+    n, reasons = task.n_wanted, fill_reasons(len(task.rows), "not_drawn")
+    reasons[drawn(len(task.rows), n, task.seed)] = KEPT
     return Verdict(reasons=reasons, wanted=n)
 
 
-def rank(rows: Rows, options: SelectOptions, rows_in: int, embed: Embed) -> Verdict:
-    """The best rows by a field, as the options say. Raises UsageError.
+_RANKING = ("top", "min", "max", "keep_misaligned")
+BY_FIELD = Method(choose=rank, field=None, source=None, options=(*_RANKING, "lowest"))
+"""`--by FIELD`."""
+METHODS = {
+    "cherry": Method(choose=rank, field="ifd_loss", source="arXiv 2308.12032", options=_RANKING),
+    "superfiltering": Method(
+        choose=superfilter,
+        field="ifd",
+        source="arXiv 2402.00530",
+        options=(*_RANKING, "diversity", "pool"),
+    ),
+    "selective": Method(
+        choose=accept,
+        field=None,
+        source="arXiv 2402.10110",
+        options=("provenance",),
+        last_turn_only=True,
+    ),
+    "length-controlled": Method(
+        choose=rank_within_bands, field="ifd", source="ifdkit", options=(*_RANKING, "bands")
+    ),
+    "random": Method(choose=draw, field=None, source="the baseline", options=("top",)),
+}
+"""Name of `--method` → method."""
 
-    `rows_in` are all rows of the input: what a share is a share of.
-    """
-    field = options.field
+
+def _screen(task: Task) -> Verdict:
+    """The values of the field, and the reason of each row that cannot be ranked."""
+    options, field = task.options, task.options.field
     assert field is not None, "this method ranks"
-    values = rows.column(field)
-    if field in LENGTH_FIELDS:  # what is not there is no short text
+    values = task.rows.column(field)
+    if field in LENGTH_FIELDS:  # an absent text is not a short one
         values = np.where(values > 0, values, np.nan)
-    reasons = _screened(values, field, options)
-    if options.top is None:
-        return Verdict(reasons=reasons, values=values)
-    n = _wanted(options, rows_in)
-    candidates = np.where(reasons == KEPT, values, np.nan)
-    bands: list[Band] = []
-    if options.method == "length-controlled":
-        taken, bands = best_within_bands(
-            candidates, rows.column("response_tokens"), n, options.n_bands
-        )
-    elif options.diversity:
-        pool = best_first(candidates)[: _pool(options, n, rows_in)]
-        taken = _spread(pool, rows, n, embed)
-        reasons[pool] = "too_similar"
-    else:
-        taken = best_first(candidates, lowest=options.lowest)[:n]
-    stays = np.zeros(len(rows), dtype=bool)
-    stays[taken] = True
-    reasons[(reasons == KEPT) & ~stays] = "below_top"
-    reasons[stays] = KEPT
-    return Verdict(reasons=reasons, values=values, wanted=n, bands=tuple(bands))
-
-
-def _wanted(options: SelectOptions, rows_in: int) -> int:
-    top = options.top_rows
-    assert top is not None, "the options say so"
-    return top.of(rows_in)
-
-
-def _screened(values: Column, field: str, options: SelectOptions) -> Reasons:
-    """Rows that no ranking is open to."""
-    reasons: Reasons = np.full(len(values), KEPT, dtype=f"<U{_LONGEST}")
-    with np.errstate(invalid="ignore"):  # NaN is no more and no less than anything
+    reasons = fill_reasons(len(values), KEPT)
+    with np.errstate(invalid="ignore"):  # no comparison with NaN is true
         if options.max is not None:
             reasons[values > options.max] = "above_max"
         if options.min is not None:
             reasons[values < options.min] = "below_min"
         if METRICS[field].is_ratio and not options.keep_misaligned:
             name = "rifd" if field.startswith("rifd") else "ifd"
-            reasons[values >= MISFIT_FROM] = f"{name}_above_one"
+            reasons[values >= MISALIGNED_FROM] = f"{name}_above_one"
     reasons[~np.isfinite(values)] = "undefined"
-    return reasons
+    return Verdict(reasons=reasons, values=values)
 
 
-def _pool(options: SelectOptions, n: int, rows_in: int) -> int:
-    pool = options.pool_rows.of(rows_in)
+def _candidates(screened: Verdict) -> Column:
+    """The values that can be ranked; NaN for the others."""
+    assert screened.values is not None
+    return np.where(screened.kept, screened.values, np.nan)
+
+
+def _keep(screened: Verdict, best: Places, n: int) -> Verdict:
+    """Of the rows that can be ranked, keep only those in `best`."""
+    is_best = np.zeros(len(screened.reasons), dtype=bool)
+    is_best[best] = True
+    reasons = screened.reasons.copy()
+    reasons[screened.kept & ~is_best] = "below_top"
+    return replace(screened, reasons=reasons, wanted=n)
+
+
+def _pool_size(task: Task) -> int:
+    pool, n = task.options.pool_rows.of(task.dataset.n_rows), task.n_wanted
     if pool < n:
         raise UsageError(
-            f"--pool {options.pool_rows.text} is {pool:,} rows, fewer than the {n:,} of --top:"
-            " give more"
+            f"--pool {task.options.pool_rows.text} is {pool:,} rows, fewer than the {n:,} of --top:"
+            " increase it"
         )
     return pool
 
 
-def _spread(pool: Places, rows: Rows, n: int, embed: Embed) -> Places:
-    """Of a pool the rows that stand for the others: facility location on embeddings.
+def _representatives(pool: Places, task: Task) -> Places:
+    """The rows of a pool that represent the others: facility location on embeddings.
 
-    Instruction and response are embedded as one text, as by the published script.  The best come
-    first, so that of two alike the better one is taken.
+    Instruction and response are embedded as one text, as in the published script.  The pool is
+    ordered best first, so that of two equal rows the better one is chosen.
     """
+    n = task.n_wanted
     if len(pool) <= n:
         return pool
     from ifdkit.selection.facility import facility_location
 
-    vectors = embed([rows.text(int(place)) for place in pool])
+    vectors = task.embed([task.rows.text(int(place)) for place in pool])
     return pool[np.array(facility_location(vectors, n), dtype=np.int64)]

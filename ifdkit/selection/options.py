@@ -1,53 +1,20 @@
-"""What a selection is asked for: a field or a published method, and how many rows."""
+"""Options of a selection: a field or a published method, and how many rows to keep."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ifdkit.data.dataset import Turns
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.selection.methods import BY_FIELD, METHODS, Method
 from ifdkit.selection.ranking import Top
+from ifdkit.selection.rows import WORD_FIELDS
 
-WORD_FIELDS = ("instruction_words", "response_words")
-LENGTH_FIELDS = ("instruction_tokens", "response_tokens", *WORD_FIELDS)
-MISFIT_FROM = 1.0
-"""From here on a ratio says that one half does not help with the other (2308.12032)."""
 DEFAULT_POOL = "20%"
 DEFAULT_BANDS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One way to select, by name."""
-
-    field: str | None
-    """What it ranks by; None where it ranks nothing."""
-    source: str
-    """The paper, or whose idea it is."""
-
-
-METHODS = {
-    "cherry": Method("ifd_loss", "arXiv 2308.12032"),
-    "superfiltering": Method("ifd", "arXiv 2402.00530"),
-    "selective": Method(None, "arXiv 2402.10110"),
-    "length-controlled": Method("ifd", "ifdkit"),
-    "random": Method(None, "the baseline"),
-}
-_RANKING = ("--by", "cherry", "superfiltering", "length-controlled")
-_FITS = {
-    "top": (*_RANKING, "random"),
-    "min": _RANKING,
-    "max": _RANKING,
-    "lowest": ("--by",),
-    "keep_misaligned": _RANKING,
-    "diversity": ("superfiltering",),
-    "pool": ("superfiltering",),
-    "bands": ("length-controlled",),
-    "provenance": ("selective",),
-}
-"""Option → what it goes with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,43 +22,43 @@ class SelectOptions:
     """Which rows to keep."""
 
     by: str | None = None
-    """Field to rank by; one of this and `method`."""
+    """Field to rank by; exactly one of this and `method` is given."""
     method: str | None = None
     top: str | int | None = None
     """Rows to keep: a number, or a share of all rows of the input such as `5%`, rounded down."""
     min: float | None = None
-    """Smallest number that is kept."""
+    """Smallest value that is kept."""
     max: float | None = None
-    """Largest number that is kept."""
+    """Largest value that is kept."""
     lowest: bool = False
-    """Take the smallest numbers in place of the largest."""
+    """Keep the smallest values instead of the largest."""
     keep_misaligned: bool = False
-    """Keep rows whose IFD, or r-IFD, is 1 or more, where that is what is ranked by."""
+    """Keep rows whose ratio (IFD, r-IFD) is 1 or more when ranking by it."""
     diversity: bool = False
-    """Of the best, those that stand for the others (Superfiltering.D)."""
+    """Of the best rows, keep those that represent the others (Superfiltering.D)."""
     pool: str | int | None = None
-    """The best, of which `diversity` chooses; None: 20 % of all rows of the input."""
+    """The best rows, from which `diversity` chooses; None: 20 % of all rows of the input."""
     bands: int | None = None
     """Bands of response length; None: ten."""
     provenance: str | Path | None = None
-    """Where a dataset comes from; None: the file that `reflect` has left beside it."""
+    """Provenance file of the dataset; None: the one that `reflect` wrote beside it."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what cannot be meant."""
-        self._check_what()
-        self._check_company()
-        self._check_how_many()
+        """Raise UsageError for invalid values."""
+        self._check_method()
+        self._check_options_apply()
+        self._check_amounts()
         self._check_numbers()
 
     @property
-    def how(self) -> str:
-        """The method, or `--by`."""
-        return self.method or "--by"
+    def entry(self) -> Method:
+        """The entry of the method."""
+        return METHODS[self.method] if self.method else BY_FIELD
 
     @property
     def field(self) -> str | None:
-        """What the rows are ranked by; None where they are not."""
-        return METHODS[self.method].field if self.method else self.by
+        """What the rows are ranked by; None if they are not ranked."""
+        return self.entry.field if self.method else self.by
 
     @property
     def top_rows(self) -> Top | None:
@@ -100,7 +67,7 @@ class SelectOptions:
 
     @property
     def pool_rows(self) -> Top:
-        """Of how many of the best `diversity` chooses."""
+        """How many of the best rows `diversity` chooses from."""
         return Top(str(DEFAULT_POOL if self.pool is None else self.pool), "--pool")
 
     @property
@@ -110,52 +77,61 @@ class SelectOptions:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What has to be measured by a model; empty where texts or their tokens are enough."""
+        """What a model has to measure; empty if texts or their tokens are enough."""
         field = self.field
         return () if field is None or METRICS[field].group is None else (field,)
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether a tokenizer has to count, though no model is asked."""
+        """Whether a tokenizer has to count tokens, though no model is used."""
         return not self.metrics and self.field not in (None, *WORD_FIELDS)
 
-    def _check_what(self) -> None:
-        if (self.by is None) == (self.method is None):
-            what = "one of both" if self.by else "what to keep"
+    def check_turns(self, turns: Turns) -> None:
+        """Raise UsageError if the method does not support these turns."""
+        if self.entry.last_turn_only and turns != "last":
             raise UsageError(
-                f"say {what}: --by FIELD, such as --by ifd --top 5%, or --method"
-                f" {', '.join(METHODS)}"
+                f"{self.method} uses the last turn of a conversation: give --turns last"
+            )
+
+    def _check_method(self) -> None:
+        if (self.by is None) == (self.method is None):
+            problem = "choose only one of" if self.by else "choose what to keep:"
+            raise UsageError(
+                f"{problem} --by FIELD, such as --by ifd --top 5%, or --method {', '.join(METHODS)}"
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
         if self.by is not None and self.by not in METRICS:
             raise UsageError(f"--by: {unknown('metric', self.by, METRICS)}")
 
-    def _check_company(self) -> None:
-        for name, fitting in _FITS.items():
+    def _check_options_apply(self) -> None:
+        for name in (one.name for one in fields(self) if one.name not in ("by", "method")):
             value = getattr(self, name)
-            is_given = value is not None and value is not False
-            if is_given and self.how not in fitting:
-                flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag} does not go with {self.how}: it is for"
-                                 f" {', '.join(fitting)}")  # fmt: skip
+            if value is None or value is False or name in self.entry.options:
+                continue
+            entries = {"--by": BY_FIELD, **METHODS}
+            supported = ", ".join(how for how, one in entries.items() if name in one.options)
+            raise UsageError(
+                f"--{name.replace('_', '-')} does not apply to {self.method or '--by'}: it is for"
+                f" {supported}"
+            )
         if self.pool is not None and not self.diversity:
-            raise UsageError("--pool is what --diversity chooses from: give that too")
+            raise UsageError("--pool is what --diversity chooses from: give --diversity too")
 
-    def _check_how_many(self) -> None:
-        if self.method == "selective":
+    def _check_amounts(self) -> None:
+        if "top" not in self.entry.options:
             return
-        _ = self.top_rows, self.pool_rows  # which raise for what is no number of rows
+        _ = self.top_rows, self.pool_rows  # which raise for anything but a number of rows
         if self.top is None and (self.method or self.min is self.max is None):
             more = "" if self.method else ", or which: --min X, --max X"
-            raise UsageError(f"say how many rows: --top 5% or --top 2000{more}")
+            raise UsageError(f"choose how many rows: --top 5% or --top 2000{more}")
 
     def _check_numbers(self) -> None:
         for name in ("min", "max"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
-                raise UsageError(f"--{name} {value}: write a number")
+                raise UsageError(f"--{name} {value}: must be a finite number")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise UsageError(f"--min {self.min:g} lies above --max {self.max:g}: swap them")
+            raise UsageError(f"--min {self.min:g} is above --max {self.max:g}: swap them")
         if self.bands is not None and self.bands < 1:
-            raise UsageError(f"--bands {self.bands}: at least one")
+            raise UsageError(f"--bands {self.bands}: must be at least one")

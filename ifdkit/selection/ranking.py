@@ -1,7 +1,7 @@
-"""Which of many rows stand first: the arithmetic of a selection, on columns of numbers.
+"""Ranking rows: the arithmetic of a selection, on columns of numbers.
 
-NaN is a number that is undefined; it stands in no ranking, from whichever end that is read.  Equal
-numbers stand in the order of the file, so that every result is the only one there is.
+NaN is an undefined number: it is in no ranking, neither of the largest nor of the smallest.  Equal
+numbers are ranked in file order, so that every result is unique.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ifdkit.errors import UsageError
 
 Column = NDArray[np.float64]
-"""One number a row, shape (rows,); NaN where undefined."""
+"""One number per row, shape (rows,); NaN if undefined."""
 Places = NDArray[np.int64]
 """Positions in a column."""
 
@@ -29,29 +29,31 @@ class Top:
     """How many rows: a number, or a share of all rows of the input."""
 
     text: str
-    """As it was asked for: `2000` or `5%`."""
+    """As the user wrote it: `2000` or `5%`."""
     flag: str
-    """Who asked, for an error: `--top`."""
+    """The flag to name in errors: `--top`."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what is neither a number nor a share."""
+        """Raise UsageError unless it is a number of rows or a share of them."""
         matched = _AMOUNT.fullmatch(self.text.strip())
         if matched is None:
-            raise UsageError(f"{self.flag} {self.text}: write a number of rows, or a share as 5%")
+            raise UsageError(
+                f"{self.flag} {self.text}: give a number of rows, or a share such as 5%"
+            )
         if matched[1] is not None and int(matched[1]) < 1:
-            raise UsageError(f"{self.flag} {self.text}: at least one row")
+            raise UsageError(f"{self.flag} {self.text}: must be at least one row")
         if matched[2] is not None and not 0 < Fraction(matched[2]) <= 100:
-            raise UsageError(f"{self.flag} {self.text}: a share lies above 0 and up to 100 %")
+            raise UsageError(f"{self.flag} {self.text}: a share must be above 0 and at most 100 %")
 
     def of(self, rows: int) -> int:
-        """Of so many rows how many; a share is rounded down, as in the published scripts.
+        """The number of rows; a share of `rows` is rounded down, as in the published scripts.
 
-        Raises UsageError where that leaves none.
+        Raises UsageError if that is less than one row.
         """
         text = self.text.strip()
         if not text.endswith("%"):
             return int(text)
-        # Exact: in floats 29 % of 100 rows is 28.
+        # Exact, because in floats 29 % of 100 rows is 28.
         n = int(Fraction(text.rstrip("% ")) * rows / 100)
         if n < 1:
             raise UsageError(f"{self.flag} {self.text} of {rows:,} rows is less than one row")
@@ -66,35 +68,36 @@ def best_first(values: Column, *, lowest: bool = False) -> Places:
 
 
 def drawn(rows: int, n: int, seed: int) -> Places:
-    """`n` of so many places at random, each set equally likely, ascending."""
+    """`n` of `rows` places at random, each set equally likely, ascending."""
     generator = np.random.default_rng(seed)
     return np.sort(generator.choice(rows, min(n, rows), replace=False, shuffle=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Rows of like length, and what was taken of them."""
+    """Rows of similar length, and how many of them are kept."""
 
     shortest: float
     longest: float
-    """Both ends belong to it."""
+    """Both ends are in the band."""
     rows: int
-    """Of the input."""
+    """Rows of the input."""
     candidates: int
-    """Of these, what could be taken."""
+    """Rows that can be ranked."""
     taken: int
+    """Rows kept."""
 
 
 def best_within_bands(
     values: Column, lengths: Column, n: int, n_bands: int
 ) -> tuple[Places, list[Band]]:
-    """The `n` largest values, each band of lengths giving its share of them.
+    """The `n` largest values, with each band of lengths contributing its share.
 
-    Bands are cut at the quantiles of all `lengths`, rows of one length staying together; where
-    many rows have one length there are fewer bands.  A band's share of `n` is its share of all rows
-    whose length is known.  What a band cannot give, because too few of its values are defined, the
-    others give in proportion.  Places come in no particular order; fewer than `n` where there are
-    not so many.
+    Bands end at the quantiles of all `lengths`, and rows of one length stay together, so that there
+    are fewer bands if many rows have the same length.  A band's share of `n` is its share of all
+    rows whose length is known.  If a band has too few defined values, the other bands contribute
+    the rest in proportion.  The places are in no particular order, and fewer than `n` if there are
+    not enough.
     """
     band_of = _bands(lengths, n_bands)
     ranking = best_first(np.where(band_of >= 0, values, np.nan))
@@ -102,7 +105,7 @@ def best_within_bands(
     queues = [ranking[band_of[ranking] == band] for band in range(len(members))]
     limits = [len(queue) for queue in queues]
     shares = apportion(min(n, sum(limits)), [len(one) for one in members], limits)
-    taken = [queue[:share] for queue, share in zip(queues, shares, strict=True)]
+    chosen = [queue[:share] for queue, share in zip(queues, shares, strict=True)]
     bands = [
         Band(
             shortest=float(lengths[rows].min()),
@@ -113,11 +116,11 @@ def best_within_bands(
         )
         for rows, limit, share in zip(members, limits, shares, strict=True)
     ]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *taken]), bands
+    return np.concatenate([np.zeros(0, dtype=np.int64), *chosen]), bands
 
 
 def _bands(lengths: Column, n_bands: int) -> Places:
-    """The number of each row's band, from 0 for the shortest; −1 where the length is unknown."""
+    """The number of each row's band, 0 for the shortest; −1 if the length is unknown."""
     found = np.full(len(lengths), -1, dtype=np.int64)
     known = np.isfinite(lengths)
     if known.any():
@@ -128,14 +131,13 @@ def _bands(lengths: Column, n_bands: int) -> Places:
 
 
 def apportion(n: int, sizes: Sequence[int], limits: Sequence[int]) -> list[int]:
-    """`n` shared out in proportion to `sizes`, no part above its limit.
+    """`n` divided in proportion to `sizes`, no part above its limit.
 
-    Largest remainders (Hamilton), ties to the part that comes first; parts that reach their limit
-    leave the rest to the others.  `n` is at most the sum of the limits, and a part without a size
-    has no limit above 0.
+    Largest remainders (Hamilton), ties to the first part; what exceeds the limit of a part goes to
+    the others.  `n` must be at most the sum of the limits, and a part of size 0 must have limit 0.
     """
     full: dict[int, int] = {}
-    while True:
+    while True:  # a part that is full raises the shares of the others, which may fill them too
         open_parts = [part for part in range(len(sizes)) if part not in full]
         left = n - sum(full.values())
         total = sum(sizes[part] for part in open_parts)

@@ -1,8 +1,8 @@
-"""The student's choice among reflected variants, read back from where a dataset comes from.
+"""The student's choice among reflected variants, read from the provenance of a dataset.
 
-`ifdkit reflect --select` writes beside its output what the student made of every example.  The
-published selection (2402.10110, section 3.3, and its scripts) trains on the rows whose response was
-reflected and taken; all others are discarded, also those of which the instruction alone is new.
+`ifdkit reflect --select` records beside its output what the student chose for every example.  The
+published selection (2402.10110, section 3.3, and its scripts) trains on the rows whose reflected
+response was accepted.  All others are dropped, also those of which only the instruction is new.
 """
 
 from __future__ import annotations
@@ -13,54 +13,63 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ifdkit.errors import InputError
-from ifdkit.selection.methods import KEPT, Reasons, Verdict
+from ifdkit.data.dataset import Dataset
+from ifdkit.errors import InputError, UsageError
 from ifdkit.selection.rows import Rows
+from ifdkit.selection.verdict import KEPT, Reasons, fill_reasons
 
-_TAKES_RESPONSE = ("response", "both")
-_NO_NEW, _NOT_TAKEN = "no_new_response", "response_not_taken"
+_VARIANTS_WITH_RESPONSE = ("response", "both")
+_NO_NEW, _NOT_ACCEPTED = "no_new_response", "response_not_taken"
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _StudentChoice:
     """What the student chose for one row."""
 
     row: int
     """Position in the dataset that was reflected on, which may be a larger one."""
     texts: tuple[str, str]
-    """Instruction and response, as they stand in the output."""
+    """Instruction and response, as written to the output."""
     reason: str
 
 
-def taken(rows: Rows, provenance: Path) -> Verdict:
-    """Rows whose new response the student took.
+def accepted_responses(rows: Rows, provenance: Path) -> Reasons:
+    """Keep the rows whose new response the student accepted.
 
-    Raises InputError where the provenance cannot be read, holds no choice, or describes other rows.
+    Raises InputError if the provenance cannot be read, has no choices, or describes other rows.
     """
     choices = _choices(provenance)
     waiting = next(choices, None)
     if waiting is None:
         raise InputError(
-            f"{provenance} tells of no student's choice: it is `ifdkit reflect --select` that asks"
-            " one"
+            f"{provenance} has no choices of a student: they are made by `ifdkit reflect --select`"
         )
-    reasons: Reasons = np.full(len(rows), _NO_NEW, dtype="<U32")
+    reasons = fill_reasons(len(rows), _NO_NEW)
     for place in range(len(rows)):
-        # Both are in the order of the file, so a choice belongs to the next row that reads so.
+        # Both are in file order, so a choice belongs to the next row with the same texts.
         if waiting is not None and rows.last(place) == waiting.texts:
             reasons[place] = waiting.reason
             waiting = next(choices, None)
     if waiting is not None:
         raise InputError(
-            f"{provenance} describes other rows: what the student chose for row {waiting.row} is"
-            " not in this dataset; name the file that belongs to it with --provenance"
+            f"{provenance} describes other rows: row {waiting.row}, for which the student made a"
+            " choice, is not in this dataset; give the matching file with --provenance"
         )
-    return Verdict(reasons=reasons)
+    return reasons
 
 
-def _choices(provenance: Path) -> Iterator[_Choice]:
+def provenance_of(given: str | Path | None, dataset: Dataset) -> Path:
+    """The file of the student's choices: beside the dataset, unless another one is given."""
+    if given is not None:
+        return Path(given)
+    if dataset.path is None:
+        raise UsageError(
+            f"{dataset.name} is not a file: give its provenance with --provenance FILE"
+        )
+    return Path(f"{dataset.path}.provenance.jsonl")
+
+
+def _choices(provenance: Path) -> Iterator[_StudentChoice]:
     number = 0
     try:
         with provenance.open("rb") as file:
@@ -72,20 +81,21 @@ def _choices(provenance: Path) -> Iterator[_Choice]:
     except FileNotFoundError:
         raise InputError(
             f"no such file: {provenance}; selective needs the output of `ifdkit reflect --select`"
-            " and the provenance beside it, or --provenance FILE"
+            " with its provenance beside it, or --provenance FILE"
         ) from None
     except OSError as error:
         raise InputError(f"{provenance}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{provenance}, line {number}, is no line of a provenance that `ifdkit reflect` wrote"
+            f"{provenance}, line {number}, is not from a provenance file of `ifdkit reflect`"
         ) from error
 
 
-def _choice(line: dict[str, Any]) -> _Choice:
+def _choice(line: dict[str, Any]) -> _StudentChoice:
     variant = line["variants"][line["variant"]]
-    if line["variant"] in _TAKES_RESPONSE:
+    if line["variant"] in _VARIANTS_WITH_RESPONSE:
         reason = KEPT
     else:
-        reason = _NO_NEW if line["why_response"] is None else _NOT_TAKEN
-    return _Choice(int(line["row"]), (variant["instruction"], variant["response"]), reason)
+        reason = _NO_NEW if line["why_response"] is None else _NOT_ACCEPTED
+    texts = variant["instruction"], variant["response"]
+    return _StudentChoice(int(line["row"]), texts, reason)

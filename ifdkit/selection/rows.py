@@ -1,7 +1,7 @@
-"""The rows of a dataset as a selection sees them: one number a row, however many turns it has.
+"""The rows of a dataset as a selection sees them: one number per row, however many turns it has.
 
-A row is kept or dropped whole.  Its last assistant turn speaks for it, or with `--turns all` the
-mean over those of its turns in which the number is defined.
+A row is kept or dropped whole.  It is represented by its last assistant turn, or with `--turns all`
+by the mean over the turns in which the number is defined.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 from ifdkit.data.dataset import Turns
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset, Texts
-from ifdkit.selection.options import WORD_FIELDS
 from ifdkit.selection.ranking import Column, Places
+
+WORD_FIELDS = ("instruction_words", "response_words")
+LENGTH_FIELDS = ("instruction_tokens", "response_tokens", *WORD_FIELDS)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,22 +27,21 @@ class Rows:
     positions: Places
     """0-based position of each in the input, ascending."""
     ids: Sequence[str]
-    """Of the row's last turn that counts."""
+    """Id of the row's last turn that counts."""
     statuses: Sequence[str]
-    """`ok`, or what is the matter with the first of its turns that is not."""
+    """`ok`, or the status of the row's first turn that is not."""
     numbers: Mapping[str, Column]
-    """Field → one number a row; fields that were not measured are absent."""
-    turns: Turns
+    """Field → one number per row; fields that were not measured are absent."""
     _texts: Texts
     _begins: Places
     _ends: Places
-    """The examples of row i are those from _begins[i] to before _ends[i]."""
+    """The examples of row i are _begins[i] to _ends[i] − 1."""
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def column(self, field: str) -> Column:
-        """The numbers of a field, NaN where it was measured nowhere."""
+        """The numbers of a field; all NaN if it was not measured."""
         found = self.numbers.get(field)
         return np.full(len(self), np.nan) if found is None else found
 
@@ -50,16 +51,16 @@ class Rows:
         return self._texts.instructions[example], self._texts.responses[example]
 
     def text(self, place: int) -> str:
-        """All that counts of a row in one: instruction, then response, of every turn."""
+        """The texts of every turn that counts as one: instruction, then response."""
         examples = range(int(self._begins[place]), int(self._ends[place]))
         texts = self._texts
         return "\n".join(f"{texts.instructions[i]}\n{texts.responses[i]}" for i in examples)
 
 
 def rows_of(scored: ScoredDataset, turns: Turns) -> Rows:
-    """One entry a row from one entry an example."""
+    """One entry per row from one entry per example."""
     table, texts = scored.scores, scored.texts
-    # The examples of a row follow one another, in the order of its turns.
+    # The examples of a row are adjacent, in the order of its turns.
     ends = np.flatnonzero(np.diff(table.rows, append=-1)) + 1
     begins = ends - 1 if turns == "last" else np.concatenate([[0], ends[:-1]])
     columns = {**table.numbers, **_word_counts(texts)}
@@ -71,7 +72,6 @@ def rows_of(scored: ScoredDataset, turns: Turns) -> Rows:
             for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
         ],
         numbers={name: _means(column, begins, ends) for name, column in columns.items()},
-        turns=turns,
         _texts=texts,
         _begins=begins,
         _ends=ends,
@@ -91,10 +91,10 @@ def _status(statuses: Sequence[str]) -> str:
 
 
 def _means(column: Column, begins: Places, ends: Places) -> Column:
-    """Mean of the defined numbers from each begin to before its end; NaN where there are none."""
+    """Mean of the defined numbers in each [begin, end); NaN if there are none."""
     if (ends - begins == 1).all():
         return column[begins]
-    # Rows follow one another without a gap here.
+    # Here the spans are adjacent, which `reduceat` requires.
     known = np.isfinite(column)
     sums = np.add.reduceat(np.where(known, column, 0.0), begins)
     counts = np.add.reduceat(known.astype(np.int64), begins)

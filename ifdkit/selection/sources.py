@@ -1,4 +1,4 @@
-"""Where the rows of a dataset come from, where a column of it says so."""
+"""Where the rows of a dataset come from, if one of its columns says so."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOURCE_FIELDS = ("source", "data_source", "dataset", "subset", "category", "domain", "task")
-"""Columns that say it; of several the first in this order."""
-_MOST_CHARS = 100
-"""A longer text is no name."""
-_MOST_NAMES = 1_000
+"""Columns that name the source of a row; if there are several, the first in this order counts."""
+_MAX_CHARACTERS = 100
+"""A column with a longer text has no names."""
+_MAX_NAMES = 1_000
 NO_NAME = "(none)"
 
 
@@ -24,27 +24,27 @@ class Labels:
 
     field: str
     names: list[str]
-    """In the order in which they occur."""
+    """In order of first occurrence."""
     codes: NDArray[np.int64]
-    """Place of each row's source in `names`."""
+    """Index into `names` of each row's source, shape (rows,)."""
 
 
 class SourceColumns:
-    """Looks at the rows as they pass, and finds the column that names their sources."""
+    """Reads the rows one by one, and finds the column that names their sources."""
 
     def __init__(self, used: Collection[str]) -> None:
-        """`used` are columns that hold the texts themselves."""
+        """`used`: columns that contain the texts themselves."""
         self._columns = {name: _Column() for name in SOURCE_FIELDS if name not in used}
 
     def add(self, row: Any) -> None:
-        """Look at the next row that could be read."""
+        """Read the next row."""
         for name, column in self._columns.items():
             column.add(row.get(name) if isinstance(row, Mapping) else None)
 
     def labels(self) -> Labels | None:
-        """The first column with two names or more; None where there is none."""
+        """The first column with at least two names; None if there is none."""
         for name, column in self._columns.items():
-            if column.is_telling:
+            if column.is_names and len(column.codes) > 1:
                 return Labels(name, list(column.codes), np.array(column.rows, dtype=np.int64))
         return None
 
@@ -52,19 +52,19 @@ class SourceColumns:
 class _Column:
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
+        """Name → its index."""
         self.rows = array("q")
-        self._is_names = True
+        """Index of each row's name."""
+        self.is_names = True
+        """Whether all values so far are short texts, and few different ones."""
 
     def add(self, value: Any) -> None:
-        if not self._is_names:
+        if not self.is_names:
             return
         if value is None:
             value = NO_NAME
-        if not isinstance(value, str) or len(value) > _MOST_CHARS or len(self.codes) > _MOST_NAMES:
-            self._is_names = False
+        is_name = isinstance(value, str) and len(value) <= _MAX_CHARACTERS
+        if not is_name or len(self.codes) > _MAX_NAMES:
+            self.is_names = False
             return
         self.rows.append(self.codes.setdefault(value, len(self.codes)))
-
-    @property
-    def is_telling(self) -> bool:
-        return self._is_names and len(self.codes) > 1

@@ -1,6 +1,6 @@
 """Statistics over one or two columns of numbers.
 
-Undefined is None: too few numbers to say, or a result too large for a float.
+A statistic is None if it is undefined: too few numbers, or a result too large for a float.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ Interval = tuple[float, float]
 Column = NDArray[np.float64]
 """Numbers of one column, shape (n,)."""
 Numbers = ArrayLike | Sequence[float | None]
-"""A column as it comes: None, NaN and infinities are gaps."""
+"""A column as input: None, NaN and infinities are missing values."""
 
-FEWEST_PAIRS = 10
-"""Below it no interval, p, effect, distance or correlation is given."""
-BCA_MOST_VALUES = 2_000
-"""Above it intervals are analytic: the jackknife inside BCa costs n² and more buys nothing."""
+MIN_PAIRS = 10
+"""With fewer pairs there is no interval, p, effect, distance or correlation."""
+MAX_BCA_VALUES = 2_000
+"""With more values intervals are analytic: the jackknife inside BCa costs n², for no gain."""
 RESAMPLES = 2_000
-"""Bootstrap resamples: the Monte Carlo error of an end of the interval is some 4 % of its width."""
-_BATCH_VALUES = 2**20
+"""Bootstrap resamples: the Monte Carlo error of an interval end is about 4 % of the width."""
+_VALUES_PER_BATCH = 2**20
 _Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One column in six numbers; all but `n` are None where there is nothing to describe."""
+    """Six statistics of one column; all but `n` are None if it is empty."""
 
     n: int
     mean: float | None = None
@@ -46,30 +46,30 @@ class Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideStats:
-    """One metric on one side, over the pairs in which it is defined on both."""
+    """One metric on one side, over the pairs in which it is defined on both sides."""
 
     n: int
     mean: float | None = None
     median: float | None = None
     sd: float | None = None
     geometric_mean: float | None = None
-    """For perplexities and their ratios: the mean that one outlier does not carry away."""
+    """For perplexities and their ratios: robust to a single outlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distance:
-    """How far the two distributions lie apart, pairs ignored."""
+    """Distances between the two distributions, ignoring the pairs."""
 
     ks: float | None = None
-    """Kolmogorov–Smirnov: largest gap between the two cumulative shares, 0…1."""
+    """Kolmogorov–Smirnov: largest gap between the two cumulative distributions, 0…1."""
     wasserstein: float | None = None
-    """Mean distance a value has to move, in the metric's own unit."""
+    """Mean distance that a value has to move, in the unit of the metric."""
 
 
 def describe(values: Sequence[float] | Column) -> Description:
     """Describe the defined values of a column."""
     array = np.asarray(values, dtype=np.float64)
-    # Far-off values can overflow a sum or a square; then that number stays undefined.
+    # Huge values can overflow a sum or a square; that statistic is then undefined.
     with np.errstate(over="ignore", invalid="ignore"):
         return _described(array)
 
@@ -89,13 +89,13 @@ def _described(array: Column) -> Description:
 
 
 def finite(value: float | np.floating[Any]) -> float | None:
-    """The value as a float, None for NaN and infinities."""
+    """The value as a float; None if it is NaN or infinite."""
     return float(value) if np.isfinite(value) else None
 
 
 def spearman(a: Sequence[float] | Column, b: Sequence[float] | Column) -> float | None:
-    """Rank correlation, −1…1; None for fewer than ten pairs or a column that does not vary."""
-    if len(a) < FEWEST_PAIRS or min(a) == max(a) or min(b) == max(b):
+    """Rank correlation, −1…1; None for fewer than MIN_PAIRS or a constant column."""
+    if len(a) < MIN_PAIRS or min(a) == max(a) or min(b) == max(b):
         return None
     from scipy import stats
 
@@ -103,17 +103,18 @@ def spearman(a: Sequence[float] | Column, b: Sequence[float] | Column) -> float 
 
 
 def side_by_side(before: Numbers, after: Numbers) -> Column:
-    """Two columns as one array of shape (2, n). Raises ValueError where their lengths differ."""
+    """Two columns as one array of shape (2, n). Raises ValueError if their lengths differ."""
     old, new = (np.asarray(values, dtype=np.float64) for values in (before, after))
     if old.shape != new.shape or old.ndim != 1:
-        raise ValueError(f"{old.shape} numbers before cannot stand against {new.shape} after")
+        raise ValueError(f"shape mismatch: before {old.shape}, after {new.shape}")
     return np.stack([old, new])
 
 
 def side_stats(values: Numbers, *, geometric: bool) -> SideStats:
-    """Mean, median and spread of the finite values; `geometric`: exp(mean log) as well.
+    """Mean, median and standard deviation of the finite values.
 
-    The geometric mean is for ratio scales (perplexities, IFD); None where a value is not > 0.
+    `geometric` adds the geometric mean, exp(mean log), for ratio scales such as perplexities and
+    IFD; it is None unless all values are positive.
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[np.isfinite(array)]
@@ -129,39 +130,39 @@ def side_stats(values: Numbers, *, geometric: bool) -> SideStats:
 
 
 def distance(before: Numbers, after: Numbers) -> Distance:
-    """How far two distributions lie apart; None for fewer than ten finite values on a side."""
+    """Distances of two distributions; None for fewer than MIN_PAIRS finite values on a side."""
     a, b = (np.asarray(values, dtype=np.float64) for values in (before, after))
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    if min(len(a), len(b)) < FEWEST_PAIRS:
+    if min(len(a), len(b)) < MIN_PAIRS:
         return Distance()
     from scipy import stats
 
     with np.errstate(over="ignore", invalid="ignore"):
         return Distance(
-            # Only the statistic is wanted; the exact p-value would cost minutes.
+            # Only the statistic is used; the exact p-value would take minutes.
             ks=float(stats.ks_2samp(a, b, method="asymp").statistic),
             wasserstein=finite(stats.wasserstein_distance(a, b)),
         )
 
 
 def mean_ci95(values: Column, *, seed: int) -> Interval | None:
-    """95 % interval of the mean of finite values; None for fewer than ten.
+    """95 % interval of the mean of finite values; None for fewer than MIN_PAIRS.
 
-    BCa bootstrap (Efron 1987) up to BCA_MOST_VALUES, and above it ABC, its analytic form
+    BCa bootstrap (Efron 1987) up to MAX_BCA_VALUES, and above that ABC, its analytic form
     (DiCiccio and Efron 1992): for a mean both correct the normal interval for skewness to second
-    order, and ABC costs n.  Skewed columns are covered a little less often than they should be
-    (exponential, 40 values: 92 of 100); very heavy tails, such as perplexities of tiny
-    responses, fool both, and their mean is not the number to look at.
+    order, and ABC costs n.  The coverage for skewed columns is slightly low (exponential, 40
+    values: 92 %).  Both fail for very heavy tails, such as perplexities of tiny responses, whose
+    mean is not informative anyway.
     """
     return _ci95(values, np.mean, _abc_mean_ci95, seed)
 
 
 def median_ci95(values: Column, *, seed: int) -> Interval | None:
-    """95 % interval of the median of finite values; None for fewer than ten.
+    """95 % interval of the median of finite values; None for fewer than MIN_PAIRS.
 
-    BCa bootstrap up to BCA_MOST_VALUES.  Above it, and where ties leave BCa undefined, the exact
-    interval between two order statistics (binomial; Conover 1999, 3.2): it assumes nothing,
-    costs a sort, and is a little too wide rather than too narrow.
+    BCa bootstrap up to MAX_BCA_VALUES.  Above that, and if ties leave BCa undefined, the exact
+    interval between two order statistics (binomial; Conover 1999, 3.2): it is free of assumptions,
+    costs a sort, and is slightly conservative.
     """
     return _ci95(values, np.median, _order_median_ci95, seed)
 
@@ -172,14 +173,14 @@ def _ci95(
     analytic: Callable[[Column], Interval],
     seed: int,
 ) -> Interval | None:
-    if len(values) < FEWEST_PAIRS:
+    if len(values) < MIN_PAIRS:
         return None
     low, high = float(values.min()), float(values.max())
     if low == high:
-        return low, high  # a column that does not vary has no doubt in it
+        return low, high  # a constant column has no uncertainty
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined; NaN says it too
-        interval = _bca_ci95(values, statistic, seed) if len(values) <= BCA_MOST_VALUES else None
+        warnings.simplefilter("ignore")  # scipy warns if BCa is undefined, and returns NaN
+        interval = _bca_ci95(values, statistic, seed) if len(values) <= MAX_BCA_VALUES else None
         low, high = interval or analytic(values)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
@@ -191,7 +192,7 @@ def _bca_ci95(values: Column, statistic: Callable[..., Any], seed: int) -> Inter
         (values,),
         statistic,
         n_resamples=RESAMPLES,
-        batch=max(1, _BATCH_VALUES // len(values)),
+        batch=max(1, _VALUES_PER_BATCH // len(values)),
         vectorized=True,
         method="BCa",
         random_state=np.random.default_rng(seed),
@@ -208,7 +209,7 @@ def _abc_mean_ci95(values: Column) -> Interval:
     mean = float(values.mean())
     deviations = values - mean
     scale = float(np.abs(deviations).max())
-    deviations = deviations / scale  # or squares and cubes could overflow
+    deviations = deviations / scale  # else squares and cubes could overflow
     squares = float((deviations**2).sum())
     acceleration = float((deviations**3).sum()) / (6 * squares * math.sqrt(squares))
     standard_error = scale * math.sqrt(squares) / len(values)
@@ -228,9 +229,9 @@ def _order_median_ci95(values: Column) -> Interval:
 
 
 def holm(ps: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Holm's (1979) step-down correction: keeps the chance of one false alarm at the level of p.
+    """Holm's (1979) step-down correction, which controls the family-wise error rate.
 
-    None stays None and is not counted as a test.
+    None stays None and does not count as a test.
     """
     known = sorted((p, name) for name, p in ps.items() if p is not None)
     adjusted: dict[str, float | None] = dict.fromkeys(ps)

@@ -1,4 +1,4 @@
-"""The paired change of one metric: how much, how sure, how common.
+"""The paired change of one metric: its size, its uncertainty, and how many pairs share it.
 
 Every function drops the pairs in which either side is NaN, infinite or None.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ifdkit.stats.columns import (
-    FEWEST_PAIRS,
+    MIN_PAIRS,
     Column,
     Distance,
     Interval,
@@ -29,29 +29,29 @@ from ifdkit.stats.columns import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The paired change after − before of one metric. None: too few pairs to say."""
+    """The paired change after − before of one metric; None if there are too few pairs."""
 
     mean: float | None = None
     mean_ci95: Interval | None = None
-    """BCa bootstrap over pairs."""
+    """As :func:`ifdkit.stats.columns.mean_ci95`."""
     median: float | None = None
-    """Median of the paired differences, which is not the difference of the medians."""
+    """Median of the paired differences, not difference of the medians."""
     median_ci95: Interval | None = None
     p: float | None = None
     """Wilcoxon signed-rank, two-sided."""
     p_holm: float | None = None
-    """p after Holm's correction over the metrics of the table."""
+    """p with Holm's correction over the metrics of the table."""
     effect: float | None = None
     """Matched-pairs rank-biserial correlation, −1…1."""
     share_up: float | None = None
-    """Share of the pairs that rose, 0…1; ties count half."""
+    """Share of the pairs that rose, 0…1; a tie counts as half."""
     share_unchanged: float | None = None
-    """Share of the pairs that are equal on both sides, 0…1: the ties."""
+    """Share of the pairs that are equal on both sides, 0…1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
-    """All that is said of one metric."""
+    """All statistics of one metric."""
 
     before: SideStats
     after: SideStats
@@ -60,9 +60,9 @@ class MetricChange:
 
 
 def compare_metric(before: Numbers, after: Numbers, *, geometric: bool, seed: int) -> MetricChange:
-    """All that is said of one metric, but for `p_holm`, which takes all of them: `with_holm`.
+    """All statistics of one metric except `p_holm`, which needs all metrics: see `with_holm`.
 
-    `before[i]` stands against `after[i]`; `geometric` adds the geometric means of the sides.
+    `before[i]` is paired with `after[i]`; `geometric` adds the geometric means of the sides.
     """
     old, new = finite_pairs(before, after)
     return MetricChange(
@@ -74,7 +74,7 @@ def compare_metric(before: Numbers, after: Numbers, *, geometric: bool, seed: in
 
 
 def with_holm(metrics: Mapping[str, MetricChange]) -> dict[str, MetricChange]:
-    """The same metrics, each with its p corrected for the number of them."""
+    """The same metrics, with p corrected for their number."""
     corrected = holm({name: metric.change.p for name, metric in metrics.items()})
     return {
         name: replace(metric, change=replace(metric.change, p_holm=corrected[name]))
@@ -83,7 +83,7 @@ def with_holm(metrics: Mapping[str, MetricChange]) -> dict[str, MetricChange]:
 
 
 def finite_pairs(before: Numbers, after: Numbers) -> tuple[Column, Column]:
-    """The pairs that are finite on both sides. Raises ValueError where the lengths differ."""
+    """The pairs that are finite on both sides. Raises ValueError if the lengths differ."""
     pairs = side_by_side(before, after)
     old, new = pairs[:, np.isfinite(pairs).all(axis=0)]
     return old, new
@@ -92,13 +92,13 @@ def finite_pairs(before: Numbers, after: Numbers) -> tuple[Column, Column]:
 def paired_change(before: Numbers, after: Numbers, *, seed: int) -> Change:
     """Change after − before over the pairs, with its 95 % intervals, p and effect.
 
-    Mean, median and shares need one pair; intervals, p and effect need FEWEST_PAIRS.  p is the
-    two-sided Wilcoxon signed-rank test with Pratt's (1959) treatment of zeros: unchanged pairs
-    are ranked and then left out, so that many of them weaken what the changed ones say.
-    (Wilcoxon's own way, to forget them first, makes one rise among a thousand unchanged rows
-    look like a rise everywhere.)  The effect is the matched-pairs rank-biserial correlation (Kerby
-    2014): rank sum of the rises minus that of the falls, over the sum of all ranks, unchanged
-    pairs included; the ranks are those of the test.
+    Mean, median and shares need one pair; intervals, p and effect need MIN_PAIRS.  p is the
+    two-sided Wilcoxon signed-rank test with Pratt's (1959) treatment of zeros: unchanged pairs are
+    ranked and then left out, so that many of them weaken the evidence of the changed ones.
+    (Wilcoxon's own treatment drops them before ranking, so that one rise among a thousand unchanged
+    rows looks like a rise everywhere.)  The effect is the matched-pairs rank-biserial correlation
+    (Kerby 2014): rank sum of the rises minus that of the falls, divided by the sum of all ranks,
+    unchanged pairs included; the ranks are those of the test.
     """
     old, new = finite_pairs(before, after)
     n = len(old)
@@ -109,7 +109,7 @@ def paired_change(before: Numbers, after: Numbers, *, seed: int) -> Change:
         mean, median = finite(difference.mean()), finite(np.median(difference))
     share_unchanged = float((difference == 0).mean())
     share_up = float((difference > 0).mean()) + share_unchanged / 2
-    if n < FEWEST_PAIRS:
+    if n < MIN_PAIRS:
         return Change(mean=mean, median=median, share_up=share_up, share_unchanged=share_unchanged)
     return Change(
         mean=mean,
@@ -125,10 +125,10 @@ def paired_change(before: Numbers, after: Numbers, *, seed: int) -> Change:
 
 def _signed_rank_p(difference: Column) -> float:
     if not difference.any():
-        return 1.0  # nothing changed: no evidence of a change, rather than no answer
+        return 1.0  # nothing changed, which is no evidence of a change
     from scipy import stats
 
-    # With ties scipy would go through all 2ⁿ signs, a second a metric at 13 pairs.
+    # With ties scipy would enumerate all 2ⁿ signs: a second per metric at 13 pairs.
     is_tied = len(np.unique(np.abs(difference))) < len(difference) or not difference.all()
     method = "asymptotic" if is_tied else "auto"
     return float(stats.wilcoxon(difference, zero_method="pratt", method=method).pvalue)

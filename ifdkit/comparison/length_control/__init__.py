@@ -1,30 +1,29 @@
-"""A change in IFD with the response's length held fixed: arithmetic on stored NLLs, no model.
+"""A change in IFD with response length held fixed: arithmetic on stored NLLs, without a model.
 
-IFD follows response length.  An instruction helps most with the first tokens of its answer; later
-tokens are foretold by the answer so far, so a longer answer dilutes the help and its IFD rises
-towards 1.  A rewrite that only makes answers longer therefore raises IFD.  Four estimates, each
-with what it assumes and where it fails:
+IFD depends on response length.  An instruction helps most with the first tokens of its response;
+later tokens are predicted from the response so far, so a longer response dilutes the help, and its
+IFD rises towards 1.  A rewrite that only makes responses longer therefore raises IFD.  Four
+estimates, each with what it assumes and when it fails:
 
-raw       Median of the paired differences.  Says what changed, not why.
+raw       Median of the paired differences.  Shows what changed, not why.
 
-window    The same over the first k response tokens of both sides.  Assumes that what a response
-          says first can stand for it.  Fails where one side opens with a phrase that the
-          instruction does not bear on ("Here is a new and more detailed answer:"): the phrase
-          takes room in the window and moves IFD towards 1.  Leaves out short responses.
+window    The same over the first k response tokens of both sides.  Assumes that the beginning of a
+          response represents all of it.  Fails if one side opens with a phrase that does not depend
+          on the instruction ("Here is a new and more detailed answer:"): the phrase fills part of
+          the window and moves IFD towards 1.  Leaves out short responses.
 
 common    Each pair cut to the tokens of its shorter side.  Uses every pair, and the whole of the
-          shorter response.  Fails as the window does.  Assumes besides that the beginning of a
-          long answer is what a short one would have been; a longer answer may come to the point
+          shorter response.  Fails as the window does.  Also assumes that the beginning of a long
+          response is what a short one would have been; a longer response may come to the point
           later.
 
 matched   Responses of both sides reweighted to the lengths that they share.  Uses whole responses
-          and no NLLs of tokens.  Assumes that among responses of one length nothing but the
-          rewrite tells the sides apart.  Fails where length stands for something else (long
-          originals answer other questions than long rewrites do), and where lengths hardly
-          overlap.
+          and no NLLs of tokens.  Assumes that responses of one length differ between the sides
+          only by the rewrite.  Fails if length is a proxy for something else (long originals answer
+          other questions than long rewrites do), and if lengths hardly overlap.
 
-Where common and matched disagree, believe neither alone.  Everything is a median, because ratios
-of perplexities are heavy-tailed: answers of one token once moved a mean from 0.05 to 1.4.
+If common and matched disagree, trust neither alone.  Everything is a median, because ratios of
+perplexities are heavy-tailed: responses of one token once moved a mean from 0.05 to 1.4.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ import numpy as np
 from ifdkit.comparison.length_control.cutting import (
     Indices,
     ScoredSide,
-    direct_tokens_skipped,
     ifd_of_first,
     scored_tokens,
 )
-from ifdkit.comparison.length_control.matching import LEAST_OVERLAP, matched_change, resamples
+from ifdkit.comparison.length_control.matching import MIN_OVERLAP, matched_change, resamples
 from ifdkit.comparison.length_control.verdict import Lengths, PointEstimate, verdict
 from ifdkit.comparison.result import LengthControl
 from ifdkit.errors import UsageError
 from ifdkit.format import percent, plural, signed
-from ifdkit.stats.columns import FEWEST_PAIRS, Column, Interval, median_ci95, side_by_side, spearman
+from ifdkit.stats.columns import MIN_PAIRS, Column, Interval, median_ci95, side_by_side, spearman
 
-__all__ = ["MIN_TOKENS", "WINDOW", "ScoredSide", "direct_tokens_skipped", "length_control"]
+__all__ = ["MIN_TOKENS", "WINDOW", "ScoredSide", "length_control"]
 
 MIN_TOKENS = 8
-"""Shortest response admitted.  The difference of the two NLLs of one token spreads by some 1.5
-nats, their mean over n tokens by 1.5/√n: one token makes IFD a factor of 4 uncertain, eight a
-factor of 1.7."""
+"""Shortest response that is used.  The difference of the two NLLs of one token has a standard
+deviation of about 1.5 nats, and its mean over n tokens one of 1.5/√n: with one token IFD is
+uncertain by a factor of 4, with eight by a factor of 1.7."""
 WINDOW = 64
-_BATCH_VALUES = 2**20
+"""Response tokens of the window, unless the scores say otherwise."""
+_VALUES_PER_BATCH = 2**20
 
 
 def length_control(
@@ -65,19 +64,20 @@ def length_control(
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
 ) -> LengthControl:
-    """Hold length fixed in the three ways that this module describes.
+    """Estimate the change in the four ways that this module describes.
 
-    A pair is admitted where both responses have `min_tokens` and a finite IFD.  One without the
-    NLLs of its tokens is left out of `window` and `common`, and the notes count it.  Intervals of
-    medians are those of `stats.median_ci95`; those of the share and of the matched change are
-    percentiles of a bootstrap over pairs.  Raises UsageError for numbers of tokens below 2.
+    A pair is used if both responses have `min_tokens` tokens and a finite IFD.  Pairs without the
+    NLLs of their tokens are left out of `window` and `common`, and the notes count them.  Intervals
+    of medians are those of `stats.median_ci95`; those of the share and of the matched change are
+    percentiles of a bootstrap over pairs.  Raises UsageError if `window` or `min_tokens` is below
+    2.
     """
     if min(window, min_tokens) < 2:
         raise UsageError(
-            f"a window of {window} and a shortest response of {min_tokens} tokens: both must be 2"
-            " or more"
+            f"a window of {window} and a shortest response of {min_tokens} tokens: both must be at"
+            " least 2"
         )
-    pairs = _admitted(before, after, min_tokens)
+    pairs = _usable_pairs(before, after, min_tokens)
     estimates = _estimates(before, after, pairs, window, min_tokens, seed)
     notes = _notes(pairs, estimates, window, min_tokens)
     return _control(pairs, estimates, window, min_tokens, notes)
@@ -85,7 +85,7 @@ def length_control(
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """The admitted pairs; the first axis of each array is before, after."""
+    """The pairs that are used; an axis of length 2 is before, after."""
 
     rows: Indices
     """(n,), positions in the sides."""
@@ -94,25 +94,25 @@ class _Pairs:
     tokens: Column
     """(2, n), whole response."""
     scored: Indices
-    """(n,), first response tokens that all four passes cover; 0 where NLLs are missing."""
+    """(n,), first response tokens that all four passes cover; 0 if NLLs are missing."""
     lengths: Lengths
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Estimates:
-    """None: the data do not allow it."""
+    """An estimate is None if the data do not allow it."""
 
     raw: PointEstimate | None
     window: PointEstimate | None = None
     common: PointEstimate | None = None
     raw_of_common: PointEstimate | None = None
-    """Raw change of the pairs behind `common`, which is what the share is a share of."""
+    """Raw change of the pairs of `common`: the denominator of the share."""
     share: PointEstimate | None = None
     matched: PointEstimate | None = None
     overlap: float | None = None
 
 
-def _admitted(before: ScoredSide, after: ScoredSide, min_tokens: int) -> _Pairs:
+def _usable_pairs(before: ScoredSide, after: ScoredSide, min_tokens: int) -> _Pairs:
     ifd = side_by_side(before.ifd, after.ifd)
     tokens = side_by_side(before.response_tokens, after.response_tokens)
     if ifd.shape != tokens.shape:
@@ -142,7 +142,7 @@ def _estimates(
     seed: int,
 ) -> _Estimates:
     def cut(counts: Indices) -> Column:
-        """IFD of both sides over the first counts[i] tokens, shape (2, n)."""
+        """IFD of both sides over the first counts[i] tokens of pair i, shape (2, n)."""
         return np.stack([ifd_of_first(side, pairs.rows, counts) for side in (before, after)])
 
     raw = _median_change(pairs.ifd, seed)
@@ -166,10 +166,10 @@ def _estimates(
 
 
 def _median_change(ifd: Column, seed: int) -> PointEstimate | None:
-    """Median of the paired differences of the pairs that are finite; None for too few."""
+    """Median of the finite paired differences; None for fewer than MIN_PAIRS."""
     difference = ifd[1] - ifd[0]
     difference = difference[np.isfinite(difference)]
-    if len(difference) < FEWEST_PAIRS:
+    if len(difference) < MIN_PAIRS:
         return None
     interval = median_ci95(difference, seed=seed)
     return PointEstimate(float(np.median(difference)), interval, len(difference))
@@ -180,7 +180,7 @@ def _share(
 ) -> PointEstimate | None:
     """1 − common ÷ raw, with the percentiles of a bootstrap over pairs.
 
-    A ratio whose denominator may be zero has no useful interval, nor does it mean anything.
+    None if the denominator may be zero: the ratio is then meaningless.
     """
     if raw is None or not raw.is_clear:
         return None
@@ -188,7 +188,7 @@ def _share(
     share = 1 - float(np.median(changes[0])) / raw.value
     rng = np.random.default_rng(seed)
     n, times = raw.n, resamples(raw.n)
-    batch = max(1, _BATCH_VALUES // n)
+    batch = max(1, _VALUES_PER_BATCH // n)
     medians = []
     for start in range(0, times, batch):
         drawn = rng.integers(n, size=(min(batch, times - start), n))
@@ -202,12 +202,12 @@ def _share(
 
 
 def _notes(pairs: _Pairs, estimates: _Estimates, window: int, min_tokens: int) -> tuple[str, ...]:
-    """Why an estimate is missing, or rests on fewer pairs than the others."""
+    """Why an estimate is missing, or uses fewer pairs than the others."""
     n = len(pairs.rows)
     if estimates.raw is None:
         return (
             f"{n} pairs have two responses of at least {min_tokens} tokens with an IFD;"
-            f" {FEWEST_PAIRS} are needed",
+            f" {MIN_PAIRS} are needed",
         )
     return (
         *_notes_on_nlls(pairs, estimates, min_tokens),
@@ -235,7 +235,7 @@ def _notes_on_nlls(pairs: _Pairs, estimates: _Estimates, min_tokens: int) -> lis
             )
     common, raw = estimates.common, estimates.raw_of_common
     if common is None or raw is None:
-        notes.append(f"fewer than {FEWEST_PAIRS} pairs are left at equal length")
+        notes.append(f"fewer than {MIN_PAIRS} pairs are left at equal length")
     elif raw is not estimates.raw:
         notes.append(f"the raw change of the pairs at equal length is {signed(raw.value)}")
     if common is not None and estimates.share is None:
@@ -247,7 +247,7 @@ def _notes_on_window(pairs: _Pairs, estimates: _Estimates, window: int) -> list[
     if estimates.window is not None or not pairs.scored.any():
         return []
     count = int((pairs.scored >= window).sum())
-    return [f"{count} pairs have {window} scored tokens on both sides; {FEWEST_PAIRS} are needed"]
+    return [f"{count} pairs have {window} scored tokens on both sides; {MIN_PAIRS} are needed"]
 
 
 def _notes_on_matching(estimates: _Estimates) -> list[str]:
@@ -255,7 +255,7 @@ def _notes_on_matching(estimates: _Estimates) -> list[str]:
         return []
     return [
         f"the lengths of the two sides overlap by {percent(estimates.overlap)}; matching needs"
-        f" {percent(LEAST_OVERLAP)} and {FEWEST_PAIRS} effective pairs"
+        f" {percent(MIN_OVERLAP)} and {MIN_PAIRS} effective pairs"
     ]
 
 

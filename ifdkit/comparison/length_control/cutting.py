@@ -1,4 +1,4 @@
-"""IFD over the beginning of responses, for many of them at once, from their tokens' NLLs."""
+"""IFD over the first tokens of responses, for many at once, from the NLLs of their tokens."""
 
 from __future__ import annotations
 
@@ -13,47 +13,46 @@ from ifdkit.stats.columns import Column, Numbers
 
 Indices = NDArray[np.intp]
 TokenNLLs = Sequence[NLL | Sequence[float] | None]
-"""NLLs of each response's scored tokens, nats; None where they are not to be had."""
+"""NLLs of each response's scored tokens, nats; None if they are not available."""
 
 _CHUNK = 4096
-"""Responses laid end to end at a time: some 130 MB of them at the very longest."""
+"""Responses concatenated at a time: about 130 MB if all have the maximum length."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoredSide:
-    """What length control needs to know of one side; row i of both sides is one pair.
+    """The input of length control from one side; row i of both sides is one pair.
 
     The published protocols may score the first response token in the conditional pass only.
-    Then `skipped_direct` is 1, and among the first k response tokens the direct pass has k − 1.
-    It is `Pass.skipped`; where only NLLs are left, `direct_tokens_skipped` reads it off them.
+    `skipped_direct` is then 1, and of the first k response tokens the direct pass has k − 1.
+    It is the `skipped` of a :class:`~ifdkit.records.Pass`; if only the NLLs are known,
+    `tokens_skipped` infers it from them.
     """
 
     ifd: Numbers
-    """(n,), > 0; None or NaN where undefined."""
+    """(n,), > 0; None or NaN if undefined."""
     response_tokens: Numbers
-    """(n,), tokens of the whole response."""
+    """(n,), tokens of the whole response, truncated or not."""
     token_nll_direct: TokenNLLs | None = None
     token_nll_conditional: TokenNLLs | None = None
     skipped_direct: int = 0
-    """Response tokens before the first one that the direct pass scores."""
+    """Response tokens before the first one that the direct pass scores: 0 or 1."""
     skipped_conditional: int = 0
 
 
-def direct_tokens_skipped(direct: TokenNLLs, conditional: TokenNLLs) -> int:
-    """1 where the direct pass leaves out the first response token and the conditional does not.
+def tokens_skipped(n_tokens: Column, n_nlls: NDArray[np.int64]) -> int:
+    """Response tokens before the first one that a pass scores: 0, or 1 if it is only context.
 
-    Decided by the median row: joined tokenisation and truncation shift the counts of some rows.
+    `n_tokens`: response tokens within the maximum length, shape (n,); `n_nlls`: how many of them
+    the pass has scored, 0 if unknown.  A scores file does not record the difference, so the median
+    row decides: joined tokenization shifts the counts of some rows by one token.
     """
-    missing = [
-        len(c) - len(d)
-        for d, c in zip(direct, conditional, strict=True)
-        if d is not None and c is not None
-    ]
-    return int(bool(missing) and np.median(missing) >= 1)
+    missing = (n_tokens - n_nlls)[n_nlls > 0]
+    return int(len(missing) > 0 and np.median(missing) >= 1)
 
 
 def scored_tokens(side: ScoredSide, rows: Indices) -> Indices:
-    """How many of the first response tokens both passes cover, shape (rows,); 0 for no NLLs."""
+    """How many of the first response tokens both passes cover, shape (rows,); 0 without NLLs."""
     direct, conditional = side.token_nll_direct, side.token_nll_conditional
     if direct is None or conditional is None:
         return np.zeros(len(rows), dtype=np.intp)
@@ -68,8 +67,8 @@ def scored_tokens(side: ScoredSide, rows: Indices) -> Indices:
 def ifd_of_first(side: ScoredSide, rows: Indices, counts: Indices) -> Column:
     """IFD over the first counts[i] tokens of response rows[i], shape (rows,).
 
-    NaN where counts[i] leaves nothing to score.  counts[i] is at most `scored_tokens`.
-    exp(mean conditional NLL − mean direct NLL), 2402.10110 eq. 2, over those tokens.
+    exp(mean conditional NLL − mean direct NLL), 2402.10110 eq. 2, over these tokens.  counts[i]
+    must be at most `scored_tokens`; NaN if it leaves a pass without a token.
     """
     n_direct, n_conditional = counts - side.skipped_direct, counts - side.skipped_conditional
     known = np.flatnonzero((n_direct > 0) & (n_conditional > 0))

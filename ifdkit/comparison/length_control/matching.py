@@ -1,4 +1,4 @@
-"""The change in IFD after both sides are reweighted to the lengths that they share."""
+"""The change in IFD after reweighting both sides to the lengths that they share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.comparison.length_control.verdict import PointEstimate
-from ifdkit.stats.columns import FEWEST_PAIRS, Column
+from ifdkit.stats.columns import MIN_PAIRS, Column
 
-LEAST_OVERLAP = 0.1
-"""Of the distributions of length; below it the change rests on the tails of both."""
-_RESPONSES_A_BIN = 40
-_MOST_BINS = 50
+MIN_OVERLAP = 0.1
+"""Of the length distributions; with less overlap the change depends on their tails alone."""
+_RESPONSES_PER_BIN = 40
+_MAX_BINS = 50
 RESAMPLED_VALUES = 5 * 10**7
-"""Numbers drawn by one bootstrap at most: at 100,000 pairs 500 resamples, not 2,000."""
+"""Most numbers that one bootstrap draws: for 100,000 pairs 500 resamples, not 2,000."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,27 +25,27 @@ class _Side:
     ifd: Column
     """(n,), ascending."""
     pair: NDArray[np.intp]
-    """(n,), which pair each belongs to."""
+    """(n,), the pair of each response."""
     bin: NDArray[np.intp]
-    """(n,), its bin of length."""
+    """(n,), the length bin of each response."""
 
 
 def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[PointEstimate | None, float]:
     """Difference of weighted medians after − before, and the overlap of the lengths, 0…1.
 
-    `ifd` and `tokens`: shape (2, n), before and after.  Lengths are put in bins between quantiles
-    of the pooled lengths (of the logarithm or not: quantiles are the same).  With p and q the
-    shares of the two sides in a bin, its responses weigh min(p, q)/p before and min(p, q)/q
-    after, so that both sides have the distribution min(p, q); overlap = Σ min(p, q).  Chance alone
-    keeps the overlap of few rows below 1.  The interval is the percentile bootstrap over pairs,
-    weights included.  None where the overlap is below LEAST_OVERLAP, or rests on few responses.
+    `ifd` and `tokens`: shape (2, n), before and after.  Responses are binned between quantiles of
+    the pooled lengths.  If p and q are the shares of the two sides in a bin, its responses have the
+    weight min(p, q)/p before and min(p, q)/q after, so that both sides have the distribution
+    min(p, q); overlap = Σ min(p, q).  By chance alone the overlap of few rows is below 1.  The
+    interval is a percentile bootstrap over pairs, which recomputes the weights.  The change is None
+    if the overlap is below MIN_OVERLAP, or covers fewer than MIN_PAIRS pairs.
     """
     edges = _edges(tokens)
     n_bins = len(edges) + 1
     sides = [_sorted_side(i, t, edges) for i, t in zip(ifd, tokens, strict=True)]
     n = ifd.shape[1]
     change, overlap = _change(sides, np.ones(n), n_bins)
-    if overlap < LEAST_OVERLAP or overlap * n < FEWEST_PAIRS:
+    if overlap < MIN_OVERLAP or overlap * n < MIN_PAIRS:
         return None, overlap
     rng = np.random.default_rng(seed)
     resampled = [_change(sides, _times(rng, n), n_bins)[0] for _ in range(resamples(n))]
@@ -54,7 +54,7 @@ def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[PointEstimat
 
 
 def resamples(n: int) -> int:
-    """Bootstrap resamples of n pairs: 2,000, fewer of many, at least 200."""
+    """Bootstrap resamples for n pairs: 2,000, fewer if there are many pairs, at least 200."""
     return min(2_000, max(200, RESAMPLED_VALUES // n))
 
 
@@ -64,7 +64,7 @@ def _times(rng: np.random.Generator, n: int) -> Column:
 
 
 def _edges(tokens: Column) -> Column:
-    n_bins = min(_MOST_BINS, max(2, tokens.size // _RESPONSES_A_BIN))
+    n_bins = min(_MAX_BINS, max(2, tokens.size // _RESPONSES_PER_BIN))
     inner = np.arange(1, n_bins) / n_bins
     return np.unique(np.quantile(tokens, inner))
 
@@ -75,7 +75,7 @@ def _sorted_side(ifd: Column, tokens: Column, edges: Column) -> _Side:
 
 
 def _change(sides: list[_Side], times: Column, n_bins: int) -> tuple[float, float]:
-    """Change and overlap with pair i counted times[i] times; NaN where nothing overlaps."""
+    """Change and overlap with pair i counted times[i] times; NaN if nothing overlaps."""
     counts = [times[side.pair] for side in sides]
     shares = [
         np.bincount(side.bin, weights=count, minlength=n_bins) / count.sum()
@@ -98,9 +98,10 @@ def _ratio(part: Column, whole: Column) -> Column:
 
 
 def _weighted_median(ascending: Column, weights: Column) -> float:
-    """The value that half of the weight lies below; halfway between two where it falls there."""
+    """The value with half of the weight below it, or the midpoint if that is between two."""
     cumulative = np.cumsum(weights)
     half = cumulative[-1] / 2
+    # Sums of weights are rounded: whether half of it is exactly between two values needs a margin.
     low = np.searchsorted(cumulative, half * (1 - 1e-12))
     high = np.searchsorted(cumulative, half * (1 + 1e-12))
     return float((ascending[low] + ascending[min(high, len(ascending) - 1)]) / 2)

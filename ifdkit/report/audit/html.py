@@ -10,6 +10,7 @@ from ifdkit.report.audit.wording import (
     headline,
     in_state,
     settings,
+    status_sentence,
     template_sentence,
 )
 from ifdkit.report.page import manifest_value, render_page
@@ -26,7 +27,7 @@ def render_audit_html(audit: Audit) -> str:
         a=audit,
         version=audit.version,
         headline=headline(audit),
-        basis=basis(audit),
+        basis=f"{basis(audit)} {status_sentence(audit)}".rstrip(),
         advice=advice(audit),
         has_text=audit.has_text,
         labels=LABELS,

@@ -21,6 +21,7 @@ from ifdkit.report.audit.wording import (
     rate,
     rate_interval,
     state,
+    status_sentence,
     template_sentence,
     title,
     where,
@@ -61,7 +62,7 @@ def _head(audit: Audit) -> str:
         (
             f"## Audit of {code(audit.input, 80)}: {verdict}",
             f"**{prose(headline(audit), 800)}**",
-            prose(f"{basis(audit)} {advice(audit)}", 600),
+            prose(f"{basis(audit)} {advice(audit)} {status_sentence(audit)}".rstrip(), 1200),
         )
     )
 

@@ -85,6 +85,15 @@ def basis(audit: Audit) -> str:
     return f"The whole file was checked: {plural(audit.rows, 'row')}, {examples}."
 
 
+def status_sentence(audit: Audit) -> str:
+    """Examples with a status other than `ok`, with reasons; empty if all are `ok`."""
+    parts = []
+    for one in audit.statuses:
+        reasons = "; ".join(one_line(reason, 160) for reason in one.reasons)
+        parts.append(f"{one.count:,} {one.status}{f' ({reasons})' if reasons else ''}")
+    return f"Status other than ok: {', '.join(parts)}." if parts else ""
+
+
 def advice(audit: Audit) -> str:
     """What to do next."""
     if not audit.passed:

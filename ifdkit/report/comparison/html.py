@@ -13,7 +13,7 @@ from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
 from ifdkit.report.page import manifest_value, render_page, safe
-from ifdkit.stats.columns import BCA_MOST_VALUES
+from ifdkit.stats.columns import MAX_BCA_VALUES
 from ifdkit.visible import one_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def render_html(
         explored_ids=_ids(explored[: explorer.n_pairs]),
         findings=summary.findings[:_MAX_FINDINGS],
         manifest=_manifest(summary),
-        bca_most=BCA_MOST_VALUES,
+        bca_most=MAX_BCA_VALUES,
         unpaired=_unpaired(summary),
         **_table(summary),
         **_figures(summary, rows),

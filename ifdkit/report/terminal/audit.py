@@ -22,6 +22,7 @@ from ifdkit.report.audit.wording import (
     rate,
     rate_interval,
     state,
+    status_sentence,
     template_sentence,
     title,
     where,
@@ -55,6 +56,8 @@ def print_audit(
     style = "bold green" if audit.passed else "bold red"
     console.print(Text(one_line(headline(audit), 800), style))
     console.print(Text(one_line(f"{basis(audit)} {advice(audit)}", 800)))
+    if audit.statuses:
+        console.print(Text(status_sentence(audit)))
     shown = [rule for rule in in_state(audit, "failed", "warns", "passed") if not _is_clean(rule)]
     if shown:
         console.print(_table(shown[:_MAX_RULES], console.width, is_sample=audit.sample is not None))

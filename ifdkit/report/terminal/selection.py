@@ -12,7 +12,7 @@ from ifdkit.format import correlation, duration, fixed, interval, number, percen
 from ifdkit.report.comparison.wording import metric_of
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.selection.effect import Measure
-from ifdkit.selection.run import Selected
+from ifdkit.selection.result import Selected
 from ifdkit.visible import one_line
 
 _NAMES = {

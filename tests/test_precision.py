@@ -1,4 +1,4 @@
-"""What 16 bits cost, as a run tells it."""
+"""The precision check: IFD of a run in 16 bits against IFD in float32."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def ifds(data: Path, settings: Settings) -> list[float]:
     return list(frame["ifd"])
 
 
-def test_a_run_in_16_bits_tells_its_distance_from_float32(data: Path, settings: Settings) -> None:
+def test_a_run_in_16_bits_reports_its_difference_from_float32(
+    data: Path, settings: Settings
+) -> None:
     drift = run(data, replace(settings, drift=20)).manifest.drift
     assert drift is not None
     coarse, exact = (np.array(ifds(data, replace(settings, dtype=d))) for d in
@@ -72,13 +74,13 @@ def test_a_run_in_16_bits_tells_its_distance_from_float32(data: Path, settings: 
     assert line.startswith("bfloat16 against float32, IFD of 20 examples: median |Δ| 0.0")
 
 
-def test_float32_and_an_unwanted_sample_tell_nothing(data: Path, settings: Settings) -> None:
+def test_there_is_no_check_in_float32_or_without_a_sample(data: Path, settings: Settings) -> None:
     assert run(data, replace(settings, dtype="float32")).manifest.drift is None
     assert run(data, replace(settings, drift=0)).manifest.drift is None
     assert run(data, replace(settings, metrics=("rifd",))).manifest.drift is None
 
 
-def test_a_second_run_measures_from_the_store(
+def test_a_second_run_takes_the_check_from_the_store(
     data: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(data, settings).manifest
@@ -89,7 +91,7 @@ def test_a_second_run_measures_from_the_store(
     assert second.drift.n == 12
 
 
-def test_a_copy_that_does_not_fit_is_said(
+def test_a_copy_that_does_not_fit_is_reported(
     data: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import psutil
@@ -112,8 +114,8 @@ def example(number: int) -> tuple[Example, ScoreRow]:
     return Example(str(number), number, 0, (), "r"), row
 
 
-def test_every_example_has_the_same_chance() -> None:
-    """1,000 samples of 12 from 60: each is drawn 200 times, give or take four standard errors."""
+def test_every_example_is_equally_likely() -> None:
+    """1,000 samples of 12 from 60: each is drawn 200 times ± 4 standard errors."""
     drawn = np.zeros(60)
     for seed in range(1000):
         sample = PrecisionSample(12, seed)

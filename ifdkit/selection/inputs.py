@@ -1,0 +1,111 @@
+"""What a selection works on: the dataset with the numbers it needs, and embeddings.
+
+Only what the method ranks by is measured: nothing for a scores file, and `random` and `selective`
+use no model at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ifdkit.data.options import ReadOptions
+from ifdkit.data.row_files import check_rows_output
+from ifdkit.errors import OutputError, UsageError
+from ifdkit.scoring.dataset import (
+    ScoredDataset,
+    ScoresFile,
+    check_flags,
+    open_scores,
+    score_dataset,
+    without_scores,
+)
+from ifdkit.scoring.inputs import describe, open_data
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
+from ifdkit.selection.options import SelectOptions
+from ifdkit.selection.rows import WORD_FIELDS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ifdkit.scoring.inputs import Data
+
+
+class Inputs:
+    """Opens a dataset, and scores or embeds it as far as the options require."""
+
+    def __init__(
+        self,
+        options: SelectOptions,
+        given: Mapping[str, Any],
+        read_options: ReadOptions,
+        progress: Progress,
+    ) -> None:
+        """`given`: the fields of `Settings` that the caller has set. Raises UsageError."""
+        self._options, self._given = options, given
+        self._read_options, self._progress = read_options, progress
+        metrics = {"metrics": options.metrics} if options.metrics else {}
+        self._settings = Settings(**{**given, **metrics})
+        options.check_turns(read_options.turns)
+
+    def open(self, data: Data, output: Path) -> ScoredDataset:
+        """The dataset with everything that the method needs.
+
+        Raises IfdkitError, and checks `output` before any work is done.
+        """
+        if _is_same_file(data, output):
+            raise OutputError(f"-o {output} is the input itself: choose another name")
+        if self._options.field not in (None, *WORD_FIELDS):
+            scores = open_scores(data)
+            if scores is not None:
+                return self._read(scores, output)
+        dataset = open_data(data, self._read_options)
+        check_rows_output(output, dataset.path)
+        self._progress.note(describe(dataset))
+        if not (self._options.metrics or self._options.needs_tokens):
+            return without_scores(dataset)
+        with Scorer(self._settings, self._progress) as scorer:
+            if self._options.needs_tokens:
+                return without_scores(dataset, scorer)
+            return score_dataset(dataset, self._read_options, scorer, self._progress)
+
+    def _read(self, scores: ScoresFile, output: Path) -> ScoredDataset:
+        self._progress.note(f"{scores.name}: {len(scores.scores):,} rows of scores")
+        field = self._options.field
+        if field is not None and field not in scores.scores.numbers:
+            raise UsageError(
+                f"{scores.name} has no {field}: score its dataset with --metrics {field}, or give"
+                " the dataset itself"
+            )
+        dataset = self._read_options.narrow(scores.open_dataset())
+        check_rows_output(output, dataset.path)
+        check_flags(scores, self._given, turns=self._read_options.turns)
+        return scores.join(dataset)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Sentence embeddings, shape (texts, dimensions), each of length 1, or 0 if it is zero."""
+        self._progress.note(f"embedding {len(texts):,} rows")
+        settings = replace(self._settings, metrics=("coherence",))
+        with Scorer(settings, self._progress) as scorer:
+            assert scorer.embeddings is not None, "coherence needs them"
+            found = scorer.embeddings.embed(texts)
+        vectors = np.stack([found[text] for text in texts])
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = np.divide(
+            vectors, norms, out=np.zeros_like(vectors), where=norms > 0
+        )
+        return unit
+
+
+def _is_same_file(data: Data, output: Path) -> bool:
+    try:
+        return isinstance(data, (str, PathLike)) and output.samefile(data)
+    except OSError:
+        return False  # one of them does not exist

@@ -1,0 +1,65 @@
+"""The result of a selection: what `ifdkit.select` returns, and the manifest beside the output."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
+from typing import Any
+
+from ifdkit.scoring.manifest import Manifest
+from ifdkit.selection.effect import Effect
+from ifdkit.selection.ranking import Band
+
+SELECTION_SCHEMA = "ifdkit.selection/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """What a selection kept and dropped, and how the kept rows differ from the input."""
+
+    schema: str
+    version: str
+    created: str
+    command: str
+    input: str
+    input_sha256: str | None
+    columns: dict[str, str]
+    turns: str
+    limit: int | None
+    sample: int | None
+    seed: int
+    """Of the sample, of `random`, and of the random choices in `effect`."""
+    output: str
+    output_sha256: str
+    rows: str
+    """The row log: a file with one line for every row of the input."""
+    method: str | None
+    """None if the rows were ranked by a field."""
+    method_source: str | None
+    """The paper that the method is from."""
+    field: str | None
+    """What the rows were ranked by; None if they were not ranked."""
+    parameters: dict[str, Any]
+    wanted: int | None
+    """Rows asked for; None for all that qualify."""
+    rows_in: int
+    """Rows of the input: kept and dropped together."""
+    kept: int
+    dropped: dict[str, int]
+    """Reason → rows."""
+    undefined: dict[str, int]
+    """Status → rows, of those dropped as undefined."""
+    bands: tuple[Band, ...]
+    """Bands of response length; empty unless the method is `length-controlled`."""
+    effect: Effect
+    scores: Manifest | None
+    """Manifest of the scores; None if no scores were used."""
+    elapsed_s: float
+    kept_rows: tuple[int, ...] = dataclass_field(repr=False)
+    """0-based positions in the input, ascending; not in the manifest, but in the row log."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of the manifest and of `--json`."""
+        found = asdict(replace(self, kept_rows=()))
+        del found["kept_rows"]
+        return found

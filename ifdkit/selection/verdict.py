@@ -1,0 +1,85 @@
+"""What became of each row of the input: kept, or dropped for one reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.data.atomic import atomic, json_line
+from ifdkit.records import Reject
+from ifdkit.selection.ranking import Band, Column
+from ifdkit.selection.rows import Rows
+
+Reasons = NDArray[np.str_]
+"""Why each row was dropped, shape (rows,); KEPT if it was not."""
+KEPT = ""
+_MAX_REASON_CHARACTERS = 32
+
+
+def fill_reasons(n_rows: int, reason: str) -> Reasons:
+    """The same reason for every row."""
+    return np.full(n_rows, reason, dtype=f"<U{_MAX_REASON_CHARACTERS}")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Verdict:
+    """Which of the readable rows are kept, and why the others are dropped."""
+
+    reasons: Reasons
+    values: Column | None = None
+    """What the rows were ranked by; None if nothing was ranked."""
+    wanted: int | None = None
+    """Rows asked for; None for all that qualify."""
+    bands: tuple[Band, ...] = ()
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Whether each row is kept, shape (rows,)."""
+        kept: NDArray[np.bool_] = self.reasons == KEPT
+        return kept
+
+
+def write_row_log(path: Path, rows: Rows, verdict: Verdict, rejects: Sequence[Reject]) -> None:
+    """Write one JSON line for every row of the input, in file order.
+
+    A line has `row`, `id`, `kept`, `reason` (null if kept), `status` and `value` (what the row was
+    ranked by, or null).
+    """
+    lines = merge(_judged(rows, verdict), _rejected(rejects), key=lambda line: int(line["row"]))
+    with atomic(path) as file:
+        for line in lines:
+            file.write(json_line(line))
+
+
+def _judged(rows: Rows, verdict: Verdict) -> Iterator[dict[str, Any]]:
+    values = [None] * len(rows) if verdict.values is None else verdict.values.tolist()
+    reasons = verdict.reasons.tolist()
+    for place, row in enumerate(rows.positions.tolist()):
+        value = values[place]
+        yield {
+            "row": row,
+            "id": rows.ids[place],
+            "kept": reasons[place] == KEPT,
+            "reason": reasons[place] or None,
+            "status": rows.statuses[place],
+            "value": value if value is not None and math.isfinite(value) else None,
+        }
+
+
+def _rejected(rejects: Sequence[Reject]) -> Iterator[dict[str, Any]]:
+    for reject in rejects:
+        yield {
+            "row": reject.row,
+            "id": None,
+            "kept": False,
+            "reason": "rejected",
+            "status": reject.reason,
+            "value": None,
+        }
