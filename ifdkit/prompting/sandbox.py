@@ -135,7 +135,9 @@ class Sandbox:
             for _ in self._setup["templates"]:
                 kind, text = process.receive(_MAX_MESSAGE_BYTES)
                 if kind != worker.TEXT:
-                    raise UsageError(f"{self._problem(kind, text)}; see the README for templates")
+                    raise UsageError(
+                        f"{self._problem(kind, text)}; docs/protocols.md lists the variables"
+                    )
         return process
 
     def _render_frame(self, jobs: Sequence[Job]) -> list[Rendered]:
