@@ -141,7 +141,8 @@ def test_errors_are_one_line_and_exit_two(
     write: Make, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     write("data.json", rows_like(4))
-    assert main(["select", "data.json", "-o", "best.json", *flags, "-q"]) == 2
+    output = [] if "-o" in flags else ["-o", "best.json"]
+    assert main(["select", "data.json", *output, *flags, "-q"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
@@ -187,3 +188,27 @@ def test_the_settings_file_gives_defaults(write: Make, capsys: pytest.CaptureFix
     write("ifdkit.toml", 'top = 3\nmethod = "random"\n')
     assert main(["select", "data.json", "-o", "best.json", "-q"]) == 0
     assert "3 kept" in capsys.readouterr().out
+
+
+def test_a_condition_on_scores_is_compared_with_the_whole_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a choice by `--where` alone is a selection like any other."""
+    rows = rows_like(24)
+    for i, row in enumerate(rows):
+        row["output"] = "word " * (i + 1)
+    source = scored(tmp_path, rows, ifd=[0.5] * 24)
+    for flags, n in ([], 12), (["--by", "ifd", "--top", "3"], 3):
+        where = ["--where", "response_tokens > 12", *flags]
+        assert main(["select", source.name, "-o", "long.json", *where]) == 0
+        assert ("mostly longer answers" in words(capsys.readouterr().out)) == (n == 12)
+        done = json.loads(Path("long.json.manifest.json").read_text())
+        measure = done["effect"]["measures"][0]
+        assert (done["kept"], measure["name"]) == (n, "response_tokens")
+        assert measure["input"] == 12.5
+        assert done["effect"]["length"]["chance_among_longest"] == n / 24
+        log = [json.loads(line) for line in Path("long.json.rows.jsonl").read_text().splitlines()]
+        assert [line["reason"] for line in log[:12]] == ["where"] * 12
+        assert [line["row"] for line in log] == list(range(24))
+    assert main(["select", source.name, "-o", "all.json", "--where", "ifd < 1"]) == 0
+    assert "random choice" not in capsys.readouterr().out

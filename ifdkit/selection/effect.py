@@ -96,6 +96,11 @@ class Effect:
     """Column that says where rows come from; None if there is none."""
     sources: tuple[Measure, ...]
 
+    @property
+    def is_none(self) -> bool:
+        """Whether every row was kept."""
+        return self.length.chance_among_longest == 1
+
 
 def effect_of(rows: Rows, verdict: Verdict, field: str | None, labels: Labels | None,
               seed: int) -> Effect:  # fmt: skip

@@ -60,16 +60,17 @@ class Inputs:
         self._settings = Settings(**{**given, **metrics})
         options.check_turns(read_options.turns)
 
-    def open(self, data: Data, output: Path) -> ScoredDataset:
-        """The dataset with everything that the method needs.
+    def open(self, data: Data, output: Path) -> tuple[ScoredDataset, ScoredDataset]:
+        """The dataset with everything that the method needs: the rows it may keep, and all rows.
 
-        Raises IfdkitError, and checks `output` before any work is done.
+        They differ by the rows that a condition on scores leaves out. Raises IfdkitError, and
+        checks `output` before any work is done.
         """
         check_not_input(data, output)
         scored = self._scored(data, output)
         if self._where is None:
-            return scored
-        return narrow(scored, self._where, self._read_options.turns)
+            return scored, scored
+        return narrow(scored, self._where, self._read_options.turns), scored
 
     def _scored(self, data: Data, output: Path) -> ScoredDataset:
         if self._options.metrics or self._options.needs_tokens:

@@ -107,7 +107,7 @@ def select_to_file(
     begin = time.perf_counter()
     read_options = read_options or ReadOptions(turns="last")
     inputs = Inputs(options, settings or {}, read_options, progress or Progress())
-    scored = inputs.open(data, output)
+    scored, unconditional = inputs.open(data, output)
     dataset, rows = scored.dataset, rows_of(scored, read_options.turns)
     seed = read_options.seed
     verdict = _judge(
@@ -115,8 +115,11 @@ def select_to_file(
     )
     row_log, manifest = Path(f"{output}.rows.jsonl"), Path(f"{output}.manifest.json")
     with rows_file(output, dataset.path) as writer:
-        labels = _copy_kept(dataset, rows, verdict, writer)
-        effect = effect_of(rows, verdict, options.field, labels, seed)
+        # The effect is that of the method and of the condition on scores.
+        of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
+        on_all = verdict.among(rows, of_all)
+        labels = _copy_kept(unconditional.dataset, of_all, on_all, writer)
+        effect = effect_of(of_all, on_all, options.field, labels, seed)
         for old in (manifest, row_log):  # they describe an earlier selection
             old.unlink(missing_ok=True)
     write_row_log(row_log, rows, verdict, scored.rejects, dataset.left_out)

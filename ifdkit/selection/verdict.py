@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,20 @@ class Verdict:
     wanted: int | None = None
     """Rows asked for; None for all that qualify."""
     bands: tuple[Band, ...] = ()
+
+    def among(self, rows: Rows, others: Rows) -> Verdict:
+        """The same verdict on `others`, which contain these rows: what it is not about is dropped.
+
+        A row that is dropped here for `--where` has no value.
+        """
+        places = np.searchsorted(others.positions, rows.positions)
+        reasons = fill_reasons(len(others), "where")
+        reasons[places] = self.reasons
+        values = None
+        if self.values is not None:
+            values = np.full(len(others), np.nan)
+            values[places] = self.values
+        return replace(self, reasons=reasons, values=values)
 
     @property
     def kept(self) -> NDArray[np.bool_]:

@@ -30,7 +30,8 @@ def print_selection(done: Selected, *, console: Console | None = None) -> None:
     console = console or Screen()
     for line in _counts(done):
         console.print(line, soft_wrap=True)
-    console.print(_table(done, console.width))
+    if not done.effect.is_none:  # else all columns are equal
+        console.print(_table(done, console.width))
     if done.bands:
         console.print(_bands(done, console.width))
     for line in _remarks(done):
