@@ -107,7 +107,7 @@ NASTY = {
     "five_thousand_digits.json": b'[{"instruction": "a", "output": ' + b"9" * 5001 + b"}, %s]",
     "deep.json": b'[{"instruction": "a", "output": ' + b"[" * 100_000 + b"]" * 100_000 + b"}, %s]",
     "deep.jsonl": b"[" * 100_000 + b"\n%s\n",
-    "infinity.jsonl": b'{"instruction": "a", "output": Infinity}\n%s\n',
+    "number.jsonl": b'{"instruction": "a", "output": 1e999}\n%s\n',
     "surrogate.jsonl": b'{"instruction": "a", "output": "\\ud800"}\n%s\n',
     "nul.jsonl": b'{"instruction": "a", "output": "x\\u0000y"}\n%s\n',
     "raw_nul.jsonl": b'{"instruction": "a", "output": "x\x00y"}\n%s\n',
