@@ -62,6 +62,7 @@ def compare(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -75,7 +76,7 @@ def compare(
     that of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning)
+    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning, lines=lines)
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
 
