@@ -47,9 +47,13 @@ def _is_for_documents(name: str) -> bool:
 
 
 def check_applicable(dataset: Dataset, fields: Collection[str], flag: str) -> None:
-    """Raise UsageError if the dataset has documents, and these cannot have one of the metrics."""
-    wrong = [name for name in fields if not METRICS[name].is_for_documents]
-    if dataset.has_documents and wrong:
+    """Raise UsageError if the examples of the dataset cannot have one of the metrics."""
+    metrics = [METRICS[name] for name in fields]
+    alien = [one.name for one in metrics if one.applies_to == "documents"]
+    if alien and not dataset.has_documents:
+        raise UsageError(f"{flag}: {alien[0]} is for documents, and {dataset.name} has none")
+    wrong = [one.name for one in metrics if not one.is_for_documents]
+    if wrong and dataset.has_documents:
         raise UsageError(
             f"{flag}: {dataset.name} contains documents, which have no {wrong[0]}; use"
             " ppl_response_direct, bits_per_byte_response or response_tokens"
