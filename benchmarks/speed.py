@@ -53,7 +53,7 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
     settings = Settings(model=model, protocol=protocol, metrics=METRICS[protocol], store="off")
     with Scorer(settings) as scorer:
         passes = scorer.align(examples)
-        return len(examples), [one.request for each in passes for _, one in each.present()]
+        return len(examples), [request for each in passes for request in each.requests]
 
 
 def gemm_peak(dtype: str, device: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -72,7 +73,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One instruction–response pair; in a conversation, one assistant turn."""
+    """One instruction–response pair; in a conversation, one assistant turn; or a text document.
+
+    A document is a response without an instruction.
+    """
 
     id: str
     row: int
@@ -84,6 +88,8 @@ class Example:
     response: str
     tools: str = ""
     """Description of the tools that the assistant may call."""
+    is_document: bool = False
+    """Whether it is a text document, which has no context."""
 
     @property
     def instruction(self) -> str:
@@ -143,11 +149,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One Request made from an example, and where its span begins in the target text."""
+    """The Requests that score a target text: one, or one for each window of a long document."""
 
-    request: Request
+    requests: tuple[Request, ...]
+    """At least one. Their spans follow each other in the target, and cover each token once."""
     skipped: int = 0
     """Target tokens before the first scored one: 1 if the first token is only context."""
+
+    @property
+    def scored_ids(self) -> NDArray[np.int32]:
+        """The scored tokens of the target, shape (scored tokens,)."""
+        return np.concatenate([one.ids[one.start : one.stop] for one in self.requests])
+
+    def nll(self, known: Mapping[bytes, NLL]) -> NLL | None:
+        """The NLLs of the scored tokens by the content of the Requests; None if one is missing."""
+        found = [known.get(one.content) for one in self.requests]
+        parts = [one for one in found if one is not None]
+        if len(parts) < len(found):
+            return None
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 PASSES = (
@@ -157,6 +177,8 @@ PASSES = (
     "instruction_conditional",
 )
 """The four passes: the instruction or the response, direct or given the other."""
+DOCUMENT_PASSES = frozenset({"response_direct"})
+"""The passes that a document has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +189,8 @@ class Passes:
     which.
     """
 
-    instruction_tokens: int
+    instruction_tokens: int | None
+    """None for a document."""
     response_tokens: int
     instruction_direct: Pass | None = None
     response_direct: Pass | None = None
@@ -186,3 +209,8 @@ class Passes:
         """The passes that exist, with their names, in the order of PASSES."""
         named = ((name, getattr(self, name)) for name in PASSES)
         return [(name, one) for name, one in named if one is not None]
+
+    @property
+    def requests(self) -> list[Request]:
+        """The Requests of all passes."""
+        return [request for _, one in self.present() for request in one.requests]

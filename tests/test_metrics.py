@@ -31,7 +31,7 @@ def nll(*values: float) -> NLL:
 
 
 def pass_of(n: int, skipped: int = 0) -> Pass:
-    return Pass(Request(np.arange(n + 1, dtype=np.int32), 1, n + 1), skipped)
+    return Pass((Request(np.arange(n + 1, dtype=np.int32), 1, n + 1),), skipped)
 
 
 def row_of(nlls: dict[str, NLL], window: int = 2, skipped: int = 0, **more: Any) -> Any:

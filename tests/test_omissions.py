@@ -241,7 +241,7 @@ def test_an_opening_tag_that_the_prompt_ends_with_is_scored_once(
     words = Words().encode([scored], special=False)[0]
     for one in (passes.response_direct, passes.response_conditional):
         assert one is not None
-        assert one.request.ids[one.request.start :].tolist() == words
+        assert one.requests[0].ids[one.requests[0].start :].tolist() == words
     assert passes.omitted == omitted
     assert passes.response_tokens == len(Words().encode([response], special=False)[0])
     assert passes.status is Status.OK

@@ -457,7 +457,7 @@ def test_a_column_of_nulls_is_ignored() -> None:
 
 
 NO_FORMAT = [
-    ({"text": "u"}, "no known pair of columns among 'text'; name them with columns={'instr"),
+    ({"words": "u"}, "no known pair of columns among 'words'; name them with columns={'instr"),
     ({"instruction": "u"}, "no known pair of columns among 'instruction'"),
     ({"output": "a"}, "no known pair of columns among 'output'"),
     ({f"c{i}": 1 for i in range(20)}, "'c11', …; name them"),

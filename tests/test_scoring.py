@@ -571,7 +571,7 @@ def test_an_instruction_is_scored_together_with_its_response(
     settings = replace(settings, metrics=("ppl", "ifd"))
     with Scorer(replace(settings, store="off")) as scorer:
         passes = scorer.align(list(chain.from_iterable(open_data(data, ReadOptions()))))  # type: ignore[arg-type]
-        lengths = sorted(one.request.stop for each in passes for _, one in each.present())
+        lengths = sorted(one.requests[0].stop for each in passes for _, one in each.present())
     made = run(data, tmp_path / "out.jsonl", settings).manifest
     assert made.requests_scored == 3
     assert made.tokens_scored == sum(lengths) - lengths[0]

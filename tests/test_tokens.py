@@ -65,12 +65,12 @@ def ids(text: str) -> list[int]:
 
 def span(one: Pass | None) -> list[int]:
     assert one is not None
-    return [int(i) for i in one.request.ids[one.request.start : one.request.stop]]
+    return [int(i) for i in one.requests[0].ids[one.requests[0].start : one.requests[0].stop]]
 
 
 def context(one: Pass | None) -> list[int]:
     assert one is not None
-    return [int(i) for i in one.request.ids[: one.request.start]]
+    return [int(i) for i in one.requests[0].ids[: one.requests[0].start]]
 
 
 def test_aligned_scores_the_same_ids_in_both_passes() -> None:
@@ -116,7 +116,7 @@ def test_aligned_truncates_both_passes_alike_at_any_length(
     tokenizer = Words(anchor_id=BOS if has_anchor else None)
     passes = align(pair(instruction, response), tokenizer=tokenizer, max_length=max_length)
     for _, one in passes.present():
-        assert one.request.stop <= max_length
+        assert one.requests[0].stop <= max_length
     direct, conditional = passes.response_direct, passes.response_conditional
     if direct and conditional:
         assert span(direct) == span(conditional)
@@ -162,7 +162,7 @@ def test_a_long_reverse_prompt_loses_the_end_of_the_response_not_the_instruction
     cut = align(pair("Say hello to them", long), max_length=64)
     assert span(cut.instruction_conditional) == span(whole.instruction_conditional)
     assert cut.instruction_conditional is not None
-    assert cut.instruction_conditional.request.stop <= 64
+    assert cut.instruction_conditional.requests[0].stop <= 64
     kept = context(cut.instruction_conditional)
     assert ids(" word0")[0] in kept or ids("\nword0")[0] in kept
     assert ids(" word59")[0] not in kept
@@ -262,9 +262,7 @@ def test_examples_align_alike_in_a_batch_and_alone() -> None:
         aligner = Aligner(Words(), protocol, wording, 100, ALL)
         for example, together in zip(examples, aligner.align(examples), strict=True):
             (alone,) = aligner.align([replace(example)])
-            contents = [
-                [one.request.content for _, one in passes.present()] for passes in (alone, together)
-            ]
+            contents = [[one.content for one in passes.requests] for passes in (alone, together)]
             assert contents[0] == contents[1]
 
 

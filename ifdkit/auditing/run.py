@@ -46,6 +46,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
+from ifdkit.scoring.documents import check_applicable, check_no_documents, settings_for
 from ifdkit.scoring.inputs import check_not_input, describe, open_data
 from ifdkit.scoring.metrics import needs_embedder, passes_of
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
@@ -103,6 +104,7 @@ def audit(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -139,7 +141,13 @@ def audit(
         clean_rules=clean_rules,
     )
     read_options = ReadOptions(
-        columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+        columns=columns,
+        turns=turns,
+        reasoning=reasoning,
+        lines=lines,
+        limit=limit,
+        sample=sample,
+        seed=seed,
     )
     return audit_dataset(data, given_settings("audit", settings), read_options, options, progress)
 
@@ -175,7 +183,7 @@ def audit_dataset(
         scored = narrow(scored, condition.scores, read_options.turns)
     second = score_under_second(scored, other, read_options.seed, progress) if other else None
     progress.note(f"checking {len(scored):,} examples")
-    dataset = AuditedDataset.of(scored, against, second)
+    dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
     results = apply_rules(dataset, options.rules, is_sample=sample is not None)
     cleaned = None
     if options.clean is not None:
@@ -248,7 +256,7 @@ def _scored(
     progress.note(describe(dataset))
     if not options.scores:
         return without_scores(dataset, progress=progress)
-    with Scorer(settings, progress) as scorer:
+    with Scorer(settings_for(dataset, settings, progress), progress) as scorer:
         return score_dataset(dataset, read_options, scorer, progress)
 
 
@@ -270,6 +278,10 @@ def _check_scores(given: ScoresFile, condition: Where | None) -> None:
 
 def _check_before(dataset: Dataset, options: AuditOptions) -> None:
     """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
+    if options.template_check is not None:
+        check_no_documents(dataset, "--template-check")
+    if options.condition:
+        check_applicable(dataset, options.condition.metrics, "--where")
     if options.clean is not None:
         check_rows_output(options.clean, dataset.path)
     if options.condition and options.condition.scores:

@@ -31,16 +31,18 @@ def show(context: click.Context, /, data: str, row: str, turn: int | None, **fla
       ifdkit show data.json 12
     """
     from ifdkit.report.terminal.scores import print_inspection
+    from ifdkit.scoring.documents import settings_for
     from ifdkit.scoring.inputs import open_data
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
     start(context, flags)
     with progress_of(flags) as progress:
-        example = find_example(open_data(data, read_options_of(flags)), row, turn)
+        dataset = open_data(data, read_options_of(flags))
+        example = find_example(dataset, row, turn)
         if progress and row.isdecimal() and example.row != int(row):
             progress.note(f"id {row} is row {example.row}; row {row} has another id")
-        with Scorer(settings_of(flags), progress) as scorer:
+        with Scorer(settings_for(dataset, settings_of(flags), progress), progress) as scorer:
             inspection = inspect(example, scorer)
     if flags["as_json"]:
         echo_json(inspection.as_json())

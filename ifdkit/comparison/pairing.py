@@ -45,7 +45,7 @@ class Keys:
     n_rows: int
     """Rows of the input, including rejected ones."""
     instructions: NDArray[np.uint64] | None = None
-    """Fingerprints of the instructions; None if the texts are not available."""
+    """Fingerprints of the instructions, or of documents; None if the texts are not available."""
 
     @property
     def has_own_ids(self) -> bool:
@@ -95,6 +95,11 @@ def pair(before: Keys, after: Keys, by: By | None = None) -> Pairs:
     if before.instructions is None or after.instructions is None:
         return _without_texts(before, after, smaller, tried)
     return _with_texts(before, after, smaller, tried)
+
+
+def worded_for_documents(note: str) -> str:
+    """A note about the instructions of pairs in words for documents, whose texts are the keys."""
+    return note.replace("instruction", "text").replace("response", "document")
 
 
 def _requested(before: Keys, after: Keys, by: By) -> Pairs:

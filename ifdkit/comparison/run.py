@@ -26,7 +26,15 @@ from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
 from ifdkit.comparison.options import CompareOptions
-from ifdkit.comparison.pairing import By, Keys, Pairs, Positions, fingerprint, pair
+from ifdkit.comparison.pairing import (
+    By,
+    Keys,
+    Pairs,
+    Positions,
+    fingerprint,
+    pair,
+    worded_for_documents,
+)
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
@@ -37,6 +45,7 @@ from ifdkit.data.report_folder import check_report_folder, read_report
 from ifdkit.errors import InputError, OutputError
 from ifdkit.findings import TextPair, find
 from ifdkit.findings.finding import Finding
+from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
 from ifdkit.scoring.progress import Progress
@@ -62,6 +71,7 @@ def compare(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -75,7 +85,7 @@ def compare(
     that of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning)
+    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning, lines=lines)
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
 
@@ -98,6 +108,9 @@ def compare_sides(
     with Sides(settings, read_options, progress, force=options.force) as sides:
         old, new = sides.open(before, after, options.needed)
         pairs = pair(_keys(old), _keys(new), options.pair_by)
+        if old.has_documents:
+            note = worded_for_documents(pairs.pairing.note)
+            pairs = replace(pairs, pairing=replace(pairs.pairing, note=note))
         progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
         if not len(pairs):
             raise InputError(
@@ -105,18 +118,24 @@ def compare_sides(
                 " another key with --pair-by id, row or instruction"
             )
         if old.texts is not None and new.texts is not None:
-            pairs = with_overlap(pairs, old.texts, new.texts, options.seed)
+            texts = [_own_texts(side, side.texts) for side in (old, new) if side.texts]
+            pairs = with_overlap(pairs, texts[0], texts[1], options.seed)
         return _PairedSides(old, new, pairs, options).compare(sides.warnings)
 
 
 def _keys(side: ComparedSide) -> Keys:
     instructions = None
     if side.texts is not None:
-        prints = (fingerprint(text) for text in side.texts.instructions)
+        prints = (fingerprint(text) for text in _own_texts(side, side.texts).instructions)
         instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
     scores = side.scores
     n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
     return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
+
+
+def _own_texts(side: ComparedSide, texts: Texts) -> Texts:
+    """The texts of a side; a document, which has no instruction to pair by, is its own."""
+    return replace(texts, instructions=texts.responses) if side.has_documents else texts
 
 
 class _PairedSides:
@@ -137,6 +156,8 @@ class _PairedSides:
         controls, common_ifd = self._length_control()
         findings = self._findings()
         caveats = list_caveats(before, after, self._pairs, options.min_tokens)
+        if before.has_documents:
+            caveats = list(map(worded_for_documents, caveats))
         summary = Summary(
             schema=COMPARISON_SCHEMA,
             version=VERSION,

@@ -26,6 +26,7 @@ from ifdkit.scoring.comparability import (
     settings_of,
 )
 from ifdkit.scoring.dataset import ScoredDataset, ScoresFile, Texts, open_scores, score_dataset
+from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.inputs import describe, open_data
 from ifdkit.scoring.manifest import Manifest, ScoringSetup
 from ifdkit.scoring.metrics import available_metrics, groups
@@ -63,6 +64,11 @@ class ComparedSide:
     def manifest(self) -> Manifest | None:
         """The manifest of the scores; None if there is none that matches."""
         return self.data.manifest
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether its examples are known to be documents, which have no instruction."""
+        return isinstance(self.data, ScoredDataset) and self.data.has_documents
 
     @property
     def texts(self) -> Texts | None:
@@ -110,8 +116,11 @@ class Sides:
             word: open_scores(data) or open_data(data, self._read_options)
             for word, data in zip(_NAMES, (before, after), strict=True)
         }
-        if not all(isinstance(one, ScoresFile) for one in sides.values()):
-            self._scoring = self._scorer(self._settings(sides.values()))
+        self._check_same_kind(sides)
+        datasets = [one for one in sides.values() if isinstance(one, Dataset)]
+        if datasets:
+            settings = self._settings(sides.values())
+            self._scoring = self._scorer(settings_for(datasets[0], settings, self._progress))
         self._check_comparable(sides)
         self._check_needed(sides, needed)
         first, second = (
@@ -119,6 +128,15 @@ class Sides:
             for word, one in sides.items()
         )
         return first, second
+
+    def _check_same_kind(self, sides: Mapping[SideName, _Opened]) -> None:
+        """Refuse documents on one side and pairs on the other. Raises InputError."""
+        kinds = {_has_documents(one) for one in sides.values()}
+        if {True, False} <= kinds:
+            raise InputError(
+                "before and after are not comparable: one contains documents, the other"
+                " instruction–response pairs"
+            )
 
     def _settings(self, opened: Iterable[_Opened]) -> Settings:
         """The settings of a scores file if there is one, overridden by what the caller has set."""
@@ -133,7 +151,7 @@ class Sides:
         for word, one in sides.items():
             if isinstance(one, Dataset):
                 assert self._scoring is not None, "there is a dataset to score"
-                setups.append(self._scoring.setup)
+                setups.append(self._scoring.setup_of(one))
             elif one.manifest is None:
                 found.append(
                     f"{word} ({one.name}) has no manifest that matches it, so it is unknown how it"
@@ -160,7 +178,11 @@ class Sides:
             else:
                 assert self._scoring is not None, "there is a dataset to score"
                 settings = self._scoring.settings
-                present = available_metrics(settings.passes, with_embedder=settings.needs_embedder)
+                present = available_metrics(
+                    settings.passes,
+                    with_embedder=settings.needs_embedder,
+                    documents=one.has_documents,
+                )
             missing = [name for name in needed if name not in present]
             if missing:
                 raise UsageError(
@@ -208,6 +230,13 @@ class Sides:
         except (IfdkitError, TypeError):
             return None
         return scorer if gives_same_requests(scorer.setup, manifest.setup) else None
+
+
+def _has_documents(one: _Opened) -> bool | None:
+    """Whether a side contains documents; None if that is not known."""
+    if isinstance(one, Dataset):
+        return one.has_documents
+    return None if one.manifest is None else "text" in one.manifest.columns
 
 
 _NAMES: Sequence[SideName] = ("before", "after")

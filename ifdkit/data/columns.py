@@ -30,6 +30,8 @@ class Columns:
     other_side: str | None = None
     """The other side of a preference pair. It is not read as a response: it shows which turns the
     sides share, and these are context."""
+    text: str | None = None
+    """A whole document."""
     drops_reasoning: bool = False
     """Not a slot: whether reasoning is left out instead of preceding the response."""
 

@@ -15,7 +15,7 @@ from ifdkit.data.files import FileFormat, file_format
 from ifdkit.data.memory import rows_in_memory
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_stdin
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,27 @@ class Container:
 
 
 def open_container(
-    data: str | os.PathLike[str] | Iterable[Any], given: Mapping[str, str] | None = None
+    data: str | os.PathLike[str] | Iterable[Any],
+    given: Mapping[str, str] | None = None,
+    *,
+    lines: bool = False,
 ) -> Container:
     """The container of a path, `-`, a hub id or an iterable of rows.
 
-    `given` are the columns that the user names. Raises InputError if there is nothing of that name
+    `given` are the columns that the user names; with `lines`, each line of a text file is a
+    document. Raises InputError if there is nothing of that name
     or it cannot be opened, AmbiguousFormatError if it contains several datasets.
     """
     given = given or {}
     if not isinstance(data, (str, os.PathLike)):
+        if lines:
+            raise UsageError("lines=True is for text files, not for data in memory")
         return Container("data in memory", None, None, rows_in_memory(data, given), is_python=True)
     name = os.fspath(data)
     if name == "-":
         spooled = spool_stdin()
         return _of_format(
-            file_format(spooled, "stdin", given=given), "stdin", None, sha256(spooled)
+            file_format(spooled, "stdin", given=given, lines=lines), "stdin", None, sha256(spooled)
         )
     try:
         path, part = locate(name)
@@ -66,7 +72,7 @@ def open_container(
         if path.exists():
             with open_bytes(path):  # a file that cannot be opened is reported here
                 pass
-            found = file_format(path, str(path), part=part, given=given)
+            found = file_format(path, str(path), part=part, given=given, lines=lines)
             return _of_format(found, name, path, sha256(path))
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
     sources      bytes, decompressed and decoded
     json_lines   JSON Lines → Raw
     json_rows    JSON arrays and concatenated JSON → Raw
+    text_files   plain text, a document per file or per line → Raw
     table_rows   CSV, Parquet and Arrow → Raw
     objects      one JSON object around the rows of a dataset → Raw
     files        the right one of these for a file; signatures name those that are not read
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -75,6 +77,11 @@ class Dataset:
     def n_rows_in_all(self) -> int:
         """The number of rows, including those that are not chosen."""
         return self.n_rows if self._n_rows_in_all is None else self._n_rows_in_all
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether its examples are text documents, which have no instruction."""
+        return self.columns.text is not None
 
     @property
     def rows(self) -> list[int]:
@@ -164,16 +171,18 @@ def open_dataset(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
 ) -> Dataset:
     """Open a dataset and detect its columns, reading it once to count and check its rows.
 
     `data` is a path, `-` for standard input, a folder saved by `datasets`, a hub id (extra `hf`)
-    or any iterable of dictionaries. `FILE:part` is one of several parts of a file, such as
+    or any iterable of dictionaries. With `lines`, each line of a text file is a document.
+    `FILE:part` is one of several parts of a file, such as
     `data.json:train`. Raises InputError if it cannot be read at all or has no rows,
     AmbiguousFormatError if its columns can be read in two ways, or if it has several parts.
     """
     given = columns or {}
-    container = open_container(data, given)
+    container = open_container(data, given, lines=lines)
     survey = Survey([key for key in given.values() if key])
     for raw in container.rows():
         survey.add(raw)
@@ -203,12 +212,19 @@ def _columns(survey: Survey, container: Container, given: Mapping[str, str]) -> 
         needed = "dictionaries" if container.is_python else "objects with named fields"
         raise InputError(f"{name}: its rows must be {needed}; the first is {survey.first_kind}")
     found = Found(survey.filled, name, survey.lists, survey.labels, container.is_python)
+    with_nulls = replace(found, keys=list(survey.keys))
     try:
-        return detect(found, given)
+        columns = detect(found, given)
     except AmbiguousFormatError:
         raise
     except (InputError, UsageError):
-        return detect(replace(found, keys=list(survey.keys)), given)
+        return detect(with_nulls, given)
+    if columns.text and not given.get("text"):
+        # Documents are the last choice, also if a column of a pair has only nulls.
+        with suppress(InputError, UsageError):
+            pair = detect(with_nulls, given)
+            return columns if pair.text else pair
+    return columns
 
 
 def _without_false(dataset: Dataset, survey: Survey) -> Dataset:

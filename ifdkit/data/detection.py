@@ -16,6 +16,7 @@ from ifdkit.data.layouts import (
     Shape,
     shape_of,
 )
+from ifdkit.data.messages import ROLE_KEYS
 from ifdkit.errors import AmbiguousFormatError, InputError, UsageError, unknown
 
 
@@ -44,9 +45,10 @@ def detect(found: Found, given: Mapping[str, str] | None = None) -> Columns:
     _check_given(found, given)
     if {"row", "turn", "status", "nll_response_direct"} <= set(found.keys):
         raise InputError(f"{found.where} is a scores file, without the texts that scoring needs")
-    candidates = _candidates(found, given, [one for one in LAYOUTS if not one.is_second_choice])
-    if not _complete(candidates, _asked(candidates, given) or SHAPES):
-        candidates = _candidates(found, given, LAYOUTS)
+    for choice in sorted({one.choice for one in LAYOUTS}):
+        candidates = _candidates(found, given, [one for one in LAYOUTS if one.choice <= choice])
+        if _complete(candidates, _asked(candidates, given) or SHAPES):
+            break
     _keep_one_shape(candidates, found, given)
     for slot, names in candidates.items():
         if len(names) > 1:
@@ -82,7 +84,7 @@ def _candidates(found: Found, given: Mapping[str, str], layouts: Iterable[Layout
     layouts = tuple(layouts)
     for layout in layouts:
         for slot, known in layout.columns.items():
-            names[slot] += known if layout.reassign is None or layout.is_second_choice else ()
+            names[slot] += known if layout.reassign is None else ()
             only_lists.update(known if layout.contains_lists else ())
     names |= {slot: list(known) for slot, known in OPTIONAL_COLUMNS.items()}
     by_name: dict[str, list[str]] = {}
@@ -109,6 +111,8 @@ def _candidates(found: Found, given: Mapping[str, str], layouts: Iterable[Layout
     for layout in layouts:
         if layout.reassign:
             layout.reassign(candidates)
+    if "text" not in given and any(normal_name(key) in ROLE_KEYS for key in found.keys):
+        candidates["text"] = []  # the rows are messages, which someone said
     return candidates
 
 
@@ -138,6 +142,7 @@ def _keep_one_shape(candidates: Candidates, found: Found, given: Mapping[str, st
         raise _ambiguous(found, readings)
     kept = complete[:1] or asked or SHAPES
     slots = {slot for shape in kept for slot in (*shape.slots, *shape.optional)}
+    slots |= {"label"} if given.get("label") else set()
     for shape in SHAPES:
         for slot in (*shape.slots, *shape.optional):
             if slot not in slots:
@@ -169,7 +174,8 @@ def _nothing_known(found: Found, given: Mapping[str, str]) -> str:
         )
     return (
         f"{found.where}: no known pair of columns among {_listed(found.keys)}; name them with"
-        f" {_typed(found, {'instruction': '…', 'response': '…'})}"
+        f" {_typed(found, {'instruction': '…', 'response': '…'})}, or a column of documents with"
+        f" {_typed(found, {'text': '…'})}"
     )
 
 

@@ -50,7 +50,15 @@ def examples_of(
     if log is not None:
         log.add(value, conversation, columns)
     return [
-        Example(own_id, row, number, tuple(turns[:i]), turns[i].text, conversation.tools)
+        Example(
+            own_id,
+            row,
+            number,
+            tuple(turns[:i]),
+            turns[i].text,
+            conversation.tools,
+            is_document=columns.text is not None,
+        )
         for number, i in (targets[-1:] if last_turn_only else targets)
     ]
 

@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data import csv_dialect, json_lines, json_rows, table_rows
+from ifdkit.data import csv_dialect, json_lines, json_rows, table_rows, text_files
 from ifdkit.data.objects import Table, describe_table, tables_of
 from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
-from ifdkit.data.signatures import looks_like, what_it_is
+from ifdkit.data.signatures import looks_like, may_be_text, what_it_is
 from ifdkit.data.sources import DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.data.strict_json import BadRowError, parse, parsed
-from ifdkit.errors import AmbiguousFormatError, InputError, unknown
+from ifdkit.data.text_files import TEXT_ENDING
+from ifdkit.errors import AmbiguousFormatError, InputError, UsageError, unknown
 
 HEAD_BYTES = 2**16
 """Bytes that tell the format of a file."""
@@ -36,20 +37,34 @@ class FileFormat:
 
 
 def file_format(
-    path: Path, name: str, *, part: str | None = None, given: Mapping[str, str] | None = None
+    path: Path,
+    name: str,
+    *,
+    part: str | None = None,
+    given: Mapping[str, str] | None = None,
+    lines: bool = False,
 ) -> FileFormat:
     """The format of a file; `name` names it in messages.
 
     `part` is the key of one of several datasets in a JSON file, `given` the columns that the user
-    names. Raises InputError if the file is not in a known format, AmbiguousFormatError if it has
-    several parts and none is given.
+    names. With `lines`, the file is text and each line is a document. Raises InputError if the file
+    is not in a known format, AmbiguousFormatError if it has several parts and none is given,
+    UsageError for the lines of a file that is not text.
     """
     ending = suffix(path)
     with open_bytes(path) as stream:
         head = stream.read(HEAD_BYTES)
-    if kind := what_it_is(head):
+    is_text = (lines or ending == TEXT_ENDING) and may_be_text(head)
+    if (kind := what_it_is(head)) and not is_text:
         raise InputError(f"{name} is {kind}")
+    if lines:
+        check_lines(name, ending)
+        return FileFormat(lambda: _opened(path, text_files.text_lines))
     found = _json_format(path, head, ending)
+    if ending == TEXT_ENDING and not _is_json(found):
+        if part is not None:
+            raise InputError(f"{name} has no parts, so {part!r} is not one of them")
+        return FileFormat(lambda: _opened(path, text_files.whole_text))
     if found is not None:
         found = _around_rows(path, name, found, part, given or {})
     elif part is not None:
@@ -57,6 +72,18 @@ def file_format(
     else:
         found = _table_format(path, name, head, ending)
     return replace(found, problem=looks_like(head))
+
+
+def check_lines(name: str, ending: str) -> None:
+    """Raise UsageError if the lines of a file with this ending are not documents."""
+    if ending in (".json", ".parquet", ".arrow", *JSON_LINES, *DELIMITERS):
+        raise UsageError(f"--lines is for text files, and {name} is not one")
+
+
+def _is_json(found: FileFormat | None) -> bool:
+    """Whether the first row of a file that begins like JSON can be read."""
+    first = next(found.rows(), None) if found else None
+    return first is not None and first.error is None and isinstance(first.value, Mapping)
 
 
 def _table_format(path: Path, name: str, head: bytes, ending: str) -> FileFormat:
@@ -92,7 +119,8 @@ def _begin(head: bytes) -> bytes:
 def begins_like_json(path: Path) -> bool:
     """Whether a file contains JSON, whatever its ending says. Raises InputError."""
     with open_bytes(path) as stream:
-        return _json_format(path, stream.read(HEAD_BYTES), suffix(path)) is not None
+        found = _json_format(path, stream.read(HEAD_BYTES), suffix(path))
+    return _is_json(found) if suffix(path) == TEXT_ENDING else found is not None
 
 
 def _json_format(path: Path, head: bytes, ending: str) -> FileFormat | None:

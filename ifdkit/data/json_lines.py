@@ -24,7 +24,7 @@ def json_lines(stream: BinaryIO) -> Iterator[Raw]:
     A line may end in a comma, and may contain several objects.
     """
     offset, row = 0, 0
-    for number, (line, length) in enumerate(_lines(stream), start=1):
+    for number, (line, length) in enumerate(byte_lines(stream), start=1):
         content = line.removeprefix(_BOM) if number == 1 else line
         if content.strip():
             begin = offset + len(line) - len(content)
@@ -82,7 +82,7 @@ def _objects_of_line(line: bytes) -> list[_Part]:
         begin += len(data)
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def byte_lines(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Lines and their lengths in bytes. Of an over-long line, only the beginning is kept."""
     while line := stream.readline(MAX_ROW_BYTES + 1):
         length, piece = len(line), line

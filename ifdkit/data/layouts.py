@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from ifdkit.data.columns import Columns, normal_name
-from ifdkit.data.pairs import walk_conversation, walk_pair
+from ifdkit.data.pairs import walk_conversation, walk_document, walk_pair
 from ifdkit.data.raw import MAX_TURNS
 from ifdkit.data.turns import (
     BadContentError,
@@ -36,6 +36,8 @@ def describe_columns(columns: Columns) -> str:
         extra = [key for key in (columns.system, columns.tools) if key]
         plus = f" with {', '.join(extra)}" if extra else ""
         return f"conversations in {columns.messages!r}{plus}{label}"
+    if columns.text:
+        return f"documents in {columns.text!r}{label}"
     prompt = (columns.tools, columns.system, columns.history, columns.instruction, columns.input)
     target = (columns.reasoning, columns.response)
     reading = " → ".join(" + ".join(key for key in part if key) for part in (prompt, target))
@@ -83,14 +85,18 @@ class Shape:
     slots: tuple[str, ...]
     """Slots that must be filled."""
     optional: tuple[str, ...]
-    """Slots that only this shape reads. `system`, `tools`, `id` and `label` are read for every
-    shape."""
+    """Slots that it reads besides these. `id` is read for every shape."""
     walk: Callable[[Row, Columns], Conversation]
     """From a row to its turns, without that of the `system` column. Raises BadContentError."""
 
 
-CONVERSATION = Shape(("messages",), (), walk_conversation)
-PAIR = Shape(("instruction", "response"), ("input", "history", "reasoning"), walk_pair)
+_OF_EXAMPLES = ("system", "tools", "label")
+CONVERSATION = Shape(("messages",), _OF_EXAMPLES, walk_conversation)
+PAIR = Shape(
+    ("instruction", "response"), ("input", "history", "reasoning", *_OF_EXAMPLES), walk_pair
+)
+# In a corpus, a column such as `label` is a class of texts, not a mark of good ones.
+DOCUMENT = Shape(("text",), (), walk_document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +112,10 @@ class Layout:
     """For a layout whose names fill other slots in another layout: moves candidates to the slots
     that they fill in this one, if the layouts above leave a slot empty. The names in `columns` then
     are not candidates by themselves."""
-    is_second_choice: bool = False
-    """Whether its names count only if those of the other layouts fill no shape. They are words
-    that also name other things, such as the reference solution beside an answer."""
+    choice: int = 1
+    """Its names count only if those of the layouts with a lower number fill no shape. Names of the
+    second choice also name other things, such as the reference solution beside an answer. Those of
+    the third, of documents, are also beside pairs, such as the rendered `text` of Alpaca."""
     contains_lists: bool = False
     """Whether its columns count only if they contain lists."""
 
@@ -150,25 +157,24 @@ def _pair(
     response: str,
     reassign: Callable[[Candidates], None] | None = None,
     *,
-    is_second_choice: bool = False,
+    choice: int = 1,
 ) -> Layout:
     columns = {"instruction": (instruction,), "response": (response,)}
-    return Layout(name, PAIR, columns, reassign, is_second_choice)
+    return Layout(name, PAIR, columns, reassign, choice)
 
 
 def _second(name: str, instruction: str, response: str) -> Layout:
-    return _pair(name, instruction, response, is_second_choice=True)
+    return _pair(name, instruction, response, choice=2)
 
 
 def _lists(name: str, *columns: str) -> Layout:
-    return Layout(
-        name, CONVERSATION, {"messages": columns}, is_second_choice=True, contains_lists=True
-    )
+    return Layout(name, CONVERSATION, {"messages": columns}, choice=2, contains_lists=True)
 
 
 OTHER_SIDE = {"chosen": "rejected", "rejected": "chosen"}
 """One side of a preference pair → the other one."""
 _MESSAGES = ("messages", "conversations", "conversation")
+DOCUMENT_COLUMNS = ("text", "content", "raw_content", "document")
 LAYOUTS = (
     Layout("conversations", CONVERSATION, {"messages": _MESSAGES}),
     _pair("Alpaca", "instruction", "output"),
@@ -202,6 +208,7 @@ LAYOUTS = (
         {"messages": ("chosen",)},
         _side_as_conversation,
     ),
+    Layout("documents", DOCUMENT, {"text": DOCUMENT_COLUMNS}, choice=3),
 )
 """Every layout. The order is that of the candidates in messages, and that of reassigning."""
 OPTIONAL_COLUMNS = {

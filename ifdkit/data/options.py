@@ -26,6 +26,8 @@ class ReadOptions:
     turns: Turns = "all"
     reasoning: Reasoning = "keep"
     """Whether what the assistant thought precedes its text, or is left out."""
+    lines: bool = False
+    """Whether each line of a text file is a document, instead of the whole file."""
     limit: int | None = None
     """Read only the first `limit` rows."""
     sample: int | None = None
@@ -69,6 +71,7 @@ class ReadOptions:
             "columns": dataset.columns.filled,
             "turns": self.turns,
             "reasoning": self.reasoning,
+            "lines": self.lines,
             "limit": self.limit,
             "sample": self.sample,
             "seed": None if self.sample is None else self.seed,

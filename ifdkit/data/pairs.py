@@ -1,7 +1,7 @@
-"""How the turns of a row are read: from a conversation, or from an instruction and a response.
+"""How the turns of a row are read: from a conversation, a pair of columns, or a document.
 
-Both may be one side of a preference pair. The turns that a side repeats, from a prompt column or
-from the other side, are context.
+A conversation and a response may be one side of a preference pair. The turns that a side repeats,
+from a prompt column or from the other side, are context.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ def walk_conversation(row: Row, columns: Columns) -> Conversation:
     if columns.other_side is not None:
         turns = _after_shared(turns, _other_side(row, columns))
     return Conversation(turns, _used(column, columns.other_side))
+
+
+def walk_document(row: Row, columns: Columns) -> Conversation:
+    """A document: one response, with nothing before it."""
+    column = columns.text
+    assert column, "the shape is chosen by its slots"
+    document = RowTurn("assistant", text_of(row, column), place=TextPlace((column,)))
+    return Conversation([document], _used(column))
 
 
 def walk_pair(row: Row, columns: Columns) -> Conversation:

@@ -37,6 +37,17 @@ HARMLESS = frozenset(
     )
 )
 """Fields that say something about a text but are no part of it, by `normal_name`."""
+_HARMLESS_BESIDE_DOCUMENTS = frozenset(
+    (
+        # Of Dolma, FineWeb, C4, RedPajama, SlimPajama, DCLM, OSCAR, mC4 and The Stack.
+        *("added", "attributes", "file_path", "filepath", "offset", "digest", "bucket"),
+        *("cc_segment", "warc_filename", "warcinfo", "segment", "shard", "page", "nlines"),
+        *("original_nlines", "original_length", "quality_signals", "partition", "snapshot_id"),
+        *("label", "labels", "class", "topic", "genre", "size", "ext", "hexsha", "content_type"),
+        *("avg_line_length", "max_line_length", "alphanum_fraction", "encoding", "format"),
+    )
+)
+"""Fields that are harmless beside a document; beside a pair, such as `label`, they may not be."""
 _HARMLESS_ENDING = re.compile(
     r"_(ids?|uuid|hash|urls?|uri|date|time|timestamp|at|scores?|rating|counts?|tokens|length|len"
     r"|language|lang|source|index|idx|license|metadata|model|type|version)$"
@@ -90,12 +101,15 @@ class ReadLog:
     def add(self, row: Mapping[str, Any], conversation: Conversation, columns: Columns) -> None:
         """Count what was not used of a row."""
         # Dictionaries in place of sets: their order, that of the notes, is the same in every run.
-        unread: dict[str, None] = dict.fromkeys(unread_fields(row, conversation.used))
+        fields = unread_fields(row, conversation.used)
+        if columns.text is not None:
+            fields = [one for one in fields if normal_name(one) not in _HARMLESS_BESIDE_DOCUMENTS]
+        unread: dict[str, None] = dict.fromkeys(fields)
         facts: dict[Fact, None] = {}
         for turn in conversation.turns:
             for one in turn.objects:
-                fields = unread_fields(one.value, frozenset(one.used))
-                unread.update((f"{one.place.name}.{field}", None) for field in fields)
+                inside = unread_fields(one.value, frozenset(one.used))
+                unread.update((f"{one.place.name}.{field}", None) for field in inside)
             if turn.media:
                 unread.update((f"{kind} parts", None) for kind in turn.media)
             if turn.is_numbered and not turn.is_trained:

@@ -1,7 +1,8 @@
 """Datasets written back in their own format: the same rows in the same order, some with new texts.
 
 Rows of JSON are copied as they are written if nothing in them changed, so that numbers, escapes and
-repeated keys survive. CSV rows are serialized again from their values. Of a Parquet file only the
+repeated keys survive. CSV rows are serialized again from their values, documents of text files as
+text. Of a Parquet file only the
 changed cells are written anew, so every type survives. Columns can be appended in every format.
 """
 
@@ -26,12 +27,13 @@ from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
+from ifdkit.data.text_files import TEXT_COLUMN, TEXT_ENDING
 from ifdkit.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet")
+ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet", TEXT_ENDING)
 _MAX_HEADER_BYTES = 2**20
 _INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
 """The start of an indented array of objects: white space before a row, and before its first key."""
@@ -68,11 +70,12 @@ class RowsWriter(Protocol):
         ...
 
 
-def check_rows_output(path: Path, source: Path | None) -> None:
+def check_rows_output(path: Path, source: Path | None, *, appends: bool = False) -> None:
     """Check, before any work is done, that the dataset in `source` can be written to `path`.
 
     `source` is None if the dataset is not a file. Any dataset can be written as JSON, but only a
-    CSV dataset as CSV and a Parquet dataset as Parquet. Raises UsageError or OutputError.
+    CSV dataset as CSV, a Parquet dataset as Parquet, and a text file as text. Text has no columns:
+    `appends` says whether some are appended. Raises UsageError or OutputError.
     """
     ending = suffix(path)
     if ending not in ROW_ENDINGS:
@@ -84,6 +87,10 @@ def check_rows_output(path: Path, source: Path | None) -> None:
         )
     if ending in DELIMITERS and (own not in DELIMITERS or (source and begins_like_json(source))):
         raise UsageError(f"-o {path}: only a CSV dataset can be written as CSV; end it in .jsonl")
+    if ending == TEXT_ENDING and appends:
+        raise UsageError(f"-o {path}: a text file has no columns for scores; end it in .jsonl")
+    if ending == TEXT_ENDING and (own != TEXT_ENDING or (source and begins_like_json(source))):
+        raise UsageError(f"-o {path}: only a text file can be written as text; end it in .jsonl")
     packed = [p for p in (path, source) if p is not None and p.suffix.lower() in COMPRESSED]
     if ending == ".parquet" and packed:
         raise UsageError(
@@ -117,6 +124,9 @@ def rows_file(
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
             writer = _CsvRows(file, source, ending, appended)
+        elif ending == TEXT_ENDING:
+            assert source is not None, "check_rows_output requires it"
+            writer = _TextRows(file, source)
         elif ending in JSON_LINES:
             writer = _JsonLinesRows(file, source, stack, appended)
         else:
@@ -254,6 +264,31 @@ class _CsvRows:
         pass
 
 
+class _TextRows:
+    """Documents as plain text: lines with the line break of the source, or a whole file."""
+
+    def __init__(self, file: IO[bytes], source: Path) -> None:
+        self._file, self._line_end = file, _line_end(source).encode()
+
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
+        del cells
+        if raw.error is not None:
+            return False
+        self._file.write(value[TEXT_COLUMN].encode())
+        if raw.is_line:
+            self._file.write(self._line_end)
+        return True
+
+    def finish(self) -> None:
+        pass
+
+
+def _line_end(source: Path) -> str:
+    """The line break after the first line of a file."""
+    with open_bytes(source) as stream:
+        return "\r\n" if stream.readline(_MAX_HEADER_BYTES).endswith(b"\r\n") else "\n"
+
+
 def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
     """The dialect, the column names and the line ending.
 
@@ -270,9 +305,7 @@ def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
-    with open_bytes(source) as stream:
-        line_end = "\r\n" if stream.readline(_MAX_HEADER_BYTES).endswith(b"\r\n") else "\n"
-    return dialect, header, line_end
+    return dialect, header, _line_end(source)
 
 
 class _ParquetRows:

@@ -60,6 +60,11 @@ def what_it_is(head: bytes) -> str | None:
     return None
 
 
+def may_be_text(head: bytes) -> bool:
+    """Whether a text file may begin so: with HTML, say, or with the letters of a signature."""
+    return b"\0" not in head and not head.startswith(b"version https://git-lfs")
+
+
 def _zip_kind(head: bytes) -> str:
     if b"xl/" in head or b"[Content_Types].xml" in head:
         return "an Excel workbook: save the sheet as CSV"

@@ -6,7 +6,7 @@ are wanted and defined, and finds the status.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import jinja2
@@ -21,10 +21,14 @@ from ifdkit.prompting.joining import (
 from ifdkit.prompting.protocols import Protocol
 from ifdkit.prompting.templates import REVERSE, Prompt, Template
 from ifdkit.prompting.tokens import TokenCache, Tokenizer
-from ifdkit.records import PASSES, Example, Passes, Status, Turn
+from ifdkit.prompting.windows import default_stride, sliding_windows
+from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
 from ifdkit.visible import is_blank
 
 _THINK = "<think>"
+_MAX_DOCUMENT_CHARS = 2**20
+"""Characters of the documents that are tokenised together. A tokenizer keeps some hundred bytes per
+token until its call returns, and the array of a document four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +39,69 @@ class Aligner:
     protocol: Protocol
     template: Template
     max_length: int
-    """Tokens of the longest pass."""
+    """Tokens of the longest pass, or of a window over a document."""
     wanted: frozenset[str]
     """Which of PASSES to make."""
+    stride: int | None = None
+    """Tokens from one window to the next; None: half a window."""
 
     def align(self, examples: Sequence[Example]) -> list[Passes]:
-        """The passes of each example, in order. Equal texts are tokenised once."""
+        """The passes of each example, in order."""
+        pairs = iter(self._align_pairs([one for one in examples if not one.is_document]))
+        documents = self._align_documents([one for one in examples if one.is_document])
+        return [next(documents if one.is_document else pairs) for one in examples]
+
+    def _joining(self, ids: TokenCache) -> Joining:
+        if not self.protocol.joined:
+            return SeparateTokens(self.tokenizer, self.max_length, ids)
+        prefix, slack = self.protocol.direct_prefix, self.protocol.direct_slack
+        return JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
+
+    def _align_documents(self, examples: Sequence[Example]) -> Iterator[Passes]:
+        """The passes of documents: the direct one, in windows. No template is used."""
+        begin = 0
+        while begin < len(examples):
+            stop, n_chars = begin, 0
+            while stop < len(examples) and (stop == begin or n_chars < _MAX_DOCUMENT_CHARS):
+                n_chars += len(examples[stop].response)
+                stop += 1
+            ids = TokenCache(self.tokenizer)
+            part = examples[begin:stop]
+            ids.prime((one.response for one in part), special=False)
+            joining = self._joining(ids)
+            if self.protocol.joined:
+                joining.prime(part, [None] * len(part))
+            yield from [self._document(one.response, joining, ids) for one in part]
+            begin = stop
+
+    def _document(self, text: str, joining: Joining, ids: TokenCache) -> Passes:
+        counts = Passes(instruction_tokens=None, response_tokens=len(ids(text, special=False)))
+        if is_blank(text):
+            return replace(
+                counts, status=Status.EMPTY_RESPONSE, reason="the document contains no text"
+            )
+        if "response_direct" not in self.wanted:
+            return counts
+        whole = joining.whole(text)
+        stride = self.stride or default_stride(self.max_length)
+        windows = sliding_windows(whole.ids, whole.first, max_length=self.max_length, stride=stride)
+        if not windows:
+            return replace(
+                counts,
+                status=Status.NOTHING_TO_SCORE,
+                reason="the document has no token left to score once the first serves as context",
+            )
+        return replace(
+            counts,
+            response_direct=Pass(windows, whole.skipped),
+            scored_bytes=whole.scored_bytes,
+        )
+
+    def _align_pairs(self, examples: Sequence[Example]) -> list[Passes]:
+        """The passes of instruction–response pairs. Equal texts are tokenised once."""
         ids = TokenCache(self.tokenizer)
         ids.prime((t for e in examples for t in (e.instruction, e.response)), special=False)
-        joining: Joining
-        if self.protocol.joined:
-            prefix, slack = self.protocol.direct_prefix, self.protocol.direct_slack
-            joining = JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
-        else:
-            joining = SeparateTokens(self.tokenizer, self.max_length, ids)
+        joining = self._joining(ids)
         prompts = self.template.prompts([(e.context, e.tools) for e in examples])
         scored = [_without_second_think(e, p.text) for e, p in zip(examples, prompts, strict=True)]
         ids.prime((e.response for e in scored), special=False)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.prompting.tokens import TokenCache, Tokenizer
 from ifdkit.records import Example, Pass, Request
@@ -46,6 +47,20 @@ class PassPair:
     """Characters cut from the end of the context to make room for the target."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeText:
+    """The tokens of a direct pass, however many they are."""
+
+    ids: NDArray[np.int32]
+    """Shape (tokens,), with the anchor or the prefix."""
+    first: int
+    """Position of the first token that is scored."""
+    skipped: int
+    """As in `Pass`."""
+    scored_bytes: int
+    """UTF-8 bytes of the text that the scored tokens cover."""
+
+
 ReversePrompt = Callable[[str], str]
 """Response → the prompt that asks for its instruction. Raises jinja2.TemplateError."""
 
@@ -66,6 +81,10 @@ class Joining(Protocol):
 
         With `reverse` None only the direct pass is wanted, and gets the full maximum length.
         """
+        ...
+
+    def whole(self, text: str) -> WholeText:
+        """The tokens of a text as in the direct pass of a response, none cut off."""
         ...
 
 
@@ -103,6 +122,17 @@ class SeparateTokens:
             response = response[: min(end, len(response) - 1)]
         pair = self._pair(context, example.instruction)
         return replace(pair, context_cut=len(example.response) - len(response))
+
+    def whole(self, text: str) -> WholeText:
+        """The tokens of a text behind the anchor."""
+        target, anchor = self.ids(text, special=False), self._anchored("")
+        skipped = 0 if anchor else 1
+        return WholeText(
+            np.array([*anchor, *target], dtype=np.int32),
+            len(anchor) + skipped,
+            skipped,
+            _n_bytes(self.tokenizer, text, target, skipped, len(target), special=False),
+        )
 
     def _anchored(self, prompt: str) -> list[int]:
         """Ids of a prompt behind the anchor, unless a chat template has put the anchor there."""
@@ -164,6 +194,25 @@ class JoinedText:
         split = whole.rfind(user.text)
         return self._pair(whole[:split], whole[split:], "", direct_text=target)
 
+    def whole(self, text: str) -> WholeText:
+        """The tokens of a text behind the direct prefix."""
+        text = self.direct_prefix + text
+        ids = self.ids(text, special=True)
+        first, skipped = self._first(text, self.direct_prefix)
+        scored_bytes = _n_bytes(self.tokenizer, text, ids, first, len(ids), special=True)
+        return WholeText(np.array(ids, dtype=np.int32), first, skipped, scored_bytes)
+
+    def _first(self, text: str, prefix: str) -> tuple[int, int]:
+        """Position of the first scored token of a direct text, and target tokens before it.
+
+        Without a prefix the first id is context: BOS if the tokenizer adds it, else the first token
+        of the text, which is then not scored.
+        """
+        if prefix:
+            return len(self.ids(prefix, special=True)), 0
+        has_bos = self.ids(text, special=True)[:1] != self.ids(text, special=False)[:1]
+        return 1, 0 if has_bos else 1
+
     def _pair(
         self, context: str, text: str, prefix: str, *, direct_text: str | None = None
     ) -> PassPair:
@@ -176,12 +225,9 @@ class JoinedText:
         # The scripts cut the direct pass to the length that the context leaves for its target,
         # plus a few tokens; how many differs between them.
         stop = min(max(0, self.max_length - context_tokens + self.direct_slack), len(direct_ids))
-        # Without a prefix the first id is context: BOS if the tokenizer adds it, else the first
-        # token of the text, which is then not scored.
-        first = len(self.ids(prefix, special=True)) if prefix else 1
-        has_bos = direct_ids[:1] != self.ids(direct_text, special=False)[:1]
+        first, skipped = self._first(direct_text, prefix)
         return PassPair(
-            direct=_pass(direct_ids[:stop], first, 0 if prefix or has_bos else 1),
+            direct=_pass(direct_ids[:stop], first, skipped),
             conditional=_pass(kept, max(context_tokens, 1), 0 if context_tokens else 1),
             context_tokens=context_tokens,
             truncated_tokens=min(len(joined) - len(kept), max(0, len(joined) - context_tokens)),
@@ -195,7 +241,7 @@ def _pass(ids: list[int], first: int, skipped: int) -> Pass | None:
     """The pass that scores ids[first:]; None if there are none."""
     if first >= len(ids):
         return None
-    return Pass(Request(np.array(ids, dtype=np.int32), first, len(ids)), skipped)
+    return Pass((Request(np.array(ids, dtype=np.int32), first, len(ids)),), skipped)
 
 
 def _n_bytes(

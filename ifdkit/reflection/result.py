@@ -24,6 +24,7 @@ class Recycled:
     columns: dict[str, str]
     turns: str
     reasoning: str
+    lines: bool
     limit: int | None
     sample: int | None
     seed: int | None

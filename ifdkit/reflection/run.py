@@ -38,6 +38,7 @@ from ifdkit.reflection.oracle import Oracle, Server, endpoint
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import Source
 from ifdkit.reflection.result import Recycled
+from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
@@ -59,6 +60,7 @@ def reflect(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -83,6 +85,7 @@ def reflect(
         columns=columns,
         turns=turns,
         reasoning=reasoning,
+        lines=lines,
         limit=limit,
         sample=sample,
         seed=seed,
@@ -118,6 +121,7 @@ def reflect_to_file(
         raise UsageError("--select works on the last turn of a conversation: use --turns last")
     prompts = load_prompts(options.prompts)
     dataset = open_data(data, read_options)
+    check_no_documents(dataset, "reflect")
     check_rows_output(output, dataset.path)
     progress.note(dataset.describe())
     journal, provenance = Path(f"{output}.journal.sqlite"), Path(f"{output}.provenance.jsonl")
@@ -166,6 +170,7 @@ def estimate_run(
     """What `reflect_to_file` would ask, without a server, a key or an output."""
     prompts = load_prompts(options.prompts)
     dataset = open_data(data, read_options or ReadOptions(turns="last"))
+    check_no_documents(dataset, "reflect")
     make_call = partial(prompts.call, model=options.oracle, sampling=options.sampling)
     plan = Plan(dataset.columns, options.plan, every_variant=options.select)
     return estimate(dataset, make_call, plan, options.bounds)

@@ -8,6 +8,8 @@ r-IFD = ppl(instruction | response) / ppl(instruction)        2402.10110 eq. 5
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ifdkit.scoring.arithmetic import (
     bits_per_byte,
     first_tokens,
@@ -17,6 +19,7 @@ from ifdkit.scoring.arithmetic import (
     perplexity_ratio,
 )
 from ifdkit.scoring.metric import Measured, Metric
+from ifdkit.scoring.profile import JUMP_TOKENS, largest_jump
 
 
 def ifd(measured: Measured) -> float | None:
@@ -50,6 +53,14 @@ def windowed_ifd(measured: Measured) -> float | None:
             return None
         means.append(mean_nll(first_tokens(measured.nll(name), one.skipped, measured.window)))
     return perplexity_ratio(*means)
+
+
+def _jump(measured: Measured, part: Literal["token", "nats"]) -> float | int | None:
+    """The token at which the surprise of a document rises most, or by how much."""
+    one, jump = measured.passes.response_direct, largest_jump(measured.nll("response_direct"))
+    if one is None or jump is None:
+        return None
+    return one.skipped + jump.position if part == "token" else jump.nats
 
 
 def _pass_metrics(
@@ -137,6 +148,7 @@ BUILT_IN = (
         short="instruction tokens",
         unit="tokens",
         definition="Tokens of the bare instruction, scoring tokenizer.",
+        applies_to="pairs",
         is_integer=True,
         scale="log",
         table_order=1,
@@ -161,6 +173,7 @@ BUILT_IN = (
         short="instruction words",
         unit="words",
         definition="Words of the instruction, separated by white space.",
+        applies_to="pairs",
         is_integer=True,
         scale="log",
         in_summary=False,
@@ -291,11 +304,50 @@ BUILT_IN = (
         short="coherence",
         unit="cosine",
         definition="Cosine of the sentence embeddings of instruction and response, −1 to 1.",
+        applies_to="pairs",
         group="coherence",
         source="arXiv 2402.10110, section 6.2",
         table_order=6,
         in_paper_table=True,
         headline_order=8,
         subject="Coherence",
+    ),
+    Metric(
+        name="words",
+        compute=lambda m: len(m.example.response.split()),
+        label="Words",
+        short="words",
+        unit="words",
+        definition="Words of the document, separated by white space. Only for text documents.",
+        is_integer=True,
+        scale="log",
+        applies_to="documents",
+    ),
+    Metric(
+        name="jump_token",
+        compute=lambda m: _jump(m, "token"),
+        label="Place of the jump",
+        short="jump token",
+        unit="token, from 0",
+        definition=f"Where surprise rises most: the token from which on the mean NLL of"
+        f" {JUMP_TOKENS} tokens exceeds that of the {JUMP_TOKENS} before by the most. Undefined for"
+        f" shorter documents. Only for text documents.",
+        passes=("response_direct",),
+        group="ppl",
+        is_integer=True,
+        in_summary=False,
+        applies_to="documents",
+    ),
+    Metric(
+        name="jump_nats",
+        compute=lambda m: _jump(m, "nats"),
+        label="Jump of surprise",
+        short="jump nats",
+        unit="nats per token",
+        definition="How much the mean NLL rises at `jump_token`. Only for text documents.",
+        passes=("response_direct",),
+        group="ppl",
+        higher_is_harder=True,
+        applies_to="documents",
     ),
 )

@@ -20,12 +20,15 @@ _SAME_ON_BOTH_SIDES = {
     "dtype": "dtype",
     "window": "window",
     "max_length": "max_length",
+    "stride": "stride",
     "embedder_hash": "embedder",
 }
 """Field of a setup → the name under which users know it."""
-_IF_ON_BOTH_SIDES = ("embedder_hash", "template_date")
+_IF_ON_BOTH_SIDES = ("embedder_hash", "template_date", "stride")
 """Fields that may be None on one side."""
-_FIXED_BY_SCORES = ("protocol", "template", "template_date", "window", "max_length", "dtype")
+_FIXED_BY_SCORES = (
+    *("protocol", "template", "template_date", "window", "max_length", "stride", "dtype"),
+)
 """Settings that are decided once a dataset is scored."""
 SETTINGS_IN_MANIFEST = (
     "model",
@@ -36,6 +39,7 @@ SETTINGS_IN_MANIFEST = (
     "metrics",
     "dtype",
     "max_length",
+    "stride",
     "window",
 )
 """Settings that a manifest has under the same name."""
@@ -87,8 +91,8 @@ def contradictions(manifest: Manifest, given: Mapping[str, Any]) -> list[str]:
         asked, made = given.get(name), getattr(manifest, name)
         if name == "template" and asked is not None:
             asked = Path(str(asked)).name  # a manifest names a template file without its folder
-        if name == "template_date" and made is None:
-            continue  # the template names no date
+        if name in _IF_ON_BOTH_SIDES and made is None:
+            continue  # the template names no date, or there is no document
         if asked not in (None, "auto", made):
             found.append(f"scored with {name} {made}, not {asked}")
     return found

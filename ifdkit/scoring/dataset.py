@@ -134,6 +134,11 @@ class ScoredDataset:
         return len(self.scores)
 
     @property
+    def has_documents(self) -> bool:
+        """Whether its examples are text documents."""
+        return self.dataset.has_documents
+
+    @property
     def name(self) -> str:
         """What to call it."""
         return self.dataset.name
@@ -241,7 +246,8 @@ _COUNTED = ("instruction_tokens", "response_tokens", "truncated_tokens")
 def _status_of_texts(example: Example) -> Status:
     if is_blank(example.response):
         return Status.EMPTY_RESPONSE
-    return Status.EMPTY_INSTRUCTION if is_blank(example.instruction) else Status.OK
+    is_pair = not example.is_document
+    return Status.EMPTY_INSTRUCTION if is_pair and is_blank(example.instruction) else Status.OK
 
 
 def _unless_empty(nlls: Ragged) -> Ragged | None:

@@ -18,7 +18,13 @@ from typing import IO, TYPE_CHECKING, Any
 from ifdkit.data.atomic import atomic, dumps, json_line, valid_text
 from ifdkit.errors import OutputError, UsageError
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, ScoreRow, score_columns
+from ifdkit.scoring.rows import (
+    IDENTITY_FIELDS,
+    PROFILE_FIELD,
+    TOKEN_FIELDS,
+    ScoreRow,
+    score_columns,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,6 +127,8 @@ def arrow_type(name: str) -> pa.DataType:
 
     if name in TOKEN_FIELDS:
         return pa.list_(pa.float32())
+    if name == PROFILE_FIELD:
+        return pa.list_(pa.float64())
     if name in ("row", "turn"):
         return pa.int64()
     if name in IDENTITY_FIELDS:
@@ -215,10 +223,14 @@ def check_output(path: Path) -> None:
 
 
 @contextmanager
-def row_writer(path: Path, *, token_nll: bool) -> Iterator[RowWriter]:
-    """A scores file in the format of its ending, which appears when the block ends."""
+def row_writer(path: Path, *, token_nll: bool, documents: bool = False) -> Iterator[RowWriter]:
+    """A scores file in the format of its ending, which appears when the block ends.
+
+    `token_nll` and `documents` decide its columns, as in `score_columns`.
+    """
+    names = score_columns(token_nll=token_nll, documents=documents)
     with atomic(path) as file:
-        writer = FORMATS[path.suffix.lower()].writer(file, score_columns(token_nll=token_nll))
+        writer = FORMATS[path.suffix.lower()].writer(file, names)
         try:
             yield writer
         finally:

@@ -38,6 +38,7 @@ def open_data(data: Data, read_options: ReadOptions) -> Dataset:
         columns=read_options.columns,
         turns=read_options.turns,
         reasoning=read_options.reasoning,
+        lines=read_options.lines,
     )
     return read_options.narrow(dataset, score_fields())
 
@@ -54,6 +55,7 @@ def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None)
         columns=asked.columns or {slot: manifest.columns.get(slot, "") for slot in SLOTS},
         turns="last" if "last" in (asked.turns, manifest.turns) else "all",
         reasoning="drop" if manifest.reasoning == "drop" else "keep",
+        lines=manifest.lines,
         limit=manifest.limit,
         sample=manifest.sample,
         seed=manifest.seed or 0,

@@ -32,7 +32,7 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`: the example, its row of scores and its tokens."""
-        names = score_columns(token_nll=True)
+        names = score_columns(token_nll=True, documents=self.example.is_document)
         return {**asdict(self), "row": {name: self.row.column(name) for name in names}}
 
     @property
@@ -93,8 +93,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
         """Texts cut from the response if the pass has the same ids, else decoded ids."""
         if one is None or nll is None:
             return []
-        request, skipped = one.request, one.skipped
-        ids = request.ids[request.start : request.stop].tolist()
+        skipped, ids = one.skipped, one.scored_ids.tolist()
         if ids == bare[skipped : skipped + len(ids)]:
             context = [Token(text, None) for text in texts[:skipped]]
             named = texts[skipped : skipped + len(ids)]

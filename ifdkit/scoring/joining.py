@@ -25,12 +25,14 @@ from ifdkit.data.raw import Raw
 from ifdkit.data.row_files import Appended, RowsWriter, check_rows_output, rows_file
 from ifdkit.data.sources import suffix
 from ifdkit.errors import InputError
+from ifdkit.records import DOCUMENT_PASSES
+from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import arrow_type
 from ifdkit.scoring.inputs import check_not_input, describe, open_data
 from ifdkit.scoring.metrics import available_metrics
 from ifdkit.scoring.output_names import check_default_output, default_joined_output
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.rows import TOKEN_FIELDS, ScoreRow
+from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow
 from ifdkit.scoring.run import Run, ScoreSummary
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
@@ -65,11 +67,12 @@ def score_into_rows(
     is_named, output = output is not None, output or default_joined_output(data)
     check_not_input(data, output)
     dataset = open_data(data, read_options)
-    check_rows_output(output, dataset.path)
+    check_rows_output(output, dataset.path, appends=True)
     if not is_named:
         check_default_output(output, dataset)
     progress.note(describe(dataset))
-    names = column_names(score_names(settings), _keys_of(dataset))
+    settings = settings_for(dataset, settings, progress)
+    names = column_names(score_names(settings, dataset), _keys_of(dataset))
     columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
     appended = Appended(tuple(names.values()), columns.arrow_types)
     manifest = Path(f"{output}.manifest.json")
@@ -89,13 +92,18 @@ def score_into_rows(
     return summary
 
 
-def score_names(settings: Settings) -> list[str]:
+def score_names(settings: Settings, dataset: Dataset) -> list[str]:
     """The columns of a scores file that are joined: those that were measured.
 
     `id`, `row` and `turn` are not: the rows are there themselves.
     """
-    metrics = available_metrics(settings.passes, with_embedder=settings.needs_embedder)
-    return ["status", "reason", *metrics, *(TOKEN_FIELDS if settings.token_nll else ())]
+    documents = dataset.has_documents
+    metrics = available_metrics(
+        settings.passes, with_embedder=settings.needs_embedder, documents=documents
+    )
+    profile = [PROFILE_FIELD] if documents and settings.passes >= DOCUMENT_PASSES else []
+    tokens = TOKEN_FIELDS[: 1 if documents else 2] if settings.token_nll else ()
+    return ["status", "reason", *metrics, *profile, *tokens]
 
 
 def column_names(names: Sequence[str], keys: Collection[str]) -> dict[str, str]:

@@ -49,6 +49,8 @@ class ScoringSetup:
     embedder_hash: str | None
     template_date: str | None = None
     """The day, as YYYY-MM-DD, that the prompts name as today; None if the template names none."""
+    stride: int | None = None
+    """Tokens from one window over a long document to the next; None if there are only pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,10 @@ class Manifest:
     """As in ScoringSetup."""
     template_omissions: dict[str, int] = field(default_factory=dict)
     """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
+    stride: int | None = None
+    """As in ScoringSetup."""
+    lines: bool = False
+    """Whether each line of a text file was a document."""
 
     @property
     def setup(self) -> ScoringSetup:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ifdkit.records import NLL, Example, Passes
+from ifdkit.records import DOCUMENT_PASSES, NLL, Example, Passes
 from ifdkit.scoring.arithmetic import mean_nll
 
 Scale = Literal["linear", "log"]
+AppliesTo = Literal["pairs", "documents", "both"]
 Value = float | int | None
 
 
@@ -77,3 +78,15 @@ class Metric:
     """Preference for the headline of `compare`, smallest first; None never leads it."""
     subject: str = ""
     """How the headline names it."""
+    applies_to: AppliesTo = "both"
+    """Instruction–response pairs, text documents, or both as far as the passes are those of both.
+    A metric of documents has a column only if there are documents."""
+
+    @property
+    def is_for_documents(self) -> bool:
+        """Whether a document can have it."""
+        return self.applies_to != "pairs" and DOCUMENT_PASSES.issuperset(self.passes)
+
+    def is_for(self, example: Example) -> bool:
+        """Whether an example can have it."""
+        return self.is_for_documents if example.is_document else self.applies_to != "documents"

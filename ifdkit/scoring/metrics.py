@@ -95,12 +95,15 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 def passes_of(name: str) -> frozenset[str]:
     """The passes that a group or a single metric needs. Raises UsageError for an unknown name."""
-    if name in METRICS:
-        return frozenset(METRICS[name].passes)
-    members = [metric for metric in METRICS.values() if metric.group == name]
-    if not members:
+    return frozenset(one for member in members_of(name) for one in METRICS[member].passes)
+
+
+def members_of(name: str) -> list[str]:
+    """The metrics of a group, or a metric itself. Raises UsageError for an unknown name."""
+    found = [name] if name in METRICS else [n for n, one in METRICS.items() if one.group == name]
+    if not found:
         raise UsageError(unknown("metric", name, [*groups(), "all", *METRICS]))
-    return frozenset(one for metric in members for one in metric.passes)
+    return found
 
 
 def needs_embedder(name: str) -> bool:
@@ -108,12 +111,19 @@ def needs_embedder(name: str) -> bool:
     return name == "coherence"
 
 
-def available_metrics(passes: frozenset[str], *, with_embedder: bool) -> list[str]:
-    """Metrics that have numbers once these passes were run, in the order of the columns."""
+def available_metrics(
+    passes: frozenset[str], *, with_embedder: bool, documents: bool = False
+) -> list[str]:
+    """Metrics that have numbers once these passes were run, in the order of the columns.
+
+    `documents`: whether the examples are text documents.
+    """
     return [
         name
         for name, metric in METRICS.items()
-        if passes.issuperset(metric.passes) and (with_embedder or not needs_embedder(name))
+        if passes.issuperset(metric.passes)
+        and (with_embedder or not needs_embedder(name))
+        and (metric.is_for_documents if documents else metric.applies_to != "documents")
     ]
 
 

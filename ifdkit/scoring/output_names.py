@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.row_files import ROW_ENDINGS
 from ifdkit.data.sources import COMPRESSED, DATA_ENDINGS, suffix
+from ifdkit.data.text_files import TEXT_ENDING
 from ifdkit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ def default_output(data: Data) -> Path:
 def default_joined_output(data: Data) -> Path:
     """`data.scored.json.gz` in the working folder for `some/folder/data.json.gz`.
 
-    The ending is that of the dataset if rows can be written in its format, else `.jsonl`.
+    The ending is that of the dataset if columns can be appended in its format, else `.jsonl`.
     """
     path = Path(_name(data))
-    endings = suffix(path) if suffix(path) in ROW_ENDINGS and not path.is_dir() else ".jsonl"
+    can_append = suffix(path) in ROW_ENDINGS and suffix(path) != TEXT_ENDING
+    endings = suffix(path) if can_append and not path.is_dir() else ".jsonl"
     if path.suffix.lower() in COMPRESSED and endings != ".parquet":
         endings += path.suffix.lower()
     return Path(f"{_stem(data)}.scored{endings}")

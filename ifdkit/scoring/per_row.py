@@ -24,7 +24,8 @@ from ifdkit.scoring.where import score_fields
 Column = NDArray[np.float64]
 """One number per row, NaN if undefined."""
 Places = NDArray[np.int64]
-WORD_FIELDS = ("instruction_words", "response_words")
+WORD_FIELDS = ("instruction_words", "response_words", "words")
+"""Metrics that the texts alone give."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,7 +54,7 @@ def numbers_per_row(scored: ScoredDataset, turns: Turns) -> RowNumbers:
     # The examples of a row are adjacent, in the order of its turns.
     ends = np.flatnonzero(np.diff(table.rows, append=-1)) + 1
     begins = ends - 1 if turns == "last" else np.concatenate([[0], ends[:-1]])
-    columns = {**table.numbers, **_word_counts(scored.texts)}
+    columns = {**table.numbers, **_word_counts(scored)}
     return RowNumbers(
         positions=table.rows[ends - 1],
         ids=[table.ids[end - 1] for end in ends.tolist()],
@@ -67,11 +68,16 @@ def numbers_per_row(scored: ScoredDataset, turns: Turns) -> RowNumbers:
     )
 
 
-def _word_counts(texts: Texts) -> dict[str, Column]:
-    both = (texts.instructions, texts.responses)
+def _word_counts(scored: ScoredDataset) -> dict[str, Column]:
+    def counts(texts: Sequence[str]) -> Column:
+        return np.array([len(text.split()) for text in texts], dtype=np.float64)
+
+    responses = counts(scored.texts.responses)
+    if scored.has_documents:
+        return {"response_words": responses, "words": responses}
     return {
-        name: np.array([len(text.split()) for text in side], dtype=np.float64)
-        for name, side in zip(WORD_FIELDS, both, strict=True)
+        "instruction_words": counts(scored.texts.instructions),
+        "response_words": responses,
     }
 
 

@@ -13,9 +13,12 @@ from ifdkit.records import NLL, PASSES, Example, Passes, Status
 from ifdkit.scoring.arithmetic import perplexity
 from ifdkit.scoring.metric import Measured, Metric, Value
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.profile import perplexity_profile
 
 TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
 """Columns that exist only if the NLLs of tokens are asked for."""
+PROFILE_FIELD = "ppl_windows"
+"""The column of a document's profile, which exists only if there are documents."""
 IDENTITY_FIELDS = ("id", "row", "turn", "status", "reason")
 
 
@@ -34,6 +37,8 @@ class ScoreRow:
     reason: str | None
     numbers: Mapping[str, Value]
     """Metric → value, for every metric in `METRICS`."""
+    ppl_windows: list[float | None] | None = field(default=None, repr=False)
+    """Perplexities of consecutive parts of a document, as `perplexity_profile` returns them."""
     token_nll_response_direct: list[float] | None = field(default=None, repr=False)
     token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
 
@@ -46,9 +51,11 @@ class ScoreRow:
         return self.numbers[name] if name in self.numbers else getattr(self, name)
 
 
-def score_columns(*, token_nll: bool = False) -> tuple[str, ...]:
-    """The columns of a scores file, in order."""
-    return (*IDENTITY_FIELDS, *METRICS, *(TOKEN_FIELDS if token_nll else ()))
+def score_columns(*, token_nll: bool = False, documents: bool = False) -> tuple[str, ...]:
+    """The columns of a scores file, in order; `documents`: whether there are documents."""
+    names = (n for n, metric in METRICS.items() if documents or metric.applies_to != "documents")
+    profile, tokens = (PROFILE_FIELD,) * documents, TOKEN_FIELDS * token_nll
+    return (*IDENTITY_FIELDS, *names, *profile, *tokens)
 
 
 def score_row(
@@ -81,6 +88,9 @@ def score_row(
             name: None if metric.is_ratio and status == Status.INVALID else _value(metric, measured)
             for name, metric in METRICS.items()
         },
+        ppl_windows=(
+            perplexity_profile(measured.nll("response_direct")) if example.is_document else None
+        ),
         token_nll_response_direct=_as_list(measured.nll("response_direct"), token_nll),
         token_nll_response_conditional=_as_list(measured.nll("response_conditional"), token_nll),
     )
@@ -88,7 +98,9 @@ def score_row(
 
 def _value(metric: Metric, measured: Measured) -> Value:
     """The value of a metric; None if a pass it needs was not run, or it is not finite."""
-    if any(name not in measured.nlls for name in metric.passes):
+    if not metric.is_for(measured.example) or any(
+        name not in measured.nlls for name in metric.passes
+    ):
         return None
     try:
         value = metric.compute(measured)
@@ -106,7 +118,7 @@ def _ratio_problem(measured: Measured) -> str | None:
     """Why no ratio of these means can be trusted, or None."""
     for name in PASSES:
         mean = measured.mean(name)
-        if mean == 0.0:
+        if mean == 0.0 and not measured.example.is_document:  # a document has no ratios
             return f"the {_in_words(name)} NLL is exactly 0: no ratio is defined"
         if mean is not None and perplexity(mean) is None:
             return f"the {_in_words(name)} perplexity is too large for a number"

@@ -27,6 +27,7 @@ from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Passes, Reject, Status
+from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import describe as describe_dataset
 from ifdkit.scoring.inputs import open_data
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
+CHARS_PER_BLOCK = 2**24
+"""Characters of the responses, or documents, of a block: some four million tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def score(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -98,10 +102,11 @@ def score(
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, or any iterable of dictionaries; `where` is an expression about the
-    columns of the rows, and only rows for which it is true are scored.  `settings` are those of
-    :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as `"ifd,rifd"` or `"all"`.
-    `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
+    `data` is a path, `-`, or any iterable of dictionaries; with `lines`, each line of a text file
+    is a document.  `where` is an expression about the columns of the rows, and only rows for which
+    it is true are scored.  `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`,
+    …), metrics also as `"ifd,rifd"` or `"all"`.  `frame.attrs` contains the `manifest` and the
+    `rejects`.  Raises IfdkitError.
     """
     import pandas as pd
 
@@ -111,6 +116,7 @@ def score(
         columns=columns,
         turns=turns,
         reasoning=reasoning,
+        lines=lines,
         limit=limit,
         sample=sample,
         seed=seed,
@@ -118,14 +124,18 @@ def score(
     )
     chosen = Settings(**given_settings("score", settings))
     dataset = open_data(data, read_options)
+    chosen = settings_for(dataset, chosen, progress)
     with Scorer(chosen, progress) as scorer:
         run = Run(dataset, read_options, scorer)
         rows = [row for block in run.blocks(progress) for row in block]
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
-    names = score_columns(token_nll=chosen.token_nll)
+    names = score_columns(token_nll=chosen.token_nll, documents=dataset.has_documents)
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
-    floats = [name for name, metric in METRICS.items() if not metric.is_integer]
-    frame = frame.astype(dict.fromkeys(floats, "float64"))
+    metrics = [metric for name, metric in METRICS.items() if name in names]
+    frame = frame.astype({one.name: "float64" for one in metrics if not one.is_integer})
+    # pandas' own type for integers of which some are missing, as those of an instruction can be.
+    missing = [one.name for one in metrics if one.is_integer and frame[one.name].isna().any()]
+    frame = frame.astype(dict.fromkeys(missing, "Int64"))
     frame.attrs["manifest"] = summary.manifest.as_json()
     frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
     return frame
@@ -156,9 +166,12 @@ def score_to_file(
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
     progress.note(describe_dataset(dataset))
+    settings = settings_for(dataset, settings, progress)
     with Scorer(settings, progress) as scorer:
         run = Run(dataset, read_options, scorer)
-        with row_writer(output, token_nll=settings.token_nll) as writer:
+        with row_writer(
+            output, token_nll=settings.token_nll, documents=dataset.has_documents
+        ) as writer:
             for rows in run.blocks(progress):
                 writer.write(rows)
             manifest.unlink(missing_ok=True)
@@ -253,7 +266,7 @@ class Run:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command_line("score"),
             **self._read_options.manifest_fields(self._dataset),
-            **asdict(scorer.setup),
+            **asdict(scorer.setup_of(self._dataset)),
             model_source=scorer.weights.source,
             embedder_source=scorer.embeddings.weights.source if scorer.embeddings else None,
             metrics=list(settings.metrics),
@@ -298,17 +311,21 @@ class Block:
 
 
 def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
-    """The rows of a dataset in blocks of about EXAMPLES_PER_BLOCK examples; fills the log."""
-    n_rows, examples, rejects = 0, [], []
+    """The rows of a dataset in blocks of about EXAMPLES_PER_BLOCK examples; fills the log.
+
+    A block of long texts is smaller: it ends with the row that reaches CHARS_PER_BLOCK.
+    """
+    n_rows, n_chars, examples, rejects = 0, 0, [], []
     for found in dataset.read(log):
         n_rows += 1
         if isinstance(found, Reject):
             rejects.append(found)
         else:
             examples += found
-        if len(examples) >= EXAMPLES_PER_BLOCK:
+            n_chars += sum(len(one.response) for one in found)
+        if len(examples) >= EXAMPLES_PER_BLOCK or n_chars >= CHARS_PER_BLOCK:
             yield Block(n_rows, examples, rejects)
-            n_rows, examples, rejects = 0, [], []
+            n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
         yield Block(n_rows, examples, rejects)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
@@ -25,6 +26,7 @@ from ifdkit.prompting.alignment import Aligner
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
+from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.embeddings import Embeddings
@@ -89,8 +91,14 @@ class Scorer:
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
+        self.stride = self._stride()
         self._aligner = Aligner(
-            self.tokenizer, self.protocol, self.template, self.max_length, settings.passes
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            settings.passes,
+            self.stride,
         )
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
@@ -137,6 +145,15 @@ class Scorer:
             )
         return asked or min(self.protocol.max_length, context or self.protocol.max_length)
 
+    def _stride(self) -> int:
+        asked = self.settings.stride
+        if asked is not None and asked >= self.max_length:
+            raise UsageError(
+                f"--stride {asked}: must be less than the {self.max_length} tokens of a window, so"
+                " that every token has context"
+            )
+        return asked or default_stride(self.max_length)
+
     def __enter__(self) -> Scorer:
         return self
 
@@ -167,9 +184,15 @@ class Scorer:
             dtype=self.dtype,
             window=self.settings.window,
             max_length=self.max_length,
+            stride=self.stride,
             embedder=embedder.weights.name if embedder else None,
             embedder_hash=embedder.hash if embedder else None,
         )
+
+    def setup_of(self, dataset: Dataset) -> ScoringSetup:
+        """What the numbers of this dataset depend on."""
+        setup = self.setup
+        return setup if dataset.has_documents else replace(setup, stride=None)
 
     @property
     def backend(self) -> Backend:
@@ -208,13 +231,13 @@ class Scorer:
         """Rows of one block of examples, in order; `passes` are those that `align` gave."""
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(one.request for each in passes for _, one in each.present())
+        nlls = self._nlls(request for each in passes for request in each.requests)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
                 example,
                 each,
-                {name: nlls[one.request.content] for name, one in each.present()},
+                _by_pass(each, nlls),
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
@@ -228,8 +251,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        nlls = self._nlls(one.request for _, one in passes.present())
-        return passes, {name: nlls[one.request.content] for name, one in passes.present()}
+        return passes, _by_pass(passes, self._nlls(passes.requests))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -237,14 +259,11 @@ class Scorer:
         Loads no weights: the tokenizer alone makes the Requests again.
         """
         passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
-        requests = {r.content: r for each in passes for r in (p.request for _, p in each.present())}
+        requests = {request.content: request for each in passes for request in each.requests}
         known, keys = self._from_store(list(requests.values()))
-        by_content = dict(zip(requests, keys, strict=True))
-        return [
-            {name: known[key] for name, one in each.present()
-             if (key := by_content[one.request.content]) in known}
-            for each in passes
-        ]  # fmt: skip
+        nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
+                if key in known}  # fmt: skip
+        return [_by_pass(each, nlls) for each in passes]
 
     def coherences(
         self, examples: Sequence[Example], passes: Sequence[Passes]
@@ -254,7 +273,9 @@ class Scorer:
             return [None] * len(examples)
         undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
         pairs = [
-            None if each.status in undefined else (example.instruction, example.response)
+            None
+            if example.is_document or each.status in undefined
+            else (example.instruction, example.response)
             for example, each in zip(examples, passes, strict=True)
         ]
         before = self.embeddings.usage
@@ -307,6 +328,12 @@ class Scorer:
             self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
+
+
+def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
+    """The NLLs of each pass that are known, from those of Requests by content."""
+    found = ((name, one.nll(nlls)) for name, one in passes.present())
+    return {name: nll for name, nll in found if nll is not None}
 
 
 def default_store() -> Path:

@@ -32,7 +32,10 @@ class Settings:
     dtype: str = "auto"
     device: str = "auto"
     max_length: int | None = None
-    """Tokens of the longest pass; None: the protocol's, or the model's context if shorter."""
+    """Tokens of the longest pass, and of a window over a document; None: the protocol's, or the
+    model's context if shorter."""
+    stride: int | None = None
+    """Tokens from one window over a long document to the next; None: half a window."""
     window: int = 64
     """Response tokens of `ifd_window`."""
     token_nll: bool = False
@@ -55,6 +58,8 @@ class Settings:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:
             raise UsageError(f"--max-length {self.max_length}: must be at least two tokens")
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f"--stride {self.stride}: must be at least one token")
         if self.drift is not None and self.drift < 0:
             raise UsageError(f"--drift {self.drift}: must not be negative")
         if self.template_date is not None and not _is_date(self.template_date):

@@ -17,7 +17,7 @@ from ifdkit.records import NLL
 from ifdkit.scoring.formats import FORMATS
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
-from ifdkit.scoring.rows import TOKEN_FIELDS, ScoreRow, score_columns
+from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow, score_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +85,8 @@ def read_scores(path: Path) -> ScoreTable:
     found = FORMATS[path.suffix.lower()]
     try:
         present = set(found.columns_of(path))
-        names = [name for name in score_columns(token_nll=True) if name in present]
+        known = score_columns(token_nll=True, documents=True)
+        names = [name for name in known if name in present and name != PROFILE_FIELD]
         return from_arrow(found.read(path, names))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is not a readable scores file: {brief(error)}") from error

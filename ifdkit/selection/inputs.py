@@ -26,6 +26,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
+from ifdkit.scoring.documents import check_applicable
 from ifdkit.scoring.inputs import check_not_input, describe, open_data
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
@@ -82,7 +83,10 @@ class Inputs:
         self._progress.note(describe(dataset))
         if not (self._options.metrics or self._options.needs_tokens):
             return without_scores(dataset, progress=self._progress)
-        with Scorer(self._settings, self._progress) as scorer:
+        settings = self._settings
+        if dataset.has_documents:  # the only pass of a document gives all that it has
+            settings = replace(settings, metrics=("ppl",))
+        with Scorer(settings, self._progress) as scorer:
             if self._options.needs_tokens:
                 return without_scores(dataset, scorer, self._progress)
             return score_dataset(dataset, self._read_options, scorer, self._progress)
@@ -102,6 +106,9 @@ class Inputs:
 
     def _check(self, dataset: Dataset, output: Path) -> None:
         """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
+        method = self._options.method
+        flag = f"--method {method}" if method else "--by" if self._options.by else "--where"
+        check_applicable(dataset, self._options.needed, flag)
         check_rows_output(output, dataset.path)
         if self._where is not None:
             check_names(dataset, self._where, score_fields())

@@ -26,6 +26,7 @@ class Selected:
     columns: dict[str, str]
     turns: str
     reasoning: str
+    lines: bool
     limit: int | None
     sample: int | None
     seed: int

@@ -55,6 +55,7 @@ def select(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
     reasoning: Reasoning = "keep",
+    lines: bool = False,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -79,7 +80,13 @@ def select(
         SelectOptions(by=by, method=method, top=top, **chosen),
         {name: value for name, value in options.items() if name in known},
         ReadOptions(
-            columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+            columns=columns,
+            turns=turns,
+            reasoning=reasoning,
+            lines=lines,
+            limit=limit,
+            sample=sample,
+            seed=seed,
         ),
         progress,
     )

@@ -58,6 +58,9 @@
       (side) => [side.id, side.instruction, textOf(side)],
     ).join("\n").toLowerCase();
   }
+  const hasInstructions = data.has_text
+    && data.pairs.some((pair) => pair.before.instruction || pair.after.instruction);
+  const target = hasInstructions ? "Response" : "Document";
   const state = {
     metric: Math.max(0, data.fields.findIndex((field) => field.id === "ifd")),
     sort: null, descending: false, exactId: null, shown: PAGE,
@@ -78,7 +81,7 @@
     ]),
     { name: "Status", of: (pair) => pair.status, later: true, words: true },
     { name: "Reason", of: (pair) => pair.why, later: true, words: true },
-    ...(data.has_text ? [{
+    ...(hasInstructions ? [{
       name: "Instruction", of: (pair) => pair.before.instruction, later: true, words: true,
     }] : []),
   ];
@@ -144,11 +147,13 @@
       const response = shaded(side);
       response.tabIndex = 0; // long texts scroll, so the keyboard has to reach them
       response.setAttribute("role", "region");
-      response.setAttribute("aria-label", `Response ${name}`);
-      made.append(element("h5", {}, "Instruction"),
-        element("div", { className: "text", dir: "auto", tabIndex: 0, role: "region",
-          ariaLabel: `Instruction ${name}` }, side.instruction || "(empty)"),
-        element("h5", {}, "Response"), response);
+      response.setAttribute("aria-label", `${target} ${name}`);
+      if (hasInstructions) {
+        made.append(element("h5", {}, "Instruction"),
+          element("div", { className: "text", dir: "auto", tabIndex: 0, role: "region",
+            ariaLabel: `Instruction ${name}` }, side.instruction || "(empty)"));
+      }
+      made.append(element("h5", {}, target), response);
     }
     return made;
   }

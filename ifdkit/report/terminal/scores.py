@@ -101,9 +101,10 @@ def print_inspection(inspection: Inspection) -> None:
     if row.reason:
         console.print(row.reason, soft_wrap=True)
     console.print()
-    console.print("instruction", style="bold")
-    # Words stay whole on a terminal; in a pipe lines stay as they are.
-    console.print(example.instruction or "(none)", soft_wrap=not console.is_terminal)
+    if not example.is_document:
+        console.print("instruction", style="bold")
+        # Words stay whole on a terminal; in a pipe lines stay as they are.
+        console.print(example.instruction or "(none)", soft_wrap=not console.is_terminal)
     rows = [
         (name, number(row[name], 4))
         for name, metric in METRICS.items()
@@ -121,6 +122,8 @@ def print_inspection(inspection: Inspection) -> None:
 
 
 def _passes(inspection: Inspection) -> tuple[tuple[str, list[Token]], ...]:
+    if inspection.example.is_document:
+        return (("document", inspection.direct),)
     return (
         ("response, conditional", inspection.conditional),
         ("response, direct", inspection.direct),
