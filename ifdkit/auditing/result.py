@@ -6,12 +6,13 @@ users' scripts.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 
 AUDIT_SCHEMA = "ifdkit.audit/1"
@@ -204,7 +205,7 @@ class Audit:
 
     def as_json(self) -> dict[str, Any]:
         """The object of `audit.json`."""
-        return asdict(self)
+        return plain(self)
 
     def save(self, folder: str | Path, *, text: bool = True) -> Path:
         """Write the report into `folder`, and return the folder.

@@ -33,9 +33,10 @@ from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.report_folder import check_report_folder
-from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.dataset import (
@@ -46,7 +47,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.metrics import needs_embedder, passes_of
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
@@ -156,6 +157,7 @@ def audit_dataset(
     `asked` are the settings that were asked for, of :class:`ifdkit.Settings`.
     """
     begin = time.perf_counter()
+    data = expand(data)
     condition = options.condition
     progress, settings = progress or Progress(), _with_metrics(Settings(**asked), condition)
     read_options = replace(read_options, where=condition.columns if condition else None)
@@ -245,7 +247,7 @@ def _scored(
         return given.join(dataset)
     dataset = open_data(data, read_options)
     _check_before(dataset, options)
-    progress.note(describe(dataset))
+    note_dataset(dataset, progress)
     if not options.scores:
         return without_scores(dataset, progress=progress)
     with Scorer(settings, progress) as scorer:
@@ -271,7 +273,7 @@ def _check_scores(given: ScoresFile, condition: Where | None) -> None:
 def _check_before(dataset: Dataset, options: AuditOptions) -> None:
     """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
     if options.clean is not None:
-        check_rows_output(options.clean, dataset.path)
+        check_dataset_output(options.clean, dataset)
     if options.condition and options.condition.scores:
         check_names(dataset, options.condition.scores, score_fields())
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders, save_report
 from ifdkit.findings.finding import Finding
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.paired import MetricChange
@@ -196,7 +197,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """The object of `summary.json`."""
-        return asdict(self.summary)
+        return plain(self.summary)
 
     def save(self, folder: str | Path, *, text: bool = True) -> Path:
         """Write the report into `folder`, and return the folder.

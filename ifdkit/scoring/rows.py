@@ -17,6 +17,8 @@ from ifdkit.scoring.metrics import METRICS
 TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
 """Columns that exist only if the NLLs of tokens are asked for."""
 IDENTITY_FIELDS = ("id", "row", "turn", "status", "reason")
+SOURCE_FIELD = "source"
+"""A column of the scores of several inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class ScoreRow:
     turn: int
     status: str
     reason: str | None
+    source: str | None = None
+    """The input that the row is from; None if the dataset has one input."""
     numbers: Mapping[str, Value]
     """Metric → value, for every metric in `METRICS`."""
     token_nll_response_direct: list[float] | None = field(default=None, repr=False)
@@ -46,9 +50,10 @@ class ScoreRow:
         return self.numbers[name] if name in self.numbers else getattr(self, name)
 
 
-def score_columns(*, token_nll: bool = False) -> tuple[str, ...]:
-    """The columns of a scores file, in order."""
-    return (*IDENTITY_FIELDS, *METRICS, *(TOKEN_FIELDS if token_nll else ()))
+def score_columns(*, token_nll: bool = False, has_sources: bool = False) -> tuple[str, ...]:
+    """The columns of a scores file, in order; `has_sources`: of several inputs."""
+    identity = (*IDENTITY_FIELDS, *((SOURCE_FIELD,) if has_sources else ()))
+    return (*identity, *METRICS, *(TOKEN_FIELDS if token_nll else ()))
 
 
 def score_row(
