@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
-from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
+from ifdkit.auditing.checking import AuditedDataset, Rule
 from ifdkit.auditing.cleaning import CLEAN_RULES, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
-from ifdkit.auditing.result import Audit, RuleResult
+from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
-from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
+from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
@@ -203,6 +203,15 @@ def audit_dataset(
         where=options.where,
         rows_left_out=len(scored.dataset.left_out),
         cleaned=cleaned,
+        inputs=_inputs(scored.dataset),
+    )
+
+
+def _inputs(dataset: Dataset) -> tuple[AuditedInput, ...]:
+    n_rows = dataset.rows_per_source()
+    return tuple(
+        AuditedInput(name=name, path=str(part.path or part.name), rows=n)
+        for part, (name, n) in zip(dataset.parts, n_rows.items(), strict=False)
     )
 
 
@@ -222,12 +231,13 @@ def apply_rules(
     applicable = [rule for rule in rules if rule.applies_to in (kind, "both")]
     if data.is_documents:
         applicable = [worded_for_documents(rule) for rule in applicable]
-    results = [judge(rule, _check(rule, data), is_sample=is_sample) for rule in applicable]
+    results = [_result(rule, data, is_sample=is_sample) for rule in applicable]
     return in_order(with_evidence(results))
 
 
-def _check(rule: Rule, dataset: AuditedDataset) -> CheckResult:
-    return dataset.check(rule)
+def _result(rule: Rule, data: AuditedDataset, *, is_sample: bool) -> RuleResult:
+    found = data.check(rule)
+    return with_sources(judge(rule, found, is_sample=is_sample), found, data.scored)
 
 
 def _scored(

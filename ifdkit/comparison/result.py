@@ -94,6 +94,16 @@ class LengthControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """The pairs of which both sides are from the input of one name."""
+
+    name: str
+    n_pairs: int
+    medians: Mapping[str, tuple[float, float, float]]
+    """Metric → median before, median after, and median of the paired changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -131,6 +141,8 @@ class Summary:
     """`before` / `after` → status → examples."""
     seed: int = 0
     """Seed of the bootstrap."""
+    sources: tuple[SourceChange, ...] = ()
+    """One for each input that both sides have, if they have several."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 

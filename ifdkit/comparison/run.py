@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.comparison.by_source import changes_by_source
 from ifdkit.comparison.caveats import list_caveats
 from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
@@ -165,6 +166,7 @@ class _PairedSides:
                 "after": dict(Counter(after.scores.statuses).most_common()),
             },
             seed=options.seed,
+            sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)

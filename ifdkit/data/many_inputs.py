@@ -89,7 +89,7 @@ def expand(data: Any) -> Any:
     notes: tuple[str, ...] = ()
     if skipped:
         listed = ", ".join(skipped[:_MAX_LISTED]) + (", …" if len(skipped) > _MAX_LISTED else "")
-        notes = (f"skipped {plural(len(skipped), 'file')} that are no data: {listed}",)
+        notes = (f"skipped {plural(len(skipped), 'file')} beside the data: {listed}",)
     return ManyInputs(_name(names), inputs, _naming_folder(names, found, folder), notes)
 
 
