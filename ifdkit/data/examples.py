@@ -94,7 +94,8 @@ class OccurrenceIds:
     """
 
     def __enter__(self) -> OccurrenceIds:
-        self._database = sqlite3.connect("", isolation_level=None)  # "": a private file on disk
+        # "": a private file on disk. A run that is interrupted closes it from another thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")  # the file is never reopened
         self._database.execute(
             "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID"

@@ -42,7 +42,7 @@ def check_dataset_output(path: Path, dataset: Dataset) -> None:
         return
     ending = suffix(path)
     if ending in DELIMITERS:
-        _check_alike(path, dataset, [set(csv_columns(one)) for one in _paths(dataset)], "columns")
+        _check_alike(path, dataset, [set(csv_columns(one)) for one in _paths(dataset)])
     if ending == ".parquet":
         broken = next((one for one in dataset.parts if one.problem and one.n_readable), None)
         if broken is not None:
@@ -50,7 +50,7 @@ def check_dataset_output(path: Path, dataset: Dataset) -> None:
                 f"-o {path}: {broken.source} can be read only in part, so it cannot be copied to"
                 " Parquet; end it in .jsonl"
             )
-        _check_alike(path, dataset, list(map(parquet_schema, _paths(dataset))), "schema")
+        _check_alike(path, dataset, list(map(parquet_schema, _paths(dataset))))
 
 
 def _check_part(path: Path, part: Part, dataset: Dataset) -> None:
@@ -66,12 +66,12 @@ def _paths(dataset: Dataset) -> list[Path]:
     return [one.path for one in dataset.parts if one.n_readable and one.path is not None]
 
 
-def _check_alike(path: Path, dataset: Dataset, found: Sequence[Any], what: str) -> None:
+def _check_alike(path: Path, dataset: Dataset, found: Sequence[Any]) -> None:
     readable = [one.source for one in dataset.parts if one.n_readable]
     other = next((i for i, one in enumerate(found) if one != found[0]), None)
     if other is not None:
         raise UsageError(
-            f"-o {path}: {readable[other]} has another {what} than {readable[0]}, so they do not"
+            f"-o {path}: {readable[other]} has other columns than {readable[0]}, so they do not"
             " fit into one file of this format; end it in .jsonl"
         )
 

@@ -155,7 +155,8 @@ def measured(rule: RuleResult) -> str:
 def where(place: Place) -> str:
     """`row 12, turn 1, line 13`: rows and turns from 0 as in scores files, lines from 1.
 
-    Of several inputs `b.jsonl, row 12, line 3`: the line is that of the input. Turn 0 is left out: most datasets have no other.
+    Of several inputs `b.jsonl, row 12, line 3`: the line is that of the input. Turn 0 is left out:
+    most datasets have no other.
     """
     turn = f", turn {place.turn}" if place.turn else ""
     line = "" if place.line is None else f", line {place.line:,}"
