@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,20 @@ class Status(StrEnum):
 def with_reasoning(reasoning: str, answer: str) -> str:
     """The text of an assistant turn that thought before it answered."""
     return "\n\n".join(part for part in (_THINKING.format(reasoning), answer) if part)
+
+
+_OF_SEVERAL = frozenset(("source", "sources", "inputs"))
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A dataclass as a dictionary, as `dataclasses.asdict`.
+
+    What only a dataset of several inputs has is left out of the others.
+    """
+    return asdict(
+        record,
+        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _OF_SEVERAL},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,12 @@ class Reject:
     byte_offset: int | None
     """0-based offset of the row in the decompressed input; None if the format has none."""
     reason: str
+    source: str | None = None
+    """The input that the row is from; None if the dataset has one input."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of a rejects file."""
+        return plain(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -535,7 +535,10 @@ def test_documents_are_not_compared_with_pairs(tiny_model: Path) -> None:
 def test_joined_scores_of_documents(tiny_model: Path, write: Write, tmp_path: Path) -> None:
     from ifdkit.scoring.joining import score_into_rows
 
-    rows: list[dict[str, Any]] = [{"id": "a", "text": text_of(30), "meta": 1}, {"id": "b", "text": ""}]
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "text": text_of(30), "meta": 1},
+        {"id": "b", "text": ""},
+    ]
     output = tmp_path / "joined.jsonl"
     settings = Settings(model=str(tiny_model), store="off")
     data = write("corpus.jsonl", jsonl(rows))

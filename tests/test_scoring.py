@@ -93,7 +93,7 @@ def test_every_row_is_scored_or_rejected_and_has_every_field(
     assert manifest["rows_in"] == len(ROWS)
     assert manifest["rows_scored"] + manifest["rows_rejected"] == manifest["rows_in"]
     assert sum(manifest["status_counts"].values()) == manifest["examples"] == len(rows)
-    assert asdict(summary.manifest) == manifest
+    assert summary.manifest.as_json() == manifest
     for row in rows:
         assert tuple(row) == score_columns()
         undefined = [name for name in FLOATS if row[name] is None]

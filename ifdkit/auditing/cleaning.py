@@ -14,7 +14,7 @@ from typing import Literal
 from ifdkit.auditing.checking import AuditedDataset, Rule
 from ifdkit.auditing.result import Cleaned, RuleResult
 from ifdkit.data.atomic import atomic, json_line
-from ifdkit.data.row_files import rows_file
+from ifdkit.data.part_files import dataset_file
 from ifdkit.data.sources import sha256
 
 CleanRules = Literal["failed", "errors", "all"]
@@ -35,16 +35,16 @@ def clean(
 ) -> Cleaned:
     """Write the rows of `data` that pass to `output`, and the others to `output`.dropped.jsonl.
 
-    `output` must have passed `check_rows_output`. A line of the log has `row`, `line` (null if the
-    format has no lines), `id` (null for a row that could not be read), `rules` and `reasons`, one
-    per rule. Raises OutputError.
+    `output` must have passed `check_dataset_output`. A line of the log has `row`, `line` (null if
+    the format has no lines), `id` (null for a row that could not be read), `rules` and `reasons`,
+    one per rule. Raises OutputError.
     """
     named = _named_rows(data, _chosen(rules, results, which))
     scores, dataset = data.scored.scores, data.scored.dataset
     ids = dict(zip(reversed(scores.rows.tolist()), reversed(scores.ids), strict=True))
     log = Path(f"{output}.dropped.jsonl")
     n_kept = 0
-    with atomic(log) as dropped, rows_file(output, dataset.path) as writer:
+    with atomic(log) as dropped, dataset_file(output, dataset) as writer:
         for raw in dataset.raw_rows():
             if raw.row in named:
                 names, reasons = zip(*named[raw.row], strict=True)

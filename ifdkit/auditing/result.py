@@ -6,12 +6,13 @@ users' scripts.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 
 AUDIT_SCHEMA = "ifdkit.audit/1"
@@ -33,6 +34,8 @@ class Place:
     turn: int | None = None
     line: int | None = None
     """1-based line on which the row begins; None if the format has no lines."""
+    source: str | None = None
+    """The input that it is in, of which `line` is a line; None if there is one input."""
     quote: str = ""
     """The words that show it, on one line; empty with `--no-text`."""
     value: float | None = None
@@ -80,6 +83,8 @@ class RuleResult:
     places: tuple[Place, ...] = ()
     """The first of them, at most :data:`MAX_PLACES`."""
     details: tuple[Detail, ...] = ()
+    sources: dict[str, int] = field(default_factory=dict)
+    """Input → its part of `count`, the largest first; empty if there is one input."""
     skipped: str | None = None
     """Why the rule was not applied, as in "needs --against"; None if it was."""
     quotes_text: bool = False
@@ -144,6 +149,17 @@ class Cleaned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedInput:
+    """One of several inputs."""
+
+    name: str
+    """As in `source`."""
+    path: str
+    rows: int
+    """Rows that were audited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """The verdict on one dataset, rule by rule."""
 
@@ -172,6 +188,8 @@ class Audit:
     elapsed_s: float
     statuses: tuple[StatusCount, ...] = ()
     """Statuses other than `ok`, the most frequent first."""
+    inputs: tuple[AuditedInput, ...] = ()
+    """Every input, if there are several."""
     where: str | None = None
     """The expression that chose the rows; None if it was not given."""
     rows_left_out: int = 0
@@ -204,7 +222,7 @@ class Audit:
 
     def as_json(self) -> dict[str, Any]:
         """The object of `audit.json`."""
-        return asdict(self)
+        return plain(self)
 
     def save(self, folder: str | Path, *, text: bool = True) -> Path:
         """Write the report into `folder`, and return the folder.

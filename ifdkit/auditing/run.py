@@ -23,19 +23,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
-from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
+from ifdkit.auditing.checking import AuditedDataset, Rule
 from ifdkit.auditing.cleaning import CLEAN_RULES, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
-from ifdkit.auditing.result import Audit, RuleResult
+from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
-from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
+from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.report_folder import check_report_folder
-from ifdkit.data.row_files import check_rows_output
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.dataset import (
@@ -47,7 +48,7 @@ from ifdkit.scoring.dataset import (
     without_scores,
 )
 from ifdkit.scoring.documents import check_applicable, check_no_documents, settings_for
-from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.metrics import needs_embedder, passes_of
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
@@ -164,6 +165,7 @@ def audit_dataset(
     `asked` are the settings that were asked for, of :class:`ifdkit.Settings`.
     """
     begin = time.perf_counter()
+    data = expand(data)
     condition = options.condition
     progress, settings = progress or Progress(), _with_metrics(Settings(**asked), condition)
     read_options = replace(read_options, where=condition.columns if condition else None)
@@ -209,6 +211,15 @@ def audit_dataset(
         where=options.where,
         rows_left_out=len(scored.dataset.left_out),
         cleaned=cleaned,
+        inputs=_inputs(scored.dataset),
+    )
+
+
+def _inputs(dataset: Dataset) -> tuple[AuditedInput, ...]:
+    n_rows = dataset.rows_per_source()
+    return tuple(
+        AuditedInput(name=name, path=str(part.path or part.name), rows=n)
+        for part, (name, n) in zip(dataset.parts, n_rows.items(), strict=False)
     )
 
 
@@ -228,12 +239,13 @@ def apply_rules(
     applicable = [rule for rule in rules if rule.applies_to in (kind, "both")]
     if data.is_documents:
         applicable = [worded_for_documents(rule) for rule in applicable]
-    results = [judge(rule, _check(rule, data), is_sample=is_sample) for rule in applicable]
+    results = [_result(rule, data, is_sample=is_sample) for rule in applicable]
     return in_order(with_evidence(results))
 
 
-def _check(rule: Rule, dataset: AuditedDataset) -> CheckResult:
-    return dataset.check(rule)
+def _result(rule: Rule, data: AuditedDataset, *, is_sample: bool) -> RuleResult:
+    found = data.check(rule)
+    return with_sources(judge(rule, found, is_sample=is_sample), found, data.scored)
 
 
 def _scored(
@@ -253,7 +265,7 @@ def _scored(
         return given.join(dataset)
     dataset = open_data(data, read_options)
     _check_before(dataset, options)
-    progress.note(describe(dataset))
+    note_dataset(dataset, progress)
     if not options.scores:
         return without_scores(dataset, progress=progress)
     with Scorer(settings_for(dataset, settings, progress), progress) as scorer:
@@ -283,7 +295,7 @@ def _check_before(dataset: Dataset, options: AuditOptions) -> None:
     if options.condition:
         check_applicable(dataset, options.condition.metrics, "--where")
     if options.clean is not None:
-        check_rows_output(options.clean, dataset.path)
+        check_dataset_output(options.clean, dataset)
     if options.condition and options.condition.scores:
         check_names(dataset, options.condition.scores, score_fields())
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ifdkit.auditing.checking import CheckResult, Rule
 from ifdkit.auditing.result import Interval, Place, RuleResult
 from ifdkit.data.dataset import Dataset
+from ifdkit.scoring.dataset import ScoredDataset
 
 _SAMPLE_ONLY = (
     "Rows of the sample were compared only with each other. The whole file contains more, so this"
@@ -105,6 +107,17 @@ def with_evidence(results: Sequence[RuleResult]) -> tuple[RuleResult, ...]:
 NOTHING_MEASURED = "nothing_measured"
 
 
+def with_sources(result: RuleResult, found: CheckResult, scored: ScoredDataset) -> RuleResult:
+    """The result with its count by input, if the dataset has several."""
+    if not scored.dataset.has_sources or not result.count:
+        return result
+    rows = scored.scores.rows[list(found.indices)].tolist() if found.indices else []
+    if not rows and result.count == len(scored.rejects):
+        rows = [one.row for one in scored.rejects]
+    counts = Counter(scored.dataset.source_of(row) or "" for row in rows)
+    return replace(result, sources=dict(counts.most_common()))
+
+
 def wilson_ci95(count: int, n: int) -> Interval:
     """The 95 % interval of a share by Wilson (JASA 22, 1927), both ends in 0…1.
 
@@ -130,13 +143,14 @@ def in_order(results: Iterable[RuleResult]) -> tuple[RuleResult, ...]:
 
 
 def with_lines(results: Sequence[RuleResult], dataset: Dataset) -> tuple[RuleResult, ...]:
-    """The results with the line of every place, if the file's format has lines."""
+    """The results with the input and the line of every place, if there are several and lines."""
     rows = {place.row for result in results for place in result.places if place.line is None}
-    if not rows:
+    if not rows and not dataset.has_sources:
         return tuple(results)
     lines = {raw.row: raw.line for raw in dataset.choose(rows).raw_rows()}
 
     def lined(place: Place) -> Place:
-        return replace(place, line=lines.get(place.row)) if place.line is None else place
+        line = lines.get(place.row) if place.line is None else place.line
+        return replace(place, line=line, source=dataset.source_of(place.row))
 
     return tuple(replace(one, places=tuple(map(lined, one.places))) for one in results)

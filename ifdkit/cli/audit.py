@@ -87,7 +87,7 @@ def failure(rule: RuleResult) -> str:
 
 
 @click.command("audit")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @audit_options
 @rows_options(
     "Only N random rows: shares get 95 % intervals.", "Seed of the samples.", WHERE_SCORES
@@ -95,7 +95,9 @@ def failure(rule: RuleResult) -> str:
 @metric_options
 @common_options
 @click.pass_context
-def audit(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> int:
+def audit(
+    context: click.Context, /, data: tuple[str, ...], output: Path | None, **flags: Any
+) -> int:
     """Check DATA against rules: a gate for CI, and a look before you spend GPU hours.
 
     DATA is a dataset, which is scored first unless --no-model is given, or a scores file. Exits

@@ -41,8 +41,9 @@ def compare(
 ) -> int:
     """Compare two datasets: what changed, whether it is real, and whether it is more than length.
 
-    BEFORE and AFTER are datasets, which are scored first (all metrics unless --metrics says
-    otherwise), or scores files, which are used as they are.
+    BEFORE and AFTER are datasets (a quoted glob or a folder of shards is one, too), which are
+    scored first (all metrics unless --metrics says otherwise), or scores files, which are used as
+    they are.
 
     \b
     Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def reflection_options(flags: Mapping[str, Any]) -> ReflectOptions:
 
 
 def dry_run(
-    data: str, flags: Mapping[str, Any], read_options: ReadOptions
+    data: Sequence[str], flags: Mapping[str, Any], read_options: ReadOptions
 ) -> dict[str, Any] | None:
     """Print the estimate of a run, or return it for --json."""
     from ifdkit.reflection.run import estimate_run
@@ -75,13 +75,15 @@ def dry_run(
 
 
 @click.command("reflect")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @output_option("File for the recycled dataset, in the format of DATA.")
 @reflect_options
 @rows_options()
 @common_options
 @click.pass_context
-def reflect(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+def reflect(
+    context: click.Context, /, data: tuple[str, ...], output: Path | None, **flags: Any
+) -> None:
     """Rewrite the instructions of DATA, then the responses, with an oracle.
 
     A text that the oracle does not rewrite cleanly stays unchanged. Replies are kept next to OUT:

@@ -12,7 +12,7 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 
 
 @click.command("score")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @output_option(
     "Scores file ending in .jsonl, .parquet or .csv, or the joined file."
     "  [default: DATA.scores.jsonl here, or DATA.scored with its own ending]"
@@ -28,15 +28,19 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @metric_options
 @common_options
 @click.pass_context
-def score(context: click.Context, /, data: str, output: Path | None, **flags: Any) -> None:
+def score(
+    context: click.Context, /, data: tuple[str, ...], output: Path | None, **flags: Any
+) -> None:
     """Score every example of DATA: one row of numbers per example.
 
     DATA is a .json, .jsonl, .parquet or .csv file (also .gz, .zst), a folder saved by `datasets`,
-    a hub id, or - for standard input.
+    a hub id, or - for standard input. Several of these, a quoted glob or a folder of shards are one
+    dataset, whose rows have a source.
 
     \b
     Example:
       ifdkit score data.json -o scores.parquet --model gpt2
+      ifdkit score "shards/*.jsonl.gz" more.parquet -o scores.parquet
     """
     from ifdkit.errors import InputError
     from ifdkit.report.terminal.scores import print_summary
@@ -56,4 +60,5 @@ def score(context: click.Context, /, data: str, output: Path | None, **flags: An
         print_summary(summary)
     if not summary.has_scores:
         counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
-        raise InputError(f"no example of {data} could be scored: {counts or 'no examples'}")
+        name = summary.manifest.input
+        raise InputError(f"no example of {name} could be scored: {counts or 'no examples'}")

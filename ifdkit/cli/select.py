@@ -51,13 +51,13 @@ select_options = together(
 
 
 @click.command("select")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @output_option("File for the rows kept, in the format of DATA.", required=True)
 @select_options
 @rows_options(seed="Seed of everything random.", where=WHERE_SCORES)
 @common_options
 @click.pass_context
-def select(context: click.Context, /, data: str, output: Path, **flags: Any) -> None:
+def select(context: click.Context, /, data: tuple[str, ...], output: Path, **flags: Any) -> None:
     """Keep the rows of DATA that are worth training on, unchanged and in their order.
 
     DATA is a dataset, of which only the ranking metric is measured, or a scores file. A share such

@@ -11,7 +11,7 @@ from ifdkit.cli.options import call_option, common_options, metric_options
 
 
 @click.command("show")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.argument("row")
 @call_option(
     "--turn",
@@ -21,7 +21,9 @@ from ifdkit.cli.options import call_option, common_options, metric_options
 @metric_options
 @common_options
 @click.pass_context
-def show(context: click.Context, /, data: str, row: str, turn: int | None, **flags: Any) -> None:
+def show(
+    context: click.Context, /, data: tuple[str, ...], row: str, turn: int | None, **flags: Any
+) -> None:
     """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
 
     ROW is the id of a row, else its position, counted from 0.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders, save_report
 from ifdkit.findings.finding import Finding
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.paired import MetricChange
@@ -93,6 +94,16 @@ class LengthControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """The pairs of which both sides are from the input of one name."""
+
+    name: str
+    n_pairs: int
+    medians: Mapping[str, tuple[float, float, float]]
+    """Metric → median before, median after, and median of the paired changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -130,6 +141,8 @@ class Summary:
     """`before` / `after` → status → examples."""
     seed: int = 0
     """Seed of the bootstrap."""
+    sources: tuple[SourceChange, ...] = ()
+    """One for each input that both sides have, if they have several."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
@@ -196,7 +209,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """The object of `summary.json`."""
-        return asdict(self.summary)
+        return plain(self.summary)
 
     def save(self, folder: str | Path, *, text: bool = True) -> Path:
         """Write the report into `folder`, and return the folder.

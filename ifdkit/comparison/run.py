@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.comparison.by_source import changes_by_source
 from ifdkit.comparison.caveats import list_caveats
 from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
@@ -40,6 +41,7 @@ from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.data.dataset import Reasoning, Turns
+from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder, read_report
 from ifdkit.errors import InputError, OutputError
@@ -105,6 +107,7 @@ def compare_sides(
     store.
     """
     progress = progress or Progress()
+    before, after = expand(before), expand(after)
     with Sides(settings, read_options, progress, force=options.force) as sides:
         old, new = sides.open(before, after, options.needed)
         pairs = pair(_keys(old), _keys(new), options.pair_by)
@@ -184,6 +187,7 @@ class _PairedSides:
                 "after": dict(Counter(after.scores.statuses).most_common()),
             },
             seed=options.seed,
+            sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
@@ -303,7 +307,8 @@ def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:
 
 def default_folder(before: Data, after: Data) -> Path:
     """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
-    names = (default_output(data).name.removesuffix(".scores.jsonl") for data in (before, after))
+    outputs = (default_output(expand(data)).name for data in (before, after))
+    names = (name.removesuffix(".scores.jsonl") for name in outputs)
     return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
 
 
@@ -314,7 +319,9 @@ def check_default_folder(folder: Path, before: Data, after: Data) -> None:
     """
     found = read_report(folder / "summary.json")
     names = {str(found[key]) for key in ("name_before", "name_after") if key in found}
-    asked = {Path("stdin" if data == "-" else str(data)).resolve() for data in (before, after)}
+    given = (expand(data) for data in (before, after))
+    typed = (one.name if isinstance(one, ManyInputs) else str(one) for one in given)
+    asked = {Path("stdin" if name == "-" else name).resolve() for name in typed}
     if not {Path(name).resolve() for name in names} <= asked:
         raise OutputError(
             f"{folder} holds the comparison of {' and '.join(sorted(names))}: choose another name"

@@ -27,7 +27,7 @@ from ifdkit.scoring.comparability import (
 )
 from ifdkit.scoring.dataset import ScoredDataset, ScoresFile, Texts, open_scores, score_dataset
 from ifdkit.scoring.documents import settings_for
-from ifdkit.scoring.inputs import describe, open_data
+from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.manifest import Manifest, ScoringSetup
 from ifdkit.scoring.metrics import available_metrics, groups
 from ifdkit.scoring.progress import Progress
@@ -198,7 +198,7 @@ class Sides:
 
     def _score(self, word: SideName, dataset: Dataset) -> ComparedSide:
         assert self._scoring is not None, "there is a dataset to score"
-        self._progress.note(f"{word}: {describe(dataset)}")
+        note_dataset(dataset, self._progress, f"{word}: ")
         scored = score_dataset(
             dataset, self._read_options, self._scoring, self._progress, token_nlls=True
         )

@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,4 +135,4 @@ def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
         return
     with atomic(path) as file:
         for reject in rejects:
-            file.write(json_line(asdict(reject)))
+            file.write(json_line(reject.as_json()))

@@ -17,6 +17,9 @@ from ifdkit.data.raw import Raw
 from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_stdin
 from ifdkit.errors import InputError, UsageError
 
+HUB_PREFIX = "hf://"
+"""Marks a name as that of a dataset on the hub."""
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -61,6 +64,8 @@ def open_container(
         return _of_format(
             file_format(spooled, "stdin", given=given, lines=lines), "stdin", None, sha256(spooled)
         )
+    if name.startswith(HUB_PREFIX):
+        return _on_hub(name, name.removeprefix(HUB_PREFIX))
     try:
         path, part = locate(name)
         if path.is_dir():
@@ -76,12 +81,28 @@ def open_container(
             return _of_format(found, name, path, sha256(path))
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error
-    is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if is_path or path.suffix.lower() in DATA_ENDINGS:
-        raise InputError(f"no such file: {name}{_similar(path)}")
+    check_exists(name)
+    return _on_hub(name, name, _similar(path))
+
+
+def _on_hub(name: str, identifier: str, similar: str = "") -> Container:
     from ifdkit.data.hub import hub_rows
 
-    return Container(name, None, None, hub_rows(name, _similar(path)))
+    return Container(name, None, None, hub_rows(identifier, similar))
+
+
+def check_exists(name: str) -> None:
+    """Raise InputError for the name of a file that does not exist, unless it may be a hub id."""
+    if name == "-" or name.startswith(HUB_PREFIX):
+        return
+    try:
+        path, _ = locate(name)
+        exists = path.exists()
+    except OSError:
+        return  # reported when it is opened
+    is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
+    if not exists and (is_path or path.suffix.lower() in DATA_ENDINGS):
+        raise InputError(f"no such file: {name}{_similar(path)}")
 
 
 def _of_format(found: FileFormat, name: str, path: Path | None, digest: str) -> Container:

@@ -95,34 +95,65 @@ def _check_text(text: str) -> None:
 
 
 class OccurrenceIds:
-    """Ids for examples without one: a hash of the content and how often it occurred before.
+    """Ids that are unique over the inputs of a dataset, and made for examples without one.
 
-    Equal rows thus get different ids, and the ids do not depend on which rows are chosen, as long
-    as every row before them is counted. The counts are in a temporary SQLite file, because those of
-    a hundred million rows do not fit in memory.
+    An example without an id gets a hash of its content and how often it occurred before, so that
+    equal rows get different ids. An id that an earlier input has used gets the source before it:
+    `SOURCE/ID`. Within one input, the ids of the rows are kept as they are.
+
+    Neither depends on which rows are chosen, as long as every row before them is counted. The
+    counts are in a temporary SQLite file, because those of a hundred million rows do not fit in
+    memory.
     """
 
     def __enter__(self) -> OccurrenceIds:
-        self._database = sqlite3.connect("", isolation_level=None)  # "": a private file on disk
+        # "": a private file on disk. A run that is interrupted closes it from another thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")  # the file is never reopened
         self._database.execute(
             "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID"
         )
+        self._database.execute("CREATE TABLE used (id TEXT PRIMARY KEY, owner TEXT) WITHOUT ROWID")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def identify(self, example: Example) -> Example:
-        """The example with an id: its own, else `DIGEST-N` where N counts from 0."""
-        if example.id:
+    def identify(self, example: Example, source: str | None = None) -> Example:
+        """The example with an id: its own, else `DIGEST-N` where N counts from 0.
+
+        `source` is its input if the dataset has several.
+        """
+        if example.id and source is None:
             return example
+        if example.id:
+            return self._of_source(example, source or "")
         # This serialization is part of the format: a change would orphan stored scores.
         content = [[turn.role, turn.text, turn.input] for turn in example.context]
         text = json.dumps([content, example.response, example.tools])
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        (n,) = self._database.execute(
-            "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
-            (digest,),
-        ).fetchone()
-        return replace(example, id=f"{digest}-{n}")
+        while True:
+            (n,) = self._database.execute(
+                "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
+                (digest,),
+            ).fetchone()
+            found = f"{digest}-{n}"
+            # The ids of an earlier input may have been made in the same way.
+            if source is None or self._owner(found, "") == "":
+                return replace(example, id=found)
+
+    def _of_source(self, example: Example, source: str) -> Example:
+        # The owner tells apart one id of two sources, and `b/1` of a row from `b/1` made of `1`.
+        owner = json.dumps([source, example.id])
+        found = example.id
+        while self._owner(found, owner) != owner:
+            found = f"{source}/{found}"
+        return example if found == example.id else replace(example, id=found)
+
+    def _owner(self, name: str, owner: str) -> str:
+        """Who has used an id first: `owner`, if nobody has so far."""
+        self._database.execute(
+            "INSERT INTO used VALUES (?, ?) ON CONFLICT DO NOTHING", (name, owner)
+        )
+        row = self._database.execute("SELECT owner FROM used WHERE id = ?", (name,)).fetchone()
+        return str(row[0])

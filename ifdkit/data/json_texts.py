@@ -26,9 +26,14 @@ class JsonSource:
     """The rows of a JSON file as they are written in it, read forward once."""
 
     def __init__(self, source: Path | None, stack: ExitStack) -> None:
-        self._source, self._stack = source, stack
+        self._source = source
+        self._stack = stack.enter_context(ExitStack())
         self._stream: BinaryIO | None = None
         self._position = 0
+
+    def close(self) -> None:
+        """Close the file, if the caller does not wait for its stack to do so."""
+        self._stack.close()
 
     def has(self, raw: Raw) -> bool:
         """Whether the row is in the file as JSON text, malformed or not."""

@@ -68,7 +68,8 @@ class ReadOptions:
         return {
             "input": dataset.name,
             "input_sha256": dataset.sha256,
-            "columns": dataset.columns.filled,
+            "inputs": [part.record() for part in dataset.parts if dataset.has_sources],
+            "columns": dataset.filled_columns,
             "turns": self.turns,
             "reasoning": self.reasoning,
             "lines": self.lines,

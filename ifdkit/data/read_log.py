@@ -71,6 +71,7 @@ class Fact(StrEnum):
     ENDS_WITHOUT_ANSWER = "ends_without_answer"
     REASONING_DROPPED = "reasoning_dropped"
     PLACEHOLDER = "placeholder"
+    ID_TAKEN = "id_taken"
 
 
 _IN_WORDS = {
@@ -79,6 +80,7 @@ _IN_WORDS = {
     Fact.ENDS_WITHOUT_ANSWER: "the conversation ends in a user or tool turn, which has no answer",
     Fact.REASONING_DROPPED: "reasoning is left out (--reasoning keep uses it)",
     Fact.PLACEHOLDER: "a placeholder such as <image> is scored as text",
+    Fact.ID_TAKEN: "an earlier input has the same id, so the id is SOURCE/ID",
 }
 
 

@@ -65,6 +65,10 @@ class RowsWriter(Protocol):
         """
         ...
 
+    def next_source(self, source: Path | None, first_row: int) -> None:
+        """Go on with the rows of another file; `first_row` is the position of its first row."""
+        ...
+
     def finish(self) -> None:
         """Complete the content. The caller closes the file."""
         ...
@@ -120,7 +124,7 @@ def rows_file(
         writer: RowsWriter
         if ending == ".parquet":
             assert source is not None, "check_rows_output requires it"
-            writer = _ParquetRows(file, source, stack, appended)
+            writer = _ParquetRows(file, source, appended)
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
             writer = _CsvRows(file, source, ending, appended)
@@ -164,7 +168,7 @@ class _JsonArrayRows:
     def __init__(
         self, file: IO[bytes], source: Path | None, stack: ExitStack, appended: Appended
     ) -> None:
-        self._file, self._appended = file, appended
+        self._file, self._appended, self._stack = file, appended, stack
         self._source = JsonSource(source, stack)
         self._outer, self._inner = _indents(source)
         self._separator = b"[\n"
@@ -183,6 +187,10 @@ class _JsonArrayRows:
         self._file.write(self._separator + encoded_json(text))
         self._separator = b",\n"
         return True
+
+    def next_source(self, source: Path | None, first_row: int) -> None:  # noqa: ARG002
+        self._source.close()
+        self._source = JsonSource(source, self._stack)
 
     def finish(self) -> None:
         self._file.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
@@ -206,7 +214,7 @@ class _JsonLinesRows:
     def __init__(
         self, file: IO[bytes], source: Path | None, stack: ExitStack, appended: Appended
     ) -> None:
-        self._file, self._appended = file, appended
+        self._file, self._appended, self._stack = file, appended, stack
         self._source = JsonSource(source, stack)
 
     def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
@@ -226,6 +234,10 @@ class _JsonLinesRows:
             text = on_one_line(with_keys(text, keys) if keys else text)
         self._file.write(encoded_json(text) + b"\n")
         return True
+
+    def next_source(self, source: Path | None, first_row: int) -> None:  # noqa: ARG002
+        self._source.close()
+        self._source = JsonSource(source, self._stack)
 
     def finish(self) -> None:
         pass
@@ -260,6 +272,9 @@ class _CsvRows:
         line = self._line.getvalue().removesuffix("\r\n") + self._line_end
         self._file.write(line.encode("utf-8", "backslashreplace"))
 
+    def next_source(self, source: Path | None, first_row: int) -> None:
+        pass  # it has the same columns
+
     def finish(self) -> None:
         pass
 
@@ -278,6 +293,9 @@ class _TextRows:
         if raw.is_line:
             self._file.write(self._line_end)
         return True
+
+    def next_source(self, source: Path | None, first_row: int) -> None:  # noqa: ARG002
+        raise AssertionError("check_dataset_output refuses several text files")
 
     def finish(self) -> None:
         pass
@@ -308,17 +326,28 @@ def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
     return dialect, header, _line_end(source)
 
 
+def csv_columns(source: Path) -> list[str]:
+    """The column names of a CSV file. Raises InputError if two columns have the same name."""
+    return _csv_header(source)[1]
+
+
+def parquet_schema(source: Path) -> pa.Schema:
+    """The columns of a Parquet file and their types. Equal ones may have other metadata."""
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(source)
+
+
 class _ParquetRows:
     """The record batches of the source, with the changed cells replaced."""
 
-    def __init__(self, file: IO[bytes], source: Path, stack: ExitStack, appended: Appended) -> None:
+    def __init__(self, file: IO[bytes], source: Path, appended: Appended) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._file = stack.enter_context(pq.ParquetFile(source))
-        self._batches = self._file.iter_batches(batch_size=_ROWS_PER_GROUP)
         self._batch: pa.RecordBatch | None = None
         self._begin = self._end = 0  # rows of the current batch
+        self._open(source, 0)
         self._positions: list[int] = []  # written rows, relative to the batch
         self._changes: dict[str, dict[int, Any]] = {}  # column → index in _positions → value
         self._cells: list[Sequence[Any]] = []  # of the appended columns, one list per position
@@ -343,6 +372,20 @@ class _ParquetRows:
         self._cells.append(cells)
         return True
 
+    def _open(self, source: Path, first_row: int) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(source)
+        self._batches = self._file.iter_batches(batch_size=_ROWS_PER_GROUP)
+        self._batch = None
+        self._begin = self._end = first_row
+
+    def next_source(self, source: Path | None, first_row: int) -> None:
+        assert source is not None, "check_rows_output requires it"
+        self._flush()
+        self._file.close()
+        self._open(source, first_row)
+
     def _flush(self) -> None:
         import pyarrow as pa
 
@@ -359,8 +402,11 @@ class _ParquetRows:
         self._positions, self._changes, self._cells = [], {}, []
 
     def finish(self) -> None:
-        self._flush()
-        self._writer.close()
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
+            self._file.close()
 
 
 def _valid(cell: Any) -> Any:

@@ -21,6 +21,8 @@ from ifdkit.expressions.syntax import fail, parse
 FLAG = "--where"
 ROW = Name(("row",))
 """The 0-based position of a row in the input."""
+SOURCE = Name(("source",))
+"""The input of a row if there are several. In backticks, or with one input, it is a column."""
 _ROWS_PER_BATCH = 16_384
 _MAX_KEYS = 10_000
 """Keys that are remembered to suggest one in place of a misspelled name."""
@@ -34,9 +36,12 @@ def expression_of(text: str | None) -> Expression | None:
 class Cells:
     """Collects the values that an expression names, row by row."""
 
-    def __init__(self, names: Iterable[Name], others: Iterable[str] = ()) -> None:
+    def __init__(self, dataset: Dataset, names: Iterable[Name], others: Iterable[str] = ()) -> None:
         """`others` are names that the caller knows besides columns, for messages."""
-        self._names = [name for name in dict.fromkeys(names) if name != ROW]
+        names = dict.fromkeys(names)
+        self._source_of = dataset.source_of if dataset.has_sources and SOURCE in names else None
+        known = (ROW, SOURCE) if dataset.has_sources else (ROW,)
+        self._names = [name for name in names if name not in known]
         self._others = tuple(others)
         self._rows: list[int] = []
         self._values: dict[Name, list[Any]] = {name: [] for name in self._names}
@@ -60,7 +65,10 @@ class Cells:
         """The rows added since the last call, and their values."""
         rows, values = self._rows, self._values
         self._rows, self._values = [], {name: [] for name in self._names}
-        return rows, {name: Column(cells) for name, cells in values.items()} | {ROW: Column(rows)}
+        columns = {name: Column(cells) for name, cells in values.items()} | {ROW: Column(rows)}
+        if self._source_of is not None:
+            columns[SOURCE] = Column(list(map(self._source_of, rows)))
+        return rows, columns
 
     def check(self) -> None:
         """Raise UsageError if a name is in no row: it is misspelled."""
@@ -126,7 +134,8 @@ def check_names(dataset: Dataset, expression: Expression, others: Iterable[str])
     """Raise UsageError if a name in it is neither a column of the dataset nor one of the others."""
     others = tuple(others)
     known = {Name((other,)) for other in others}
-    cells = Cells((name for name in names_of(expression) if name not in known), others)
+    names = (name for name in names_of(expression) if name not in known)
+    cells = Cells(dataset, names, others)
     for raw in judged_rows(dataset):
         if not cells.missing:
             return
@@ -141,7 +150,7 @@ def choose_where(dataset: Dataset, expression: Expression, others: Iterable[str]
     `others` are names that the caller knows besides columns, for messages.  Raises UsageError for
     an unknown name, or if no row is chosen.
     """
-    cells = Cells(names_of(expression), others)
+    cells = Cells(dataset, names_of(expression), others)
     chosen: list[int] = []
     n_judged, n_true = 0, 0
     raws = dataset.raw_rows()

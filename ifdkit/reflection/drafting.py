@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
@@ -59,7 +59,8 @@ class Draft:
 class Plan:
     """What to ask about every example."""
 
-    columns: Columns
+    columns_of: Callable[[int], Columns]
+    """How the row at a position is read."""
     stages: tuple[Stage, ...]
     every_variant: bool = False
     """Answer the old instruction as well as the new one, for the student to choose from."""
@@ -147,16 +148,17 @@ class Drafter:
     async def _row(self, raw: Raw, examples: list[Example]) -> list[Draft]:
         """One turn after the other: each sees the rewritten turns before it."""
         drafts, value = [], raw.value
+        columns = self._plan.columns_of(raw.row)
         for example in examples:
             is_changed = value is not raw.value
-            current = reread(example, value, self._plan.columns) if is_changed else example
+            current = reread(example, value, columns) if is_changed else example
             answers = await self._example(value, current)
             drafts.append(Draft(example.turn, answers))
             if len(examples) > 1:
                 variants = available_variants(current, answers, self._plan.stages)
                 choice = most_rewritten(answers, variants)
                 if texts := chosen_texts(answers, choice):
-                    value = with_texts(value, self._plan.columns, current, **texts)
+                    value = with_texts(value, columns, current, **texts)
         return drafts
 
     async def _example(self, value: Mapping[str, Any], example: Example) -> Answers:
@@ -185,7 +187,7 @@ class Drafter:
         instruction: str | None = None,
     ) -> Answer:
         """The answer to one call; nothing is asked if the row cannot take a new text."""
-        columns = self._plan.columns
+        columns = self._plan.columns_of(example.row)
         if problem := why_not_rewritable(value, columns, example, {str(stage): PLACEHOLDER}):
             return Answer(Outcome.KEPT, f"not asked: {problem}")
         asked = example if instruction is None else with_instruction(example, instruction)

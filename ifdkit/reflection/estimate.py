@@ -73,9 +73,10 @@ def _calls(
     value: Mapping[str, Any], example: Example, make_call: CallMaker, plan: Plan
 ) -> Iterator[Call]:
     """The calls about one example, if its instruction is rewritten."""
+    columns = plan.columns_of(example.row)
     stages = [
         stage for stage in plan.stages
-        if why_not_rewritable(value, plan.columns, example, {str(stage): PLACEHOLDER}) is None
+        if why_not_rewritable(value, columns, example, {str(stage): PLACEHOLDER}) is None
     ]  # fmt: skip
     for stage in stages:
         yield make_call(stage, example)

@@ -10,9 +10,10 @@ from typing import IO, Any
 
 from ifdkit.data.atomic import atomic, json_line
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.part_files import dataset_file
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import with_texts
-from ifdkit.data.row_files import RowsWriter, rows_file
+from ifdkit.data.row_files import RowsWriter
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.choosing import Variant, VariantScores, choose
 from ifdkit.reflection.drafting import (
@@ -68,7 +69,7 @@ class Finalizer:
         with ExitStack() as stack:
             # It contains people's texts, also those that are no longer in the output.
             provenance_file = stack.enter_context(atomic(provenance, mode=0o600))
-            writer = stack.enter_context(rows_file(output, self._dataset.path))
+            writer = stack.enter_context(dataset_file(output, self._dataset))
             scorer = stack.enter_context(self._scorer(student)) if student else None
             if scorer is not None:
                 self._progress.start(self._dataset.n_rows)
@@ -109,7 +110,7 @@ class Finalizer:
             self.rejects.append(row.found)
             self.tally.rows_rejected += 1
             return value
-        columns = self._dataset.columns
+        columns = self._dataset.columns_of(row.raw.row)
         for example, draft in zip(row.found, row.drafts, strict=True):
             current = example if value is row.raw.value else reread(example, value, columns)
             variants = available_variants(current, draft.answers, self._stages)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ifdkit.data.atomic import write_json
+from ifdkit.data.parts import InputRecord
+from ifdkit.records import plain
 
 SCHEMA = "ifdkit.reflection/1"
 
@@ -64,9 +66,12 @@ class Recycled:
     """The cap that ended the run early, or None."""
     elapsed_s: float
 
+    inputs: list[InputRecord] = field(default_factory=list)
+    """Every input, if there are several; `columns` are then those that they have in common."""
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return asdict(self)
+        return plain(self)
 
     def save(self) -> Path:
         """Write the manifest, `OUT.manifest.json`, and return its path."""

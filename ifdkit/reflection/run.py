@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from ifdkit.data.atomic import write_rejects
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.row_files import check_rows_output
+from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.sources import sha256
 from ifdkit.data.where import expression_of
 from ifdkit.errors import UsageError
@@ -39,7 +39,7 @@ from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import Source
 from ifdkit.reflection.result import Recycled
 from ifdkit.scoring.documents import check_no_documents
-from ifdkit.scoring.inputs import open_data
+from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import Settings
@@ -122,8 +122,8 @@ def reflect_to_file(
     prompts = load_prompts(options.prompts)
     dataset = open_data(data, read_options)
     check_no_documents(dataset, "reflect")
-    check_rows_output(output, dataset.path)
-    progress.note(dataset.describe())
+    check_dataset_output(output, dataset)
+    note_dataset(dataset, progress)
     journal, provenance = Path(f"{output}.journal.sqlite"), Path(f"{output}.provenance.jsonl")
     with tempfile.TemporaryFile() as drafts:
         source, usage, stopped = _run(_ask(dataset, journal, options, prompts, drafts, progress))
@@ -172,7 +172,7 @@ def estimate_run(
     dataset = open_data(data, read_options or ReadOptions(turns="last"))
     check_no_documents(dataset, "reflect")
     make_call = partial(prompts.call, model=options.oracle, sampling=options.sampling)
-    plan = Plan(dataset.columns, options.plan, every_variant=options.select)
+    plan = Plan(dataset.columns_of, options.plan, every_variant=options.select)
     return estimate(dataset, make_call, plan, options.bounds)
 
 
@@ -192,7 +192,7 @@ async def _ask(
         make_call = partial(
             prompts.call, model=server.model, endpoint=origin, sampling=options.sampling
         )
-        plan = Plan(dataset.columns, options.plan, every_variant=options.select)
+        plan = Plan(dataset.columns_of, options.plan, every_variant=options.select)
         progress.start(dataset.n_rows)
         async with Oracle(server, journal, bounds) as oracle:
             drafter = Drafter(oracle, make_call, plan, _ROWS_PER_CALL * bounds.in_flight + 1)

@@ -71,6 +71,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "state": audit.state,
     "title": audit.title,
     "where": audit.where,
+    "by_input": audit.by_input,
 }
 """Name in a template → the function that turns a value into text."""
 

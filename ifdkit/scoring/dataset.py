@@ -232,6 +232,7 @@ def without_scores(
         rows=places[:, 0],
         turns=places[:, 1],
         statuses=statuses,
+        sources=[dataset.source_of(row) for row, _ in positions] if dataset.has_sources else None,
         numbers={name: np.array(n, dtype=np.float64) for name, n in counts.items()},
     )
     return ScoredDataset(

@@ -21,6 +21,7 @@ from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import (
     IDENTITY_FIELDS,
     PROFILE_FIELD,
+    SOURCE_FIELD,
     TOKEN_FIELDS,
     ScoreRow,
     score_columns,
@@ -131,7 +132,7 @@ def arrow_type(name: str) -> pa.DataType:
         return pa.list_(pa.float64())
     if name in ("row", "turn"):
         return pa.int64()
-    if name in IDENTITY_FIELDS:
+    if name in (*IDENTITY_FIELDS, SOURCE_FIELD):
         return pa.string()
     return pa.int64() if METRICS[name].is_integer else pa.float64()
 
@@ -167,10 +168,13 @@ def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
             column_types=types, include_columns=list(names), null_values=[""]
         ),
     )
-    # The quote that keeps a cell from being a formula is not part of the id.
-    ids = [name[1:] if name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
-           for name in table["id"].to_pylist()]  # fmt: skip
-    return table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
+    # The quote that keeps a cell from being a formula is not part of a name.
+    for column in {"id", SOURCE_FIELD}.intersection(table.column_names):
+        cells = [name[1:] if name and name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
+                 for name in table[column].to_pylist()]  # fmt: skip
+        at = table.column_names.index(column)
+        table = table.set_column(at, column, pa.array(cells, pa.string()))
+    return table
 
 
 def _json_lines_columns(path: Path) -> Sequence[str]:
@@ -223,12 +227,14 @@ def check_output(path: Path) -> None:
 
 
 @contextmanager
-def row_writer(path: Path, *, token_nll: bool, documents: bool = False) -> Iterator[RowWriter]:
+def row_writer(
+    path: Path, *, token_nll: bool, documents: bool = False, has_sources: bool = False
+) -> Iterator[RowWriter]:
     """A scores file in the format of its ending, which appears when the block ends.
 
-    `token_nll` and `documents` decide its columns, as in `score_columns`.
+    `token_nll`, `documents` and `has_sources` decide its columns, as in `score_columns`.
     """
-    names = score_columns(token_nll=token_nll, documents=documents)
+    names = score_columns(token_nll=token_nll, documents=documents, has_sources=has_sources)
     with atomic(path) as file:
         writer = FORMATS[path.suffix.lower()].writer(file, names)
         try:

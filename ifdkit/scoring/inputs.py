@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Any
 from ifdkit.data.columns import SLOTS
 from ifdkit.data.containers import locate
 from ifdkit.data.dataset import Dataset, open_dataset
+from ifdkit.data.many_inputs import ManyInputs, NamedInput, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError, OutputError
 from ifdkit.expressions.syntax import parse
 from ifdkit.scoring.manifest import Manifest, manifest_beside
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.table import is_scores_file
 from ifdkit.scoring.where import score_fields
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    Data = str | PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame
+    Data = (
+        str
+        | PathLike[str]
+        | Iterable[str | PathLike[str]]
+        | Iterable[Mapping[str, Any]]
+        | ManyInputs
+        | pd.DataFrame
+    )
 
 
 def open_data(data: Data, read_options: ReadOptions) -> Dataset:
@@ -29,6 +39,11 @@ def open_data(data: Data, read_options: ReadOptions) -> Dataset:
     Raises InputError if it cannot be read or is no longer what was scored, UsageError if the
     options do not fit it.
     """
+    data = expand(data)
+    if isinstance(data, ManyInputs):
+        for path in data.paths:
+            if is_scores_file(path):
+                raise InputError(f"{path} is a scores file, which cannot be one of several inputs")
     manifest = manifest_beside(data) if isinstance(data, (str, PathLike)) else None
     if manifest is not None:
         as_scored = read_options_of(manifest, read_options)
@@ -51,8 +66,8 @@ def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None)
     """
     asked = read_options or ReadOptions()
     return ReadOptions(
-        # Every slot is given, if only as "", so that nothing is detected anew.
-        columns=asked.columns or {slot: manifest.columns.get(slot, "") for slot in SLOTS},
+        # Of several inputs, `source_of` knows the columns of each.
+        columns=asked.columns or (None if manifest.inputs else _every_slot(manifest.columns)),
         turns="last" if "last" in (asked.turns, manifest.turns) else "all",
         reasoning="drop" if manifest.reasoning == "drop" else "keep",
         lines=manifest.lines,
@@ -63,33 +78,56 @@ def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None)
     )
 
 
-def source_of(data: Data, manifest: Manifest) -> Path:
-    """The dataset that a scores file was made from.
+def _every_slot(columns: Mapping[str, str]) -> dict[str, str]:
+    """Every slot is given, if only as "", so that nothing is detected anew."""
+    return {slot: columns.get(slot, "") for slot in SLOTS}
 
-    Raises InputError if it is gone or has changed.
+
+def source_of(data: Data, manifest: Manifest) -> Path | ManyInputs:
+    """The dataset that a scores file was made from; every file of it is as it was then.
+
+    Raises InputError if one is gone or has changed.
     """
-    name, digest = Path(manifest.input), manifest.input_sha256
+    if not manifest.inputs:
+        return _as_it_was(data, manifest.input, manifest.input_sha256)
+    inputs = []
+    for one in manifest.inputs:
+        path = _as_it_was(data, one.path, one.sha256)
+        columns = _every_slot(one.columns)
+        inputs.append(NamedInput(str(path), one.source, locate(str(path))[0], columns))
+    return ManyInputs(manifest.input, tuple(inputs))
+
+
+def _as_it_was(data: Data, name: str, digest: str | None) -> Path:
     # The path is as it was typed, relative to the working folder of that run, which may have been
     # the folder of the scores.
-    places = [name, Path(data).parent / name] if isinstance(data, (str, PathLike)) else [name]
+    places = [Path(name)]
+    if isinstance(data, (str, PathLike)):
+        places.append(Path(data).parent / name)
     present = [path for path in places if digest and locate(str(path))[0].exists()]
     for path in present:
         if sha256(locate(str(path))[0]) == digest:
             return path
     what = "has changed since" if present else "is not here"
-    raise InputError(f"{data} contains scores without texts, and {name}, their source, {what}")
+    raise InputError(
+        f"{data} contains scores without texts, and {Path(name)}, their source, {what}"
+    )
 
 
 def check_not_input(data: Data, output: Path) -> None:
-    """Raise OutputError if `output` is the file that is read."""
-    try:
-        is_input = isinstance(data, (str, PathLike)) and output.samefile(data)
-    except OSError:
-        return  # one of them does not exist
-    if is_input:
-        raise OutputError(f"-o {output} is the input itself: choose another name")
+    """Raise OutputError if `output` is a file that is read."""
+    paths = data.paths if isinstance(data, ManyInputs) else [data]
+    for path in paths:
+        try:
+            is_input = isinstance(path, (str, PathLike)) and output.samefile(path)
+        except OSError:
+            continue  # one of them does not exist
+        if is_input:
+            raise OutputError(f"-o {output} is the input itself: choose another name")
 
 
-def describe(dataset: Dataset) -> str:
-    """`data.json: Alpaca: instruction + input → output, 1,000 rows`, for a note to the user."""
-    return dataset.describe()
+def note_dataset(dataset: Dataset, progress: Progress, begin: str = "") -> None:
+    """Tell the user what is read, and which of several inputs could not be."""
+    progress.note(f"{begin}{dataset.describe()}")
+    for problem in dataset.problems():
+        progress.note(f"{begin}{problem}")

@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.part_files import check_dataset_output, dataset_file
 from ifdkit.data.raw import Raw
-from ifdkit.data.row_files import Appended, RowsWriter, check_rows_output, rows_file
+from ifdkit.data.row_files import Appended, RowsWriter
 from ifdkit.data.sources import suffix
 from ifdkit.errors import InputError
 from ifdkit.records import DOCUMENT_PASSES
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import arrow_type
-from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.metrics import available_metrics
 from ifdkit.scoring.output_names import check_default_output, default_joined_output
 from ifdkit.scoring.progress import Progress
@@ -63,14 +65,15 @@ def score_into_rows(
     the output are the manifest and the rejects, as for a scores file. Raises IfdkitError.
     """
     begin = time.perf_counter()
+    data = expand(data)
     progress = progress or Progress()
     is_named, output = output is not None, output or default_joined_output(data)
     check_not_input(data, output)
     dataset = open_data(data, read_options)
-    check_rows_output(output, dataset.path, appends=True)
+    check_dataset_output(output, dataset, appends=True)
     if not is_named:
         check_default_output(output, dataset)
-    progress.note(describe(dataset))
+    note_dataset(dataset, progress)
     settings = settings_for(dataset, settings, progress)
     names = column_names(score_names(settings, dataset), _keys_of(dataset))
     columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
@@ -78,7 +81,7 @@ def score_into_rows(
     manifest = Path(f"{output}.manifest.json")
     with Scorer(settings, progress) as scorer:
         run = Run(dataset, read_options, scorer)
-        with rows_file(output, dataset.path, appended) as writer:
+        with dataset_file(output, dataset, appended) as writer:
             n_missing = _write(run, dataset, writer, columns, progress)
             manifest.unlink(missing_ok=True)
             write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)

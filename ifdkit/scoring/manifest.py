@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ifdkit.data.parts import InputRecord
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError
+from ifdkit.records import plain
 
 SCORES_SCHEMA = "ifdkit.scores/1"
 _FAMILY = "ifdkit.scores/"
@@ -123,6 +125,9 @@ class Manifest:
     lines: bool = False
     """Whether each line of a text file was a document."""
 
+    inputs: list[InputRecord] = field(default_factory=list)
+    """Every input, if there are several; `columns` are then those that they have in common."""
+
     @property
     def setup(self) -> ScoringSetup:
         """The part that decides whether two sets of scores are comparable."""
@@ -130,7 +135,7 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """The object of the manifest file."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Manifest:
@@ -154,6 +159,8 @@ class Manifest:
 
 def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: not an object: {str(value)[:40]!r}")
     hints = get_type_hints(kind)
     optional = {one.name for one in fields(kind) if one.default_factory is not MISSING}
     optional |= {one.name for one in fields(kind) if one.default is not MISSING}
@@ -166,6 +173,8 @@ def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
         one, nested = value[name], _dataclass_in(hint)
         if nested is not None and isinstance(one, Mapping):
             one = _from_json(nested, one, f"{where}, {name}")
+        elif nested is not None and isinstance(one, list):
+            one = [_from_json(nested, item, f"{where}, {name}") for item in one]
         elif not _fits(one, hint):
             raise InputError(f"{where}: field {name!r} has the wrong type: {str(one)[:40]!r}")
         found[name] = one
@@ -173,7 +182,7 @@ def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
 
 
 def _dataclass_in(hint: Any) -> Any:
-    """The dataclass of `X` or `X | None`; None if there is none."""
+    """The dataclass of `X`, `X | None` or `list[X]`; None if there is none."""
     options = get_args(hint) or (hint,)
     return next((one for one in options if hasattr(one, "__dataclass_fields__")), None)
 

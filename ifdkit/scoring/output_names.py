@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.many_inputs import ManyInputs
 from ifdkit.data.row_files import ROW_ENDINGS
 from ifdkit.data.sources import COMPRESSED, DATA_ENDINGS, suffix
 from ifdkit.data.text_files import TEXT_ENDING
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
 
+NAME_OF_SEVERAL = "ifdkit"
+"""Stands for several inputs that have no folder in common but the working folder."""
+
+
 def default_output(data: Data) -> Path:
-    """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`."""
+    """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`.
+
+    Several inputs are named after their folder: `shards.scores.jsonl`.
+    """
     return Path(f"{_stem(data)}.scores.jsonl")
 
 
@@ -26,12 +34,20 @@ def default_joined_output(data: Data) -> Path:
 
     The ending is that of the dataset if columns can be appended in its format, else `.jsonl`.
     """
-    path = Path(_name(data))
+    if isinstance(data, ManyInputs):
+        endings = {_endings(str(one.path)) for one in data.inputs}
+        return Path(f"{_stem(data)}.scored{endings.pop() if len(endings) == 1 else '.jsonl'}")
+    return Path(f"{_stem(data)}.scored{_endings(_name(data))}")
+
+
+def _endings(name: str) -> str:
+    """The endings of a file of rows in the format of another file."""
+    path = Path(name)
     can_append = suffix(path) in ROW_ENDINGS and suffix(path) != TEXT_ENDING
     endings = suffix(path) if can_append and not path.is_dir() else ".jsonl"
     if path.suffix.lower() in COMPRESSED and endings != ".parquet":
         endings += path.suffix.lower()
-    return Path(f"{_stem(data)}.scored{endings}")
+    return endings
 
 
 def check_default_output(output: Path, dataset: Dataset) -> None:
@@ -48,7 +64,8 @@ def check_default_output(output: Path, dataset: Dataset) -> None:
         return
     if digest == dataset.sha256:
         return
-    if dataset.path is None or Path(name).resolve() != dataset.path.resolve():
+    own = Path(dataset.name) if dataset.has_sources else dataset.path
+    if own is None or Path(name).resolve() != own.resolve():
         raise OutputError(
             f"{output} holds the scores of {name}: choose another name with -o, or delete it"
         )
@@ -59,6 +76,8 @@ def _name(data: Data) -> str:
 
 
 def _stem(data: Data) -> str:
+    if isinstance(data, ManyInputs):
+        return data.folder.name if data.folder else NAME_OF_SEVERAL
     path = Path(_name(data))
     while path.suffix.lower() in DATA_ENDINGS:
         path = path.with_suffix("")

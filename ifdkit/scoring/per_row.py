@@ -109,7 +109,7 @@ def narrow(scored: ScoredDataset, expression: Expression, turns: Turns) -> Score
     columns = _score_columns(rows)
     own = [name for name in names_of(expression) if name not in columns]
     if own:
-        cells = Cells(own, score_fields())
+        cells = Cells(scored.dataset, own, score_fields())
         for raw in judged_rows(scored.dataset.choose(positions)):
             cells.add(raw.row, raw.value)
         cells.check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Progress:
     """Receives a run's events; this one ignores them, others display them."""
@@ -11,6 +13,9 @@ class Progress:
 
     def start(self, rows: int) -> None:
         """The run has `rows` rows of input."""
+
+    def sources(self, ends: Sequence[int]) -> None:
+        """The rows come from several inputs, of which the k-th ends after `ends[k]` rows."""
 
     def begin_block(self, rows: int, examples: int) -> None:
         """A block of examples starts, made from `rows` rows."""

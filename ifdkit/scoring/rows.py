@@ -20,6 +20,8 @@ TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
 PROFILE_FIELD = "ppl_windows"
 """The column of a document's profile, which exists only if there are documents."""
 IDENTITY_FIELDS = ("id", "row", "turn", "status", "reason")
+SOURCE_FIELD = "source"
+"""A column of the scores of several inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class ScoreRow:
     turn: int
     status: str
     reason: str | None
+    source: str | None = None
+    """The input that the row is from; None if the dataset has one input."""
     numbers: Mapping[str, Value]
     """Metric → value, for every metric in `METRICS`."""
     ppl_windows: list[float | None] | None = field(default=None, repr=False)
@@ -51,11 +55,17 @@ class ScoreRow:
         return self.numbers[name] if name in self.numbers else getattr(self, name)
 
 
-def score_columns(*, token_nll: bool = False, documents: bool = False) -> tuple[str, ...]:
-    """The columns of a scores file, in order; `documents`: whether there are documents."""
+def score_columns(
+    *, token_nll: bool = False, documents: bool = False, has_sources: bool = False
+) -> tuple[str, ...]:
+    """The columns of a scores file, in order.
+
+    `documents`: whether there are documents; `has_sources`: whether there are several inputs.
+    """
+    source = (SOURCE_FIELD,) * has_sources
     names = (n for n, metric in METRICS.items() if documents or metric.applies_to != "documents")
     profile, tokens = (PROFILE_FIELD,) * documents, TOKEN_FIELDS * token_nll
-    return (*IDENTITY_FIELDS, *names, *profile, *tokens)
+    return (*IDENTITY_FIELDS, *source, *names, *profile, *tokens)
 
 
 def score_row(

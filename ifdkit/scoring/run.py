@@ -13,13 +13,15 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ifdkit.data.atomic import write_json, write_rejects
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
+from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.read_log import ReadLog
 from ifdkit.data.sources import sha256
@@ -29,8 +31,7 @@ from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import check_output, row_writer
-from ifdkit.scoring.inputs import describe as describe_dataset
-from ifdkit.scoring.inputs import open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import check_default_output, default_output
@@ -40,6 +41,7 @@ from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.sources import SourceSummary, SourceTally
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 
@@ -68,6 +70,8 @@ class ScoreSummary:
     """Why rows are not ok, the most frequent reason first."""
     manifest: Manifest
     output: Path | None
+    sources: tuple[SourceSummary, ...] = ()
+    """One per input, if there are several."""
 
     @property
     def has_scores(self) -> bool:
@@ -81,6 +85,7 @@ class ScoreSummary:
             "ifd_length_spearman": self.ifd_length_spearman,
             "status_counts": self.status_counts,
             "reasons": [asdict(one) for one in self.reasons],
+            **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -129,7 +134,11 @@ def score(
         run = Run(dataset, read_options, scorer)
         rows = [row for block in run.blocks(progress) for row in block]
         summary = run.summary(elapsed_s=time.perf_counter() - begin)
-    names = score_columns(token_nll=chosen.token_nll, documents=dataset.has_documents)
+    names = score_columns(
+        token_nll=chosen.token_nll,
+        documents=dataset.has_documents,
+        has_sources=dataset.has_sources,
+    )
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
     metrics = [metric for name, metric in METRICS.items() if name in names]
     frame = frame.astype({one.name: "float64" for one in metrics if not one.is_integer})
@@ -137,7 +146,7 @@ def score(
     missing = [one.name for one in metrics if one.is_integer and frame[one.name].isna().any()]
     frame = frame.astype(dict.fromkeys(missing, "Int64"))
     frame.attrs["manifest"] = summary.manifest.as_json()
-    frame.attrs["rejects"] = [asdict(reject) for reject in run.rejects]
+    frame.attrs["rejects"] = [reject.as_json() for reject in run.rejects]
     return frame
 
 
@@ -156,21 +165,27 @@ def score_to_file(
     was scored before stays in the store.
     """
     begin = time.perf_counter()
+    data = expand(data)
     progress = progress or Progress()
     is_named, output = output is not None, output or default_output(data)
     check_output(output)
+    if isinstance(data, ManyInputs):
+        check_not_input(data, output)
     manifest = Path(f"{output}.manifest.json")
     dataset = open_data(data, read_options)
     if not is_named:
         check_default_output(output, dataset)
     if dataset.path is not None and output.exists() and output.samefile(dataset.path):
         raise OutputError(f"-o {output} is the dataset itself: choose another name")
-    progress.note(describe_dataset(dataset))
+    note_dataset(dataset, progress)
     settings = settings_for(dataset, settings, progress)
     with Scorer(settings, progress) as scorer:
         run = Run(dataset, read_options, scorer)
         with row_writer(
-            output, token_nll=settings.token_nll, documents=dataset.has_documents
+            output,
+            token_nll=settings.token_nll,
+            documents=dataset.has_documents,
+            has_sources=dataset.has_sources,
         ) as writer:
             for rows in run.blocks(progress):
                 writer.write(rows)
@@ -198,6 +213,7 @@ class Run:
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
+        self._sources = SourceTally(dataset)
         self._reasons = ReasonCounter()
         self._omissions: Counter[str] = Counter()
         described = (name for name, metric in METRICS.items() if metric.in_summary)
@@ -212,10 +228,12 @@ class Run:
 
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
-        progress.start(self._dataset.n_rows)
+        start_progress(self._dataset, progress)
         for block, passes in _prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes)
+            if self._dataset.has_sources:
+                rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
             self._omissions.update(kind for one in passes for kind in one.omitted)
             yield block.examples, rows
@@ -236,6 +254,7 @@ class Run:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
         self._reasons.add(rows)
+        self._sources.add(rows, block.rejects)
         for example, row in zip(block.examples, rows, strict=True):
             self._sample.add(example, row)
             self._statuses[row.status] += 1
@@ -256,6 +275,7 @@ class Run:
             reasons=self._reasons.most_common(),
             manifest=self._manifest(elapsed_s, output),
             output=output,
+            sources=self._sources.summaries(),
         )
 
     def _manifest(self, elapsed_s: float, output: Path | None) -> Manifest:
@@ -328,6 +348,13 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
             n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
         yield Block(n_rows, examples, rejects)
+
+
+def start_progress(dataset: Dataset, progress: Progress) -> None:
+    """Tell the progress how many rows follow, and in which of several inputs they are."""
+    progress.start(dataset.n_rows)
+    if dataset.has_sources:
+        progress.sources(list(accumulate(dataset.rows_per_source().values())))
 
 
 def note_reading(dataset: Dataset, log: ReadLog, progress: Progress) -> None:

@@ -17,7 +17,13 @@ from ifdkit.records import NLL
 from ifdkit.scoring.formats import FORMATS
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
-from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow, score_columns
+from ifdkit.scoring.rows import (
+    PROFILE_FIELD,
+    SOURCE_FIELD,
+    TOKEN_FIELDS,
+    ScoreRow,
+    score_columns,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +44,8 @@ class ScoreTable:
     """Metric → column; NaN if undefined.  A metric without any number is absent."""
     reasons: Sequence[str | None] | None = None
     """One sentence for every status but `ok`; None if the reasons are not known."""
+    sources: Sequence[str | None] | None = None
+    """The input of every example; None if the dataset has one input."""
     token_nll_direct: Ragged | None = None
     """NLLs of the response's scored tokens; None if they are not known."""
     token_nll_conditional: Ragged | None = None
@@ -55,6 +63,7 @@ class ScoreTable:
             statuses=[self.statuses[i] for i in positions],
             numbers={name: column[at] for name, column in self.numbers.items()},
             reasons=None if self.reasons is None else [self.reasons[i] for i in positions],
+            sources=None if self.sources is None else [self.sources[i] for i in positions],
         )
 
     @property
@@ -85,7 +94,7 @@ def read_scores(path: Path) -> ScoreTable:
     found = FORMATS[path.suffix.lower()]
     try:
         present = set(found.columns_of(path))
-        known = score_columns(token_nll=True, documents=True)
+        known = score_columns(token_nll=True, documents=True, has_sources=True)
         names = [name for name in known if name in present and name != PROFILE_FIELD]
         return from_arrow(found.read(path, names))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
@@ -112,9 +121,17 @@ def from_arrow(table: pa.Table) -> ScoreTable:
         statuses=table["status"].to_pylist(),
         numbers=numbers,
         reasons=table["reason"].to_pylist() if "reason" in table.column_names else None,
+        sources=_texts(table, SOURCE_FIELD),
         token_nll_direct=direct,
         token_nll_conditional=conditional,
     )
+
+
+def _texts(table: pa.Table, name: str) -> list[str | None] | None:
+    if name not in table.column_names or table[name].null_count == table.num_rows:
+        return None
+    found: list[str | None] = table[name].to_pylist()
+    return found
 
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -150,6 +167,7 @@ class ScoreTableBuilder:
         self._ids: list[str] = []
         self._statuses: list[str] = []
         self._reasons: list[str | None] = []
+        self._sources: list[str | None] = []
         self._rows, self._turns = array("q"), array("q")
         self._numbers = {name: array("d") for name in METRICS}
         self._direct, self._conditional = RaggedBuilder(), RaggedBuilder()
@@ -159,6 +177,7 @@ class ScoreTableBuilder:
         self._ids.append(row.id)
         self._statuses.append(row.status)
         self._reasons.append(row.reason)
+        self._sources.append(row.source)
         self._rows.append(row.row)
         self._turns.append(row.turn)
         for name, column in self._numbers.items():
@@ -177,6 +196,7 @@ class ScoreTableBuilder:
             statuses=self._statuses,
             numbers={name: column for name, column in numbers.items() if np.isfinite(column).any()},
             reasons=self._reasons,
+            sources=self._sources if any(self._sources) else None,
             token_nll_direct=self._direct.finish(),
             token_nll_conditional=self._conditional.finish(),
         )

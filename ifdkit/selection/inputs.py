@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.row_files import check_rows_output
+from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError
 from ifdkit.scoring.dataset import (
@@ -27,7 +28,7 @@ from ifdkit.scoring.dataset import (
     without_scores,
 )
 from ifdkit.scoring.documents import check_applicable
-from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
@@ -67,6 +68,7 @@ class Inputs:
         They differ by the rows that a condition on scores leaves out. Raises IfdkitError, and
         checks `output` before any work is done.
         """
+        data = expand(data)
         check_not_input(data, output)
         scored = self._scored(data, output)
         if self._where is None:
@@ -80,7 +82,7 @@ class Inputs:
                 return self._read(scores, output)
         dataset = open_data(data, self._read_options)
         self._check(dataset, output)
-        self._progress.note(describe(dataset))
+        note_dataset(dataset, self._progress)
         if not (self._options.metrics or self._options.needs_tokens):
             return without_scores(dataset, progress=self._progress)
         settings = self._settings
@@ -109,7 +111,7 @@ class Inputs:
         method = self._options.method
         flag = f"--method {method}" if method else "--by" if self._options.by else "--where"
         check_applicable(dataset, self._options.needed, flag)
-        check_rows_output(output, dataset.path)
+        check_dataset_output(output, dataset)
         if self._where is not None:
             check_names(dataset, self._where, score_fields())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Any
 
+from ifdkit.data.parts import InputRecord
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.selection.effect import Effect
 from ifdkit.selection.ranking import Band
@@ -59,11 +61,13 @@ class Selected:
     scores: Manifest | None
     """Manifest of the scores; None if no scores were used."""
     elapsed_s: float
+    inputs: list[InputRecord] = dataclass_field(default_factory=list)
+    """Every input, if there are several; `columns` are then those that they have in common."""
     kept_rows: tuple[int, ...] = dataclass_field(repr=False)
     """0-based positions in the input, ascending; not in the manifest, but in the row log."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of the manifest and of `--json`."""
-        found = asdict(replace(self, kept_rows=()))
+        found = plain(replace(self, kept_rows=()))
         del found["kept_rows"]
         return found

@@ -1,6 +1,6 @@
 """`ifdkit select`: keep the rows of a dataset that are worth training on, unchanged.
 
-    DATA ─ Inputs ─▶ rows with numbers ─ method ─▶ verdict ─ row_files ─▶ OUT
+    DATA ─ Inputs ─▶ rows with numbers ─ method ─▶ verdict ─ part_files ─▶ OUT
                                                        └─ effect ─▶ how OUT differs from DATA
 
 OUT has the rows, the format and the order of DATA.  Beside it are `OUT.rows.jsonl`, the row log
@@ -22,7 +22,8 @@ import numpy as np
 from ifdkit.data.atomic import write_json
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.row_files import RowsWriter, rows_file
+from ifdkit.data.part_files import dataset_file
+from ifdkit.data.row_files import RowsWriter
 from ifdkit.data.sources import sha256
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
@@ -121,7 +122,7 @@ def select_to_file(
         Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
     )
     row_log, manifest = Path(f"{output}.rows.jsonl"), Path(f"{output}.manifest.json")
-    with rows_file(output, dataset.path) as writer:
+    with dataset_file(output, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
         on_all = verdict.among(rows, of_all)
@@ -173,11 +174,13 @@ def _judge(task: Task) -> Verdict:
 def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) -> Labels | None:
     """Write the kept rows as they are in the input; return the sources of all readable rows."""
     is_kept = dict(zip(rows.positions.tolist(), verdict.kept.tolist(), strict=True))
-    sources = SourceColumns(set(dataset.columns.filled.values()))
+    sources = SourceColumns(set(dataset.columns.filled.values()) if not dataset.has_sources else ())
     for raw in dataset.raw_rows():
         if raw.row not in is_kept:
             continue  # it could not be read
-        sources.add(raw.value)
+        # The inputs are the sources if there are several.
+        name = dataset.source_of(raw.row)
+        sources.add(raw.value if name is None else {"source": name})
         if is_kept[raw.row]:
             writer.write(raw, raw.value)
     return sources.labels()

@@ -15,6 +15,7 @@ from ifdkit.report.audit.wording import (
     advice,
     allowed,
     basis,
+    by_input,
     headline,
     in_state,
     measured,
@@ -112,6 +113,8 @@ def _rule(rule: RuleResult) -> str:
     found = f" {prose(rule.found, 300)}" if rule.found else ""
     fix = f" *What to do:* {prose(rule.fix, 300)}" if rule.fix else ""
     lines = [f"- **{prose(title(rule), 80)}** ({prose(measured(rule))}).{found}{fix}"]
+    if inputs := by_input(rule):
+        lines.append(f"  - {prose(inputs, 600)}")
     lines += _details(rule)
     lines += [f"  - {_place(place)}" for place in rule.places[:_MAX_PLACES]]
     left = rule.count - min(_MAX_PLACES, len(rule.places))

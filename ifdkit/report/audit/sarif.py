@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,12 +39,14 @@ def as_sarif(audit: Audit, *, root: Path | None = None) -> Json:
     a line, a result refers to the file as a whole.
     """
     uri = artifact_uri(audit.input, root or Path.cwd())
+    uris = {one.name: artifact_uri(one.path, root or Path.cwd()) for one in audit.inputs}
+    uris[""] = uri
     seen: Counter[str] = Counter()
     results = [
         result
         for index, rule in enumerate(audit.rules)
         if state(rule) in {"failed", "warns"}
-        for result in _results(index, rule, uri, seen)
+        for result in _results(index, rule, uris, seen)
     ]
     driver = {
         "name": "ifdkit",
@@ -102,14 +104,17 @@ def _descriptor(rule: RuleResult) -> Json:
     }
 
 
-def _results(index: int, rule: RuleResult, uri: str, seen: Counter[str]) -> Iterator[Json]:
+def _results(
+    index: int, rule: RuleResult, uris: Mapping[str, str], seen: Counter[str]
+) -> Iterator[Json]:
     for place in rule.places[:MAX_PLACES] or (None,):
+        source = place.source if place is not None else None
         yield {
             "ruleId": one_line(rule.name, 80),
             "ruleIndex": index,
             "level": _LEVELS[rule.severity],
             "message": {"text": _message(_description(rule, place))},
-            "locations": [_location(uri, place)],
+            "locations": [_location(uris.get(source or "", uris[""]), place)],
             "partialFingerprints": {_FINGERPRINT: _fingerprint(rule, place, seen)},
         }
 

@@ -17,6 +17,8 @@ LABELS: dict[State, str] = {
     "skipped": "not applied",
     "off": "off",
 }
+_MAX_INPUTS = 5
+"""Inputs that a sentence about a rule names."""
 _MAX_NAMED = 4
 """Rules that a sentence names."""
 
@@ -153,11 +155,28 @@ def measured(rule: RuleResult) -> str:
 def where(place: Place) -> str:
     """`row 12, turn 1, line 13`: rows and turns from 0 as in scores files, lines from 1.
 
-    Turn 0 is left out: most datasets have no other.
+    Of several inputs `b.jsonl, row 12, line 3`: the line is that of the input. Turn 0 is left out:
+    most datasets have no other.
     """
     turn = f", turn {place.turn}" if place.turn else ""
     line = "" if place.line is None else f", line {place.line:,}"
-    return f"row {place.row:,}{turn}{line}"
+    source = f"{one_line(place.source, 80)}, " if place.source else ""
+    return f"{source}row {place.row:,}{turn}{line}"
+
+
+def by_input(rule: RuleResult) -> str:
+    """In which inputs a rule found how much, the most affected first; "" for one input."""
+    counts = list(rule.sources.items())
+    if not counts:
+        return ""
+    name, count = counts[0]
+    if count == rule.count:
+        return f"{'All are' if count > 1 else 'It is'} in {one_line(name, 80)}."
+    shown = [f"{n:,} in {one_line(source, 80)}" for source, n in counts[:_MAX_INPUTS]]
+    left = counts[_MAX_INPUTS:]
+    if left:
+        shown.append(f"{sum(n for _, n in left):,} in {plural(len(left), 'more input')}")
+    return f"By input: {', '.join(shown)}."
 
 
 def template_sentence(check: TemplateCheck) -> str:

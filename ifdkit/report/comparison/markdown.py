@@ -22,7 +22,15 @@ from ifdkit.format import (
     plural,
     signed,
 )
-from ifdkit.report.comparison.wording import estimates, finding_title, metric_of, paper_metrics
+from ifdkit.report.comparison.wording import (
+    MAX_SOURCES,
+    estimates,
+    finding_title,
+    metric_of,
+    paper_metrics,
+    shown_sources,
+    source_fields,
+)
 from ifdkit.visible import one_line, sentence
 
 MAX_CHARACTERS = 65_000
@@ -69,6 +77,7 @@ def render_markdown(summary: Summary) -> str:
     sections = (
         _head(summary),
         _table(summary),
+        _sources(summary),
         *(_length(field, one) for field, one in summary.length_control.items()),
         _reference(summary),
     )
@@ -115,6 +124,22 @@ def _table(summary: Summary) -> str:
     )
     geometric = _geometric_means(summary)
     return "\n".join([head, *lines]) + f"\n\n{note}{geometric}"
+
+
+def _sources(summary: Summary) -> str:
+    """The changes of the main metrics, one line for each input."""
+    if not summary.sources:
+        return ""
+    fields = source_fields(summary)
+    labels = " | ".join(prose(metric_of(field).label, 60) for field in fields)
+    lines = [f"| input | pairs | {labels} |", f"|:--|--:|{'--:|' * len(fields)}"]
+    for one in shown_sources(summary):
+        medians = (one.medians.get(field) for field in fields)
+        cells = (NOTHING if found is None else signed(found[2]) for found in medians)
+        lines.append(f"| {prose(one.name, 80)} | {one.n_pairs:,} | {' | '.join(cells)} |")
+    left = len(summary.sources) - MAX_SOURCES
+    more = f" {plural(left, 'more input')} in summary.json." if left > 0 else ""
+    return "\n".join(lines) + f"\n\nMedian change by input.{more}"
 
 
 def _geometric_means(summary: Summary) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ifdkit.comparison.result import LengthControl
+from ifdkit.comparison.result import LengthControl, SourceChange, Summary
 from ifdkit.findings import TITLES
 from ifdkit.scoring.metric import Metric
 from ifdkit.scoring.metrics import METRICS, table_metrics
@@ -91,3 +91,19 @@ def estimates(control: LengthControl) -> tuple[LengthEstimate, ...]:
             " medians.",
         ),
     )
+
+
+MAX_SOURCES = 20
+"""Inputs that are shown; the others are in summary.json."""
+
+
+def shown_sources(summary: Summary) -> list[SourceChange]:
+    """The inputs with the most pairs, in their order."""
+    ranked = sorted(summary.sources, key=lambda one: -one.n_pairs)[:MAX_SOURCES]
+    names = {one.name for one in ranked}
+    return [one for one in summary.sources if one.name in names]
+
+
+def source_fields(summary: Summary) -> list[str]:
+    """The metrics that at least one of them has, in the order of the table."""
+    return [name for name in summary.metrics if any(name in one.medians for one in summary.sources)]

@@ -17,6 +17,7 @@ from ifdkit.report.audit.wording import (
     advice,
     allowed,
     basis,
+    by_input,
     cleaned_sentence,
     headline,
     in_state,
@@ -122,6 +123,7 @@ def _print_rule(console: Console, rule: RuleResult) -> None:
     lines = [Text(one_line(rule.found, 600))] if rule.found else []
     if rule.fix:
         lines.append(Text.assemble(("→ ", "bold"), one_line(rule.fix, 600)))
+    lines += [Text(one) for one in (by_input(rule),) if one]
     lines += [*_details(rule), *map(_place, rule.places[:_MAX_PLACES])]
     left = rule.count - min(len(rule.places), _MAX_PLACES)
     if rule.places and left > 0:

@@ -11,8 +11,14 @@ from rich.text import Text
 
 from ifdkit.comparison.result import Summary
 from ifdkit.findings.finding import Finding
-from ifdkit.format import correlation, interval, number, p_value, percent, plural, signed
-from ifdkit.report.comparison.wording import finding_title, metric_of
+from ifdkit.format import NOTHING, correlation, interval, number, p_value, percent, plural, signed
+from ifdkit.report.comparison.wording import (
+    MAX_SOURCES,
+    finding_title,
+    metric_of,
+    shown_sources,
+    source_fields,
+)
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.stats.paired import Change, MetricChange
 from ifdkit.visible import one_line
@@ -36,6 +42,11 @@ def print_comparison(
     for warning in summary.warnings[:20]:
         console.print(Text(f"! {one_line(warning)}", "yellow"))
     console.print(_table(summary, console.width))
+    if summary.sources:
+        console.print(_sources(summary, console.width))
+        left = len(summary.sources) - MAX_SOURCES
+        if left > 0:
+            console.print(f"{plural(left, 'more input')} not shown: summary.json has all")
     for field, control in summary.length_control.items():
         if control.sentence and control.sentence not in summary.headline:
             console.print(
@@ -61,6 +72,21 @@ def _table(summary: Summary, width: int) -> Table:
         (metric_of(field).short, *_cells(metric, width))
         for field, metric in summary.metrics.items()
     ]
+    return number_table(headers, rows, width)
+
+
+def _sources(summary: Summary, width: int) -> Table:
+    """The changes of the main metrics, one row for each input."""
+    fields = source_fields(summary)
+    rows = [
+        (
+            one_line(one.name, 60),
+            f"{one.n_pairs:,}",
+            *(signed(one.medians[name][2]) if name in one.medians else NOTHING for name in fields),
+        )
+        for one in shown_sources(summary)
+    ]
+    headers = ("change by input", "pairs", *(metric_of(name).short for name in fields))
     return number_table(headers, rows, width)
 
 

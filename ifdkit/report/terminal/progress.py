@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TextIO
 
 from ifdkit.format import duration, fixed, number
@@ -17,6 +19,7 @@ class _Pace(Progress):
 
     def __init__(self) -> None:
         self._rows = 0
+        self._ends: Sequence[int] = ()
         self._done_rows = 0
         self._block = (0, 0)
         self._done_examples = 0
@@ -28,7 +31,10 @@ class _Pace(Progress):
     def start(self, rows: int) -> None:
         # A comparison scores one dataset after the other.
         self._rows, self._done_rows, self._done_examples, self._tokens = rows, 0, 0, 0
-        self._begin = None
+        self._begin, self._ends = None, ()
+
+    def sources(self, ends: Sequence[int]) -> None:
+        self._ends = ends
 
     def begin_block(self, rows: int, examples: int) -> None:
         self._block = (rows, examples)
@@ -62,6 +68,12 @@ class _Pace(Progress):
     @property
     def rows_done(self) -> float:
         return self._done_rows + self._block[0] * self._within
+
+    @property
+    def source(self) -> str:
+        """`input 3 of 20`, if there are several."""
+        n = len(self._ends)
+        return f"input {min(n, bisect_right(self._ends, self.rows_done) + 1)} of {n:,}" if n else ""
 
     @property
     def elapsed_s(self) -> float:
@@ -103,6 +115,7 @@ class LineProgress(_Pace):
             self._last = now
             parts = [
                 f"{fixed(self.rows_done, 0)} of {self._rows:,} rows",
+                self.source,
                 self.rates,
                 self.time_left,
             ]
@@ -137,7 +150,7 @@ class BarProgress(_Pace):
         self._bar.update(self._task, total=rows)
 
     def _draw(self) -> None:
-        text = " · ".join(part for part in (self.rates, self.time_left) if part)
+        text = " · ".join(part for part in (self.source, self.rates, self.time_left) if part)
         self._bar.update(self._task, completed=self.rows_done, description=text)
 
     def close(self) -> None:

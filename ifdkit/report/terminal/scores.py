@@ -16,7 +16,9 @@ from ifdkit.scoring.inspect import Inspection, Token
 from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.run import ScoreSummary
+from ifdkit.scoring.sources import SourceSummary, most_notable
 from ifdkit.stats.columns import Description
+from ifdkit.visible import one_line
 
 # Surprise in nats → background.  One hue, readable with the text colours below on light and dark
 # terminals; the scale ends at a probability of 1 in 3,000.
@@ -30,6 +32,14 @@ _STEPS = (
 )
 _LIGHT_TEXT_FROM = 6.0
 _MAX_REASONS = 5
+_MAX_SOURCES = 20
+_SOURCE_FIELDS = {
+    "response_tokens": "tokens",
+    "ppl_response_direct": "ppl",
+    "ifd": "ifd",
+    "coherence": "coherence",
+}
+"""Metrics whose medians are shown by input, and their headers."""
 _NOT_SCORED = "dim underline"
 
 
@@ -37,6 +47,11 @@ def print_summary(summary: ScoreSummary) -> None:
     """Print what `ifdkit score` ends with."""
     console, made = Screen(), summary.manifest
     console.print(summary_table(summary.metrics, console.width))
+    if summary.sources:
+        console.print(_sources_table(summary.sources, console.width))
+        left = len(summary.sources) - _MAX_SOURCES
+        if left > 0:
+            console.print(f"{plural(left, 'more input')} not shown: --json has all")
     for line in _summary_lines(summary):
         console.print(line, soft_wrap=True)
     speed = f", {number(made.tokens_per_s)} tokens/s" if made.tokens_scored else ""
@@ -56,6 +71,23 @@ def summary_table(metrics: Mapping[str, Description], width: int) -> Table:
         for name, d in metrics.items()
     ]
     return number_table(("", "n", "mean", "median", "sd", "5 %", "95 %"), rows, width)
+
+
+def _sources_table(sources: Sequence[SourceSummary], width: int) -> Table:
+    """One row for each input: those with rejected rows first if there are too many."""
+    fields = [name for name in _SOURCE_FIELDS if any(name in one.medians for one in sources)]
+    rows = [
+        (
+            one_line(one.name, 60),
+            f"{one.rows:,}",
+            f"{one.ok:,}",
+            f"{one.rejected:,}",
+            *(number(one.medians.get(name)) for name in fields),
+        )
+        for one in most_notable(sources, _MAX_SOURCES)
+    ]
+    labels = (_SOURCE_FIELDS[name] for name in fields)
+    return number_table(("median by input", "rows", "ok", "rejected", *labels), rows, width)
 
 
 def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
