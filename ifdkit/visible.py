@@ -8,6 +8,7 @@ letters.
 
 from __future__ import annotations
 
+import json
 import re
 
 _RANGES = (
@@ -36,7 +37,13 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def _json_escape(code: int) -> str:
+    return json.dumps(chr(code))[1:-1]
+
+
 _ESCAPES = {code: _escape(code) for first, last in _RANGES for code in range(first, last + 1)}
+_JSON_ESCAPES = {code: _json_escape(code) for code in _ESCAPES}
+_URL_PASSWORD = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#:@]*):[^\s/?#]*@")
 
 
 def is_blank(text: str) -> bool:
@@ -52,6 +59,16 @@ def visible(text: str) -> str:
     text = text.replace("\r\n", "\n")
     # Most texts have none.  Where a text is full of them, one table beats a call for each.
     return text.translate(_ESCAPES) if _ESCAPED.search(text) else text
+
+
+def visible_json(text: str) -> str:
+    r"""JSON text with these characters as the escapes `\uXXXX`, so that it stays the same value."""
+    return text.translate(_JSON_ESCAPES) if _ESCAPED.search(text) else text
+
+
+def masked(text: str) -> str:
+    """`text` without the passwords of URLs: `https://user:***@host`."""
+    return _URL_PASSWORD.sub(r"\1:***@", text) if "@" in text else text
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 reflect_options = together(
     option("--oracle", required=True, help="Model name on the server, or local: the embedded"
            " model on this machine."),
-    option("--base-url", help="URL of an OpenAI-compatible server, such as"
+    option("--base-url", trusted=True, help="URL of an OpenAI-compatible server, such as"
            " http://localhost:8000/v1."),
-    option("--api-key-env", help="Environment variable that contains the key, or off."
+    option("--api-key-env", trusted=True, help="Environment variable that contains the key, or off."
            "  [default: OPENAI_API_KEY]"),
     option("--stages", help="instruction, response or both.  [default: both]"),
     option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
