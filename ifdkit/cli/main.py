@@ -109,7 +109,9 @@ class _StderrHandler(logging.Handler):
     """Log lines on the stderr of the moment, which a command may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record. What a library logs below a warning may quote headers of a server."""
+        if not record.name.startswith("ifdkit") and record.levelno < logging.WARNING:
+            return
         sys.stderr.write(f"ifdkit: {one_line(record.getMessage(), 2000)}\n")
 
 

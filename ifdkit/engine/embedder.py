@@ -38,7 +38,7 @@ class SentenceEmbedder:
 
         from ifdkit.engine.quiet import quiet_libraries
 
-        # Without this, transformers would prefer a pickle beside a safetensors file of another name.
+        # Without this, transformers takes a pickle beside a safetensors file of another name.
         has_safe = any(folder.rglob("*.safetensors"))
         try:
             with quiet_libraries():

@@ -43,7 +43,7 @@ _WITHOUT_SETTINGS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 
 def check_regular(name: str, folder: Path) -> None:
-    """Raise ModelError if a folder contains a pipe, socket or device, which would block a reader."""
+    """Raise ModelError if a folder contains a pipe, socket or device, which blocks a reader."""
     for file in folder.rglob("*"):
         try:
             mode = file.stat().st_mode
