@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -36,7 +36,7 @@ Answer = Callable[[str, bytes], tuple[int, str, object]]
 
 
 class Recorder:
-    """An HTTP server that keeps what it receives; `answer(key, request)` is status, headers, body."""
+    """An HTTP server that keeps what it receives; `answer` makes status, headers and body."""
 
     def __init__(self, answer: Answer) -> None:
         self.received: list[bytes] = []
@@ -292,7 +292,6 @@ def test_verbose_and_errors_do_not_print_the_password_of_a_url(folder: Path) -> 
 
 
 @pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*OTHERS, MEANT, "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    yield
