@@ -28,7 +28,8 @@ reflect_options = together(
     option("--stages", help="instruction, response or both.  [default: both]"),
     option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
            " IFD is higher, a new response if its r-IFD is lower."),
-    option("--prompts", type=click.Path(path_type=Path), help="Folder of custom prompts."),
+    option("--prompts", trusted=True, type=click.Path(path_type=Path), help="Folder of custom"
+           " prompts."),
     option("--temperature", type=float, help="Sampling temperature of the oracle.  [default: 0]"),
     option("--max-tokens", type=int, help="Maximum completion tokens per call."
            "  [default: 2048]"),
