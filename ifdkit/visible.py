@@ -28,6 +28,9 @@ _BLANK = re.compile(
     "\U000e0000-\U000e01ef]*"
 )
 """Whitespace, control and format characters, fillers, variation selectors: nothing that shows."""
+# Quotes may precede the sign, so that a text with a quote of its own is guarded too, and keeps it.
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r])")
+"""What spreadsheets take for a formula, also with full-width signs."""
 _LINE_END = re.compile(r"[ \t]*\n[ \t]*")
 
 
@@ -69,6 +72,16 @@ def visible_json(text: str) -> str:
 def masked(text: str) -> str:
     """`text` without the passwords of URLs: `https://user:***@host`."""
     return _URL_PASSWORD.sub(r"\1:***@", text) if "@" in text else text
+
+
+def guarded(text: str) -> str:
+    """A CSV cell that no spreadsheet takes for a formula: a quote precedes what begins like one."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text of a guarded cell: exactly the one that was given to `guarded`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
 def one_line(text: str, limit: int = 300) -> str:
