@@ -8,6 +8,7 @@ letters.
 
 from __future__ import annotations
 
+import json
 import re
 
 _RANGES = (
@@ -27,6 +28,9 @@ _BLANK = re.compile(
     "\U000e0000-\U000e01ef]*"
 )
 """Whitespace, control and format characters, fillers, variation selectors: nothing that shows."""
+# Quotes may precede the sign, so that a text with a quote of its own is guarded too, and keeps it.
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r])")
+"""What spreadsheets take for a formula, also with full-width signs."""
 _LINE_END = re.compile(r"[ \t]*\n[ \t]*")
 
 
@@ -36,7 +40,13 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def _json_escape(code: int) -> str:
+    return json.dumps(chr(code))[1:-1]
+
+
 _ESCAPES = {code: _escape(code) for first, last in _RANGES for code in range(first, last + 1)}
+_JSON_ESCAPES = {code: _json_escape(code) for code in _ESCAPES}
+_URL_PASSWORD = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#:@]*):[^\s/?#]*@")
 
 
 def is_blank(text: str) -> bool:
@@ -52,6 +62,26 @@ def visible(text: str) -> str:
     text = text.replace("\r\n", "\n")
     # Most texts have none.  Where a text is full of them, one table beats a call for each.
     return text.translate(_ESCAPES) if _ESCAPED.search(text) else text
+
+
+def visible_json(text: str) -> str:
+    r"""JSON text with these characters as the escapes `\uXXXX`, so that it stays the same value."""
+    return text.translate(_JSON_ESCAPES) if _ESCAPED.search(text) else text
+
+
+def masked(text: str) -> str:
+    """`text` without the passwords of URLs: `https://user:***@host`."""
+    return _URL_PASSWORD.sub(r"\1:***@", text) if "@" in text else text
+
+
+def guarded(text: str) -> str:
+    """A CSV cell that no spreadsheet takes for a formula: a quote precedes what begins like one."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text of a guarded cell: exactly the one that was given to `guarded`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
 def one_line(text: str, limit: int = 300) -> str:

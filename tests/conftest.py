@@ -28,6 +28,9 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in [name for name in os.environ if name.startswith("IFDKIT_")]:
         del os.environ[name]
     os.environ["IFDKIT_CACHE"] = str(folder)
+    settings = folder / "config.toml"
+    settings.touch()
+    os.environ["IFDKIT_CONFIG"] = str(settings)
     return folder
 
 

@@ -135,10 +135,11 @@ def test_python_snippets_run(
 @pytest.mark.parametrize("snippet", snippets("toml"), ids=str)
 def test_settings_snippets_load(snippet: Snippet, write: Callable[..., Path]) -> None:
     path = write("ifdkit.toml", snippet.text)
-    names = {p.name for command in cli.commands.values() for p in command.params if p.name}
-    _, settings = load_config(path.parent, names)
+    (file,) = load_config(
+        path.parent, (p for command in cli.commands.values() for p in command.params)
+    ).files
     tables = tomllib.loads(snippet.text).get("audit", {})
-    assert settings.get("audit", {}) == tables
+    assert file.table("audit") == tables
     changed = {rule.name for rule in set(configured(from_tables(tables, path.name))) - set(RULES)}
     assert changed == set(tables), "each table changes its rule"
 

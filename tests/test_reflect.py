@@ -262,7 +262,7 @@ def test_fatal_error_leaves_no_output_and_loses_no_reply(write: Make) -> None:
         Path(f"{source.with_name('half.json')}.journal.sqlite").rename(f"{output}.journal.sqlite")
         asked = len(server.calls)
         server.status = (401, {"error": {"message": "no"}})
-        with pytest.raises(OracleError, match="rejects the API key"):
+        with pytest.raises(OracleError, match="wants an API key, and none was sent"):
             run(server, source, output)
         assert not output.exists()
         assert not Path(f"{output}.provenance.jsonl").exists()

@@ -156,7 +156,7 @@ def test_rejected_key_exits_with_two(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-sentinel-000")
     refusal = {"error": {"message": "the key sk-sentinel-000 is wrong"}}
     with OracleServer(status=(401, refusal)) as server:
-        assert ask(server, "--verbose") == 2
+        assert ask(server, "--verbose", "--api-key-env", "OPENAI_API_KEY") == 2
     out, err = capsys.readouterr()
     assert "rejects the API key" in err
     assert "sk-sentinel-000" not in out + err
@@ -241,7 +241,7 @@ def test_key_is_in_no_traceback(
     monkeypatch.setenv("OPENAI_API_KEY", SENTINEL)
     server.status = (status, {"error": {"message": f"Incorrect API key provided: {SENTINEL}"}})
     with caplog.at_level("DEBUG"):
-        assert ask(server, "--verbose") == 2
+        assert ask(server, "--verbose", "--api-key-env", "OPENAI_API_KEY") == 2
     assert any(SENTINEL in one.headers["authorization"] for one in server.seen), "it was sent"
     out, err = capsys.readouterr()
     assert "Traceback" in err

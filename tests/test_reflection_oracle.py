@@ -69,7 +69,7 @@ def oracle(
     server: OracleServer, journal: Journal, bounds: Bounds | None = None, timeout_s: float = 30
 ) -> Oracle:
     limits = Limits(bounds or Bounds(), clock=lambda: time.monotonic() * SPEED, sleep=quick_sleep)
-    address = Server("m", server.base_url, timeout_s=timeout_s, retries=RETRIES)
+    address = Server("m", server.base_url, "OPENAI_API_KEY", timeout_s=timeout_s, retries=RETRIES)
     return Oracle(address, journal, limits=limits, sleep=quick_sleep)
 
 

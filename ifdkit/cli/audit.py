@@ -11,7 +11,6 @@ import click
 from ifdkit.cli.flags import (
     EXIT_DONE,
     EXIT_GATE,
-    SETTINGS_TABLES,
     echo_json,
     progress_of,
     read_options_of,
@@ -32,6 +31,7 @@ from ifdkit.cli.options import (
 if TYPE_CHECKING:
     from ifdkit.auditing.result import RuleResult
     from ifdkit.auditing.run import AuditOptions
+    from ifdkit.cli.config import Config
 
 
 audit_options = together(
@@ -55,14 +55,13 @@ audit_options = together(
 """The options of `ifdkit audit`."""
 
 
-def audit_options_of(
-    flags: Mapping[str, Any], tables: Mapping[str, Any], file: Path | None
-) -> AuditOptions:
-    """Flags and the `[audit]` table of the settings file → AuditOptions. Raises UsageError."""
+def audit_options_of(flags: Mapping[str, Any], config: Config) -> AuditOptions:
+    """Flags and the `[audit]` tables of the settings files → AuditOptions. Raises UsageError."""
     from ifdkit.auditing.rule_settings import configured, from_flags, from_tables
     from ifdkit.auditing.run import AuditOptions
 
-    settings = from_tables(tables, file.name if file else "settings") + from_flags(flags["rules"])
+    settings = [one for f in config.files for one in from_tables(f.table("audit"), f.name)]
+    settings += from_flags(flags["rules"])
     return AuditOptions(
         rules=configured(settings),
         against=tuple(flags["against"]),
@@ -113,7 +112,7 @@ def audit(
     from ifdkit.report.terminal.audit import print_audit
 
     start(context, flags)
-    options = audit_options_of(flags, context.meta[SETTINGS_TABLES]["audit"], context.obj)
+    options = audit_options_of(flags, context.obj)
     read_options = read_options_of({**flags, "where": None})  # the options have it
     if output is not None:
         check_folder(output)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ifdkit.visible import masked, visible_json
+
 if TYPE_CHECKING:
+    from ifdkit.cli.config import Config
     from ifdkit.data.options import ReadOptions
     from ifdkit.scoring.progress import Progress
     from ifdkit.scoring.settings import Settings
 
 
 EXIT_DONE, EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
-SETTINGS_TABLES = "ifdkit.tables"
-"""Where a click context keeps the tables of the settings file, such as `[audit.refusal]`."""
 
 
 def given_fields(kind: type, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,11 +68,16 @@ def start(context: click.Context, flags: Mapping[str, Any]) -> None:
         logging.getLogger("ifdkit").setLevel(level)
     if not flags["verbose"]:
         return
+    config: Config = context.obj
+    for file in config.files:
+        whose = "user" if file.is_users else "working folder"
+        click.echo(f"settings file: {file.path}  ({whose})", err=True)
     for name, value in sorted(flags.items()):
         source = context.get_parameter_source(name)
         if value is not None and source is not None:
-            where = {"DEFAULT_MAP": str(context.obj)}.get(source.name, source.name.lower())
-            click.echo(f"{name.replace('_', '-')} = {value}  ({where})", err=True)
+            is_file = source.name == "DEFAULT_MAP"
+            where = config.source_of(name) if is_file else source.name.lower()
+            click.echo(f"{name.replace('_', '-')} = {masked(str(value))}  ({where})", err=True)
 
 
 @contextmanager
@@ -96,4 +102,4 @@ def echo_json(value: Any) -> None:
     """One JSON object on stdout."""
     from ifdkit.data.atomic import dumps
 
-    click.echo(dumps(value, indent=2))
+    click.echo(visible_json(dumps(value, indent=2)))

@@ -18,8 +18,8 @@ import click
 from ifdkit.cli import INTERRUPTED
 from ifdkit.cli.audit import audit
 from ifdkit.cli.compare import compare
-from ifdkit.cli.config import TABLES, load_config
-from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED, SETTINGS_TABLES
+from ifdkit.cli.config import load_config
+from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from ifdkit.cli.models import models
 from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
@@ -29,6 +29,7 @@ from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
+from ifdkit.visible import one_line, visible
 
 COMMANDS = (score, compare, show, reflect, select, audit, models, store)
 
@@ -48,16 +49,13 @@ def cli(context: click.Context) -> None:
     ifdkit audit data.json              check it against rules: pass, or fail with reasons
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
-    pyproject.toml.
+    pyproject.toml, which override ifdkit/config.toml in the user's folder of settings.
     """
-    options = (p for c in cli.commands.values() for p in c.params if isinstance(p, click.Option))
-    names = dict.fromkeys(one.name for one in options)
-    path, settings = load_config(Path.cwd(), (name for name in names if name))
-    context.obj = path
-    context.meta[SETTINGS_TABLES] = {name: settings.pop(name, {}) for name in TABLES}
+    commands = cli.commands.items()
+    config = load_config(Path.cwd(), (p for _, command in commands for p in command.params))
+    context.obj = config
     context.default_map = {
-        name: {k: v for k, v in settings.items() if k in {p.name for p in command.params}}
-        for name, command in cli.commands.items()
+        name: config.defaults(p.name for p in command.params) for name, command in commands
     }
 
 
@@ -102,7 +100,8 @@ def _fail(message: str, arguments: Sequence[str]) -> int:
     is_verbose = "--verbose" in arguments or any("v" in letters for letters in short)
     if is_verbose or os.environ.get("IFDKIT_VERBOSE"):
         traceback.print_exc()
-    click.echo(f"ifdkit: {' '.join(message.split())}", err=True)
+    # Escaped first: `split` also splits at separators that are not line ends to a terminal.
+    click.echo(f"ifdkit: {' '.join(visible(message).split())}", err=True)
     return EXIT_ERROR
 
 
@@ -110,8 +109,10 @@ class _StderrHandler(logging.Handler):
     """Log lines on the stderr of the moment, which a command may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        sys.stderr.write(f"ifdkit: {record.getMessage()}\n")
+        """Print one record. What a library logs below a warning may quote headers of a server."""
+        if not record.name.startswith("ifdkit") and record.levelno < logging.WARNING:
+            return
+        sys.stderr.write(f"ifdkit: {one_line(record.getMessage(), 2000)}\n")
 
 
 def _interrupt(*_: object) -> None:

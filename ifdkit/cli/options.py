@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +13,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Flag = Callable[[Any], Any]
 
 
+class Trust(IntEnum):
+    """Who may set an option, besides flags and variables."""
+
+    FOLDER = 0
+    """Any settings file, also that of a working folder whose author is unknown."""
+    USER = 1
+    """The user-level file: it lets code run, or decides where data, keys and scores go."""
+    CALL = 2
+    """No file: it belongs to one call, such as the name of an output."""
+
+
 class OnceOption(click.Option):
     """An option that is refused if it is given twice: click takes the last and drops the others."""
+
+    trust = Trust.FOLDER
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         """Register the option, with a check before its value is stored."""
@@ -31,16 +45,38 @@ class OnceOption(click.Option):
         parsed.process = process
 
 
+class UserOption(OnceOption):
+    """An option that a file of the working folder cannot set."""
+
+    trust = Trust.USER
+
+
+class CallOption(OnceOption):
+    """An option that belongs to one call."""
+
+    trust = Trust.CALL
+
+
+def trust_of(parameter: click.Option) -> Trust:
+    """Who may set an option."""
+    return getattr(parameter, "trust", Trust.FOLDER)
+
+
 def call_option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
     """An option that belongs to one call: no variable and no settings file sets it."""
-    return click.option(*names, cls=OnceOption, **attributes)
+    return click.option(*names, cls=CallOption, **attributes)
 
 
-def option(*names: str, **attributes: Any) -> Callable[[Command], Command]:
-    """An option that the variable `IFDKIT_<NAME>` and a settings file set too."""
+def option(*names: str, trusted: bool = False, **attributes: Any) -> Callable[[Command], Command]:
+    """An option that the variable `IFDKIT_<NAME>` and a settings file set too.
+
+    `trusted` is for one that runs code, sends something or names a file that is written: the file
+    of a working folder cannot set it.
+    """
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "IFDKIT_" + long.removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, cls=OnceOption, envvar=variable, **attributes)
+    kind = UserOption if trusted else OnceOption
+    return click.option(*names, cls=kind, envvar=variable, **attributes)
 
 
 def together(*flags: Flag) -> Callable[[Command], Command]:
@@ -118,9 +154,16 @@ model_options = together(
     option("--lines", is_flag=True, help="Each line of a .txt file is a document."),
     option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to use."),
     option("--reasoning", type=click.Choice(["keep", "drop"]), help="Reasoning before answers."),
-    option("--store", help="Path of the score store, or off."),
-    option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
-    option("--trust-remote-code", is_flag=True, help="Run code that comes with a model."),
+    option("--store", trusted=True, help="Path of the score store, or off."),
+    option(
+        "--allow-pickle",
+        is_flag=True,
+        trusted=True,
+        help="Open pickled weights, which can run code.",
+    ),
+    option(
+        "--trust-remote-code", is_flag=True, trusted=True, help="Run code that comes with a model."
+    ),
 )
 """The model, the protocol and how DATA is read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 reflect_options = together(
     option("--oracle", required=True, help="Model name on the server, or local: the embedded"
            " model on this machine."),
-    option("--base-url", help="URL of an OpenAI-compatible server, such as"
+    option("--base-url", trusted=True, help="URL of an OpenAI-compatible server, such as"
            " http://localhost:8000/v1."),
-    option("--api-key-env", help="Environment variable that contains the key, or off."
-           "  [default: OPENAI_API_KEY]"),
+    option("--api-key-env", trusted=True, help="Environment variable that contains the key of"
+           " --base-url, or off.  [default: OPENAI_API_KEY for api.openai.com, none for others]"),
     option("--stages", help="instruction, response or both.  [default: both]"),
     option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
            " IFD is higher, a new response if its r-IFD is lower."),
-    option("--prompts", type=click.Path(path_type=Path), help="Folder of custom prompts."),
+    option("--prompts", trusted=True, type=click.Path(path_type=Path), help="Folder of custom"
+           " prompts."),
     option("--temperature", type=float, help="Sampling temperature of the oracle.  [default: 0]"),
     option("--max-tokens", type=int, help="Maximum completion tokens per call."
            "  [default: 2048]"),
@@ -47,6 +49,28 @@ reflect_options = together(
            " nothing."),
 )  # fmt: skip
 """The flags of `ifdkit reflect`."""
+
+
+def check_key(context: click.Context, flags: Mapping[str, Any]) -> None:
+    """Refuse a key that was named in one place for a server that is named in a stronger one.
+
+    A user's file may name a server and its key.  With another --base-url, that key must not follow.
+    """
+    from ifdkit.reflection.options import BASE_URL_VARIABLE
+
+    if flags["api_key_env"] in (None, "off"):
+        return
+    weakest_first = ("DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE")
+    names = ("api_key_env", "base_url")
+    key, server = (getattr(context.get_parameter_source(name), "name", "") for name in names)
+    if flags["base_url"] is None:
+        server = "ENVIRONMENT" if os.environ.get(BASE_URL_VARIABLE) else key
+    if weakest_first.index(key) < weakest_first.index(server):
+        raise click.UsageError(
+            f"--api-key-env {flags['api_key_env']} was set for another server: give it together"
+            " with --base-url, or --api-key-env off",
+            context,
+        )
 
 
 def reflection_options(flags: Mapping[str, Any]) -> ReflectOptions:
@@ -106,6 +130,7 @@ def reflect(
         raise click.MissingParameter(
             param_type="option", param_hint="'--output' / '-o'", ctx=context
         )
+    check_key(context, flags)
     options = reflection_options(flags)
     with progress_of(flags) as progress:
         settings, read_options = settings_of(flags), read_options_of(flags)

@@ -23,7 +23,9 @@ def store() -> None:
 
 
 @store.command("verify")
-@option("--store", "path", help="Path of the score store.  [default: in the user's cache]")
+@option(
+    "--store", "path", trusted=True, help="Path of the score store.  [default: in the user's cache]"
+)
 @output_options
 @click.pass_context
 def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:

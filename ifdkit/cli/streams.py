@@ -1,8 +1,12 @@
-"""Standard streams that cannot change the result of a command.
+"""Standard streams that cannot change the result of a command, nor the state of a terminal.
 
 A pipe whose reader has left, a full device or a closed descriptor must not turn a failed gate into
 a passed one, or an error into a failed gate: what cannot be printed is dropped and reported, and
 the exit code stays that of the result.
+
+Everything that is printed comes through here, also names of files, ids and the words of servers.
+So control characters are escaped here and not by each caller; only what a console has rendered may
+contain the console's own.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
+
+from ifdkit.visible import masked, visible
 
 
 class SafeStream:
@@ -26,8 +32,24 @@ class SafeStream:
             stream = open(os.devnull, "w")  # noqa: PTH123, SIM115  lives as long as the process
         self._stream = stream
 
+    @property
+    def rendered(self) -> RenderedStream:
+        """The stream for a console that escapes texts itself, and adds its own control codes."""
+        return RenderedStream(self)
+
     def write(self, text: str) -> int:
-        """Write, or drop the text once a write has failed."""
+        """Write with control characters escaped, or drop the text once a write has failed."""
+        shown = visible(text)
+        self.write_rendered(masked(shown) if self._descriptor == 2 else shown)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of the lines."""
+        for line in lines:
+            self.write(line)
+
+    def write_rendered(self, text: str) -> int:
+        """Write as it is, or drop the text once a write has failed."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError) as error:
@@ -55,6 +77,17 @@ class SafeStream:
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, self._descriptor)
                 os.close(null)
+
+
+class RenderedStream:
+    """A SafeStream that does not escape what is written."""
+
+    def __init__(self, stream: SafeStream) -> None:
+        self._safe = stream
+        self.write = stream.write_rendered
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._safe, name)
 
 
 def fill_descriptors() -> None:

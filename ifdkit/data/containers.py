@@ -14,7 +14,7 @@ from ifdkit.data import table_rows
 from ifdkit.data.files import FileFormat, file_format
 from ifdkit.data.memory import rows_in_memory
 from ifdkit.data.raw import Raw
-from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_stdin
+from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_descriptor, spool_stdin
 from ifdkit.errors import InputError, UsageError
 
 HUB_PREFIX = "hf://"
@@ -68,6 +68,10 @@ def open_container(
         return _on_hub(name, name.removeprefix(HUB_PREFIX))
     try:
         path, part = locate(name)
+        if (copy := spool_descriptor(path)) is not None:
+            return _of_format(
+                file_format(copy, name, given=given, lines=lines), name, None, sha256(copy)
+            )
         if path.is_dir():
             path = path / part if part else path
             # Reading the first row refuses any other kind of folder before it is hashed.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ifdkit.data.atomic import atomic
 from ifdkit.errors import OutputError
+from ifdkit.regular import read_regular
 
 Result = TypeVar("Result")
 Render = Callable[[Result], bytes]
@@ -76,7 +77,7 @@ def check_report_folder(folder: Path, what: str, *, file: str, schema: str) -> N
 def read_report(path: Path) -> dict[str, Any]:
     """The JSON file of an earlier report; empty if there is none that can be read."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_regular(path, 2**30))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -6,12 +6,14 @@ import atexit
 import gzip
 import hashlib
 import io
-import shutil
+import os
+import re
+import stat
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -19,6 +21,7 @@ import zstandard
 
 from ifdkit.data.utf16 import Utf8Stream, wide_encoding
 from ifdkit.errors import InputError
+from ifdkit.regular import open_regular
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _ZSTD_CHUNK = 2**10
 """Compressed bytes per step. zstd can expand one byte to 30,000, and memory must stay bounded."""
+_CHUNK = 2**20
+MAX_STREAM_BYTES = 2**34
+"""A longer stream is refused: it is copied to the disk, and may not end."""
+_DESCRIPTOR = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 COMPRESSED = (".gz", ".zst")
 JSON_LINES = (".jsonl", ".ndjson")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -43,10 +50,47 @@ def spool_stdin() -> Path:
         raise InputError("'-' reads standard input, but it is closed: pipe a dataset into it")
     if sys.stdin.isatty():
         raise InputError("'-' reads standard input, but it is a terminal: pipe a dataset into it")
+    stream: BinaryIO = sys.stdin.buffer
+    with suppress(OSError, ValueError):  # not every standard input has a descriptor
+        mode = os.fstat(stream.fileno()).st_mode
+        is_null = Path(os.devnull).samefile(f"/dev/fd/{stream.fileno()}")
+        if stat.S_ISCHR(mode) and not is_null:
+            raise InputError("'-' reads standard input, but it is a device: pipe a dataset into it")
+    return _spool(stream, "stdin")
+
+
+def spool_descriptor(path: Path) -> Path | None:
+    """A copy of the pipe behind `/dev/stdin` or `/dev/fd/N`, as `<(command)` of a shell gives it.
+
+    None if the path is anything else. Raises InputError if it cannot be read.
+    """
+    if not _DESCRIPTOR.fullmatch(str(path)):
+        return None
+    try:
+        if not stat.S_ISFIFO(path.stat().st_mode):
+            return None
+        with path.open("rb") as stream:
+            return _spool(stream, str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def _spool(stream: BinaryIO, name: str) -> Path:
+    """Copy a stream to a temporary file, which is deleted when the process exits."""
     with tempfile.NamedTemporaryFile(prefix="ifdkit-", delete=False) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    path = Path(file.name)
-    atexit.register(path.unlink, missing_ok=True)
+        path = Path(file.name)
+        atexit.register(path.unlink, missing_ok=True)
+        n_left = MAX_STREAM_BYTES
+        try:
+            while piece := stream.read(_CHUNK):
+                n_left -= len(piece)
+                if n_left < 0:
+                    raise InputError(
+                        f"{name} has more than {MAX_STREAM_BYTES:,} bytes: write it to a file"
+                    )
+                file.write(piece)
+        except OSError as error:
+            raise InputError(f"{name} cannot be copied: {error.strerror or error}") from error
     return path
 
 
@@ -67,7 +111,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_regular(path))
             stream: BinaryIO = file
             magic = file.peek(4)
             if magic.startswith(_GZIP):
@@ -125,5 +169,5 @@ def sha256(path: Path) -> str:
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
         return digest.hexdigest()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -61,6 +61,6 @@ def _grow_vocabulary(model: Any, adapter: Path) -> None:
     from transformers import AutoTokenizer
 
     if (adapter / "tokenizer_config.json").is_file():
-        n_tokens = len(AutoTokenizer.from_pretrained(adapter))
+        n_tokens = len(AutoTokenizer.from_pretrained(adapter, trust_remote_code=False))
         if n_tokens > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(n_tokens, mean_resizing=False)

@@ -38,12 +38,15 @@ class SentenceEmbedder:
 
         from ifdkit.engine.quiet import quiet_libraries
 
+        # Without this, transformers takes a pickle beside a safetensors file of another name.
+        has_safe = any(folder.rglob("*.safetensors"))
         try:
             with quiet_libraries():
                 self._model: Any = SentenceTransformer(
                     str(folder),
                     device=device,
                     local_files_only=True,
+                    model_kwargs={"use_safetensors": True} if has_safe else {},
                     trust_remote_code=trust_remote_code,
                 )
         except Exception as error:  # each architecture fails in its own way

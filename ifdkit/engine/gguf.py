@@ -63,8 +63,11 @@ def _dequantise(gguf: Path, folder: Path) -> None:
                 gguf_file=gguf.name,
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.float32,
+                trust_remote_code=False,  # None would ask on a terminal
             )
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            tokenizer = AutoTokenizer.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+            )
         except Exception as error:  # the reader fails on a damaged file in many ways
             raise ModelError(f"{gguf.name} cannot be dequantised: {brief(error)}") from error
         # The weights are float32 now.  With the quantisation in its config, the folder would not

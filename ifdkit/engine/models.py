@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from ifdkit.engine.gguf import unpack
+from ifdkit.engine.untrusted import check_no_code, check_regular
 from ifdkit.errors import ModelError, brief
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -141,7 +142,8 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
 
     `name` is the path of a folder or GGUF file, a key of EMBEDDED, or a name on the hub; a LoRA
     adapter resolves to its base model, with the adapter to merge.  Raises ModelError if there is no
-    such model, or if it has pickled weights only and `allow_pickle` is not set.
+    such model, if it has pickled weights only and `allow_pickle` is not set, or if its settings
+    name code and `trust_remote_code` is not set.
     """
     if len(name) > MAX_NAME_LENGTH:
         raise ModelError(f"model {name[:60]}…: too long for a path or a name on the hub")
@@ -163,6 +165,10 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
         weights = _from_hub(name, allow_pickle=allow_pickle, code=trust_remote_code)
     if (weights.folder / _ADAPTER_CONFIG).is_file():
         weights = _with_adapter(weights, allow_pickle=allow_pickle, code=trust_remote_code)
+    for folder in {weights.folder, weights.adapter or weights.folder}:
+        check_regular(name, folder)
+        if not trust_remote_code:
+            check_no_code(name, folder)
     if not allow_pickle:
         _refuse_pickles(weights)
     return weights
@@ -204,7 +210,10 @@ def _refuse_pickles(weights: Weights) -> None:
     """Raise ModelError if there are no safetensors, or a folder has pickled weights only."""
     for folder in {weights.folder, weights.adapter or weights.folder}:
         for pickle in (p for pattern in _PICKLES for p in folder.rglob(pattern)):
-            if not any(pickle.parent.glob("*.safetensors")):
+            # In a module of an embedder only this name is read instead of the pickle.
+            is_module = pickle.parent not in (weights.folder, weights.adapter)
+            safe = "model.safetensors" if is_module else "*.safetensors"
+            if not any(pickle.parent.glob(safe)):
                 raise ModelError(
                     f"model {weights.name}: {pickle.name} contains pickled weights, which can run"
                     " code when loaded, and there is no safetensors file beside it;"

@@ -23,6 +23,7 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.omissions import Conversation, omitted
 from ifdkit.prompting.sandbox import Job, Rendered, Sandbox
 from ifdkit.records import Turn
+from ifdkit.regular import open_regular
 
 # The prompt of 2402.10110 (section 3.2) that asks for the instruction of a response.
 REVERSE = (
@@ -241,7 +242,7 @@ def load_template(name: str, *, date: str | None = None) -> Template:
         choices = unknown("template", name, [*BUILT_IN, CHAT])
         raise UsageError(f"{choices}, or the path of a Jinja file")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             source = file.read(MAX_SOURCE_BYTES + 1).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"template {name}: {error}") from error

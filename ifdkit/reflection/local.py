@@ -75,7 +75,9 @@ def _weights() -> tuple[Path, str]:
 def _start(gguf: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     # In its own session, so that Ctrl-C does not reach it and calls in flight can be recorded.
     return subprocess.Popen(
-        [sys.executable, "-m", "ifdkit.reflection.local", str(gguf)],
+        # -P keeps modules of the working folder out, which may have any author.
+        [sys.executable, "-P", "-m", "ifdkit.reflection.local", str(gguf)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ifdkit.errors import UsageError
+from ifdkit.reflection.api_key import DEFAULT_VARIABLE
 from ifdkit.reflection.limits import Bounds
-from ifdkit.reflection.oracle import Server
+from ifdkit.reflection.oracle import Server, is_default
 from ifdkit.reflection.outcomes import Sampling, Stage
 
 LOCAL = "local"
 """Name of the oracle that needs no server and no account."""
+BASE_URL_VARIABLE = "OPENAI_BASE_URL"
 STAGES = (Stage.INSTRUCTION, Stage.RESPONSE)
 
 
@@ -27,10 +29,11 @@ class ReflectOptions:
     """Model name on the server, or `local`."""
     base_url: str | None = None
     """An OpenAI-compatible server; None: `OPENAI_BASE_URL`, or the `openai` SDK's default."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str | None = None
     """Environment variable that contains the key; `off` sends none.
 
-    The variable may be unset if `base_url` names a server.
+    None: `OPENAI_API_KEY` for the default server, and no key for any other, because a key belongs
+    to the server that it was given for.
     """
     stages: tuple[str, ...] = ("instruction", "response")
     select: bool = False
@@ -98,12 +101,14 @@ class ReflectOptions:
     @property
     def server(self) -> Server:
         """Address of the oracle, and when to give up on it."""
-        is_keyless = self.is_local or self.api_key_env == "off"
+        # The SDK would read the variable itself, but the address is part of a call's key.
+        base_url = self.base_url or os.environ.get(BASE_URL_VARIABLE) or None
+        variable = self.api_key_env or (DEFAULT_VARIABLE if is_default(base_url) else None)
+        is_keyless = self.is_local or variable == "off"
         return Server(
             model=self.oracle,
-            # The SDK would read the variable itself, but the address is part of a call's key.
-            base_url=self.base_url or os.environ.get("OPENAI_BASE_URL") or None,
-            api_key_env=None if is_keyless else self.api_key_env,
+            base_url=base_url,
+            api_key_env=None if is_keyless else variable,
             timeout_s=self.timeout,
             retries=self.retries,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ from weakref import WeakValueDictionary
 
 from ifdkit.errors import OracleError, UsageError
 from ifdkit.reflection.answers import parse
+from ifdkit.reflection.api_key import DEFAULT_VARIABLE, ApiKey
 from ifdkit.reflection.journal import AsyncJournal, Journal
 from ifdkit.reflection.limits import Bounds, CapReached, Limits, Usage, retry_after_s
 from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
-from ifdkit.reflection.wire import ApiKey, Fault, body_of, reply_of
+from ifdkit.reflection.wire import Fault, body_of, reply_of
+from ifdkit.visible import masked
 
 if TYPE_CHECKING:
     import openai
@@ -37,19 +40,40 @@ _MAX_FAILURES_IN_A_ROW = 50
 _UNSUPPORTED_FORM_STATUSES = {400, 415, 422, 500, 501}
 
 
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+"""The `openai` SDK's default. Given to it, so that no variable changes it without our knowledge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """Address of the oracle, and when to give up on it."""
 
     model: str
     base_url: str | None = None
-    """None: the `openai` SDK's default."""
-    api_key_env: str | None = "OPENAI_API_KEY"
+    """None: DEFAULT_BASE_URL."""
+    api_key_env: str | None = None
     """Environment variable that contains the key; None sends none, as for a local server."""
     timeout_s: float = 120.0
     """For one attempt, from the first byte sent to the last byte received."""
     retries: int = 4
     """Further attempts after 408, 409, 425, 5xx, a reset, a timeout or a malformed body."""
+
+
+def is_default(base_url: str | None) -> bool:
+    """Whether a base URL is on the default server, for which `OPENAI_API_KEY` was given."""
+    own, other = urlsplit(DEFAULT_BASE_URL), urlsplit(base_url or DEFAULT_BASE_URL)
+    return (own.scheme, own.netloc) == (other.scheme, other.netloc.lower())
+
+
+def who_gets_the_key(server: Server) -> str:
+    """One line on which variable's key goes to which host, before the first call."""
+    host = urlsplit(server.base_url or DEFAULT_BASE_URL).netloc
+    variable = server.api_key_env
+    if variable and os.environ.get(variable, "").strip():
+        is_plain = not (server.base_url or DEFAULT_BASE_URL).startswith("https:")
+        how = ", unencrypted" if is_plain and not _is_loopback(server.base_url) else ""
+        return f"the key in {variable} is sent to {host}{how}"
+    return f"no key is sent to {host}"
 
 
 def endpoint(base_url: str | None) -> str:
@@ -233,6 +257,9 @@ class Oracle:
                         body=body_of(call, form, self._limit_name),
                     )
                 reply = reply_of(raw.content)
+                if any(map(self._key.is_in, (reply.text, reply.finish_reason, reply.refusal))):
+                    # Not kept: replies are stored, and become texts of the dataset.
+                    raise Fault("the server's reply contains the API key", status=raw.status_code)
             except (TimeoutError, openai.APITimeoutError):
                 raise Fault(f"no reply within {self.server.timeout_s:g} s") from None
             except openai.APIStatusError as error:
@@ -249,6 +276,10 @@ class Oracle:
 
     def _fault(self, error: openai.APIStatusError) -> Fault:
         message = self._key.redact(_message(error))
+        if 300 <= error.status_code < 400:
+            # Not followed: the texts of the dataset were meant for this server alone.
+            place = self._key.redact(error.response.headers.get("location", "no address"))
+            message = f"it redirects to {masked(place)}; if that is right, give it as --base-url"
         return Fault(
             f"the server returned {error.status_code}: {message}",
             status=error.status_code,
@@ -259,7 +290,13 @@ class Oracle:
     def _refusal(self, fault: Fault) -> Reply:
         """What a status of 400 or more means: a refusal, the end of the run, or the fault."""
         if fault.status == 401:
-            variable = self.server.api_key_env or "the variable named by --api-key-env"
+            variable = self.server.api_key_env
+            if variable is None:
+                raise OracleError(
+                    f"the oracle{self._location} wants an API key, and none was sent: name its"
+                    f" variable with --api-key-env; {DEFAULT_VARIABLE} is sent unasked to"
+                    f" {urlsplit(DEFAULT_BASE_URL).netloc} only"
+                )
             raise OracleError(f"the oracle rejects the API key; set a valid one in {variable}")
         if fault.status == 402 or fault.code == "insufficient_quota":
             raise OracleError(f"the oracle's account has no quota left: {fault.reason}")
@@ -296,16 +333,25 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
         raise UsageError(
             "reflect needs the openai package: pip install 'ifdkit[reflect]'"
         ) from None
-    host = urlsplit(server.base_url or "").hostname
     # Environment proxies are not meant for a server on this machine.
-    is_loopback = host in ("localhost", "127.0.0.1", "::1")
-    return openai.AsyncOpenAI(
+    http_client = openai.DefaultAsyncHttpxClient(
+        trust_env=not _is_loopback(server.base_url), follow_redirects=False
+    )
+    client = openai.AsyncOpenAI(
         api_key=key.value,
-        base_url=server.base_url,
+        base_url=server.base_url or DEFAULT_BASE_URL,
         timeout=server.timeout_s,
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_loopback else None,
+        http_client=http_client,
     )
+    if not is_default(server.base_url):
+        # The SDK takes both from variables, and sends them to any server.
+        client.organization = client.project = None
+    return client
+
+
+def _is_loopback(base_url: str | None) -> bool:
+    return urlsplit(base_url or "").hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _probe(model: str, address: str) -> Call:

@@ -31,6 +31,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from ifdkit.errors import UsageError
 from ifdkit.records import Example, Turn
 from ifdkit.reflection.outcomes import Call, Sampling, Stage
+from ifdkit.regular import read_regular
 
 _TEXTS = frozenset({"conversation", "instruction", "input", "response"})
 _ALLOWED: dict[str, frozenset[str]] = {
@@ -50,6 +51,7 @@ _REQUIRED: dict[str, frozenset[str]] = {
 }
 """File → variables that it must use: an oracle that does not see the input cannot preserve it."""
 _VERSION_FILE = "version.txt"
+_MAX_PROMPT_BYTES = 2**20
 _FENCE_HEX = 12
 
 # The output is not HTML, so nothing is escaped.  The dataset's text is a value, never a template.
@@ -143,7 +145,7 @@ def _own_texts(folder: Path) -> dict[str, str]:
                     f"{path}: not the name of a prompt; the names are {', '.join(known)}"
                 )
             if path.name in known:
-                texts[path.name] = path.read_text(encoding="utf-8")
+                texts[path.name] = read_regular(path, _MAX_PROMPT_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--prompts {folder} cannot be read: {error}") from error
     if not texts.keys() & _ALLOWED.keys():

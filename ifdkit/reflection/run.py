@@ -34,7 +34,7 @@ from ifdkit.reflection.finalize import Finalizer
 from ifdkit.reflection.journal import Journal
 from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.options import ReflectOptions, parse_stages
-from ifdkit.reflection.oracle import Oracle, Server, endpoint
+from ifdkit.reflection.oracle import Oracle, Server, endpoint, who_gets_the_key
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import Source
 from ifdkit.reflection.result import Recycled
@@ -215,7 +215,9 @@ async def _ask(
 def _server(options: ReflectOptions, progress: Progress) -> Iterator[tuple[Server, str]]:
     """The oracle's server, and the endpoint that is part of the keys of its calls."""
     if not options.is_local:
-        yield options.server, endpoint(options.server.base_url)
+        origin = endpoint(options.server.base_url)
+        progress.note(who_gets_the_key(options.server))
+        yield options.server, origin
         return
     from ifdkit.reflection.local import local_oracle
 

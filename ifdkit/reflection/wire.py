@@ -1,18 +1,13 @@
-"""The HTTP side of a call: the request body, the response body, errors and the API key."""
+"""The HTTP side of a call: the request body, the response body and errors."""
 
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
-from ifdkit.errors import UsageError
 from ifdkit.reflection.outcomes import Call, Form, Reply
 
-_MAX_QUOTE_CHARS = 200
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
-_NO_KEY = "none"
-"""Sent to servers that need no key, because the SDK requires one."""
 
 
 class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
@@ -44,40 +39,6 @@ class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
     def is_transient(self) -> bool:
         """Whether the same attempt may succeed later."""
         return self.status is None or self.status in _TRANSIENT_STATUSES or self.status >= 500
-
-
-class ApiKey:
-    """An API key that only the SDK sees: it is in no repr and no message."""
-
-    def __init__(self, variable: str | None, *, is_required: bool) -> None:
-        """Read the key from an environment variable; None sends none.
-
-        Raises UsageError if it is required and not set, or not one line of ASCII.
-        """
-        self.__value = os.environ.get(variable, "").strip() if variable else ""
-        if not self.__value and is_required:
-            raise UsageError(
-                f"the oracle needs a key: set it in the environment variable {variable}, or name"
-                " another variable with --api-key-env"
-            )
-        # Anything else would break the header, with an error that quotes the key.
-        if not (self.__value.isascii() and self.__value.isprintable()):
-            raise UsageError(f"the key in {variable} must be one line of ASCII")
-
-    @property
-    def value(self) -> str:
-        """The key, or a placeholder for none."""
-        return self.__value or _NO_KEY
-
-    def redact(self, text: str) -> str:
-        """Untrusted text as one short line, with the key replaced."""
-        if self.__value:
-            text = text.replace(self.__value, "[key]")
-        line = " ".join(text.split())
-        return line if len(line) <= _MAX_QUOTE_CHARS else line[: _MAX_QUOTE_CHARS - 1] + "…"
-
-    def __repr__(self) -> str:
-        return "ApiKey([key])"
 
 
 def body_of(call: Call, form: Form, limit_name: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ifdkit.scoring.rows import (
     ScoreRow,
     score_columns,
 )
+from ifdkit.visible import guarded, unguarded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,13 +113,10 @@ class ParquetWriter(RowWriter):
         self._writer.close()
 
 
-_FORMULA_SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # full-width ones too
-
-
 def _cell(value: Any) -> Any:
     """A CSV cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.lstrip().startswith(_FORMULA_SIGNS):
-        return f"'{value}"
+    if isinstance(value, str):
+        return guarded(value)
     return dumps(value) if isinstance(value, list) else value
 
 
@@ -168,12 +166,11 @@ def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
             column_types=types, include_columns=list(names), null_values=[""]
         ),
     )
-    # The quote that keeps a cell from being a formula is not part of a name.
-    for column in {"id", SOURCE_FIELD}.intersection(table.column_names):
-        cells = [name[1:] if name and name[:1] == "'" and name[1:2] in set("=+-@\t\r") else name
-                 for name in table[column].to_pylist()]  # fmt: skip
-        at = table.column_names.index(column)
-        table = table.set_column(at, column, pa.array(cells, pa.string()))
+    # The quote that keeps a cell from being a formula is not part of its text.
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) and field.name not in TOKEN_FIELDS:
+            cells = [one and unguarded(one) for one in table[field.name].to_pylist()]
+            table = table.set_column(number, field, pa.array(cells, pa.string()))
     return table
 
 

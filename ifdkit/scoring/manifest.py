@@ -14,9 +14,11 @@ from ifdkit.data.parts import InputRecord
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError
 from ifdkit.records import plain
+from ifdkit.regular import read_regular
 
 SCORES_SCHEMA = "ifdkit.scores/1"
 _FAMILY = "ifdkit.scores/"
+_MAX_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,7 @@ def manifest_beside(path: str | PathLike[str]) -> Manifest | None:
     """
     beside = Path(f"{path}.manifest.json")
     try:
-        value = json.loads(beside.read_bytes())
+        value = json.loads(read_regular(beside, _MAX_BYTES))
         if not str(value["schema"]).startswith(_FAMILY):
             return None  # the manifest of a selection or a reflection
         digest = value["output_sha256"]

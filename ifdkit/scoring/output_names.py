@@ -12,6 +12,7 @@ from ifdkit.data.row_files import ROW_ENDINGS
 from ifdkit.data.sources import COMPRESSED, DATA_ENDINGS, suffix
 from ifdkit.data.text_files import TEXT_ENDING
 from ifdkit.errors import OutputError
+from ifdkit.regular import read_regular
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -58,7 +59,7 @@ def check_default_output(output: Path, dataset: Dataset) -> None:
     if not output.exists():
         return
     try:
-        manifest = json.loads(Path(f"{output}.manifest.json").read_bytes())
+        manifest = json.loads(read_regular(f"{output}.manifest.json", 2**24))
         name, digest = str(manifest["input"]), manifest["input_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return

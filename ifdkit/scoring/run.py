@@ -44,6 +44,7 @@ from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.scoring.sources import SourceSummary, SourceTally
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
+from ifdkit.visible import masked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -376,4 +377,5 @@ def command_line(verb: str) -> str:
     """The command as the user typed it, or `ifdkit.score(…)` if it was called from Python."""
     program = Path(sys.argv[0])
     is_command = program.stem == "ifdkit" or program.parts[-2:] == ("ifdkit", "__main__.py")
-    return shlex.join(["ifdkit", *sys.argv[1:]]) if is_command else f"ifdkit.{verb}(…)"
+    typed = shlex.join(["ifdkit", *map(masked, sys.argv[1:])])
+    return typed if is_command else f"ifdkit.{verb}(…)"

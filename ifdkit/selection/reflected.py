@@ -15,6 +15,7 @@ from typing import Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
+from ifdkit.regular import open_regular
 from ifdkit.selection.rows import Rows
 from ifdkit.selection.verdict import KEPT, Reasons, fill_reasons
 
@@ -72,7 +73,7 @@ def provenance_of(given: str | Path | None, dataset: Dataset) -> Path:
 def _choices(provenance: Path) -> Iterator[_StudentChoice]:
     number = 0
     try:
-        with provenance.open("rb") as file:
+        with open_regular(provenance) as file:
             for text in file:
                 number += 1
                 line = json.loads(text)

@@ -126,22 +126,23 @@ class BarProgress(_Pace):
     """A live bar for a terminal."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn
         from rich.progress import Progress as RichProgress
+
+        from ifdkit.report.terminal.screen import Screen
 
         super().__init__()
         self._bar = RichProgress(
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
+            console=Screen(stderr=True),
             transient=True,
         )
         self._task = self._bar.add_task("", total=None, start=False)
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+        self._bar.console.print(text, style="dim", soft_wrap=True)
 
     def start(self, rows: int) -> None:
         super().start(rows)

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ifdkit.visible import visible
+
 
 class Screen(Console):
-    """Standard output without markup, which leaves a broken pipe to the caller.
+    """A standard stream without markup, which leaves a broken pipe to the caller.
 
-    Rich would end the process with exit code 1, which here means that a gate failed.
+    Rich would end the process with exit code 1, which here means that a gate failed.  Control
+    characters in a text are escaped, whoever prints it, so that only rich's own reach a terminal.
     """
 
-    def __init__(self) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False)
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        # The streams of the command line escape what does not come from here.
+        stream = getattr(sys.stderr if stderr else sys.stdout, "rendered", None)
+        options.setdefault("file", stream)
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of an object, with control characters of its texts escaped."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible(text), style)
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise BrokenPipeError again."""

@@ -1,0 +1,114 @@
+"""What the files of a model may not ask for unless its code is trusted.
+
+A model is a folder of weights and JSON.  Some keys of that JSON name Python code, which the
+libraries below import or download when they load the model.  They refuse most of it themselves, but
+not in all versions that ifdkit supports: sentence-transformers 5 imports any class that the
+`modules.json` of a folder names.  So the keys are checked before any of them sees the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ifdkit.errors import ModelError
+from ifdkit.visible import one_line
+
+MAX_JSON_BYTES = 2**24
+"""A longer file with settings is refused; vocabularies, which are longer, have no settings."""
+_CLASSES = (
+    *("Transformer", "Pooling", "Normalize", "Dense", "Dropout", "LayerNorm", "StaticEmbedding"),
+    *("WeightedLayerPooling", "WordEmbeddings", "WordWeights", "BoW", "CNN", "LSTM", "CLIPModel"),
+    *("Router", "Asym", "WhitespaceTokenizer", "PhraseTokenizer", "WordTokenizer"),
+)
+_KNOWN_CLASS = re.compile(
+    rf"sentence_transformers(\.\w+)*\.({'|'.join(_CLASSES)})|torch\.nn\.modules(\.\w+)*\.[A-Z]\w*"
+)
+"""Classes that sentence-transformers saves in a model."""
+_CLASS_KEYS = ("type", "types", "activation_function", "activation_fn", "tokenizer_class")
+_ATTENTION_KEYS = (
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "experts_implementation",
+)
+"""transformers downloads and runs a kernel if the value is a name on the hub."""
+_MEGATRON = "megatron_config"
+"""peft imports the module that `megatron_core` names if an adapter has this key."""
+_WITHOUT_SETTINGS = ("tokenizer.json", "vocab.json", "added_tokens.json")
+
+
+def check_regular(name: str, folder: Path) -> None:
+    """Raise ModelError if a folder contains a pipe, socket or device, which blocks a reader."""
+    for file in folder.rglob("*"):
+        try:
+            mode = file.stat().st_mode
+        except OSError:  # a broken link, which nothing can open
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ModelError(f"model {name}: {file.name} is not a regular file")
+
+
+def check_no_code(name: str, folder: Path) -> None:
+    """Raise ModelError if a setting in a model's folder asks for code that is not trusted."""
+    for file in _settings_files(folder):
+        for key, value in _members(_read(name, file)):
+            if problem := _problem(key, value):
+                where = file.relative_to(folder).as_posix()
+                raise ModelError(
+                    f"model {name}: {where} {problem}; --trust-remote-code loads it, and runs code"
+                    " that its author chose"
+                )
+
+
+def _settings_files(folder: Path) -> Iterator[Path]:
+    """The JSON files of a model and of its modules, which are folders in it."""
+    for pattern in ("*.json", "*/*.json", "*/*/*.json"):
+        for file in sorted(folder.glob(pattern)):
+            is_index = file.name.endswith(".index.json")
+            if not is_index and file.name not in _WITHOUT_SETTINGS and file.is_file():
+                yield file
+
+
+def _read(name: str, file: Path) -> Any:
+    with file.open("rb") as stream:
+        data = stream.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise ModelError(f"model {name}: {file.name} is longer than {MAX_JSON_BYTES:,} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None  # the library that needs the file reports it
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, at any depth."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from one.items()
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+
+
+def _problem(key: str, value: Any) -> str | None:
+    """What a setting asks for, in words; None if it is harmless."""
+    texts = value.values() if isinstance(value, dict) else [value]
+    named = [one for one in texts if isinstance(one, str)]
+    if key in _CLASS_KEYS:
+        for one in named:
+            if "." in one and not _KNOWN_CLASS.fullmatch(one):
+                return f"names the class {one_line(repr(one), 100)}"
+    elif key in _ATTENTION_KEYS:
+        for one in named:
+            if "/" in one:
+                return f"names the kernel {one_line(repr(one), 100)}"
+    elif key == _MEGATRON and value:
+        return "names a module to import (megatron_core)"
+    return None
