@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, CheckResult, Rule
-from ifdkit.auditing.cleaning import CLEAN_RULES, CleanRules, clean
+from ifdkit.auditing.cleaning import CLEAN_RULES, DROPPED, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
 from ifdkit.auditing.result import Audit, RuleResult
@@ -32,6 +33,7 @@ from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
@@ -156,11 +158,27 @@ def audit_dataset(
     `asked` are the settings that were asked for, of :class:`ifdkit.Settings`.
     """
     begin = time.perf_counter()
+    files = None
+    with ExitStack() as stack:
+        if options.clean is not None:
+            check_not_input(data, options.clean)
+            files = stack.enter_context(OutputFiles(options.clean, DROPPED))
+        found = _audit(data, asked, read_options, options, progress or Progress(), files)
+    return replace(found, elapsed_s=round(time.perf_counter() - begin, 3))
+
+
+def _audit(
+    data: Data,
+    asked: Mapping[str, Any],
+    read_options: ReadOptions,
+    options: AuditOptions,
+    progress: Progress,
+    files: OutputFiles | None,
+) -> Audit:
+    """The verdict but for the time; writes the rows that pass if there are `files` for them."""
     condition = options.condition
-    progress, settings = progress or Progress(), _with_metrics(Settings(**asked), condition)
+    settings = _with_metrics(Settings(**asked), condition)
     read_options = replace(read_options, where=condition.columns if condition else None)
-    if options.clean is not None:
-        check_not_input(data, options.clean)
     given = open_scores(data)
     if given is not None:
         check_flags(given, asked, turns="last")
@@ -178,8 +196,8 @@ def audit_dataset(
     dataset = AuditedDataset.of(scored, against, second)
     results = apply_rules(dataset, options.rules, is_sample=sample is not None)
     cleaned = None
-    if options.clean is not None:
-        cleaned = clean(dataset, options.rules, results, options.clean, options.clean_rules)
+    if files is not None:
+        cleaned = clean(dataset, options.rules, results, files, options.clean_rules)
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -197,7 +215,7 @@ def audit_dataset(
         against=tuple(against),
         manifest=scored.manifest,
         statuses=status_counts(dataset),
-        elapsed_s=round(time.perf_counter() - begin, 3),
+        elapsed_s=0.0,
         where=options.where,
         rows_left_out=len(scored.dataset.left_out),
         cleaned=cleaned,

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import write_json
+from ifdkit.data.atomic import OutputFiles, json_file
+from ifdkit.scoring.manifest import MANIFEST
 
 SCHEMA = "ifdkit.reflection/1"
 
@@ -69,6 +70,6 @@ class Recycled:
 
     def save(self) -> Path:
         """Write the manifest, `OUT.manifest.json`, and return its path."""
-        path = Path(f"{self.output}.manifest.json")
-        write_json(path, self.as_json())
-        return path
+        with OutputFiles(Path(self.output), MANIFEST) as files:
+            files.write(MANIFEST, json_file(self.as_json()))
+        return Path(f"{self.output}{MANIFEST}")

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.data.atomic import write_json, write_rejects
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.raw import Raw
@@ -27,8 +27,9 @@ from ifdkit.data.sources import suffix
 from ifdkit.errors import InputError
 from ifdkit.scoring.formats import arrow_type
 from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.metrics import available_metrics
-from ifdkit.scoring.output_names import check_default_output, default_joined_output
+from ifdkit.scoring.output_names import REJECTS, check_default_output, default_joined_output
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import TOKEN_FIELDS, ScoreRow
 from ifdkit.scoring.run import Run, ScoreSummary
@@ -64,28 +65,27 @@ def score_into_rows(
     progress = progress or Progress()
     is_named, output = output is not None, output or default_joined_output(data)
     check_not_input(data, output)
-    dataset = open_data(data, read_options)
-    check_rows_output(output, dataset.path)
-    if not is_named:
-        check_default_output(output, dataset)
-    progress.note(describe(dataset))
-    names = column_names(score_names(settings), _keys_of(dataset))
-    columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
-    appended = Appended(tuple(names.values()), columns.arrow_types)
-    manifest = Path(f"{output}.manifest.json")
-    with Scorer(settings, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        with rows_file(output, dataset.path, appended) as writer:
-            n_missing = _write(run, dataset, writer, columns, progress)
-            manifest.unlink(missing_ok=True)
-            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
-        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-    summary = replace(summary, manifest=replace(summary.manifest, schema=JOINED_SCHEMA))
-    more = {"score_columns": names, "rows_not_written": n_missing}
-    write_json(manifest, {**summary.manifest.as_json(), **more})
+    with OutputFiles(output, REJECTS, MANIFEST) as files:
+        dataset = open_data(data, read_options)
+        check_rows_output(output, dataset.path)
+        if not is_named:
+            check_default_output(output, dataset)
+        progress.note(describe(dataset))
+        names = column_names(score_names(settings), _keys_of(dataset))
+        columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
+        appended = Appended(tuple(names.values()), columns.arrow_types)
+        with Scorer(settings, progress) as scorer:
+            run = Run(dataset, read_options, scorer)
+            with rows_file(files, dataset.path, appended) as writer:
+                n_missing = _write(run, dataset, writer, columns, progress)
+            summary = run.summary(elapsed_s=time.perf_counter() - begin, files=files)
+        summary = replace(summary, manifest=replace(summary.manifest, schema=JOINED_SCHEMA))
+        more = {"score_columns": names, "rows_not_written": n_missing}
+        files.write_lines(REJECTS, map(asdict, run.rejects))
+        files.write(MANIFEST, json_file({**summary.manifest.as_json(), **more}))
     if n_missing:
         progress.note(f"{n_missing:,} malformed rows cannot be written to {suffix(output)}: they"
-                      f" are in {output}.rejects.jsonl")  # fmt: skip
+                      f" are in {output}{REJECTS}")  # fmt: skip
     return summary
 
 

@@ -13,6 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError
 
+MANIFEST = ".manifest.json"
+"""Appended to the name of an output: the file that says what made it."""
 SCORES_SCHEMA = "ifdkit.scores/1"
 _FAMILY = "ifdkit.scores/"
 
@@ -197,7 +199,7 @@ def manifest_beside(path: str | PathLike[str]) -> Manifest | None:
     since, or belong to another run.  Raises InputError for a manifest that this version cannot
     read.
     """
-    beside = Path(f"{path}.manifest.json")
+    beside = Path(f"{path}{MANIFEST}")
     try:
         value = json.loads(beside.read_bytes())
         if not str(value["schema"]).startswith(_FAMILY):

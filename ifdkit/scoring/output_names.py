@@ -10,9 +10,14 @@ from ifdkit.data.dataset import Dataset
 from ifdkit.data.row_files import ROW_ENDINGS
 from ifdkit.data.sources import COMPRESSED, DATA_ENDINGS, suffix
 from ifdkit.errors import OutputError
+from ifdkit.scoring.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
+
+
+REJECTS = ".rejects.jsonl"
+"""Appended to the name of an output: the file of the rows that could not be read."""
 
 
 def default_output(data: Data) -> Path:
@@ -40,7 +45,7 @@ def check_default_output(output: Path, dataset: Dataset) -> None:
     if not output.exists():
         return
     try:
-        manifest = json.loads(Path(f"{output}.manifest.json").read_bytes())
+        manifest = json.loads(Path(f"{output}{MANIFEST}").read_bytes())
         name, digest = str(manifest["input"]), manifest["input_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return

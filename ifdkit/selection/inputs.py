@@ -26,7 +26,7 @@ from ifdkit.scoring.dataset import (
     score_dataset,
     without_scores,
 )
-from ifdkit.scoring.inputs import check_not_input, describe, open_data
+from ifdkit.scoring.inputs import describe, open_data
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
@@ -65,7 +65,6 @@ class Inputs:
 
         Raises IfdkitError, and checks `output` before any work is done.
         """
-        check_not_input(data, output)
         scored = self._scored(data, output)
         if self._where is None:
             return scored
