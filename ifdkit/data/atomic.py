@@ -326,12 +326,16 @@ def _temporary_name(path: Path) -> str:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files that killed runs left for this path; keep those of live processes."""
+    """Remove temporary files that earlier runs left for this path.
+
+    The caller has the path locked.  Files of other live processes are kept: an earlier version of
+    ifdkit did not lock.
+    """
     if os.name != "posix":
         return
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
         owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if owner.isdecimal() and not _is_running(int(owner)):
+        if owner.isdecimal() and (int(owner) == os.getpid() or not _is_running(int(owner))):
             with suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else os.unlink(left)
 
