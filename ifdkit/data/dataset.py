@@ -8,6 +8,7 @@
     files        the right one of these for a file; signatures name those that are not read
     memory       Python objects → Raw
     containers   a path, a folder, standard input, a hub id or Python objects
+    unchanged    files that must not change while they are read
     survey       what all rows show: their number, keys and labels
     detection    the names of the columns → Columns
     layouts      a row and its Columns → turns, by way of pairs, messages and content_parts
@@ -70,6 +71,8 @@ class Dataset:
     """What the container turned out to be, if that is not obvious from its name."""
     n_false: int = 0
     """Rows that are left out because their label is false."""
+    check_unchanged: Callable[[], None] = lambda: None
+    """Raises InputError if the file has changed since it was opened; every pass ends with it."""
 
     @property
     def n_rows_in_all(self) -> int:
@@ -136,7 +139,9 @@ class Dataset:
 
     def _up_to_last(self) -> Iterator[Raw]:
         """All rows up to the last chosen one."""
-        return self._open() if self._chosen is None else islice(self._open(), len(self._chosen))
+        rows = self._open()
+        yield from rows if self._chosen is None else islice(rows, len(self._chosen))
+        self.check_unchanged()
 
     def _is_chosen(self, raw: Raw) -> bool:
         return self._chosen is None or self._chosen[raw.row] == 1
@@ -187,6 +192,7 @@ def open_dataset(
         container.rows,
         turns,
         notes=container.notes,
+        check_unchanged=container.check,
     )
     return _without_false(dataset, survey)
 

@@ -43,10 +43,15 @@ def spool_stdin() -> Path:
         raise InputError("'-' reads standard input, but it is closed: pipe a dataset into it")
     if sys.stdin.isatty():
         raise InputError("'-' reads standard input, but it is a terminal: pipe a dataset into it")
-    with tempfile.NamedTemporaryFile(prefix="ifdkit-", delete=False) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    path = Path(file.name)
-    atexit.register(path.unlink, missing_ok=True)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="ifdkit-", delete=False) as file:
+            path = Path(file.name)
+            atexit.register(path.unlink, missing_ok=True)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise InputError(
+            f"standard input cannot be copied to a temporary file: {error.strerror or error}"
+        ) from error
     return path
 
 
