@@ -24,8 +24,8 @@ STEPS = ("open", "write", "fsync", "link", "replace", "rename", "unlink", "mkdir
 class FaultyOs:
     """`os`, in which the step of number `fails_at` raises `error`, and with `lasts` all later ones.
 
-    With `kills`, the process is killed before that step.  With `short`, every write takes one byte.
-    Syncing does nothing, which is fast.
+    With `kills`, the process is killed before that step.  With `short`, every write takes half of
+    its data.  Syncing does nothing, which is fast.
     """
 
     fails_at: int | None = None
@@ -54,7 +54,7 @@ class FaultyOs:
                 return None
             if self.short and name == "write":
                 descriptor, data = arguments
-                return real(descriptor, memoryview(data)[:1])
+                return real(descriptor, memoryview(data)[: (len(data) + 1) // 2])
             return real(*arguments, **options)
 
         return step

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from ifdkit.cli.main import main
-from ifdkit.data import containers
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.raw import Raw
 from ifdkit.data.unchanged import Unchanged
@@ -42,7 +41,7 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
-CHANGES: dict[str, Callable[[Path], None]] = {
+CHANGES: dict[str, Callable[[Path], object]] = {
     "append": append,
     "replace": replace,
     "truncate": lambda path: os.truncate(path, 100),
@@ -56,7 +55,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 def changes_in_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """Changes the file for real when the third row of a pass is read; counts the passes."""
 
-    def arrange(path: Path, change: Callable[[Path], None] | None, at: int) -> list[int]:
+    def arrange(path: Path, change: Callable[[Path], object], at: int) -> list[int]:
         passes: list[int] = []
         before = Unchanged.watched
 
@@ -65,13 +64,13 @@ def changes_in_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]
                 passes.append(1)
                 number = len(passes)
                 for raw in rows():
-                    if change is not None and raw.row == 2 and number == at:
+                    if raw.row == 2 and number == at:
                         change(path)
                     yield raw
 
             return before(self, changing)
 
-        monkeypatch.setattr(containers.Unchanged, "watched", watched)
+        monkeypatch.setattr(Unchanged, "watched", watched)
         return passes
 
     return arrange
@@ -179,12 +178,13 @@ def test_scores_that_change_while_they_are_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     from ifdkit.scoring import dataset as module
+    from ifdkit.scoring.table import read_scores
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.jsonl").write_text(lines(9))
     arguments = ["-q", "-m", str(tiny_model), "--store", "off"]
     assert main(["score", "data.jsonl", "--metrics", "ifd", *arguments]) == 0
-    real = module.read_scores
+    real = read_scores
 
     def read(path: Path) -> Any:
         found = real(path)

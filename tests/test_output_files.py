@@ -54,7 +54,7 @@ def test_nothing_changes_if_the_block_raises(tmp_path: Path) -> None:
     write(output, b"old", *COMPANIONS)
     before = contents(tmp_path)
     with pytest.raises(TypeError), OutputFiles(output, *COMPANIONS) as files:
-        files.open().write("not bytes")  # type: ignore[arg-type]
+        files.open().write("not bytes")  # type: ignore[call-overload]
     assert contents(tmp_path) == before
 
 
@@ -102,7 +102,7 @@ def test_the_manifest_never_describes_another_output(tmp_path: Path, short: bool
         write(output, b"old", *COMPANIONS)
         child = os.fork()
         if not child:
-            atomic.os = FaultyOs(number, kills=True, short=short)  # type: ignore[assignment]
+            vars(atomic)["os"] = FaultyOs(number, kills=True, short=short)
             write(output, b"new", *COMPANIONS)
             os._exit(0)
         os.waitpid(child, 0)

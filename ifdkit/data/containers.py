@@ -74,8 +74,8 @@ def open_container(
                 pass
             found = file_format(path, str(path), part=part, given=given)
             container = _of_format(found, name, path, sha256(path))
-            rows = unchanged.watched(found.rows)
-            return replace(container, rows=rows, check=unchanged.check)
+            read = unchanged.watched(found.rows)
+            return replace(container, rows=read, check=unchanged.check)
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error
     is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1
