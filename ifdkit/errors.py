@@ -35,6 +35,10 @@ class AmbiguousFormatError(InputError):
     """A dataset whose columns allow two readings; the message holds the flag to type."""
 
 
+class ChangedInputError(InputError):
+    """A dataset that changed while it was read."""
+
+
 class ModelError(IfdkitError):
     """A model that does not resolve, whose weights are refused, or that does not load."""
 

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import write_json
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.sources import sha256
 from ifdkit.records import Reject
 from ifdkit.scoring.formats import row_writer
+from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import ScoreRow
 from tests.manifests import make_manifest
@@ -63,14 +64,15 @@ def scored(
                 numbers={name: numbers_of_row.get(name) for name in METRICS},
             )
         )
-    with row_writer(output, token_nll=False) as writer:
-        writer.write(lines)
-    made = make_manifest(
-        input=str(data),
-        input_sha256=sha256(data),
-        output_sha256=sha256(output),
-        columns={k: v for k, v in asdict(dataset.columns).items() if v},
-        **(manifest or {}),
-    )
-    write_json(Path(f"{output}.manifest.json"), made.as_json())
+    with OutputFiles(output, MANIFEST) as files:
+        with row_writer(files, token_nll=False) as writer:
+            writer.write(lines)
+        made = make_manifest(
+            input=str(data),
+            input_sha256=sha256(data),
+            output_sha256=files.sha256(),
+            columns={k: v for k, v in asdict(dataset.columns).items() if v},
+            **(manifest or {}),
+        )
+        files.write(MANIFEST, json_file(made.as_json()))
     return output

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import ifdkit
 from ifdkit.cli.main import main
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.json_texts import with_keys
 from ifdkit.data.options import ReadOptions
@@ -519,7 +520,8 @@ def test_any_rows_give_the_same_examples_and_the_scores(
         return [arrow_type(name) for name in FIXED]
 
     scores = list(fake_scores(dataset))
-    with rows_file(output, source, Appended(tuple(names.values()), types)) as writer_:
+    appended = Appended(tuple(names.values()), types)
+    with OutputFiles(output) as files, rows_file(files, source, appended) as writer_:
         for raw, one in zip(dataset.raw_rows(), scores, strict=True):
             cells = ["rejected", one.reason, None, None, None] if isinstance(one, Reject) \
                 else [one.column(name) for name in FIXED]  # fmt: skip

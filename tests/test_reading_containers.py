@@ -30,6 +30,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ifdkit.data import files, survey
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.csv_dialect import Dialect, sniff
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.plain import plain
@@ -376,7 +377,7 @@ def test_a_line_that_names_the_separator(tmp_path: Path) -> None:
 
 def copy(dataset: Dataset, to: Path, **changes: Any) -> None:
     check_rows_output(to, dataset.path)
-    with rows_file(to, dataset.path) as writer:
+    with OutputFiles(to) as files, rows_file(files, dataset.path) as writer:
         for raw in dataset.raw_rows():
             writer.write(raw, {**raw.value, **changes} if changes else raw.value)
 

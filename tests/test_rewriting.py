@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.columns import Columns
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.examples import examples_of
@@ -213,7 +214,7 @@ def copied(source: Path, output: Path, changes: dict[int, dict[str, Any]] | None
     """Write the source again, some of its rows with other values."""
     dataset = open_dataset(source)
     check_rows_output(output, source)
-    with rows_file(output, source) as writer:
+    with OutputFiles(output) as files, rows_file(files, source) as writer:
         for raw in dataset.raw_rows():
             change = (changes or {}).get(raw.row)
             writer.write(raw, {**raw.value, **change} if change else raw.value)
@@ -350,6 +351,10 @@ def test_invalid_outputs_are_refused_first(
 def test_values_without_a_json_form_are_an_error_with_the_row(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     for value in (b"bytes", float("inf")):
-        with pytest.raises(OutputError, match="row 3 "), rows_file(output, None) as writer:
+        with (
+            pytest.raises(OutputError, match="row 3 "),
+            OutputFiles(output) as files,
+            rows_file(files, None) as writer,
+        ):
             writer.write(Raw(3, {"x": value}), {"x": value})
     assert list(tmp_path.iterdir()) == []

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Literal
 
 from ifdkit.auditing.checking import AuditedDataset, Rule
 from ifdkit.auditing.result import Cleaned, RuleResult
-from ifdkit.data.atomic import atomic, json_line
+from ifdkit.data.atomic import OutputFiles, json_line
 from ifdkit.data.part_files import dataset_file
-from ifdkit.data.sources import sha256
 
 CleanRules = Literal["failed", "errors", "all"]
 CLEAN_RULES: tuple[CleanRules, ...] = ("failed", "errors", "all")
 """Rules that failed as an error or a warning; only errors; every rule that found something."""
 UNREADABLE = "unreadable_row"
+DROPPED = ".dropped.jsonl"
+"""Appended to the name of the output: the log of the dropped rows."""
 
 _Named = list[tuple[str, str]]
 """The rules that name a row, each with a sentence."""
@@ -30,21 +30,21 @@ def clean(
     data: AuditedDataset,
     rules: Iterable[Rule],
     results: Sequence[RuleResult],
-    output: Path,
+    files: OutputFiles,
     which: CleanRules,
 ) -> Cleaned:
-    """Write the rows of `data` that pass to `output`, and the others to `output`.dropped.jsonl.
+    """Write the rows of `data` that pass as the output of `files`, and log the others beside it.
 
-    `output` must have passed `check_dataset_output`. A line of the log has `row`, `line` (null if
+    The output must have passed `check_dataset_output`. A line of the log has `row`, `line` (null if
     the format has no lines), `id` (null for a row that could not be read), `rules` and `reasons`,
     one per rule. Raises OutputError.
     """
     named = _named_rows(data, _chosen(rules, results, which))
     scores, dataset = data.scored.scores, data.scored.dataset
     ids = dict(zip(reversed(scores.rows.tolist()), reversed(scores.ids), strict=True))
-    log = Path(f"{output}.dropped.jsonl")
     n_kept = 0
-    with atomic(log) as dropped, dataset_file(output, dataset) as writer:
+    dropped = files.open(DROPPED)
+    with dataset_file(files, dataset) as writer:
         for raw in dataset.raw_rows():
             if raw.row in named:
                 names, reasons = zip(*named[raw.row], strict=True)
@@ -56,9 +56,9 @@ def clean(
                 n_kept += 1
     assert n_kept + len(named) == dataset.n_rows, "every row is kept or dropped"
     return Cleaned(
-        output=str(output),
-        output_sha256=sha256(output),
-        log=str(log),
+        output=str(files.output),
+        output_sha256=files.sha256(),
+        log=f"{files.output}{DROPPED}",
         rules=which,
         rows_in=dataset.n_rows,
         kept=n_kept,

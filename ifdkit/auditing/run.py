@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, Rule
-from ifdkit.auditing.cleaning import CLEAN_RULES, CleanRules, clean
+from ifdkit.auditing.cleaning import CLEAN_RULES, DROPPED, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
 from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
@@ -32,6 +33,7 @@ from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
@@ -166,11 +168,27 @@ def audit_dataset(
     """
     begin = time.perf_counter()
     data = expand(data)
+    files = None
+    with ExitStack() as stack:
+        if options.clean is not None:
+            check_not_input(data, options.clean)
+            files = stack.enter_context(OutputFiles(options.clean, DROPPED))
+        found = _audit(data, asked, read_options, options, progress or Progress(), files)
+    return replace(found, elapsed_s=round(time.perf_counter() - begin, 3))
+
+
+def _audit(
+    data: Data,
+    asked: Mapping[str, Any],
+    read_options: ReadOptions,
+    options: AuditOptions,
+    progress: Progress,
+    files: OutputFiles | None,
+) -> Audit:
+    """The verdict but for the time; writes the rows that pass if there are `files` for them."""
     condition = options.condition
-    progress, settings = progress or Progress(), _with_metrics(Settings(**asked), condition)
+    settings = _with_metrics(Settings(**asked), condition)
     read_options = replace(read_options, where=condition.columns if condition else None)
-    if options.clean is not None:
-        check_not_input(data, options.clean)
     given = open_scores(data)
     if given is not None:
         check_flags(given, asked, turns="last")
@@ -188,8 +206,8 @@ def audit_dataset(
     dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
     results = apply_rules(dataset, options.rules, is_sample=sample is not None)
     cleaned = None
-    if options.clean is not None:
-        cleaned = clean(dataset, options.rules, results, options.clean, options.clean_rules)
+    if files is not None:
+        cleaned = clean(dataset, options.rules, results, files, options.clean_rules)
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,7 +225,7 @@ def audit_dataset(
         against=tuple(against),
         manifest=scored.manifest,
         statuses=status_counts(dataset),
-        elapsed_s=round(time.perf_counter() - begin, 3),
+        elapsed_s=0.0,
         where=options.where,
         rows_left_out=len(scored.dataset.left_out),
         cleaned=cleaned,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ifdkit.data.files import FileFormat, file_format
 from ifdkit.data.memory import rows_in_memory
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import DATA_ENDINGS, open_bytes, sha256, spool_descriptor, spool_stdin
+from ifdkit.data.unchanged import Unchanged
 from ifdkit.errors import InputError, UsageError
 
 HUB_PREFIX = "hf://"
@@ -39,6 +40,8 @@ class Container:
     """What it may be if none of its rows can be read."""
     is_python: bool = False
     """Whether it is a Python object."""
+    check: Callable[[], None] = lambda: None
+    """Raises InputError if the file has changed since it was opened."""
 
 
 def open_container(
@@ -74,15 +77,20 @@ def open_container(
             )
         if path.is_dir():
             path = path / part if part else path
+            unchanged = Unchanged(path)
             # Reading the first row refuses any other kind of folder before it is hashed.
             rows = list(islice(table_rows.saved_dataset_rows(path), 1))
             digest = sha256(path) if rows else None
-            return Container(name, path, digest, lambda: table_rows.saved_dataset_rows(path))
+            read = unchanged.watched(lambda: table_rows.saved_dataset_rows(path))
+            return Container(name, path, digest, read, check=unchanged.check)
         if path.exists():
+            unchanged = Unchanged(path)
             with open_bytes(path):  # a file that cannot be opened is reported here
                 pass
             found = file_format(path, str(path), part=part, given=given, lines=lines)
-            return _of_format(found, name, path, sha256(path))
+            container = _of_format(found, name, path, sha256(path))
+            read = unchanged.watched(found.rows)
+            return replace(container, rows=read, check=unchanged.check)
     except OSError as error:
         raise InputError(f"{name[:200]}: {error.strerror or error}") from error
     check_exists(name)

@@ -11,6 +11,7 @@
     many_inputs  globs, folders of shards and lists of paths → the inputs of one dataset
     containers   a path, a folder, standard input, a hub id or Python objects
     parts        one input: its container, its columns, and its place in the dataset
+    unchanged    files that must not change while they are read
     survey       what all rows show: their number, keys and labels
     detection    the names of the columns → Columns
     layouts      a row and its Columns → turns, by way of pairs, messages and content_parts
@@ -188,6 +189,11 @@ class Dataset:
         found = self.choose(rows)
         return replace(found, left_out=self.left_out.union(self.rows).difference(found.rows))
 
+    def check_unchanged(self) -> None:
+        """Raise ChangedInputError if a file has changed since it was opened."""
+        for part in self.parts:
+            part.check_unchanged()
+
     def raw_rows(self) -> Iterator[Raw]:
         """The chosen rows as they are in the file."""
         return (
@@ -218,10 +224,10 @@ class Dataset:
 
     def _up_to_last(self, part: Part) -> Iterator[Raw]:
         """All rows of a part up to the last chosen one of the dataset."""
-        if self._chosen is None:
-            return part.rows()
-        n_rows = len(self._chosen) - part.first_row
-        return islice(part.rows(), n_rows) if n_rows > 0 else iter(())
+        n_rows = None if self._chosen is None else len(self._chosen) - part.first_row
+        if n_rows is None or n_rows > 0:
+            yield from islice(part.rows(), n_rows)
+            part.check_unchanged()
 
     def _is_chosen(self, raw: Raw) -> bool:
         return self._chosen is None or self._chosen[raw.row] == 1

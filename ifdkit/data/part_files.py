@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.parts import Part
 from ifdkit.data.raw import Raw
@@ -81,11 +82,11 @@ def _check_alike(path: Path, dataset: Dataset, found: Sequence[Any]) -> None:
 
 @contextmanager
 def dataset_file(
-    path: Path, dataset: Dataset, appended: Appended | None = None
+    files: OutputFiles, dataset: Dataset, appended: Appended | None = None
 ) -> Iterator[RowsWriter]:
-    """Open a file for rows of a dataset, as `rows_file`; it has passed `check_dataset_output`."""
+    """Open the output of `files` for rows of a dataset; it has passed `check_dataset_output`."""
     first = next(part for part in dataset.parts if part.n_readable)
-    with rows_file(path, first.path, appended) as writer:
+    with rows_file(files, first.path, appended) as writer:
         yield _PartsWriter(writer, dataset, first) if dataset.has_sources else writer
 
 

@@ -21,7 +21,7 @@ from ifdkit.data.many_inputs import NamedInput
 from ifdkit.data.raw import Raw
 from ifdkit.data.sources import COMPRESSED, sha256, suffix
 from ifdkit.data.survey import Survey
-from ifdkit.errors import AmbiguousFormatError, InputError, UsageError
+from ifdkit.errors import AmbiguousFormatError, ChangedInputError, InputError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,9 @@ class Part:
     """Why it could not be read, or not to its end: the reason of its last row's rejection."""
     notes: tuple[str, ...] = ()
     """What the container turned out to be, if that is not obvious from its name."""
+    check_unchanged: Callable[[], None] = lambda: None
+    """Raises ChangedInputError if the file has changed since it was opened; every pass ends with
+    it."""
 
     @property
     def n_readable(self) -> int:
@@ -141,7 +144,7 @@ class PartsReader:
             container = open_container(one.data, given, lines=self._lines)
             for raw in container.rows():
                 survey.add(raw)
-        except AmbiguousFormatError:
+        except (AmbiguousFormatError, ChangedInputError):
             raise
         except InputError as error:
             if one.path is None:
@@ -186,6 +189,7 @@ def _part(
         container.rows,
         survey.rows_of_false(columns.label) if columns.label else b"",
         notes=container.notes,
+        check_unchanged=container.check,
     )
 
 

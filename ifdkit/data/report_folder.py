@@ -12,12 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ifdkit.data.atomic import atomic
+from ifdkit.data.atomic import INCOMPLETE, create_folder, replace_in_folder
+from ifdkit.data.locks import output_lock
 from ifdkit.errors import OutputError
 from ifdkit.regular import read_regular
 
 Result = TypeVar("Result")
 Render = Callable[[Result], bytes]
+_LOCK_TIMEOUT_S = 30.0
+"""Another run has a report locked only while it saves it."""
 _RENDERERS: dict[tuple[type, str], Render[Any]] = {}
 
 
@@ -34,18 +37,19 @@ def renders(kind: type[Result], name: str) -> Callable[[Render[Result]], Render[
 def save_report(result: object, folder: str | Path, names: Sequence[str]) -> Path:
     """Write the files `names` of a report into `folder`, and return the folder.
 
-    All are made before the first is written, so that they describe one result.  Each appears whole
-    or not at all.  Raises OutputError.
+    All are made before the first is written.  A new folder appears when it is complete; in one that
+    exists, a file `INCOMPLETE` marks the moments in which some files are old and some new.  Raises
+    OutputError; then nothing has changed.
     """
     files = {name: _RENDERERS[type(result), name](result) for name in names}
     place = Path(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror or error}") from error
-    for name, content in files.items():
-        with atomic(place / name) as file:
-            file.write(content)
+    with output_lock(place, timeout_s=_LOCK_TIMEOUT_S):
+        write = replace_in_folder if place.exists() else create_folder
+        write(place, files)
     return place
 
 
@@ -67,6 +71,8 @@ def check_report_folder(folder: Path, what: str, *, file: str, schema: str) -> N
         return
     if not folder.is_dir():
         raise OutputError(f"-o {folder} is a file: name a folder for the report")
+    if (folder / INCOMPLETE).is_file():
+        return  # a run was killed while it replaced the files of a report
     found = str(read_report(folder / file).get("schema"))
     if any(folder.iterdir()) and not found.startswith(schema):
         raise OutputError(

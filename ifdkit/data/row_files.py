@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import zstandard
 
-from ifdkit.data.atomic import atomic, dumps, encoded_json, valid_text
+from ifdkit.data.atomic import OutputFiles, check_place, dumps, encoded_json, valid_text
 from ifdkit.data.csv_dialect import Dialect, sniff
 from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
@@ -100,27 +99,24 @@ def check_rows_output(path: Path, source: Path | None, *, appends: bool = False)
         raise UsageError(
             f"{packed[0]}: Parquet files are compressed already; unpack it, or end -o in .jsonl"
         )
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
+    check_place(path)
     if source is not None and path.exists() and path.samefile(source):
         raise OutputError(f"-o {path} is the dataset itself: choose another name")
 
 
 @contextmanager
 def rows_file(
-    path: Path, source: Path | None, appended: Appended | None = None
+    files: OutputFiles, source: Path | None, appended: Appended | None = None
 ) -> Iterator[RowsWriter]:
-    """Open a dataset file in the format of its ending; it replaces `path` when the block ends.
+    """Open the output of `files` for rows, in the format of its ending.
 
-    `path` and `source` must have passed `check_rows_output`. In JSON only objects get the appended
-    columns; a row of another type, or a malformed line, is copied without them.
+    The output and `source` must have passed `check_rows_output`. In JSON only objects get the
+    appended columns; a row of another type, or a malformed line, is copied without them.
     """
     appended = appended or Appended()
-    ending = suffix(path)
+    ending = suffix(files.output)
     with ExitStack() as stack:
-        file = _compressed(stack.enter_context(atomic(path)), path, stack)
+        file = _compressed(files.open(), files.output, stack)
         writer: RowsWriter
         if ending == ".parquet":
             assert source is not None, "check_rows_output requires it"

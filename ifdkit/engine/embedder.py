@@ -40,6 +40,7 @@ class SentenceEmbedder:
 
         # Without this, transformers takes a pickle beside a safetensors file of another name.
         has_safe = any(folder.rglob("*.safetensors"))
+        self._device = device
         try:
             with quiet_libraries():
                 self._model: Any = SentenceTransformer(
@@ -53,6 +54,12 @@ class SentenceEmbedder:
             raise ModelError(f"embedder {name} does not load: {brief(error)}") from error
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embeddings of texts in one batch, float32 of shape (texts, dimensions)."""
-        vectors = self._model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
+        """Embeddings of texts, float32 of shape (texts, dimensions).
+
+        On a CPU each text has a pass of its own, so that its embedding does not depend on which
+        other texts a store lacks: batches of another shape round differently.  Nothing is padded
+        then, and it takes no longer.
+        """
+        size = 1 if self._device == "cpu" else len(texts)
+        vectors = self._model.encode(list(texts), batch_size=size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Any
 
-from ifdkit.data.atomic import atomic, json_line
+from ifdkit.data.atomic import OutputFiles, json_line
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.part_files import dataset_file
 from ifdkit.data.raw import Raw
@@ -24,7 +23,13 @@ from ifdkit.reflection.drafting import (
     reread,
 )
 from ifdkit.reflection.outcomes import Stage
-from ifdkit.reflection.provenance import FinalExample, Source, Tally, provenance_lines
+from ifdkit.reflection.provenance import (
+    PROVENANCE,
+    FinalExample,
+    Source,
+    Tally,
+    provenance_lines,
+)
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
@@ -57,8 +62,7 @@ class Finalizer:
 
     def write(
         self,
-        output: Path,
-        provenance: Path,
+        files: OutputFiles,
         drafts: Iterable[list[Draft]],
         student: Settings | None = None,
     ) -> None:
@@ -68,8 +72,8 @@ class Finalizer:
         """
         with ExitStack() as stack:
             # It contains people's texts, also those that are no longer in the output.
-            provenance_file = stack.enter_context(atomic(provenance, mode=0o600))
-            writer = stack.enter_context(dataset_file(output, self._dataset))
+            provenance_file = files.open(PROVENANCE, mode=0o600)
+            writer = stack.enter_context(dataset_file(files, self._dataset))
             scorer = stack.enter_context(self._scorer(student)) if student else None
             if scorer is not None:
                 self._progress.start(self._dataset.n_rows)

@@ -11,6 +11,8 @@ from ifdkit.records import Example
 from ifdkit.reflection.choosing import Choice, Variant, VariantScores
 from ifdkit.reflection.outcomes import Answer, Outcome, Stage
 
+PROVENANCE = ".provenance.jsonl"
+"""Appended to the name of the output: where each of its texts comes from."""
 _STAGE_OF: dict[Variant, Stage] = {
     "instruction": Stage.INSTRUCTION,
     "response": Stage.RESPONSE,

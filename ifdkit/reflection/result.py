@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import write_json
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parts import InputRecord
 from ifdkit.records import plain
+from ifdkit.scoring.manifest import MANIFEST
 
 SCHEMA = "ifdkit.reflection/1"
 
@@ -75,6 +76,6 @@ class Recycled:
 
     def save(self) -> Path:
         """Write the manifest, `OUT.manifest.json`, and return its path."""
-        path = Path(f"{self.output}.manifest.json")
-        write_json(path, self.as_json())
-        return path
+        with OutputFiles(Path(self.output), MANIFEST) as files:
+            files.write(MANIFEST, json_file(self.as_json()))
+        return Path(f"{self.output}{MANIFEST}")

@@ -21,11 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from ifdkit.data.atomic import write_rejects
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output
-from ifdkit.data.sources import sha256
 from ifdkit.data.where import expression_of
 from ifdkit.errors import UsageError
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
@@ -36,10 +35,12 @@ from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.options import ReflectOptions, parse_stages
 from ifdkit.reflection.oracle import Oracle, Server, endpoint, who_gets_the_key
 from ifdkit.reflection.prompts import Prompts, load_prompts
-from ifdkit.reflection.provenance import Source
+from ifdkit.reflection.provenance import PROVENANCE, Source
 from ifdkit.reflection.result import Recycled
 from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import note_dataset, open_data
+from ifdkit.scoring.manifest import MANIFEST
+from ifdkit.scoring.output_names import REJECTS
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import Settings
@@ -120,47 +121,49 @@ def reflect_to_file(
     if options.select and read_options.turns != "last":
         raise UsageError("--select works on the last turn of a conversation: use --turns last")
     prompts = load_prompts(options.prompts)
-    dataset = open_data(data, read_options)
-    check_no_documents(dataset, "reflect")
-    check_dataset_output(output, dataset)
-    note_dataset(dataset, progress)
-    journal, provenance = Path(f"{output}.journal.sqlite"), Path(f"{output}.provenance.jsonl")
-    with tempfile.TemporaryFile() as drafts:
-        source, usage, stopped = _run(_ask(dataset, journal, options, prompts, drafts, progress))
-        finalizer = Finalizer(dataset, source, options.plan, progress)
-        student = settings if options.select else None
-        finalizer.write(output, provenance, read_drafts(drafts), student)
-    write_rejects(Path(f"{output}.rejects.jsonl"), finalizer.rejects)
-    tally = finalizer.tally
-    result = Recycled(
-        version=VERSION,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command_line("reflect"),
-        **read_options.manifest_fields(dataset),
-        output=str(output),
-        output_sha256=sha256(output),
-        provenance=str(provenance),
-        journal=str(journal),
-        **asdict(source),
-        sampling=asdict(options.sampling),
-        stages=[str(stage) for stage in options.plan],
-        student=finalizer.student,
-        student_hash=finalizer.student_hash,
-        rows=tally.rows,
-        rows_changed=tally.rows_changed,
-        rows_rejected=tally.rows_rejected,
-        rows_left_out=tally.rows_left_out,
-        examples=tally.examples,
-        outcomes={stage: dict(counts) for stage, counts in tally.outcomes.items()},
-        in_output=dict(tally.in_output),
-        variants=dict(tally.variants),
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cost=options.bounds.cost(usage),
-        stopped=stopped,
-        elapsed_s=round(time.perf_counter() - begin, 3),
-    )
-    result.save()
+    with OutputFiles(output, PROVENANCE, REJECTS, MANIFEST) as files:
+        dataset = open_data(data, read_options)
+        check_no_documents(dataset, "reflect")
+        check_dataset_output(output, dataset)
+        note_dataset(dataset, progress)
+        journal = Path(f"{output}.journal.sqlite")
+        with tempfile.TemporaryFile() as drafts:
+            asked = _ask(dataset, journal, options, prompts, drafts, progress)
+            source, usage, stopped = _run(asked)
+            finalizer = Finalizer(dataset, source, options.plan, progress)
+            student = settings if options.select else None
+            finalizer.write(files, read_drafts(drafts), student)
+        files.write_lines(REJECTS, (one.as_json() for one in finalizer.rejects))
+        tally = finalizer.tally
+        result = Recycled(
+            version=VERSION,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command_line("reflect"),
+            **read_options.manifest_fields(dataset),
+            output=str(output),
+            output_sha256=files.sha256(),
+            provenance=f"{output}{PROVENANCE}",
+            journal=str(journal),
+            **asdict(source),
+            sampling=asdict(options.sampling),
+            stages=[str(stage) for stage in options.plan],
+            student=finalizer.student,
+            student_hash=finalizer.student_hash,
+            rows=tally.rows,
+            rows_changed=tally.rows_changed,
+            rows_rejected=tally.rows_rejected,
+            rows_left_out=tally.rows_left_out,
+            examples=tally.examples,
+            outcomes={stage: dict(counts) for stage, counts in tally.outcomes.items()},
+            in_output=dict(tally.in_output),
+            variants=dict(tally.variants),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost=options.bounds.cost(usage),
+            stopped=stopped,
+            elapsed_s=round(time.perf_counter() - begin, 3),
+        )
+        files.write(MANIFEST, json_file(result.as_json()))
     return result
 
 

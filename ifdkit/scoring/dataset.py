@@ -18,6 +18,7 @@ import numpy as np
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.read_log import ReadLog
+from ifdkit.data.unchanged import Unchanged
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.comparability import contradictions
@@ -149,7 +150,10 @@ def open_scores(data: Data) -> ScoresFile | None:
     if isinstance(data, (str, PathLike)):
         path = Path(data)
         if is_scores_file(path):
-            return ScoresFile(str(data), read_scores(path), manifest_beside(path), path)
+            unchanged = Unchanged(path)
+            found = ScoresFile(str(data), read_scores(path), manifest_beside(path), path)
+            unchanged.check()
+            return found
         return None
     return _scores_in_memory(data)
 

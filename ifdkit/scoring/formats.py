@@ -8,15 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ifdkit.data.atomic import atomic, dumps, json_line, valid_text
-from ifdkit.errors import OutputError, UsageError
+from ifdkit.data.atomic import OutputFiles, check_place, dumps, json_line, valid_text
+from ifdkit.errors import UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import (
     IDENTITY_FIELDS,
@@ -217,25 +216,21 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"-o {path}: end it in {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
+    check_place(path)
 
 
 @contextmanager
 def row_writer(
-    path: Path, *, token_nll: bool, documents: bool = False, has_sources: bool = False
+    files: OutputFiles, *, token_nll: bool, documents: bool = False, has_sources: bool = False
 ) -> Iterator[RowWriter]:
-    """A scores file in the format of its ending, which appears when the block ends.
+    """Open the output of `files` for rows of scores, in the format of its ending.
 
     `token_nll`, `documents` and `has_sources` decide its columns, as in `score_columns`.
     """
     names = score_columns(token_nll=token_nll, documents=documents, has_sources=has_sources)
-    with atomic(path) as file:
-        writer = FORMATS[path.suffix.lower()].writer(file, names)
-        try:
-            yield writer
-        finally:
-            # After an error too, while the file is open: Parquet's writer insists on a footer.
-            writer.finish()
+    writer = FORMATS[files.output.suffix.lower()].writer(files.open(), names)
+    try:
+        yield writer
+    finally:
+        # After an error too, while the file is open: Parquet's writer insists on a footer.
+        writer.finish()

@@ -18,7 +18,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.data.atomic import write_json, write_rejects
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
@@ -31,8 +31,9 @@ from ifdkit.records import DOCUMENT_PASSES
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import arrow_type
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
+from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.metrics import available_metrics
-from ifdkit.scoring.output_names import check_default_output, default_joined_output
+from ifdkit.scoring.output_names import REJECTS, check_default_output, default_joined_output
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow
 from ifdkit.scoring.run import Run, ScoreSummary
@@ -69,29 +70,28 @@ def score_into_rows(
     progress = progress or Progress()
     is_named, output = output is not None, output or default_joined_output(data)
     check_not_input(data, output)
-    dataset = open_data(data, read_options)
-    check_dataset_output(output, dataset, appends=True)
-    if not is_named:
-        check_default_output(output, dataset)
-    note_dataset(dataset, progress)
-    settings = settings_for(dataset, settings, progress)
-    names = column_names(score_names(settings, dataset), _keys_of(dataset))
-    columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
-    appended = Appended(tuple(names.values()), columns.arrow_types)
-    manifest = Path(f"{output}.manifest.json")
-    with Scorer(settings, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        with dataset_file(output, dataset, appended) as writer:
-            n_missing = _write(run, dataset, writer, columns, progress)
-            manifest.unlink(missing_ok=True)
-            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
-        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-    summary = replace(summary, manifest=replace(summary.manifest, schema=JOINED_SCHEMA))
-    more = {"score_columns": names, "rows_not_written": n_missing}
-    write_json(manifest, {**summary.manifest.as_json(), **more})
+    with OutputFiles(output, REJECTS, MANIFEST) as files:
+        dataset = open_data(data, read_options)
+        check_dataset_output(output, dataset, appends=True)
+        if not is_named:
+            check_default_output(output, dataset)
+        note_dataset(dataset, progress)
+        settings = settings_for(dataset, settings, progress)
+        names = column_names(score_names(settings, dataset), _keys_of(dataset))
+        columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
+        appended = Appended(tuple(names.values()), columns.arrow_types)
+        with Scorer(settings, progress) as scorer:
+            run = Run(dataset, read_options, scorer)
+            with dataset_file(files, dataset, appended) as writer:
+                n_missing = _write(run, dataset, writer, columns, progress)
+            summary = run.summary(elapsed_s=time.perf_counter() - begin, files=files)
+        summary = replace(summary, manifest=replace(summary.manifest, schema=JOINED_SCHEMA))
+        more = {"score_columns": names, "rows_not_written": n_missing}
+        files.write_lines(REJECTS, (one.as_json() for one in run.rejects))
+        files.write(MANIFEST, json_file({**summary.manifest.as_json(), **more}))
     if n_missing:
         progress.note(f"{n_missing:,} malformed rows cannot be written to {suffix(output)}: they"
-                      f" are in {output}.rejects.jsonl")  # fmt: skip
+                      f" are in {output}{REJECTS}")  # fmt: skip
     return summary
 
 

@@ -16,6 +16,8 @@ from ifdkit.errors import InputError
 from ifdkit.records import plain
 from ifdkit.regular import read_regular
 
+MANIFEST = ".manifest.json"
+"""Appended to the name of an output: the file that says what made it."""
 SCORES_SCHEMA = "ifdkit.scores/1"
 _FAMILY = "ifdkit.scores/"
 _MAX_BYTES = 2**24
@@ -214,7 +216,7 @@ def manifest_beside(path: str | PathLike[str]) -> Manifest | None:
     since, or belong to another run.  Raises InputError for a manifest that this version cannot
     read.
     """
-    beside = Path(f"{path}.manifest.json")
+    beside = Path(f"{path}{MANIFEST}")
     try:
         value = json.loads(read_regular(beside, _MAX_BYTES))
         if not str(value["schema"]).startswith(_FAMILY):

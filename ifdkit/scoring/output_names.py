@@ -13,6 +13,7 @@ from ifdkit.data.sources import COMPRESSED, DATA_ENDINGS, suffix
 from ifdkit.data.text_files import TEXT_ENDING
 from ifdkit.errors import OutputError
 from ifdkit.regular import read_regular
+from ifdkit.scoring.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 NAME_OF_SEVERAL = "ifdkit"
 """Stands for several inputs that have no folder in common but the working folder."""
+REJECTS = ".rejects.jsonl"
+"""Appended to the name of an output: the file of the rows that could not be read."""
 
 
 def default_output(data: Data) -> Path:
@@ -59,7 +62,7 @@ def check_default_output(output: Path, dataset: Dataset) -> None:
     if not output.exists():
         return
     try:
-        manifest = json.loads(read_regular(f"{output}.manifest.json", 2**24))
+        manifest = json.loads(read_regular(f"{output}{MANIFEST}", 2**24))
         name, digest = str(manifest["input"]), manifest["input_sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return

@@ -19,12 +19,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ifdkit.data.atomic import write_json, write_rejects
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.read_log import ReadLog
-from ifdkit.data.sources import sha256
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
@@ -32,9 +31,9 @@ from ifdkit.records import Example, Passes, Reject, Status
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
-from ifdkit.scoring.manifest import SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.output_names import check_default_output, default_output
+from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.reasons import ReasonCounter, StatusReason
@@ -161,9 +160,8 @@ def score_to_file(
     """Score a dataset into a file, with its manifest and its rejects beside it.
 
     Without `output`, the file is named after the dataset; scores of another dataset are not
-    overwritten then.  Every file appears whole or not at all.  The manifest of an earlier run is
-    deleted before the scores appear, so that it can never describe these.  Raises IfdkitError; what
-    was scored before stays in the store.
+    overwritten then.  The files appear together or not at all.  Raises IfdkitError; what was scored
+    before stays in the store.
     """
     begin = time.perf_counter()
     data = expand(data)
@@ -172,28 +170,27 @@ def score_to_file(
     check_output(output)
     if isinstance(data, ManyInputs):
         check_not_input(data, output)
-    manifest = Path(f"{output}.manifest.json")
-    dataset = open_data(data, read_options)
-    if not is_named:
-        check_default_output(output, dataset)
-    if dataset.path is not None and output.exists() and output.samefile(dataset.path):
-        raise OutputError(f"-o {output} is the dataset itself: choose another name")
-    note_dataset(dataset, progress)
-    settings = settings_for(dataset, settings, progress)
-    with Scorer(settings, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        with row_writer(
-            output,
-            token_nll=settings.token_nll,
-            documents=dataset.has_documents,
-            has_sources=dataset.has_sources,
-        ) as writer:
-            for rows in run.blocks(progress):
-                writer.write(rows)
-            manifest.unlink(missing_ok=True)
-            write_rejects(Path(f"{output}.rejects.jsonl"), run.rejects)
-        summary = run.summary(elapsed_s=time.perf_counter() - begin, output=output)
-        write_json(manifest, summary.manifest.as_json())
+    with OutputFiles(output, REJECTS, MANIFEST) as files:
+        dataset = open_data(data, read_options)
+        if not is_named:
+            check_default_output(output, dataset)
+        if dataset.path is not None and output.exists() and output.samefile(dataset.path):
+            raise OutputError(f"-o {output} is the dataset itself: choose another name")
+        note_dataset(dataset, progress)
+        settings = settings_for(dataset, settings, progress)
+        with Scorer(settings, progress) as scorer:
+            run = Run(dataset, read_options, scorer)
+            with row_writer(
+                files,
+                token_nll=settings.token_nll,
+                documents=dataset.has_documents,
+                has_sources=dataset.has_sources,
+            ) as writer:
+                for rows in run.blocks(progress):
+                    writer.write(rows)
+            summary = run.summary(elapsed_s=time.perf_counter() - begin, files=files)
+        files.write_lines(REJECTS, (one.as_json() for one in run.rejects))
+        files.write(MANIFEST, json_file(summary.manifest.as_json()))
     return summary
 
 
@@ -265,8 +262,11 @@ class Run:
             if row["ifd"] is not None:
                 self._ifd_lengths.append(row["response_tokens"] or 0)
 
-    def summary(self, *, elapsed_s: float, output: Path | None = None) -> ScoreSummary:
-        """The summary of the blocks so far; `elapsed_s` is the time of the whole run."""
+    def summary(self, *, elapsed_s: float, files: OutputFiles | None = None) -> ScoreSummary:
+        """The summary of the blocks so far.
+
+        `elapsed_s` is the time of the whole run; `files` has the complete output, if there is one.
+        """
         return ScoreSummary(
             metrics={
                 name: describe(values) for name, values in self._values.items() if len(values)
@@ -274,12 +274,12 @@ class Run:
             ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
             status_counts=dict(self._statuses.most_common()),
             reasons=self._reasons.most_common(),
-            manifest=self._manifest(elapsed_s, output),
-            output=output,
+            manifest=self._manifest(elapsed_s, files),
+            output=files.output if files else None,
             sources=self._sources.summaries(),
         )
 
-    def _manifest(self, elapsed_s: float, output: Path | None) -> Manifest:
+    def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:
         scorer, settings, work = self._scorer, self._scorer.settings, self._scorer.work
         return Manifest(
             schema=SCORES_SCHEMA,
@@ -315,8 +315,8 @@ class Run:
                 if work.tokens_scored
                 else None
             ),
-            output=str(output) if output else None,
-            output_sha256=sha256(output) if output else None,
+            output=str(files.output) if files else None,
+            output_sha256=files.sha256() if files else None,
             rows_left_out=len(self._dataset.left_out),
             template_omissions=dict(self._omissions.most_common()),
         )

@@ -28,7 +28,7 @@ from ifdkit.scoring.dataset import (
     without_scores,
 )
 from ifdkit.scoring.documents import check_applicable
-from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
+from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
@@ -69,7 +69,6 @@ class Inputs:
         checks `output` before any work is done.
         """
         data = expand(data)
-        check_not_input(data, output)
         scored = self._scored(data, output)
         if self._where is None:
             return scored, scored

@@ -12,22 +12,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ifdkit.data.atomic import write_json
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import dataset_file
 from ifdkit.data.row_files import RowsWriter
-from ifdkit.data.sources import sha256
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset
+from ifdkit.scoring.inputs import check_not_input
+from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import Settings
@@ -39,11 +40,15 @@ from ifdkit.selection.reflected import provenance_of
 from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
 from ifdkit.selection.sources import Labels, SourceColumns
-from ifdkit.selection.verdict import Verdict, write_row_log
+from ifdkit.selection.verdict import Verdict, row_log
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
+
+
+ROW_LOG = ".rows.jsonl"
+"""Appended to the name of the output: the log with one line for every row of the input."""
 
 
 def select(
@@ -115,37 +120,51 @@ def select_to_file(
     begin = time.perf_counter()
     read_options = read_options or ReadOptions(turns="last")
     inputs = Inputs(options, settings or {}, read_options, progress or Progress())
-    scored, unconditional = inputs.open(data, output)
+    check_not_input(data, output)
+    with OutputFiles(output, ROW_LOG, MANIFEST) as files:
+        selected = _select(data, files, options, read_options, inputs)
+        elapsed_s = round(time.perf_counter() - begin, 3)
+        selected = replace(selected, elapsed_s=elapsed_s)
+        files.write(MANIFEST, json_file(selected.as_json()))
+    return selected
+
+
+def _select(
+    data: Data,
+    files: OutputFiles,
+    options: SelectOptions,
+    read_options: ReadOptions,
+    inputs: Inputs,
+) -> Selected:
+    """Write the rows and the row log, and describe them but for the time."""
+    scored, unconditional = inputs.open(data, files.output)
     dataset, rows = scored.dataset, rows_of(scored, read_options.turns)
     seed = read_options.seed
     verdict = _judge(
         Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
     )
-    row_log, manifest = Path(f"{output}.rows.jsonl"), Path(f"{output}.manifest.json")
-    with dataset_file(output, dataset) as writer:
+    with dataset_file(files, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
         on_all = verdict.among(rows, of_all)
         labels = _copy_kept(unconditional.dataset, of_all, on_all, writer)
         effect = effect_of(of_all, on_all, options.field, labels, seed)
-        for old in (manifest, row_log):  # they describe an earlier selection
-            old.unlink(missing_ok=True)
-    write_row_log(row_log, rows, verdict, scored.rejects, dataset.left_out)
+    files.write_lines(ROW_LOG, row_log(rows, verdict, scored.rejects, dataset.left_out))
     # Unlike that of a scores file, this manifest always has the seed: the effect depends on it.
     read_fields = {
         **read_options.manifest_fields(dataset),
         "seed": seed,
         "where": options.where,
     }
-    selected = Selected(
+    return Selected(
         schema=SELECTION_SCHEMA,
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command_line("select"),
         **read_fields,
-        output=str(output),
-        output_sha256=sha256(output),
-        rows=str(row_log),
+        output=str(files.output),
+        output_sha256=files.sha256(),
+        rows=f"{files.output}{ROW_LOG}",
         method=options.method,
         method_source=options.entry.source,
         field=options.field,
@@ -155,10 +174,8 @@ def select_to_file(
         bands=verdict.bands,
         effect=effect,
         scores=scored.manifest,
-        elapsed_s=round(time.perf_counter() - begin, 3),
+        elapsed_s=0.0,
     )
-    write_json(manifest, selected.as_json())
-    return selected
 
 
 def _judge(task: Task) -> Verdict:

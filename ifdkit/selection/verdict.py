@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.data.atomic import atomic, json_line
 from ifdkit.records import Reject
 from ifdkit.selection.ranking import Band, Column
 from ifdkit.selection.rows import Rows
@@ -60,24 +58,17 @@ class Verdict:
         return kept
 
 
-def write_row_log(
-    path: Path,
-    rows: Rows,
-    verdict: Verdict,
-    rejects: Sequence[Reject],
-    left_out: Iterable[int],
-) -> None:
-    """Write one JSON line for every row of the input, in file order.
+def row_log(
+    rows: Rows, verdict: Verdict, rejects: Sequence[Reject], left_out: Iterable[int]
+) -> Iterator[dict[str, Any]]:
+    """One line for every row of the input, in file order.
 
     A line has `row`, `id`, `kept`, `reason` (null if kept), `status` and `value` (what the row was
     ranked by, or null). `left_out` are the rows that `--where` did not choose.
     """
     others: list[tuple[int, str, str | None]] = [(row, "where", None) for row in left_out]
     others += [(one.row, "rejected", one.reason) for one in rejects]
-    lines = merge(_judged(rows, verdict), _not_judged(others), key=lambda line: int(line["row"]))
-    with atomic(path) as file:
-        for line in lines:
-            file.write(json_line(line))
+    return merge(_judged(rows, verdict), _not_judged(others), key=lambda line: int(line["row"]))
 
 
 def _judged(rows: Rows, verdict: Verdict) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,31 @@
+"""Kills of score, reflect and compare at random moments: 100 of each, `KILLS=1000` by night."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.killing import commands, kill_many, write_data
+from tests.oracle_server import OracleServer
+from tests.zygote import Zygote
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="starts commands by forking"),
+]
+pytest.importorskip("openai")
+KILLS = int(os.environ.get("KILLS", "100"))
+
+
+@pytest.mark.parametrize("command", ["score", "reflect", "compare"])
+def test_a_killed_run_ends_with_the_same_bytes(
+    command: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    write_data(tmp_path)
+    with OracleServer(keep=False) as server, Zygote(tmp_path) as zygote:
+        done = kill_many(
+            zygote, tmp_path, commands(tiny_model, server.base_url)[command], KILLS, seed=KILLS
+        )
+    assert done.killed >= KILLS
