@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks, score_to_file
 from ifdkit.scoring.settings import Settings
 from tests import tiny
+from tests.limits import PEAK_BYTES, needs_proc
 from tests.reference import ReferenceModel
 
 Write = Callable[..., Path]
@@ -257,6 +260,7 @@ def reference_nlls(
 
 
 MAX_LENGTH, STRIDE = 24, 7
+LONG_BYTES = 2**20
 
 
 def documents_of_lengths(model: ReferenceModel) -> list[str]:
@@ -535,7 +539,8 @@ def test_documents_are_not_compared_with_pairs(tiny_model: Path) -> None:
 def test_joined_scores_of_documents(tiny_model: Path, write: Write, tmp_path: Path) -> None:
     from ifdkit.scoring.joining import score_into_rows
 
-    rows: list[dict[str, Any]] = [{"id": "a", "text": text_of(30), "meta": 1}, {"id": "b", "text": ""}]
+    rows: list[dict[str, Any]] = [{"id": "a", "text": text_of(30), "meta": 1}]
+    rows.append({"id": "b", "text": ""})
     output = tmp_path / "joined.jsonl"
     settings = Settings(model=str(tiny_model), store="off")
     data = write("corpus.jsonl", jsonl(rows))
@@ -564,3 +569,29 @@ def test_show_prints_no_instruction(
     assert "instruction" not in out
     assert "conditional" not in out
     assert "document" in out
+
+
+@needs_proc
+def test_memory_of_a_long_document_is_linear(tiny_model: Path) -> None:
+    script = f"""
+import sys
+{PEAK_BYTES}
+from ifdkit.records import Example
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
+with Scorer(Settings(model={str(tiny_model)!r}, store="off", metrics=("ppl",))) as scorer:
+    def n_windows(n_bytes):
+        text = "the sea is wide. "[: n_bytes] * (n_bytes // 17)
+        example = Example("a", 0, 0, (), text, is_document=True)
+        (passes,) = scorer.align([example])
+        return len([one.content for one in passes.requests])
+    n_windows(17)
+    before = peak_bytes()
+    print(n_windows({LONG_BYTES}), peak_bytes() - before)
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600
+    )
+    n_windows, n_bytes = map(int, made.stdout.split())
+    assert n_windows > 1000
+    assert n_bytes < 200 * LONG_BYTES  # a document of 5 MB stays below 1 GB
