@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks, score_to_file
 from ifdkit.scoring.settings import Settings
 from tests import tiny
+from tests.limits import PEAK_BYTES, needs_proc
 from tests.reference import ReferenceModel
 
 Write = Callable[..., Path]
@@ -257,6 +260,7 @@ def reference_nlls(
 
 
 MAX_LENGTH, STRIDE = 24, 7
+LONG_BYTES = 2**20
 
 
 def documents_of_lengths(model: ReferenceModel) -> list[str]:
@@ -336,7 +340,7 @@ def test_perplexity_of_the_default_model() -> None:
     ).to_dict("records")
     ids = reference.tokenizer(text, add_special_tokens=False)["input_ids"]
     begin = reference.tokenizer.bos_token_id
-    assert len(ids) > 300
+    assert len(ids) > 200
     nlls = reference_nlls(reference, [begin, *ids], 128, 48)
     assert row["nll_response_direct"] == pytest.approx(np.mean(nlls), abs=1e-4)
 
@@ -567,3 +571,31 @@ def test_show_prints_no_instruction(
     assert "instruction" not in out
     assert "conditional" not in out
     assert "document" in out
+
+
+@needs_proc
+def test_memory_of_a_long_document_is_linear(tiny_model: Path) -> None:
+    script = f"""
+import sys
+{PEAK_BYTES}
+from ifdkit.records import Example
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.settings import Settings
+with Scorer(Settings(model={str(tiny_model)!r}, store="off", metrics=("ppl",))) as scorer:
+    def n_tokens(n_bytes):
+        text = "the sea is wide. "[: n_bytes] * (n_bytes // 17)
+        example = Example("a", 0, 0, (), text, is_document=True)
+        (passes,) = scorer.align([example])
+        assert len([one.content for one in passes.requests]) >= passes.response_tokens // 128
+        return passes.response_tokens
+    n_tokens(17)
+    before = peak_bytes()
+    print(n_tokens({LONG_BYTES}), peak_bytes() - before)
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600
+    )
+    n_tokens, n_bytes = map(int, made.stdout.split())
+    assert n_tokens > LONG_BYTES / 4
+    # 5 MB are 1.2 million tokens of the default model: below 1 GB.
+    assert n_bytes < 700 * n_tokens

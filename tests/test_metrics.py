@@ -22,7 +22,11 @@ from ifdkit.scoring.arithmetic import (
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import score_row
 
-FLOATS = tuple(name for name, metric in METRICS.items() if not metric.is_integer)
+FLOATS = tuple(
+    name
+    for name, metric in METRICS.items()
+    if not metric.is_integer and metric.applies_to != "documents"
+)
 EXAMPLE = Example("id", 3, 1, (Turn("user", "Two words", "more"),), "a response of five words")
 
 

@@ -22,7 +22,7 @@ from ifdkit.reflection.choosing import VariantScores, choose
 from ifdkit.reflection.options import ReflectOptions
 from ifdkit.reflection.result import Recycled
 from ifdkit.reflection.run import estimate_run
-from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.rows import score_columns
 from tests.limits import PEAK_BYTES, needs_proc
 from tests.oracle_server import FINAL, OracleServer, rewritten, seeded
 
@@ -345,7 +345,7 @@ def test_students_choice_agrees_with_separate_scores(
         texts = [{"id": row["id"], "instruction": row["instruction"], "output": row["response"]}
                  for row in data]  # fmt: skip
         frame = ifdkit.score(texts, metrics="ifd,rifd", model=str(tiny_model), store="off")
-        assert set(METRICS) <= set(frame.columns)
+        assert set(score_columns()) <= set(frame.columns)
         scored[name] = {int(str(row.id)): row for row in frame.itertuples()}
     new = json.loads(Path(done.output).read_text())
     seen = set()

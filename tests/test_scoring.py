@@ -53,7 +53,11 @@ ROWS: list[dict[str, Any]] = [
     {"instruction": "Translate 你好", "input": "", "output": "Hello — 🎉 done"},
 ]
 
-FLOATS = tuple(name for name, metric in METRICS.items() if not metric.is_integer)
+FLOATS = tuple(
+    name
+    for name, metric in METRICS.items()
+    if not metric.is_integer and metric.applies_to != "documents"
+)
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ class _PairedSides:
             metrics=metrics,
             length_control=controls,
             findings=findings,
-            reference=PUBLISHED,
+            reference=() if before.has_documents else PUBLISHED,
             warnings=(*warnings, *before.notes, *after.notes, *caveats),
             statuses={
                 "before": dict(Counter(before.scores.statuses).most_common()),

@@ -19,7 +19,17 @@ GROUPS = ("ppl", "ifd", "rifd", "coherence")
 """What `--metrics` names, besides single metrics."""
 DEFAULT_GROUPS = ("ppl", "ifd", "coherence")
 RESERVED = frozenset(
-    {"id", "row", "turn", "status", "reason", "source", *GROUPS, *(one.name for one in BUILT_IN)}
+    {
+        "id",
+        "row",
+        "turn",
+        "status",
+        "reason",
+        "source",
+        "ppl_windows",
+        *GROUPS,
+        *(one.name for one in BUILT_IN),
+    }
 )
 """Names of built-in columns and groups: no metric can be registered under them."""
 
