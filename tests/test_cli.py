@@ -73,7 +73,7 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score"], "Missing argument 'DATA'"),
+        (["score"], "Missing argument 'DATA...'"),
         (["score", "data.json", "--limit", "x"], "not a valid integer"),
         (["scor", "data.json"], "No such command 'scor'"),
         (["score", "nothing.json"], "no such file: nothing.json"),
