@@ -20,8 +20,12 @@ def test_nothing_runs_leaks_or_hangs(tmp_path: Path, tiny_model: Path) -> None:
     )
     row = {"id": "\x1b]0;owned\x07", "instruction": "\x1b[2Jx", "output": "\u202ey"}
     (tmp_path / "data.jsonl").write_text(json.dumps(row))
-    echo = lambda key, _: (307, f"Location: {other.base_url}?{key}\r\n", {"error": key})  # noqa: E731
-    with Recorder(lambda *_: (200, "", {})) as other, Recorder(echo) as server:
+    with (
+        Recorder(lambda *_: (200, "", {})) as other,
+        Recorder(
+            lambda key, _: (307, f"Location: {other.base_url}?{key}\r\n", {"error": key})
+        ) as server,
+    ):
         settings = f'model = "./m"\ntemplate = "bomb.jinja"\nbase-url = "{server.base_url}"\n'
         (tmp_path / "ifdkit.toml").write_text(settings + f'api-key-env = "{MEANT}"\n')
         refused = reflect(tmp_path)
