@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow check docs docs-outputs clean browser-tools benchmark-tools
+.PHONY: demo test quick test-slow check docs docs-outputs clean nightly browser-tools benchmark-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
@@ -20,6 +20,13 @@ quick: .venv/ready
 # the docs show: an hour or more.
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+# By hand or with cron; needs a network. Known vulnerabilities in the pinned set, then slow tests.
+nightly: .venv/ready
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit==2.9.0
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(MAKE) test-slow
 
 # The site in site/, with warnings as errors. The variable turns off an announcement of the theme.
 docs: .venv/ready
@@ -57,4 +64,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers .browser site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-peers .browser site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -154,7 +154,9 @@ def problem_of(
 ) -> bool:
     """Whether a command broke the contract on an input."""
     reads_data = "INPUT" in COMMANDS[command][1]
-    is_refused = name in WITHOUT_ROWS or command in ("template", "model", "provenance")
+    # Any text is a template: one that leaves the conversation out.
+    is_refused = name in WITHOUT_ROWS - {"bomb.parquet"} or command in ("model", "provenance")
+    is_refused = is_refused or (name == "bomb.parquet" and reads_data)
     if reads_data and not is_refused and command != "show":
         # A file of which no row can be scored ends with 2.
         allowed = {0, 1} if command in ("audit", "clean") else {0, 1, 2}

@@ -86,7 +86,7 @@ def _choices(provenance: Path) -> Iterator[_StudentChoice]:
         ) from None
     except OSError as error:
         raise InputError(f"{provenance}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{provenance}, line {number}, is not from a provenance file of `ifdkit reflect`"
         ) from error
