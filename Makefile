@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow check docs docs-outputs clean browser-tools benchmark-tools
+.PHONY: demo test quick test-slow nightly check docs docs-outputs clean browser-tools benchmark-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
@@ -20,6 +20,11 @@ quick: .venv/ready
 # the docs show: an hour or more.
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+# What CI does a little of, in earnest: kills and fuzzed inputs.
+nightly: .venv/ready
+	KILLS=1000 FUZZ=100000 $(BIN)/pytest -q tests/test_kills.py tests/test_fuzz_inputs.py
+	$(BIN)/python -m benchmarks.faults --kills 100 --flips 1000
 
 # The site in site/, with warnings as errors. The variable turns off an announcement of the theme.
 docs: .venv/ready
