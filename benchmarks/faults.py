@@ -110,7 +110,7 @@ def _distance(one: bytes, other: bytes) -> float:
     """
     rows = [[json.loads(line) for line in text.splitlines()] for text in (one, other)]
     pairs = [(a[name], b[name]) for a, b in zip(*rows, strict=True) for name in a]
-    return max(abs(a - b) / max(1, abs(b)) for a, b in pairs if isinstance(a, float))
+    return float(max(abs(a - b) / max(1, abs(b)) for a, b in pairs if isinstance(a, float)))
 
 
 def report(folder: Path, model: Path, kills: int, flips: int) -> list[str]:
@@ -142,7 +142,7 @@ def report(folder: Path, model: Path, kills: int, flips: int) -> list[str]:
             counts = steps(place, arguments)
             lines.append(f"| {name} | {counts['injected']:,} | {counts['nothing written']:,} |"
                          f" {counts['all written']:,} |")  # fmt: skip
-        lines += ["", "| score with a damaged store | faults | bytes equal | equal but for rounding | refused |",
+        lines += ["", "| score with a damaged store | faults | bytes equal | rounding | refused |",
                   "|:--|--:|--:|--:|--:|"]  # fmt: skip
         os.chdir(folder / "step-score")
         for name, counts in damaged_stores(Path.cwd(), chosen["score"], flips).items():
