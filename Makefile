@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow check docs docs-outputs clean nightly browser-tools benchmark-tools
+.PHONY: demo test quick test-slow nightly check docs docs-outputs clean browser-tools benchmark-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
@@ -21,12 +21,14 @@ quick: .venv/ready
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
 
-# By hand or with cron; needs a network. Known vulnerabilities in the pinned set, then slow tests.
-nightly: .venv/ready
+# By hand or with cron; needs a network. Known vulnerabilities in the pinned set, then what CI does a
+# little of, in earnest: slow tests, kills, fuzzed inputs.
+nightly: .venv/ready test-slow
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet pip-audit==2.9.0
 	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
-	$(MAKE) test-slow
+	KILLS=1000 FUZZ=100000 $(BIN)/pytest -q tests/test_kills.py tests/test_fuzz_inputs.py
+	$(BIN)/python -m benchmarks.faults --kills 100 --flips 1000
 
 # The site in site/, with warnings as errors. The variable turns off an announcement of the theme.
 docs: .venv/ready

@@ -18,7 +18,7 @@ from tests.zygote import Zygote
 _VARIES = {"created", "elapsed_s", "model_load_s", "scoring_s", "embedding_s", "tokens_per_s"}
 _COUNTS = {"requests_from_store", "requests_scored", "texts_embedded", "tokens_scored",
            "prompt_tokens", "completion_tokens"}  # fmt: skip
-_KILLS_PER_ROUND = 5
+_KILLS_PER_ROUND = 10
 """Kills in a row, each of which resumes what the one before has left; then a run to the end."""
 
 

@@ -108,10 +108,14 @@ def test_standard_input_that_is_closed_is_an_error() -> None:
     assert "internal error" not in stderr
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
-def test_an_early_interrupt_is_one_line(delay_s: float) -> None:
+EARLY = [FAILING, ["score", "good.jsonl", "--store", "off"], ["models"], ["--help"]]
+
+
+@pytest.mark.parametrize("arguments", EARLY, ids=lambda one: one[0])
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0])
+def test_an_early_interrupt_is_one_line(delay_s: float, arguments: list[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", "from ifdkit.__main__ import run; run()", *FAILING],
+        [sys.executable, "-c", "from ifdkit.__main__ import run; run()", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
@@ -120,7 +124,27 @@ def test_an_early_interrupt_is_one_line(delay_s: float) -> None:
     _, stderr = process.communicate(timeout=60)
     assert ", in run\n" not in stderr  # a traceback can only be that of Python's own start
     if "Traceback" not in stderr:
-        assert process.returncode in (1, 130, -signal.SIGINT)
+        assert process.returncode in (0, 1, 130, -signal.SIGINT)
+        assert "Exception ignored" not in stderr
+
+
+def test_an_interrupt_that_a_library_turns_into_another_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As modules in C do whose import is interrupted."""
+    from ifdkit.cli import INTERRUPTED
+    from ifdkit.cli import main as module
+
+    def invoke(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr(module.cli, "invoke", invoke)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert module.main(["models"]) == 130
+    assert capsys.readouterr().err == INTERRUPTED
 
 
 def test_output_of_a_run_without_scores_is_an_error(files: Path, tiny_model: Path) -> None:

@@ -85,14 +85,27 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return EXIT_ERROR
-    except IfdkitError as error:
-        return _fail(str(error), arguments)
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write(INTERRUPTED)
-        return EXIT_INTERRUPTED
+        return _interrupted()
+    except IfdkitError as error:
+        return _interrupted() if _is_interrupt(error) else _fail(str(error), arguments)
     except Exception as error:
+        if _is_interrupt(error):
+            return _interrupted()
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(f"internal error: {what} (--verbose shows where; please report it)", arguments)
+
+
+def _interrupted() -> int:
+    sys.stderr.write(INTERRUPTED)
+    return EXIT_INTERRUPTED
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error comes from Ctrl-C: modules in C turn one during their import into others."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _fail(message: str, arguments: Sequence[str]) -> int:
