@@ -28,6 +28,17 @@ _THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """The token ids from which a model answers."""
+
+    ids: tuple[int, ...] | None
+    """None if the template cannot render the conversation."""
+    opened: str = ""
+    """The `<think>` with which the prompt ends: the beginning of the response."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Aligner:
     """Makes the passes of examples under one protocol."""
 
@@ -43,12 +54,7 @@ class Aligner:
         """The passes of each example, in order. Equal texts are tokenised once."""
         ids = TokenCache(self.tokenizer)
         ids.prime((t for e in examples for t in (e.instruction, e.response)), special=False)
-        joining: Joining
-        if self.protocol.joined:
-            prefix, slack = self.protocol.direct_prefix, self.protocol.direct_slack
-            joining = JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
-        else:
-            joining = SeparateTokens(self.tokenizer, self.max_length, ids)
+        joining = self._joining(ids)
         prompts = self.template.prompts([(e.context, e.tools) for e in examples])
         scored = [_without_second_think(e, p.text) for e, p in zip(examples, prompts, strict=True)]
         ids.prime((e.response for e in scored), special=False)
@@ -58,6 +64,28 @@ class Aligner:
             self._passes(*one, joining, ids, reverse)
             for one in zip(examples, scored, prompts, strict=True)
         ]
+
+    def contexts(self, examples: Sequence[Example]) -> list[Context]:
+        """What comes before the response of each example, in order."""
+        joining = self._joining(TokenCache(self.tokenizer))
+        found = []
+        for prompt in self.template.prompts([(e.context, e.tools) for e in examples]):
+            before = (prompt.text or "").rstrip()
+            opened = (prompt.text or "")[len(before) - len(_THINK) :]
+            found.append(
+                Context(
+                    None if prompt.text is None else tuple(joining.context(prompt.text)),
+                    opened if before.endswith(_THINK) else "",
+                    prompt.problem,
+                )
+            )
+        return found
+
+    def _joining(self, ids: TokenCache) -> Joining:
+        if not self.protocol.joined:
+            return SeparateTokens(self.tokenizer, self.max_length, ids)
+        prefix, slack = self.protocol.direct_prefix, self.protocol.direct_slack
+        return JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
 
     def _reverse_prompts(self, examples: Sequence[Example]) -> ReversePrompt | None:
         """Response → the prompt that asks for its instruction; None if no pass needs one.
