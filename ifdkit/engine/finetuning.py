@@ -26,7 +26,7 @@ from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
-from ifdkit.engine.recipe import Recipe
+from ifdkit.engine.recipe import LossPoint, Recipe
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import Request
 
@@ -40,18 +40,6 @@ DEFAULT_MICRO_BATCH = 8
 _COMPLETE = "ifdkit-complete"
 """A file in a checkpoint that was written to its end."""
 _NEEDED = ("trl", "peft", "datasets", "accelerate")
-
-
-@dataclass(frozen=True, slots=True)
-class LossPoint:
-    """One optimizer step."""
-
-    step: int
-    """1-based."""
-    loss: float
-    """Mean NLL of the step's trained tokens before the update, nats."""
-    learning_rate: float
-    gradient_norm: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +315,7 @@ def _save(model: Any, run: FineTuning) -> None:
             run
         ).base_model_name_or_path
         model.save_pretrained(run.folder)
+        (run.folder / "README.md").unlink(missing_ok=True)  # an empty model card
         return
     model.to(DTYPES[run.dtype]).save_pretrained(run.folder)
     AutoTokenizer.from_pretrained(

@@ -1,4 +1,4 @@
-"""How a model is fine-tuned: numbers only, no torch."""
+"""How a model is fine-tuned, and how it went: numbers only, no torch."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ class Recipe:
             raise UsageError(f"--warmup {self.warmup}: must be a share, 0 or more and below 1")
         if not 0 <= self.weight_decay < float("inf"):
             raise UsageError(f"--weight-decay {self.weight_decay}: must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """One optimizer step."""
+
+    step: int
+    """1-based."""
+    loss: float
+    """Mean NLL of the step's trained tokens before the update, nats."""
+    learning_rate: float
+    gradient_norm: float
 
 
 def _flag(name: str) -> str:

@@ -69,7 +69,8 @@ class Aligner:
         """What comes before the response of each example, in order."""
         joining = self._joining(TokenCache(self.tokenizer))
         found = []
-        for prompt in self.template.prompts([(e.context, e.tools) for e in examples]):
+        prompts = self.template.prompts([(e.context, e.tools) for e in examples], checked=False)
+        for prompt in prompts:
             before = (prompt.text or "").rstrip()
             opened = (prompt.text or "")[len(before) - len(_THINK) :]
             found.append(
