@@ -71,9 +71,7 @@ def check_packages(log: str | None = None) -> None:
     """Raise UsageError if a package is missing that training needs, or that `log` names."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"training needs {', '.join(missing)}: run `pip install 'ifdkit[train]'`"
-        )
+        raise UsageError(f"training needs {', '.join(missing)}: run `pip install 'ifdkit[train]'`")
     if log is not None and find_spec(log) is None:
         raise UsageError(f"--log {log}: the package is not installed: run `pip install {log}`")
 
@@ -168,13 +166,15 @@ def _trainer(
     class Callback(TrainerCallback):  # type: ignore[misc]  # untyped
         """Hands the events of the trainer to the reporter."""
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            reporter.logged(state.global_step, logs or {})
+        def on_log(self, *event: Any, logs: Any = None, **_: Any) -> None:
+            reporter.logged(event[1].global_step, logs or {})
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, *event: Any, **_: Any) -> None:
+            _, state, control = event
             reporter.step_ended(control, is_last=state.global_step >= state.max_steps)
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_save(self, *event: Any, **_: Any) -> None:
+            args, state, _control = event
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / _COMPLETE).touch()
             _remove_others(folder)
@@ -188,7 +188,7 @@ def _trainer(
         callbacks=[Callback()],
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout
-    return trainer  # type: ignore[no-any-return]
+    return trainer
 
 
 def _arguments(run: FineTuning, n_steps: int) -> Any:
@@ -311,9 +311,7 @@ def _save(model: Any, run: FineTuning) -> None:
 
     if run.recipe.lora:
         # PEFT would name the folder that the base was unpacked to.
-        model.peft_config["default"].base_model_name_or_path = _adapter(
-            run
-        ).base_model_name_or_path
+        model.peft_config["default"].base_model_name_or_path = _adapter(run).base_model_name_or_path
         model.save_pretrained(run.folder)
         (run.folder / "README.md").unlink(missing_ok=True)  # an empty model card
         return

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ifdkit.engine.recipe import LossPoint
 
 _SMOOTHING = 0.1
-"""Weight of the newest step in the moving average, as a share of a step; 1 would not smooth."""
+"""Weight of the newest step in the moving average, 0…1."""
 _MIN_SMOOTHED = 20
+"""Steps from which the curve is smoothed."""
 
 
 def loss_png(losses: Sequence[LossPoint], title: str) -> bytes:
@@ -20,10 +21,9 @@ def loss_png(losses: Sequence[LossPoint], title: str) -> bytes:
     axes = figure.add_subplot()
     steps, values = [p.step for p in losses], [p.loss for p in losses]
     is_long = len(losses) >= _MIN_SMOOTHED
-    axes.plot(
-        steps, values, color="0.7" if is_long else "C0", linewidth=1.0, marker="." if len(losses) < 2
-        else None, label="each step",
-    )  # fmt: skip
+    marker = "." if len(losses) < _MIN_SMOOTHED else ""  # a line of one point would be invisible
+    colour = "0.7" if is_long else "C0"
+    axes.plot(steps, values, color=colour, linewidth=1.0, marker=marker, label="each step")
     if is_long:
         axes.plot(steps, _smoothed(values), color="C0", linewidth=1.6, label="moving average")
         axes.legend(frameon=False)

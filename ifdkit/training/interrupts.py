@@ -23,7 +23,7 @@ def interrupts(progress: Progress) -> Iterator[Callable[[], bool]]:
     is_set = False
     before: dict[int, Any] = {}
 
-    def interrupt(number: int, _: object) -> None:
+    def interrupt(*_: object) -> None:
         nonlocal is_set
         if is_set:
             raise KeyboardInterrupt

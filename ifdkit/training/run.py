@@ -48,7 +48,7 @@ def train(
     output: str | Path,
     *,
     versus: Data | None = None,
-    eval: Data | Sequence[str | Path] = (),  # noqa: A002  as the flag
+    eval: str | Path | Sequence[str | Path] = (),  # noqa: A002  as the flag
     preset: str = "paper",
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
