@@ -18,6 +18,7 @@ import numpy as np
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.read_log import ReadLog
 from ifdkit.errors import InputError
+from ifdkit.format import plural
 from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Passes, Request, Status
 from ifdkit.scoring.progress import Progress
@@ -156,16 +157,17 @@ def _notes(name: str, found: TrainingRows, end: Sequence[int]) -> Iterator[str]:
     for reason, n in found.dropped.most_common():
         yield f"{name}: {n:,} not trained on: {reason}"
     if found.truncated:
+        are = "response is" if found.truncated == 1 else "responses are"
         yield (
-            f"{name}: {found.truncated:,} responses are cut at the maximum length, and trained"
-            " without an end"
+            f"{name}: {found.truncated:,} {are} cut at the maximum length, and trained without an"
+            " end"
         )
     if not end:
         yield f"{name}: the tokenizer has no EOS token, so the model does not learn to stop"
     elif found.unended:
-        yield f"{name}: {found.unended:,} responses leave no room for the token that ends them"
+        yield f"{name}: no room for the end of {plural(found.unended, 'response')}"
     if found.merged:
         yield (
-            f"{name}: in {found.merged:,} rows a token straddles the end of the prompt, so the"
+            f"{name}: in {plural(found.merged, 'row')} a token straddles the end of the prompt, so the"
             " context in training differs from that in generation; --protocol aligned avoids it"
         )
