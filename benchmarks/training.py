@@ -31,7 +31,7 @@ from ifdkit.stats.crossed import CrossedMean, crossed_mean
 
 REPORT = Path("reports/training.md")
 MAX_LENGTH = 128
-N_HELD_OUT, N_LEARN, N_POOL, N_SELECT, N_SEEDS = 80, 200, 300, 48, 3
+N_HELD_OUT, N_LEARN, N_POOL, N_SELECT, N_SEEDS = 60, 200, 240, 48, 3
 SELECTIONS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "superfiltering": {"method": "superfiltering"},
@@ -115,13 +115,13 @@ def held_out_nll(model: Path, held_out: Path) -> list[float | None]:
     return [None if x != x else float(x) for x in scores[NLL]]
 
 
-def learn(work: Path, seed: int = 0) -> None:
-    """The first experiment."""
+def learn(work: Path, names: Sequence[str], seed: int = 0) -> None:
+    """The first experiment, with real responses, shuffled ones, or both."""
     pool = json.loads((work / "pool.json").read_text(encoding="utf-8"))
     rows = [pool[i] for i in np.random.default_rng(1).permutation(len(pool))[:N_LEARN]]
     write(work / "learn-real.json", rows)
     write(work / "learn-shuffled.json", shuffled(rows, seed=2))
-    for name in ("real", "shuffled"):
+    for name in names:
         trained(work / f"learn-{name}.json", work / f"learn-{name}", work / "held-out.json", seed)
 
 
@@ -222,7 +222,8 @@ def select_lines(work: Path) -> list[str]:
         name: [one for seed in range(N_SEEDS) if (one := results(work, f"select-{name}-{seed}"))]
         for name in SELECTIONS
     }
-    seeds = min(map(len, found.values()))
+    found = {name: runs for name, runs in found.items() if runs}
+    seeds = min(map(len, found.values()), default=0)
     if not seeds:
         return []
     lines = [
@@ -286,13 +287,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for models and results")
     parser.add_argument("--part", choices=["split", "learn", "select", "report"])
     parser.add_argument("--seed", type=int, help="with --part select: one seed")
+    parser.add_argument("--only", choices=["real", "shuffled"], help="with --part learn")
     given = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     given.work.mkdir(parents=True, exist_ok=True)
     if not (given.work / "pool.json").exists():
         split(given.data, given.work)
     if given.part in (None, "learn"):
-        learn(given.work)
+        learn(given.work, [given.only] if given.only else ["real", "shuffled"])
     if given.part in (None, "select"):
         for seed in range(N_SEEDS) if given.seed is None else [given.seed]:
             select(given.work, seed)

@@ -210,10 +210,14 @@ def test_an_interrupted_run_ends_with_the_same_weights(
 
 
 class _AfterStep(ifdkit.Progress):
-    """Sends this process SIGINT at the end of its first step."""
+    """Sends this process SIGINT once, after the first step that it sees."""
+
+    is_sent = False
 
     def end_block(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        if not self.is_sent:
+            self.is_sent = True
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.long

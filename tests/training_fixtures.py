@@ -48,6 +48,9 @@ def save_family(folder: Path, name: str, *, seed: int = 0) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     model = tiny.ARCHITECTURES[family.architecture]()
+    for rate in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):  # GPT-2's, random in training
+        if hasattr(model.config, rate):
+            setattr(model.config, rate, 0.0)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.save_pretrained(folder)
     return folder

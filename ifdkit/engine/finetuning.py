@@ -24,7 +24,6 @@ import torch
 
 from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
-from ifdkit.engine.precision import fast_float32
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.recipe import LossPoint, Recipe
 from ifdkit.errors import ModelError, UsageError, brief
@@ -110,9 +109,11 @@ def fine_tune(
     # smaller than the spacing of bfloat16 at most weights.  A frozen base needs 16 bits only.
     held = torch.float32 if is_mixed else dtype
     model = load_model(run.weights, held, device, trust_remote_code=run.trust_remote_code)
+    model.requires_grad_(not run.recipe.lora)  # merging an adapter leaves the base frozen
     checkpoint = _last_complete(run.checkpoints)
     reporter = _Reporter(run.checkpoint_every_s, on_step, stops)
-    with quiet_libraries(), _quiet_trl(), fast_float32(device, held):
+    # Not `fast_float32`: oneDNN's backward products take many times as long as MKL's.
+    with quiet_libraries(), _quiet_trl():
         trainer = _trainer(run, model, rows, order, reporter)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -168,6 +168,6 @@ def _notes(name: str, found: TrainingRows, end: Sequence[int]) -> Iterator[str]:
         yield f"{name}: no room for the end of {plural(found.unended, 'response')}"
     if found.merged:
         yield (
-            f"{name}: in {plural(found.merged, 'row')} a token straddles the end of the prompt, so the"
-            " context in training differs from that in generation; --protocol aligned avoids it"
+            f"{name}: in {plural(found.merged, 'row')} a token straddles the end of the prompt, so"
+            " the context in training differs from that in generation; --protocol aligned avoids it"
         )
