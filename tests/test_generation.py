@@ -18,7 +18,7 @@ from ifdkit.engine.models import resolve
 from ifdkit.errors import InputError, OutputError, UsageError
 from tests.training_fixtures import FAMILIES, ROWS, save_family
 
-FAST = {"max_new_tokens": 8, "store": "off", "device": "cpu"}
+FAST: dict[str, Any] = {"max_new_tokens": 8, "store": "off", "device": "cpu"}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_nothing_is_generated_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, out = write("data.json", ROWS), tmp_path / "answers.json"
-    options = {**FAST, "batch_size": 1}
+    options: dict[str, Any] = {**FAST, "batch_size": 1}
     ifdkit.generate(data, tmp_path / "whole.json", model=tiny_model, **options)
     expected, asked = (tmp_path / "whole.json").read_bytes(), list(readable)
     readable.clear()
@@ -176,7 +176,7 @@ def test_rows_without_an_answer_are_left_out_and_named(
     tiny_model: Path, tmp_path: Path, write: Callable[..., Path], readable: list[list[int]]
 ) -> None:
     """A row that kept its old response would pass as an answer of the model."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         ROWS[1],
         {"instruction": "", "input": "", "output": "A text."},
         {"instruction": "Count. " * 200, "input": "", "output": "one"},

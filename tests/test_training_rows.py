@@ -20,7 +20,7 @@ from ifdkit.training.rows import TrainingRows, training_rows
 from tests import tiny
 from tests.training_fixtures import FAMILIES, ROWS, save_family
 
-CONVENTIONS = {
+CONVENTIONS: dict[str, dict[str, Any]] = {
     "aligned": {},
     "superfiltering": {"protocol": "superfiltering"},
     "reflection": {"protocol": "reflection"},
@@ -160,7 +160,7 @@ def test_a_response_that_fills_the_maximum_length_has_no_end(family: tuple[str, 
 def test_rows_without_a_trained_token_are_counted_by_reason(family: tuple[str, Path]) -> None:
     """TRL would drop them silently."""
     _, model = family
-    rows = [
+    rows: list[dict[str, Any]] = [
         ROWS[1],
         {"instruction": "Count. " * 60, "input": "", "output": "one"},
         {"instruction": "Say nothing.", "input": "", "output": ""},
