@@ -6,6 +6,8 @@
     audit = ifdkit.audit("data.json")                     # .passed, .rules, .save("reports/y")
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
     done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
+    done = ifdkit.train("best.json", "tuned", preset="laptop", eval="held-out.json")
+    done = ifdkit.generate("data.json", "answers.json", model="tuned")
 
 Nothing heavy is imported until it is used.
 """
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
     from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.generation.result import Generated as Generated
+    from ifdkit.generation.run import generate as generate
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.scoring.metric import Measured as Measured
@@ -32,41 +36,51 @@ if TYPE_CHECKING:
     from ifdkit.scoring.settings import Settings as Settings
     from ifdkit.selection.result import Selected as Selected
     from ifdkit.selection.run import select as select
+    from ifdkit.training.result import Trained as Trained
+    from ifdkit.training.run import train as train
 
 _MODULES = {
     "audit": "ifdkit.auditing.run",
     "Audit": "ifdkit.auditing.result",
     "compare": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
+    "generate": "ifdkit.generation.run",
+    "Generated": "ifdkit.generation.result",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
     "Selected": "ifdkit.selection.result",
+    "train": "ifdkit.training.run",
+    "Trained": "ifdkit.training.result",
     "Settings": "ifdkit.scoring.settings",
     "Progress": "ifdkit.scoring.progress",
     "Measured": "ifdkit.scoring.metric",
     "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
-_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison"}
+_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison", "train", "Trained"}
 
 __all__ = [
     "Audit",
     "Comparison",
+    "Generated",
     "IfdkitError",
     "Measured",
     "Progress",
     "Recycled",
     "Selected",
     "Settings",
+    "Trained",
     "__version__",
     "audit",
     "compare",
+    "generate",
     "reflect",
     "register_metric",
     "score",
     "select",
+    "train",
 ]
 
 

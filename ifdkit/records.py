@@ -177,6 +177,12 @@ class Pass:
     """Target tokens before the first scored one: 1 if the first token is only context."""
 
     @property
+    def request(self) -> Request:
+        """The only Request, as a pass over a pair has it; ValueError for a long document."""
+        (request,) = self.requests
+        return request
+
+    @property
     def scored_ids(self) -> NDArray[np.int32]:
         """The scored tokens of the target, shape (scored tokens,)."""
         return np.concatenate([one.ids[one.start : one.stop] for one in self.requests])

@@ -20,6 +20,7 @@ from ifdkit.cli.audit import audit
 from ifdkit.cli.compare import compare
 from ifdkit.cli.config import load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
+from ifdkit.cli.generate import generate
 from ifdkit.cli.models import models
 from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
@@ -27,11 +28,12 @@ from ifdkit.cli.select import select
 from ifdkit.cli.show import show
 from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
+from ifdkit.cli.train import train
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 from ifdkit.visible import one_line, visible
 
-COMMANDS = (score, compare, show, reflect, select, audit, models, store)
+COMMANDS = (score, compare, show, reflect, select, audit, train, generate, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,6 +49,8 @@ def cli(context: click.Context) -> None:
     ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
     ifdkit select data.json -o best.json --by ifd --top 5%  keep what is worth training on
     ifdkit audit data.json              check it against rules: pass, or fail with reasons
+    ifdkit train best.json -o tuned --eval held-out.json    fine-tune a model on it
+    ifdkit generate data.json -m tuned -o answers.json      what the model answers
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
     pyproject.toml, which override ifdkit/config.toml in the user's folder of settings.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ifdkit.engine import attention
-from ifdkit.engine.adapter import merged, without_adapter
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.forward import (
     ForwardStrategy,
@@ -20,9 +18,9 @@ from ifdkit.engine.forward import (
     PlainForward,
     SelectedForward,
 )
+from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.precision import fast_float32
-from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import NLL, Request
 
@@ -40,11 +38,6 @@ MIN_ROWS_PER_CHUNK = 16
 PROBE_TOKENS = 64
 MIN_PROBE_TOKENS = 12  # with 10 or fewer, the span of a probe would be empty
 MEMORY_HEADROOM = 1.2  # memory of a loaded model and its batches, as a multiple of its weights
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 # Mean difference in nats above which two strategies count as different.  Rounding moves random
 # tokens of a real model, whose NLLs are about 15, by 1e-5 (float32), 0.09 (bfloat16) and 0.02
 # (float16).  A wrong strategy differs as much as two unrelated tokens do, by 1 and more.
@@ -111,9 +104,11 @@ class HuggingFaceBackend:
         not fit on the device, or are not a causal language model.
         """
         self.device = torch.device(device)
-        self.dtype = _DTYPES[dtype]
+        self.dtype = DTYPES[dtype]
         self._name = weights.name
-        self.model = self._load(weights, trust_remote_code)
+        self.model = load_model(
+            weights, self.dtype, self.device, trust_remote_code=trust_remote_code
+        )
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
@@ -124,38 +119,6 @@ class HuggingFaceBackend:
                 " probability of earlier ones"
             )
         self._strategy = self._fastest_strategy()
-
-    def _load(self, weights: Weights, trust_remote_code: bool) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        pickled = not any(file.suffix == ".safetensors" for file in weights.files)
-        try:
-            with quiet_libraries(), without_adapter(weights.folder) as folder:
-                model, found = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=self.dtype,
-                    use_safetensors=not pickled,
-                    trust_remote_code=trust_remote_code,
-                    output_loading_info=True,
-                )
-                model = model.to(self.device).eval()
-        except torch.OutOfMemoryError as error:
-            raise ModelError(
-                f"model {weights.name} does not fit on {self.device}: try --dtype bfloat16,"
-                " --device cpu or a smaller model"
-            ) from error
-        except Exception as error:  # each architecture fails in its own way
-            raise ModelError(f"model {weights.name} does not load: {brief(error)}") from error
-        if found["missing_keys"]:
-            # transformers would fill these with random numbers and only warn.
-            raise ModelError(
-                f"model {weights.name} is not a causal language model: its files lack"
-                f" {len(found['missing_keys'])} weights, among them {min(found['missing_keys'])}"
-            )
-        if weights.adapter is not None:
-            with quiet_libraries():
-                model = merged(model, weights.adapter, weights.name).eval()
-        return model
 
     @property
     def budget(self) -> Budget:

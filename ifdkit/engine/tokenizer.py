@@ -37,6 +37,25 @@ class HuggingFaceTokenizer:
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         return cast("int | None", eos if bos is None else bos)
 
+    def end_of_response(self, written: str) -> list[int]:
+        """The ids that end a response: `written` up to its first special token, else EOS.
+
+        `written` is what the template puts after a response.  Empty if there is no such token.
+        """
+        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        special.update(self._tokenizer.all_special_ids)
+        (ids,) = self.encode([written], special=False)
+        for place, token in enumerate(ids):
+            if token in special:
+                return ids[: place + 1]
+        eos = self._tokenizer.eos_token_id
+        return [] if eos is None else [int(eos)]
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of EOS; None if the tokenizer has none."""
+        return cast("int | None", self._tokenizer.eos_token_id)
+
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
         if not texts:
@@ -60,6 +79,10 @@ class HuggingFaceTokenizer:
     def decode(self, ids: Sequence[int]) -> list[str]:
         """The text of each id on its own; a part of a character becomes a replacement sign."""
         return [cast(str, self._tokenizer.decode([token])) for token in ids]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of consecutive ids, without special tokens."""
+        return cast(str, self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     @property
     def chat_templates(self) -> dict[str, str]:

@@ -32,6 +32,17 @@ token until its call returns, and the array of a document four."""
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """The token ids from which a model answers."""
+
+    ids: tuple[int, ...] | None
+    """None if the template cannot render the conversation."""
+    opened: str = ""
+    """The `<think>` with which the prompt ends: the beginning of the response."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Aligner:
     """Makes the passes of examples under one protocol."""
 
@@ -111,6 +122,23 @@ class Aligner:
             self._passes(*one, joining, ids, reverse)
             for one in zip(examples, scored, prompts, strict=True)
         ]
+
+    def contexts(self, examples: Sequence[Example]) -> list[Context]:
+        """What comes before the response of each example, in order."""
+        joining = self._joining(TokenCache(self.tokenizer))
+        found = []
+        prompts = self.template.prompts([(e.context, e.tools) for e in examples], checked=False)
+        for prompt in prompts:
+            before = (prompt.text or "").rstrip()
+            opened = (prompt.text or "")[len(before) - len(_THINK) :]
+            found.append(
+                Context(
+                    None if prompt.text is None else tuple(joining.context(prompt.text)),
+                    opened if before.endswith(_THINK) else "",
+                    prompt.problem,
+                )
+            )
+        return found
 
     def _reverse_prompts(self, examples: Sequence[Example]) -> ReversePrompt | None:
         """Response → the prompt that asks for its instruction; None if no pass needs one.

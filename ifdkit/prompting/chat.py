@@ -74,6 +74,12 @@ class ChatTemplate(Template):
         """The day that its prompts name as today; None if none of them names one."""
         return self._sandbox.date if self._sandbox.used_clock else None
 
+    def turn_end(self) -> str:
+        """What it writes after a response, such as `<|im_end|>` and a line break."""
+        turns = [Turn("user", "Hi"), Turn("assistant", _PROBE)]
+        (made,) = self._sandbox.render([self._job((turns, ""), add_generation_prompt=False)])
+        return (made.text or "").rpartition(_PROBE)[2] if _PROBE in (made.text or "") else ""
+
     def prompts(
         self, conversations: Sequence[Conversation], *, checked: bool = True
     ) -> list[Prompt]:

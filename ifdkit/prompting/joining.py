@@ -76,6 +76,10 @@ class Joining(Protocol):
         """The passes over the response, whose context is the prompt."""
         ...
 
+    def context(self, prompt: str) -> list[int]:
+        """The ids from which a model answers the prompt."""
+        ...
+
     def instruction(self, example: Example, reverse: ReversePrompt | None) -> PassPair:
         """The passes over the instruction, whose context is the reverse prompt of the response.
 
@@ -104,6 +108,10 @@ class SeparateTokens:
     def response(self, example: Example, prompt: str) -> PassPair:
         """The passes over the response."""
         return self._pair(self._anchored(prompt), example.response)
+
+    def context(self, prompt: str) -> list[int]:
+        """The ids of the prompt behind the anchor."""
+        return self._anchored(prompt)
 
     def instruction(self, example: Example, reverse: ReversePrompt | None) -> PassPair:
         """The passes over the instruction. The response is cut so that all of it is scored."""
@@ -178,6 +186,10 @@ class JoinedText:
     def response(self, example: Example, prompt: str) -> PassPair:
         """The passes over the response."""
         return self._pair(prompt, example.response, self.direct_prefix)
+
+    def context(self, prompt: str) -> list[int]:
+        """The ids of the prompt alone, with what the tokenizer adds."""
+        return self.ids(prompt, special=True)
 
     def instruction(self, example: Example, reverse: ReversePrompt | None) -> PassPair:
         """The passes over the instruction, with the input appended to it.

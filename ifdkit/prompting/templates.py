@@ -137,6 +137,10 @@ class Template(ABC):
         """The day that its prompts name as today, YYYY-MM-DD; None if none of them names one."""
         return None
 
+    def turn_end(self) -> str:
+        """What it writes between a response and the next turn, if that can end a response."""
+        return ""
+
     def render(self, turns: Sequence[Turn], tools: str = "") -> str:
         """One prompt. Raises jinja2.TemplateError if the template fails on these turns."""
         (prompt,) = self.prompts([(turns, tools)], checked=False)

@@ -9,6 +9,7 @@ from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
+from ifdkit.training.trained_model import TrainedModel
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
 
@@ -56,3 +57,10 @@ def _audit_sarif(audit: Audit) -> bytes:
     from ifdkit.report.audit.sarif import as_sarif
 
     return json_file(as_sarif(audit))
+
+
+@renders(TrainedModel, "loss.png")
+def _loss_png(model: TrainedModel) -> bytes:
+    from ifdkit.report.loss_figure import loss_png
+
+    return loss_png(model.losses, f"{model.model} on {model.input}, seed {model.seed}")

@@ -22,7 +22,7 @@ from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
-from ifdkit.prompting.alignment import Aligner
+from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
@@ -224,6 +224,10 @@ class Scorer:
     def align(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes of each example, in order: tokenises, scores nothing."""
         return self._aligner.align(examples)
+
+    def contexts(self, examples: Sequence[Example]) -> list[Context]:
+        """What a model would answer each example from, in order."""
+        return self._aligner.contexts(examples)
 
     def score(
         self, examples: Sequence[Example], passes: Sequence[Passes] | None = None

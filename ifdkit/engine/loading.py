@@ -1,0 +1,57 @@
+"""Loading the weights of a causal language model, for scoring, training and generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ifdkit.engine.adapter import merged, without_adapter
+from ifdkit.engine.models import Weights
+from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.errors import ModelError, brief
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def load_model(
+    weights: Weights, dtype: torch.dtype, device: torch.device, *, trust_remote_code: bool = False
+) -> Any:
+    """The model with its adapter merged, in evaluation mode.
+
+    Raises ModelError if the weights do not load, do not fit on the device, or are incomplete.
+    """
+    from transformers import AutoModelForCausalLM
+
+    pickled = not any(file.suffix == ".safetensors" for file in weights.files)
+    try:
+        with quiet_libraries(), without_adapter(weights.folder) as folder:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=not pickled,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+            model = model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"model {weights.name} does not fit on {device}: try --dtype bfloat16,"
+            " --device cpu or a smaller model"
+        ) from error
+    except Exception as error:  # each architecture fails in its own way
+        raise ModelError(f"model {weights.name} does not load: {brief(error)}") from error
+    if found["missing_keys"]:
+        # transformers would fill these with random numbers and only warn.
+        raise ModelError(
+            f"model {weights.name} is not a causal language model: its files lack"
+            f" {len(found['missing_keys'])} weights, among them {min(found['missing_keys'])}"
+        )
+    if weights.adapter is not None:
+        with quiet_libraries():
+            model = merged(model, weights.adapter, weights.name).eval()
+    return model
