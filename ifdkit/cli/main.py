@@ -27,10 +27,11 @@ from ifdkit.cli.select import select
 from ifdkit.cli.show import show
 from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
+from ifdkit.cli.view import view
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
-COMMANDS = (score, compare, show, reflect, select, audit, models, store)
+COMMANDS = (score, compare, show, reflect, select, audit, view, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,6 +47,7 @@ def cli(context: click.Context) -> None:
     ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
     ifdkit select data.json -o best.json --by ifd --top 5%  keep what is worth training on
     ifdkit audit data.json              check it against rules: pass, or fail with reasons
+    ifdkit view data.scores.jsonl       browse every row in the local browser
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
     pyproject.toml.

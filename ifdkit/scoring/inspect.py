@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
@@ -12,6 +12,9 @@ from ifdkit.prompting.tokens import Tokenizer
 from ifdkit.records import NLL, Example, Pass, Passes, Reject
 from ifdkit.scoring.rows import ScoreRow, score_columns, score_row
 from ifdkit.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
 
 
 def response_tokens(
-    example: Example, passes: Passes, nlls: Mapping[str, NLL], tokenizer: Tokenizer
+    example: Example, passes: Passes, nlls: Mapping[str, NLL], tokenizer: HuggingFaceTokenizer
 ) -> tuple[list[Token], list[Token]]:
     """The tokens of the direct and of the conditional pass of the response.
 

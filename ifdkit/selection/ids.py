@@ -64,20 +64,22 @@ class IdList:
 
 def read_ids(path: Path) -> IdList:
     """The ids of a file. Raises InputError if it is not readable or has no id."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--ids {path} is not a readable text file: {error}") from error
-    marks: dict[str, str | None] = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            name, mark = _parsed(line.strip(), f"--ids {path}, line {number}")
-            marks[name] = mark
+    marks = marks_in(path, "--ids")
     kept = frozenset(name for name, mark in marks.items() if mark == "star")
     dropped = frozenset(name for name, mark in marks.items() if mark == "drop")
     if not (kept or dropped):
         raise InputError(f"--ids {path} has no id")
     return IdList(str(path), kept, dropped)
+
+
+def marks_in(path: Path, flag: str) -> dict[str, str | None]:
+    """Id → its mark: `star`, `drop`, or None if it was taken back. Raises InputError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{flag} {path} is not a readable text file: {error}") from error
+    stripped = ((number, line.strip()) for number, line in enumerate(lines, start=1))
+    return dict(_parsed(line, f"{flag} {path}, line {number}") for number, line in stripped if line)
 
 
 def _parsed(line: str, where: str) -> tuple[str, str | None]:

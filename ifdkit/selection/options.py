@@ -119,7 +119,7 @@ class SelectOptions:
             problem = "choose only one of" if self.by else "choose what to keep:"
             raise UsageError(
                 f"{problem} --by FIELD, such as --by ifd --top 5%, or --method"
-                f" {', '.join(METHODS)}, or --where 'ifd < 1' or --ids FILE alone"
+                f" {', '.join(METHODS)}, or --where 'ifd < 1' alone, or --ids FILE alone"
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
@@ -133,7 +133,9 @@ class SelectOptions:
                 continue
             entries = {"--by": BY_FIELD, **METHODS}
             supported = ", ".join(how for how, one in entries.items() if name in one.options)
-            how = self.method or ("--by" if self.by else "--where or --ids alone")
+            how = self.method or (
+                "--by" if self.by else f"--{'where' if self.where is not None else 'ids'} alone"
+            )
             raise UsageError(
                 f"--{name.replace('_', '-')} does not apply to {how}: it is for {supported}"
             )
