@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 MAX_WORDS = 3000
 """Of each text; of longer ones only what is equal at both ends is found."""
-_PIECE = re.compile(r"\s+|\w+|[^\w\s]")
+_PIECE = re.compile(r"(?:\w+|[^\w\s])\s*|\s+")
 Piece = tuple[str, bool]
 """Text, and whether it is in the other text too."""
 

@@ -31,11 +31,9 @@ Positions = NDArray[np.int64]
 _Result = TypeVar("_Result")
 MAX_CACHED = 64
 """Masks, orders and binned columns: a megabyte to eight of each million rows."""
-HISTOGRAM_BINS = 60
+MAX_HISTOGRAM_BINS = 60
 GRID = (72, 48)
 """Cells of the scatter plot, x and y."""
-MAX_LOG_RATIO = 1e3
-"""From this ratio of the 99th percentile to the median on, bins grow by factors."""
 FLAG = "filter"
 
 
@@ -209,7 +207,7 @@ class Queries:
 
     def histogram(self, query: Query, name: str, n: int) -> dict[str, Any]:
         """Rows in each bin of a column: all, and those of a query."""
-        bins = self.bins(name, n, HISTOGRAM_BINS)
+        bins = self.bins(name, n, min(MAX_HISTOGRAM_BINS, max(8, round(3 * math.sqrt(n)))))
         codes, size = bins.codes + 1, len(bins.edges)
         mask = self.mask(query, n)
         return {

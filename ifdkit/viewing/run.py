@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,16 @@ def serve(session: Session, listener: socket.socket, token: str) -> None:
 
     from ifdkit.viewing.server import make_app
 
-    app = make_app(session, token=token, port=listener.getsockname()[1])
-    config = uvicorn.Config(
+    config = _config(make_app(session, token=token, port=listener.getsockname()[1]))
+    # uvicorn raises the signal again once it has stopped: stopping is how this command ends.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _config(app: Any) -> Any:
+    import uvicorn
+
+    return uvicorn.Config(
         app,
         log_level="error",
         access_log=False,
@@ -119,6 +128,25 @@ def serve(session: Session, listener: socket.socket, token: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    # uvicorn raises the signal again once it has stopped: stopping is how this command ends.
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def serving(session: Session) -> Iterator[str]:
+    """Serve in a thread while the block runs, and give the address: for tests and measurements."""
+    import uvicorn
+
+    from ifdkit.viewing.server import make_app
+
+    listener, _ = listen(0)
+    number, token = listener.getsockname()[1], new_token()
+    server = uvicorn.Server(_config(make_app(session, token=token, port=number)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    session.start()
+    thread.start()
+    try:
+        yield f"http://{HOST}:{number}/?token={token}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)
+        session.close()
+        listener.close()

@@ -29,7 +29,7 @@ MAX_FACET_VALUES = 40
 """Columns with more different values have no menu."""
 MAX_FACETS = 4
 PREVIEW_CHARACTERS = 240
-_SUFFIXES = {"_before": " before", "_after": " after", "_change": ", change"}
+_SUFFIXES = {"_before": ", before", "_after": ", after", "_change": ", change"}
 
 
 class Session:

@@ -51,7 +51,9 @@ class TextStore:
         path = self._folder / f"{len(self._batches)}.arrow"
         with pa.ipc.new_file(str(path), batch.schema) as file:
             file.write_batch(batch)
-        searched = pc.binary_join_element_wise(batch["instruction"], batch["response"], "\n")
+        line_end = pa.scalar("\n", text)
+        both = (batch["instruction"], batch["response"])
+        searched = pc.binary_join_element_wise(*both, line_end)
         self._segments.append(Segment(self.n, searched, path.with_suffix(".npy")))
         with pa.memory_map(str(path)) as mapped:
             self._batches.append(pa.ipc.open_file(mapped).get_batch(0))

@@ -146,7 +146,7 @@ export class Scatter extends Brush {
         if (!n) return;
         context.globalAlpha = 0.25 + 0.75 * (Math.log1p(n) / most);
         const x = PAD.left + (i % across) * w, y = PAD.top + inner.h - (Math.floor(i / across) + 1) * h;
-        context.fillRect(x, y, Math.max(1.5, w - 0.5), Math.max(1.5, h - 0.5));
+        context.fillRect(x, y, Math.max(3, w - 0.5), Math.max(3, h - 0.5));
       });
       context.globalAlpha = 1;
     };

@@ -82,14 +82,12 @@ export class Detail {
     if (has("direct")) offered.push("direct");
     if (this.tokens?.some((one) => one.is_parallel)) offered.push("saved");
     this.shown = offered.includes(this.view) ? this.view : "text";
-    const reasons = new Set((this.tokens ?? []).map((one) => one.reason).filter(Boolean));
     const group = element("div", { class: "switch", role: "group", "aria-label": "What is shown of the response" },
       ...offered.map((name) => element("button", {
         type: "button", "aria-pressed": String(name === this.shown), title: VIEWS[name][1],
         onclick: () => { this.view = name; this.isChosen = true; this.draw(); },
       }, VIEWS[name][0])));
     return element("div", { class: "views" }, group, this.legend(),
-      ...[...reasons].map((reason) => element("p", { class: "muted reason" }, reason)),
       this.tokens ? null : element("p", { class: "muted reason" }, "Reading the tokens…"));
   }
 
@@ -119,7 +117,8 @@ export class Detail {
       return element("section", { class: `side ${name}`, "aria-label": name || "Conversation" },
         name ? element("h2", { class: `mark-of ${name}` }, name === "before" ? "Before" : "After") : null,
         ...turns,
-        element("div", { class: "turn response" }, element("h3", {}, "Response"), this.response(side, this.tokens?.[i], name)));
+        element("div", { class: "turn response" }, element("h3", {}, "Response"), this.response(side, this.tokens?.[i], name),
+          this.tokens?.[i]?.reason ? element("p", { class: "muted reason" }, this.tokens[i].reason) : null));
     }));
   }
 
@@ -176,7 +175,7 @@ export class Detail {
     if (this.state.kind === "comparison") {
       const bases = [...new Set(names.filter((name) => /_(before|after)$/.test(name)).map((name) => name.replace(/_(before|after)$/, "")))];
       head = ["", "Before", "After", "Change", "Percentile of the change"];
-      lines = bases.map((base) => [column.get(`${base}_after`)?.label.replace(/ after$/, "") ?? base, column.get(`${base}_after`)?.definition,
+      lines = bases.map((base) => [column.get(`${base}_after`)?.label.replace(/, after$/, "") ?? base, column.get(`${base}_after`)?.definition,
         ...["before", "after", "change"].map((part) => element("td", {}, number(byName.get(`${base}_${part}`)?.value))), bar(byName.get(`${base}_change`))]);
     } else {
       head = ["", "Value", "Percentile in the dataset"];

@@ -22,7 +22,10 @@ export class List {
     this.reset(0, []);
     scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     scroller.addEventListener("wheel", (event) => this.wheeled(event), { passive: false });
-    new ResizeObserver(() => this.draw()).observe(scroller);
+    new ResizeObserver(() => {
+      this.root.style.setProperty("--bar", `${scroller.offsetWidth - scroller.clientWidth}px`);
+      this.draw();
+    }).observe(scroller);
   }
 
   reset(n, columns, { keep = false } = {}) {
