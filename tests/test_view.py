@@ -35,7 +35,7 @@ from tests.select_fixtures import rows_like, scored
 from tests.viewing_fixtures import opened, read, synthetic, write_rows
 
 ROOT = Path(__file__).parents[1]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "a", "instruction": "Name a river.", "output": "The unsurprising Rhine,", "lang": "en",
      "meta": {"year": 2020}, "n": 3},
     {"id": "b", "instruction": "Nenne einen Fluss.", "output": "Die Donau fließt.", "lang": "de",

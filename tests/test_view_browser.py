@@ -208,7 +208,7 @@ def test_a_pair_shows_both_sides_and_their_changes(compared: str, visit: Visit) 
     page.wait_for_selector("#finding")
     page.locator("#finding").select_option("prompt_leak:after")
     assert count_of(page) == 3
-    page.locator("#list").focus()
+    page.locator(".scroller").focus()
     page.keyboard.press("j")
     page.wait_for_selector(".switch button")
     assert [one.strip() for one in page.locator(".side > h2").all_inner_texts()] == [

@@ -95,7 +95,7 @@ class Details:
                 number = self.queries.numbers(name, n)[position]
                 found.append([name, f"{int(number)}" if math.isfinite(number) else "–"])
             elif not self.table.is_number(name):
-                column = self.table.coded(name, n)
+                column = self.queries.coded(name, n)
                 text = column.dictionary.texts[column.codes[position]]
                 if text is not None:
                     found.append([name, one_line(text, 300)])

@@ -23,7 +23,7 @@ from ifdkit.expressions.nodes import Name, names_of
 from ifdkit.expressions.syntax import fail, parse
 from ifdkit.selection.ids import MARKS
 from ifdkit.viewing.marks import Marks
-from ifdkit.viewing.table import Floats, IdColumn, Table
+from ifdkit.viewing.table import CodedColumn, Floats, IdColumn, Table
 from ifdkit.viewing.texts import TextStore
 from ifdkit.viewing.words import terms_of
 
@@ -132,14 +132,14 @@ class Queries:
     def sort_keys(self, name: str, n: int) -> Floats:
         """Numbers in the order of a column's values; NaN if undefined."""
         if name == "id":
-            ranks = np.empty(n)
-            ranks[np.argsort(np.array(self._table.ids[:n], dtype=object), kind="stable")] = (
-                np.arange(n)
-            )
-            return ranks
+            import pyarrow as pa
+            import pyarrow.compute as pc
+
+            ids = pa.array(self._table.ids[:n], pa.large_string())
+            return pc.rank(ids, tiebreaker="min").to_numpy().astype(np.float64)
         if self.is_number(name):
             return self.numbers(name, n)
-        column = self._table.coded(name, n)
+        column = self.coded(name, n)
         texts = column.dictionary.texts.tolist()
         ranks = np.full(len(texts), np.nan)
         known = sorted((text, code) for code, text in enumerate(texts) if text is not None)
@@ -162,6 +162,10 @@ class Queries:
         """The first `n` numbers of a column."""
         return self._cached(("numbers", name), n, lambda: self._table.numbers(name, n))
 
+    def coded(self, name: str, n: int) -> CodedColumn:
+        """The first `n` values of a column that is no number of ifdkit's own."""
+        return self._cached(("coded", name), n, lambda: self._table.coded(name, n))
+
     def _column(self, name: Name, n: int) -> Column:
         written = ".".join(name.path)
         if written == "id":
@@ -171,7 +175,7 @@ class Queries:
             fail(FLAG, f"unknown name {written[:80]!r} ({suggestion(written, known)})",
                  name.position)  # fmt: skip
         if self._table.has_values(written):
-            return self._cached(("coded", written), n, lambda: self._table.coded(written, n))
+            return self.coded(written, n)
         return NumberColumn(self.numbers(written, n))
 
     def _where(self, query: Query, n: int) -> Mask:
@@ -189,7 +193,7 @@ class Queries:
     def _facet(self, name: str, value: str, n: int) -> Mask:
         if name not in self._table.names or not self._table.has_values(name):
             raise UsageError(f"no column {name[:80]!r} to filter by")
-        column = self._table.coded(name, n)
+        column = self.coded(name, n)
         codes = np.flatnonzero(column.dictionary.texts == value)
         return np.isin(column.codes, codes)
 

@@ -154,10 +154,11 @@ class Session:
     def _facets(self, n: int) -> list[dict[str, Any]]:
         found = []
         names = [name for name in self.table.names if self.table.has_values(name)]
+        names = [name for name in names if self.table.n_values(name) <= MAX_FACET_VALUES + 1]
         for name in sorted(names, key=lambda name: not name.startswith(("status", "source"))):
             column = self.table.coded(name, n)
             texts = [one for one in column.dictionary.texts.tolist() if one is not None]
-            if name != "reason" and 1 < len(texts) <= MAX_FACET_VALUES:
+            if name != "reason" and len(texts) > 1:
                 found.append({"name": name, "values": sorted(map(str, set(texts)))})
         return found[:MAX_FACETS]
 
@@ -191,7 +192,7 @@ class Session:
         if self.queries.is_number(name):
             numbers = self.queries.numbers(name, n)
             return lambda at: None if numbers[at] != numbers[at] else float(numbers[at])
-        column = self.table.coded(name, n)
+        column = self.queries.coded(name, n)
         entries = column.dictionary.texts.tolist()
         codes = column.codes
         return lambda at: None if (text := entries[codes[at]]) is None else one_line(text, 80)

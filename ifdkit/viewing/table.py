@@ -62,6 +62,8 @@ class _Values:
         self.codes = _Growing(np.int32, 0)
         self.dictionary: list[Any] = [None]
         self._known: dict[tuple[type, Any], int] = {(type(None), None): 0}
+        self.has_others = False
+        """Whether a value is neither a number nor null."""
 
     def put(self, start: int, values: Sequence[Any]) -> None:
         codes = [self._code(one) for one in values]
@@ -71,6 +73,8 @@ class _Values:
         found = self._known.setdefault((type(value), value), len(self.dictionary))
         if found == len(self.dictionary):
             self.dictionary.append(value)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                self.has_others = True
         return found
 
 
@@ -165,11 +169,12 @@ class Table:
         """Whether every value of a column is a number, or null, and not all are null."""
         if name in self._numbers:
             return True
-        dictionary = self._values[name].dictionary
-        return len(dictionary) > 1 and all(
-            one is None or (isinstance(one, (int, float)) and not isinstance(one, bool))
-            for one in dictionary[:]
-        )
+        values = self._values[name]
+        return len(values.dictionary) > 1 and not values.has_others
+
+    def n_values(self, name: str) -> int:
+        """The number of different values of a column, null among them."""
+        return len(self._values[name].dictionary)
 
     def numbers(self, name: str, n: int) -> Floats:
         """The first `n` numbers of a column, NaN if undefined."""

@@ -182,7 +182,7 @@ export class Detail {
       lines = this.row.numbers.map((one) => [column.get(one.name)?.label ?? one.name, column.get(one.name)?.definition, element("td", {}, number(one.value)), bar(one)]);
     }
     if (!lines.length) return null;
-    return element("section", { class: "numbers", "aria-label": "Numbers" }, element("h2", {}, "Numbers"),
+    return element("section", { class: "numbers", "aria-label": "Numbers", tabindex: "0" }, element("h2", {}, "Numbers"),
       element("table", {}, element("thead", {}, element("tr", {}, ...head.map((text, i) => element(i ? "th" : "td", i ? { scope: "col" } : {}, text)))),
         element("tbody", {}, ...lines.map(([label, definition, ...cells]) => element("tr", {}, element("th", { scope: "row", title: definition || null }, label), ...cells)))));
   }

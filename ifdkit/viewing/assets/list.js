@@ -14,8 +14,8 @@ export class List {
     this.root = byId("list");
     this.head = element("div", { class: "row head", role: "row" });
     this.space = element("div", { class: "space", role: "presentation" });
-    this.window = element("div", { class: "window", role: "rowgroup" });
-    const scroller = element("div", { class: "scroller", role: "presentation", tabindex: "-1" }, this.space, this.window);
+    this.window = element("div", { class: "window", role: "presentation" });
+    const scroller = element("div", { class: "scroller", role: "rowgroup", tabindex: "0", "aria-label": "Rows" }, this.space, this.window);
     this.scroller = scroller;
     this.root.append(element("div", { role: "rowgroup" }, this.head), scroller);
     this.sortBy = sortBy;
@@ -155,7 +155,6 @@ export class List {
 
   select(index) {
     this.current = index;
-    this.root.setAttribute("aria-activedescendant", `row-${index}`);
     this.reveal(index);
   }
 }

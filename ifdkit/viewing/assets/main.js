@@ -200,7 +200,7 @@ function step(by) { open(Math.min(total - 1, Math.max(0, list.current + by))); }
 function close() {
   opened += 1;
   detail.clear();
-  byId("list").focus();
+  list.scroller.focus();
 }
 
 async function setMark(mark) {
@@ -227,7 +227,7 @@ function onType(id, field) {
   });
   byId(id).addEventListener("keydown", (event) => {
     if (event.key === "Enter") { clearTimeout(typing); query[field] = byId(id).value; refresh(); }
-    if (event.key === "Escape") { byId("list").focus(); event.stopPropagation(); }
+    if (event.key === "Escape") { list.scroller.focus(); event.stopPropagation(); }
   });
 }
 
