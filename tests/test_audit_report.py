@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ from ifdkit.auditing.result import AUDIT_SCHEMA, MAX_PLACES, Audit, Detail, Plac
 from ifdkit.auditing.run import check_folder
 from ifdkit.data.atomic import dumps
 from ifdkit.errors import OutputError
+from ifdkit.records import plain
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import MAX_CHARACTERS, render_audit_markdown
 from ifdkit.report.audit.sarif import artifact_uri, as_sarif
@@ -548,7 +549,7 @@ def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
     audit.save(folder)
     assert {path.name for path in folder.iterdir()} == FILES
     saved = json.loads((folder / "audit.json").read_text(), parse_constant=pytest.fail)
-    assert saved == json.loads(json.dumps(asdict(audit)))
+    assert saved == json.loads(json.dumps(plain(audit)))
     assert saved["schema"] == AUDIT_SCHEMA
     assert saved["rules"][1]["places"][0]["line"] == 1
     sarif = json.loads((folder / "audit.sarif").read_text(), parse_constant=pytest.fail)
@@ -581,7 +582,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, audit: Audit) -> N
         check_folder(tmp_path / "alien")
     with pytest.raises(OutputError, match=r"notes.txt is a file"):
         check_folder(tmp_path / "alien" / "notes.txt")
-    with pytest.raises(OutputError, match=r"cannot create .*notes.txt"):
+    with pytest.raises(OutputError, match=r"cannot write .*notes.txt"):
         audit.save(tmp_path / "alien" / "notes.txt")
 
 

@@ -23,6 +23,7 @@ LAYERS = (
     {"scoring"},
     {"comparison", "selection", "auditing", "reflection", "training", "generation"},
     {"report"},
+    {"viewing"},
     {"cli"},
 )
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}

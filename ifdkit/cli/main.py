@@ -29,11 +29,12 @@ from ifdkit.cli.show import show
 from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
 from ifdkit.cli.train import train
+from ifdkit.cli.view import view
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 from ifdkit.visible import one_line, visible
 
-COMMANDS = (score, compare, show, reflect, select, audit, train, generate, models, store)
+COMMANDS = (score, compare, show, reflect, select, audit, view, train, generate, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -51,6 +52,7 @@ def cli(context: click.Context) -> None:
     ifdkit audit data.json              check it against rules: pass, or fail with reasons
     ifdkit train best.json -o tuned --eval held-out.json    fine-tune a model on it
     ifdkit generate data.json -m tuned -o answers.json      what the model answers
+    ifdkit view data.scores.jsonl       browse every row in the local browser
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
     pyproject.toml, which override ifdkit/config.toml in the user's folder of settings.

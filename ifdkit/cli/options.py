@@ -167,10 +167,15 @@ model_options = together(
 )
 """The model, the protocol and how DATA is read."""
 
-output_options = together(
-    option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
+quiet_options = together(
     option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
     option("--verbose", "-v", is_flag=True, help="Print resolved options, and tracebacks."),
+)
+"""How much is said on stderr."""
+
+output_options = together(
+    option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
+    quiet_options,
 )
 """What is printed."""
 

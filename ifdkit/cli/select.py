@@ -17,6 +17,7 @@ from ifdkit.cli.flags import (
 )
 from ifdkit.cli.options import (
     WHERE_SCORES,
+    call_option,
     common_options,
     option,
     output_option,
@@ -45,6 +46,8 @@ select_options = together(
     option("--provenance", type=click.Path(path_type=Path), help="With selective: what"
            " `ifdkit reflect --select` chose.  [default: DATA.provenance.jsonl]"),
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
+    call_option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="Only the rows with"
+           " these ids, one per line, or those that the marks of `ifdkit view` keep."),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
 )  # fmt: skip
 """The flags of `ifdkit select`."""
@@ -62,8 +65,8 @@ def select(context: click.Context, /, data: tuple[str, ...], output: Path, **fla
 
     DATA is a dataset, of which only the ranking metric is measured, or a scores file. A share such
     as 5% is a share of all its rows; of equal values the first in the file wins. The last turn of a
-    conversation represents it, or with --turns all the mean over its turns. With --where, which
-    also works alone, shares are of the rows for which the expression is true.
+    conversation represents it, or with --turns all the mean over its turns. With --where or
+    --ids, which also work alone, shares are of the rows that these choose.
 
     \b
     Methods:

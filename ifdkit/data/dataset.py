@@ -209,6 +209,12 @@ class Dataset:
 
         It counts the chosen rows only.
         """
+        return (found for _, found in self.read_with_raw(log))
+
+    def read_with_raw(
+        self, log: ReadLog | None = None
+    ) -> Iterator[tuple[Raw, list[Example] | Reject]]:
+        """The same with each row as it is in the file."""
         if log is not None and self.n_false:
             log.n_rows += self.n_false
             log.facts[Fact.LABEL_FALSE] += self.n_false
@@ -220,7 +226,7 @@ class Dataset:
                     is_chosen = self._is_chosen(raw)
                     found = self._read(part, raw, ids, log if is_chosen else None)
                     if is_chosen:
-                        yield found
+                        yield raw, found
 
     def _up_to_last(self, part: Part) -> Iterator[Raw]:
         """All rows of a part up to the last chosen one of the dataset."""

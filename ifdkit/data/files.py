@@ -183,9 +183,12 @@ def _around_rows(
 
     Raises AmbiguousFormatError if the object has several datasets and none is asked for.
     """
+    with open_bytes(path) as stream:
+        # The only element of an array is a row.
+        is_object = stream.read(HEAD_BYTES).removeprefix(_BOM).lstrip().startswith(b"{")
     first = list(islice(found.rows(), 2))
-    value: Any = first[0].value if len(first) == 1 else None
-    if len(first) == 1 and first[0].error == too_long(MAX_ROW_BYTES):
+    value: Any = first[0].value if len(first) == 1 and is_object else None
+    if is_object and len(first) == 1 and first[0].error == too_long(MAX_ROW_BYTES):
         value = _whole(path, name)
     value = value if isinstance(value, Mapping) else {}
     tables = tables_of(value, given)

@@ -121,6 +121,11 @@ class Column:
         return found
 
     @cached_property
+    def is_text(self) -> Mask:
+        """Which values have a text."""
+        return np.array([one is not None for one in self.texts.tolist()], dtype=bool)
+
+    @cached_property
     def booleans(self) -> NDArray[np.int8]:
         """1 for true, 0 for false, −1 for anything else."""
         return np.fromiter(map(_boolean_of, self.values), np.int8, len(self))
@@ -252,7 +257,7 @@ def _compare_constant(column: Column, how: Operator, constant: str | float | boo
         is_known = column.booleans >= 0
         result = _COMPARE[how](column.booleans, int(constant))
     elif isinstance(constant, str):
-        is_known = _is_text(column)
+        is_known = column.is_text
         result = _compare_texts(column.texts, how, constant, is_known)
     else:
         is_known = ~np.isnan(column.numbers)
@@ -275,14 +280,10 @@ def _compare_columns(left: Column, how: Operator, right: Column) -> Truth:
         result[row] = _COMPARE[how](number_of(left.values[row]), number_of(right.values[row]))
     is_known = are_numbers
     if not are_numbers.all():
-        are_texts = ~are_numbers & _is_text(left) & _is_text(right)
+        are_texts = ~are_numbers & left.is_text & right.is_text
         by_text = _compare_texts(left.texts, how, right.texts, are_texts)
         result, is_known = np.where(are_texts, by_text, result), are_numbers | are_texts
     return Truth(is_known & result, is_known & ~result)
-
-
-def _is_text(column: Column) -> Mask:
-    return np.array([one is not None for one in column.texts.tolist()], dtype=bool)
 
 
 def _compare_texts(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
 from ifdkit.prompting.tokens import Tokenizer
-from ifdkit.records import NLL, Example, Pass, Reject
+from ifdkit.records import NLL, Example, Pass, Passes, Reject
 from ifdkit.scoring.rows import ScoreRow, score_columns, score_row
 from ifdkit.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +90,35 @@ def inspect(example: Example, scorer: Scorer) -> Inspection:
         coherence=scorer.coherences([example], [passes])[0],
         window=scorer.settings.window,
     )
-    bare = scorer.tokenizer.encode([example.response], special=False)[0]
-    texts = token_texts(example.response, scorer.tokenizer)
+    return Inspection(example, row, *response_tokens(example, passes, nlls, scorer.tokenizer))
+
+
+def response_tokens(
+    example: Example, passes: Passes, nlls: Mapping[str, NLL], tokenizer: HuggingFaceTokenizer
+) -> tuple[list[Token], list[Token]]:
+    """The tokens of the direct and of the conditional pass of the response.
+
+    Empty for a pass without NLLs, or with another number of them than it has scored tokens.
+    """
+    bare = tokenizer.encode([example.response], special=False)[0]
+    texts = token_texts(example.response, tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
         """Texts cut from the response if the pass has the same ids, else decoded ids."""
-        if one is None or nll is None:
+        if one is None or nll is None or len(nll) != len(one.scored_ids):
             return []
         skipped, ids = one.skipped, one.scored_ids.tolist()
         if ids == bare[skipped : skipped + len(ids)]:
             context = [Token(text, None) for text in texts[:skipped]]
             named = texts[skipped : skipped + len(ids)]
         else:
-            context, named = [], scorer.tokenizer.decode(ids)
+            context, named = [], tokenizer.decode(ids)
         scored = zip(named, nll.tolist(), strict=True)
         return context + [Token(text, float(nats)) for text, nats in scored]
 
-    return Inspection(
-        example,
-        row,
-        direct=tokens(passes.response_direct, nlls.get("response_direct")),
-        conditional=tokens(passes.response_conditional, nlls.get("response_conditional")),
+    return (
+        tokens(passes.response_direct, nlls.get("response_direct")),
+        tokens(passes.response_conditional, nlls.get("response_conditional")),
     )
 
 

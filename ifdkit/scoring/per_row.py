@@ -117,7 +117,7 @@ def narrow(scored: ScoredDataset, expression: Expression, turns: Turns) -> Score
     is_true = evaluation.evaluate(expression, columns).is_true
     if positions:
         check_any(scored.dataset, int(is_true.sum()))
-    return _only(scored, rows.positions[is_true])
+    return only_rows(scored, rows.positions[is_true])
 
 
 def _score_columns(rows: RowNumbers) -> dict[Name, evaluation.Column]:
@@ -133,8 +133,8 @@ def _score_columns(rows: RowNumbers) -> dict[Name, evaluation.Column]:
     }
 
 
-def _only(scored: ScoredDataset, positions: Places) -> ScoredDataset:
-    """The examples of these rows, and all rejects."""
+def only_rows(scored: ScoredDataset, positions: Places) -> ScoredDataset:
+    """The examples of the rows at these positions, and all rejects."""
     places = np.flatnonzero(np.isin(scored.scores.rows, positions)).tolist()
     texts = scored.texts
     rejected = (one.row for one in scored.rejects)

@@ -34,6 +34,7 @@ from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.where import score_fields
+from ifdkit.selection.ids import read_ids
 from ifdkit.selection.options import SelectOptions
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Inputs:
         """`given`: the fields of `Settings` that the caller has set. Raises UsageError."""
         self._options, self._given = options, given
         condition = options.condition
+        self._ids = read_ids(Path(options.ids)) if options.ids is not None else None
         self._where = condition.scores if condition else None
         columns = condition.columns if condition else None
         self._read_options, self._progress = replace(read_options, where=columns), progress
@@ -70,6 +72,8 @@ class Inputs:
         """
         data = expand(data)
         scored = self._scored(data, output)
+        if self._ids is not None:
+            scored = self._ids.narrow(scored, self._progress)
         if self._where is None:
             return scored, scored
         return narrow(scored, self._where, self._read_options.turns), scored

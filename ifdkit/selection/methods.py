@@ -107,7 +107,7 @@ def accept(task: Task) -> Verdict:
 
 
 def keep_all(task: Task) -> Verdict:
-    """Keep every row: those that `--where` chose."""
+    """Keep every row: those that `--where` and `--ids` chose."""
     return Verdict(reasons=fill_reasons(len(task.rows), KEPT))
 
 
@@ -118,11 +118,11 @@ def draw(task: Task) -> Verdict:
     return Verdict(reasons=reasons, wanted=n)
 
 
-_RANKING = ("top", "min", "max", "keep_misaligned", "where")
+_RANKING = ("top", "min", "max", "keep_misaligned", "where", "ids")
 BY_FIELD = Method(choose=rank, field=None, source=None, options=(*_RANKING, "lowest"))
 """`--by FIELD`."""
-FILTER = Method(choose=keep_all, field=None, source=None, options=("where",))
-"""`--where` alone."""
+FILTER = Method(choose=keep_all, field=None, source=None, options=("where", "ids"))
+"""`--where` or `--ids` alone."""
 METHODS = {
     "cherry": Method(choose=rank, field="ifd_loss", source="arXiv 2308.12032", options=_RANKING),
     "superfiltering": Method(
@@ -141,7 +141,9 @@ METHODS = {
     "length-controlled": Method(
         choose=rank_within_bands, field="ifd", source="ifdkit", options=(*_RANKING, "bands")
     ),
-    "random": Method(choose=draw, field=None, source="the baseline", options=("top", "where")),
+    "random": Method(
+        choose=draw, field=None, source="the baseline", options=("top", "where", "ids")
+    ),
 }
 """Name of `--method` → method."""
 

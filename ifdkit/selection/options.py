@@ -23,10 +23,12 @@ class SelectOptions:
     """Which rows to keep."""
 
     by: str | None = None
-    """Field to rank by; exactly one of this and `method` is given, or `where` alone."""
+    """Field to rank by; exactly one of this and `method` is given, or `where` or `ids` alone."""
     method: str | None = None
     where: str | None = None
     """Select only from the rows for which this expression is true."""
+    ids: str | Path | None = None
+    """Select only from the rows that this list of ids, or file of marks, keeps."""
     top: str | int | None = None
     """Rows to keep: a number, or a share of all rows of the input such as `5%`, rounded down."""
     min: float | None = None
@@ -112,12 +114,12 @@ class SelectOptions:
             )
 
     def _check_method(self) -> None:
-        is_filter = self.where is not None and self.by is None
+        is_filter = self.by is None and not (self.where is None and self.ids is None)
         if (self.by is None) == (self.method is None) and not is_filter:
             problem = "choose only one of" if self.by else "choose what to keep:"
             raise UsageError(
                 f"{problem} --by FIELD, such as --by ifd --top 5%, or --method"
-                f" {', '.join(METHODS)}, or --where 'ifd < 1' alone"
+                f" {', '.join(METHODS)}, or --where 'ifd < 1' alone, or --ids FILE alone"
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
@@ -131,7 +133,9 @@ class SelectOptions:
                 continue
             entries = {"--by": BY_FIELD, **METHODS}
             supported = ", ".join(how for how, one in entries.items() if name in one.options)
-            how = self.method or ("--by" if self.by else "--where alone")
+            how = self.method or (
+                "--by" if self.by else f"--{'where' if self.where is not None else 'ids'} alone"
+            )
             raise UsageError(
                 f"--{name.replace('_', '-')} does not apply to {how}: it is for {supported}"
             )

@@ -1,0 +1,169 @@
+// The histogram and the scatter plot. Dragging over one filters by what it covers.
+
+import { byId, number, count } from "./text.js";
+
+const PAD = { left: 8, right: 8, top: 8, bottom: 22 };
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function prepared(canvas) {
+  const width = canvas.clientWidth, height = canvas.clientHeight, scale = devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  context.clearRect(0, 0, width, height);
+  context.font = "11px system-ui, sans-serif";
+  return { context, width, height, inner: { w: width - PAD.left - PAD.right, h: height - PAD.top - PAD.bottom } };
+}
+
+// A value for a share 0…1 of an axis, and back.
+function axis({ edges, log }) {
+  const first = edges[0], last = edges[edges.length - 1];
+  return log
+    ? { at: (s) => first * (last / first) ** s, of: (v) => Math.log(v / first) / Math.log(last / first) }
+    : { at: (s) => first + s * (last - first), of: (v) => (v - first) / (last - first) };
+}
+
+class Brush {
+  constructor(canvas, brushed, isTwo) {
+    this.canvas = canvas;
+    this.brushed = brushed;
+    this.isTwo = isTwo;
+    this.box = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      if (!this.data) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.from = this.place(event);
+      this.box = null;
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const at = this.place(event);
+      if (this.from) {
+        this.box = this.isTwo
+          ? { x: [this.from.x, at.x].sort((a, b) => a - b), y: [this.from.y, at.y].sort((a, b) => a - b) }
+          : { x: [this.from.x, at.x].sort((a, b) => a - b) };
+        this.draw();
+      } else {
+        this.told?.(at);
+      }
+    });
+    canvas.addEventListener("pointerup", () => {
+      const { box } = this;
+      this.from = null;
+      const isClick = !box || box.x[1] - box.x[0] < 0.012;
+      this.brushed(isClick ? null : this.ranges(box));
+    });
+    canvas.addEventListener("pointercancel", () => { this.from = null; });
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  place(event) {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const cut = (s) => Math.min(1, Math.max(0, s));
+    return {
+      x: cut((event.clientX - left - PAD.left) / (width - PAD.left - PAD.right)),
+      y: cut(1 - (event.clientY - top - PAD.top) / (height - PAD.top - PAD.bottom)),
+    };
+  }
+
+  // The ends of a brush at the border of a figure include everything beyond.
+  static ends([low, high], one) {
+    return [low <= 0 ? -1e308 : one.at(low), high >= 1 ? 1e308 : one.at(high)];
+  }
+
+  shade(context, inner, height) {
+    if (!this.box) return;
+    const { x, y = [0, 1] } = this.box;
+    context.fillStyle = colour("brush");
+    context.strokeStyle = colour("focus");
+    const rect = [PAD.left + x[0] * inner.w, PAD.top + (1 - y[1]) * inner.h, (x[1] - x[0]) * inner.w, (y[1] - y[0]) * inner.h];
+    context.fillRect(...rect);
+    context.strokeRect(...rect);
+  }
+
+  labels(context, inner, one, { height }) {
+    context.fillStyle = colour("muted");
+    context.textBaseline = "bottom";
+    for (const [share, align] of [[0, "left"], [0.5, "center"], [1, "right"]]) {
+      context.textAlign = align;
+      context.fillText(number(one.at(share)), PAD.left + share * inner.w, height - 3);
+    }
+  }
+}
+
+export class Histogram extends Brush {
+  constructor(brushed) { super(byId("histogram"), brushed, false); }
+
+  show(column, data) { this.column = column; this.data = data; this.draw(); }
+
+  ranges(box) { return [[this.column.name, ...Brush.ends(box.x, axis(this.data))]]; }
+
+  draw() {
+    if (!this.data || !this.canvas.clientWidth) return;
+    const made = prepared(this.canvas), { context, inner } = made, { data } = this;
+    const most = Math.max(1, ...data.all), step = inner.w / data.all.length;
+    const chosen = data.chosen.reduce((a, b) => a + b, 0);
+    // The chosen rows are drawn to their own scale if they would be too flat to see.
+    const top = Math.max(1, ...data.chosen), isFlat = chosen > 0 && top < most / 8;
+    this.note = isFlat ? "chosen rows drawn to their own scale" : "";
+    for (const [values, name, largest] of [[data.all, "faint", most], [data.chosen, "after", isFlat ? top : most]]) {
+      context.fillStyle = colour(name);
+      values.forEach((n, i) => {
+        const h = n ? Math.max(1, (n / largest) * inner.h) : 0;
+        context.fillRect(PAD.left + i * step, PAD.top + inner.h - h, Math.max(1, step - 1), h);
+      });
+    }
+    context.fillStyle = colour("rule");
+    context.fillRect(PAD.left, PAD.top + inner.h, inner.w, 1);
+    this.labels(context, inner, axis(data), made);
+    this.shade(context, inner);
+    this.canvas.setAttribute("aria-label", `Histogram of ${this.column.label}: ${count(chosen)} rows between ${number(data.edges[0])} and ${number(data.edges.at(-1))}`);
+  }
+}
+
+export class Scatter extends Brush {
+  constructor(brushed) { super(byId("scatter"), brushed, true); }
+
+  show(x, y, data) { this.columns = [x, y]; this.data = data; this.draw(); }
+
+  ranges(box) {
+    return [
+      [this.columns[0].name, ...Brush.ends(box.x, axis(this.data.x))],
+      [this.columns[1].name, ...Brush.ends(box.y, axis(this.data.y))],
+    ];
+  }
+
+  draw() {
+    if (!this.data || !this.canvas.clientWidth) return;
+    const made = prepared(this.canvas), { context, inner } = made, { data } = this;
+    const across = data.x.edges.length - 1, up = data.y.edges.length - 1;
+    const w = inner.w / across, h = inner.h / up;
+    const paint = (values, name) => {
+      const most = Math.log1p(Math.max(1, ...values));
+      context.fillStyle = colour(name);
+      values.forEach((n, i) => {
+        if (!n) return;
+        context.globalAlpha = 0.25 + 0.75 * (Math.log1p(n) / most);
+        const x = PAD.left + (i % across) * w, y = PAD.top + inner.h - (Math.floor(i / across) + 1) * h;
+        context.fillRect(x, y, Math.max(3, w - 0.5), Math.max(3, h - 0.5));
+      });
+      context.globalAlpha = 1;
+    };
+    paint(data.all, "faint");
+    paint(data.chosen, "after");
+    context.fillStyle = colour("rule");
+    context.fillRect(PAD.left, PAD.top + inner.h, inner.w, 1);
+    context.fillRect(PAD.left, PAD.top, 1, inner.h);
+    this.labels(context, inner, axis(data.x), made);
+    const one = axis(data.y);
+    context.textAlign = "left";
+    context.fillStyle = colour("muted");
+    context.textBaseline = "top";
+    context.fillText(number(one.at(1)), PAD.left + 4, PAD.top);
+    context.textBaseline = "bottom";
+    context.fillText(number(one.at(0)), PAD.left + 4, PAD.top + inner.h - 2);
+    this.shade(context, inner);
+    this.canvas.setAttribute("aria-label", `Scatter plot of ${this.columns[1].label} against ${this.columns[0].label}`);
+  }
+}
