@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import sys
 import lzma
 import pickle
 import sqlite3
@@ -668,6 +669,7 @@ def test_a_wrong_name_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_without_an_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as without the extra `hf`
     monkeypatch.chdir(tmp_path)
     text_file(tmp_path / "data", lines(PAIR))
     with pytest.raises(InputError, match=r"no such file: dta \(did you mean data\?\)"):
