@@ -7,10 +7,10 @@ import csv
 import gzip
 import io
 import json
-import sys
 import lzma
 import pickle
 import sqlite3
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
