@@ -251,6 +251,10 @@ def select_lines(work: Path) -> list[str]:
                 crossed_mean(columns(runs) - columns(found["random"][:seeds]), seed=0)
             )
         lines.append(f"| {' | '.join(cells)} |")
+    missing = [name for name in SELECTIONS if name not in found]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
+    lines += ["", "`selective` is left out: it needs the output of `ifdkit reflect --select`."]
     cpu_s = sum(one["cpu_s"] for runs in found.values() for one in runs)
     lines += ["", *selection_verdict(found, seeds), "", f"CPU time of all: {cpu_s:,.0f} s."]
     return lines
@@ -280,8 +284,8 @@ def selection_verdict(found: Mapping[str, Sequence[Mapping[str, Any]]], seeds: i
     better_names, worse_names = (", ".join(names) or "none" for names in (better, worse))
     return [
         f"By the interval over seeds and rows, better than random rows: {better_names}; worse:"
-        f" {worse_names}. With so few seeds that interval is narrow; the one over seeds alone",
-        "is the careful one.",
+        f" {worse_names}.",
+        "With so few seeds that interval is narrow; the one over seeds alone is the careful one.",
     ]
 
 

@@ -10,6 +10,7 @@ import json
 import lzma
 import pickle
 import sqlite3
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -669,6 +670,7 @@ def test_a_wrong_name_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_wrong_name_without_an_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as without the extra `hf`
     monkeypatch.chdir(tmp_path)
     text_file(tmp_path / "data", lines(PAIR))
     with pytest.raises(InputError, match=r"no such file: dta \(did you mean data\?\)"):
