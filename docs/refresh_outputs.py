@@ -30,7 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-WARM_UP = "ifdkit compare examples/before.json examples/after.json"
+WARM_UP = "ifdkit compare examples/before.json examples/after.json --quiet"
 """The command of README.md that puts the scores of the examples into the cache."""
 MAX_WIDTH = 100
 """Longest line of an output, in characters; longer ones are wrapped."""

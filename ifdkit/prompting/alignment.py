@@ -29,6 +29,9 @@ _THINK = "<think>"
 _MAX_DOCUMENT_CHARS = 2**20
 """Characters of the documents that are tokenised together. A tokenizer keeps some hundred bytes per
 token until its call returns, and the array of a document four."""
+_MAX_PAIR_CHARS = 2**22
+"""The same of pairs, with their contexts. The contexts of a long conversation grow with the square
+of its turns: 2,000 turns took 2.7 GB when they were tokenised together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Aligner:
 
     def align(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes of each example, in order."""
-        pairs = iter(self._align_pairs([one for one in examples if not one.is_document]))
+        pairs = self._align_pairs([one for one in examples if not one.is_document])
         documents = self._align_documents([one for one in examples if one.is_document])
         return [next(documents if one.is_document else pairs) for one in examples]
 
@@ -70,20 +73,13 @@ class Aligner:
 
     def _align_documents(self, examples: Sequence[Example]) -> Iterator[Passes]:
         """The passes of documents: the direct one, in windows. No template is used."""
-        begin = 0
-        while begin < len(examples):
-            stop, n_chars = begin, 0
-            while stop < len(examples) and (stop == begin or n_chars < _MAX_DOCUMENT_CHARS):
-                n_chars += len(examples[stop].response)
-                stop += 1
+        for part in _groups(examples, _MAX_DOCUMENT_CHARS):
             ids = TokenCache(self.tokenizer)
-            part = examples[begin:stop]
             ids.prime((one.response for one in part), special=False)
             joining = self._joining(ids)
             if self.protocol.joined:
                 joining.prime(part, [None] * len(part))
             yield from [self._document(one.response, joining, ids) for one in part]
-            begin = stop
 
     def _document(self, text: str, joining: Joining, ids: TokenCache) -> Passes:
         counts = Passes(instruction_tokens=None, response_tokens=len(ids(text, special=False)))
@@ -108,8 +104,13 @@ class Aligner:
             scored_bytes=whole.scored_bytes,
         )
 
-    def _align_pairs(self, examples: Sequence[Example]) -> list[Passes]:
-        """The passes of instruction–response pairs. Equal texts are tokenised once."""
+    def _align_pairs(self, examples: Sequence[Example]) -> Iterator[Passes]:
+        """The passes of instruction–response pairs."""
+        for part in _groups(examples, _MAX_PAIR_CHARS):
+            yield from self._align_together(part)
+
+    def _align_together(self, examples: Sequence[Example]) -> list[Passes]:
+        """The same of a few. Equal texts are tokenised once."""
         ids = TokenCache(self.tokenizer)
         ids.prime((t for e in examples for t in (e.instruction, e.response)), special=False)
         joining = self._joining(ids)
@@ -254,6 +255,17 @@ class Aligner:
                 " is the context of the instruction"
             )
         return Status.OK, None
+
+
+def _groups(examples: Sequence[Example], max_chars: int) -> Iterator[Sequence[Example]]:
+    """Consecutive examples with about as many characters in all, at least one each."""
+    begin = n_chars = 0
+    for stop, example in enumerate(examples, start=1):
+        n_chars += len(example.response) + len(example.tools)
+        n_chars += sum(len(turn.text) + len(turn.input) for turn in example.context)
+        if n_chars >= max_chars or stop == len(examples):
+            yield examples[begin:stop]
+            begin, n_chars = stop, 0
 
 
 def _without_second_think(example: Example, prompt: str | None) -> Example:
