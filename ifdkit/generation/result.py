@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ifdkit.data.atomic import OutputFiles, json_file
+from ifdkit.data.parts import InputRecord
+from ifdkit.records import plain
 from ifdkit.scoring.manifest import MANIFEST
 
 GENERATION_SCHEMA = "ifdkit.generation/1"
@@ -63,10 +65,12 @@ class Generated:
     tokens: int
     """Tokens that this call generated."""
     elapsed_s: float
+    inputs: list[InputRecord] = field(default_factory=list)
+    """Every input, if there are several; `columns` are then those that they have in common."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of the manifest and of `--json`."""
-        return asdict(self)
+        return plain(self)
 
     def save(self) -> Path:
         """Write the manifest beside the output, and return its path."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from ifdkit.data.parts import InputRecord
 from ifdkit.data.report_folder import renders
 from ifdkit.engine.recipe import LossPoint
+from ifdkit.records import plain
 
 MODEL_SCHEMA = "ifdkit.trained-model/1"
 FILES = ("loss.csv", "loss.png")
@@ -71,6 +73,8 @@ class TrainedModel:
     """Of the call that finished it."""
     losses: tuple[LossPoint, ...] = field(repr=False)
     """One per step; in `loss.csv`, not in the manifest."""
+    inputs: list[InputRecord] = field(default_factory=list)
+    """Every input, if there are several; `columns` are then those that they have in common."""
 
     @property
     def name(self) -> str:
@@ -79,7 +83,7 @@ class TrainedModel:
 
     def as_json(self) -> dict[str, Any]:
         """The object of the manifest."""
-        found = asdict(self)
+        found = plain(self)
         del found["losses"]
         return found
 
