@@ -268,15 +268,15 @@ def documents_of_lengths(model: ReferenceModel) -> list[str]:
     texts = ["a", text_of(400, 1), "你好，世界" * 40, "🙂" * 30, "x " * 200, "\n\n a \n\n" * 20]
     # One more character can be two more tokens, so that not every text has such a beginning.
     longs = [text_of(200, seed) for seed in range(2, 40)]
-    for n_tokens in (MAX_LENGTH - 2, MAX_LENGTH - 1, MAX_LENGTH, MAX_LENGTH + STRIDE - 1):
-        texts.append(
-            next(
-                long[:n]
-                for long in longs
-                for n in range(1, 8 * n_tokens)
-                if len(model.tokenizer(long[:n])["input_ids"]) == n_tokens
-            )
+    texts += [
+        next(
+            long[:n]
+            for long in longs
+            for n in range(1, 8 * n_tokens)
+            if len(model.tokenizer(long[:n])["input_ids"]) == n_tokens
         )
+        for n_tokens in (MAX_LENGTH - 2, MAX_LENGTH - 1, MAX_LENGTH, MAX_LENGTH + STRIDE - 1)
+    ]
     return texts
 
 
