@@ -4,6 +4,7 @@
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
     audit = ifdkit.audit("data.json")                     # .passed, .rules, .save("reports/y")
+    found = ifdkit.predict("annotations.json")            # .scores, .verdict, .save("reports/z")
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
     done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
     from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.prediction.result import Prediction as Prediction
+    from ifdkit.prediction.run import predict as predict
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.scoring.metric import Measured as Measured
@@ -38,6 +41,8 @@ _MODULES = {
     "Audit": "ifdkit.auditing.result",
     "compare": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
+    "predict": "ifdkit.prediction.run",
+    "Prediction": "ifdkit.prediction.result",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
@@ -49,13 +54,14 @@ _MODULES = {
     "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
-_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison"}
+_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison", "predict", "Prediction"}
 
 __all__ = [
     "Audit",
     "Comparison",
     "IfdkitError",
     "Measured",
+    "Prediction",
     "Progress",
     "Recycled",
     "Selected",
@@ -63,6 +69,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "predict",
     "reflect",
     "register_metric",
     "score",

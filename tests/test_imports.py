@@ -21,7 +21,7 @@ LAYERS = (
     {"data", "prompting"},
     {"engine", "findings"},
     {"scoring"},
-    {"comparison", "selection", "auditing", "reflection"},
+    {"comparison", "selection", "auditing", "reflection", "prediction"},
     {"report"},
     {"cli"},
 )

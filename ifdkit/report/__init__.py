@@ -9,6 +9,7 @@ from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
+from ifdkit.prediction.result import Prediction
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
 
@@ -56,3 +57,17 @@ def _audit_sarif(audit: Audit) -> bytes:
     from ifdkit.report.audit.sarif import as_sarif
 
     return json_file(as_sarif(audit))
+
+
+@renders(Prediction, "index.html")
+def _prediction_html(prediction: Prediction) -> bytes:
+    from ifdkit.report.prediction.html import render_prediction_html
+
+    return encoded(render_prediction_html(prediction))
+
+
+@renders(Prediction, "report.md")
+def _prediction_markdown(prediction: Prediction) -> bytes:
+    from ifdkit.report.prediction.markdown import render_prediction_markdown
+
+    return encoded(render_prediction_markdown(prediction))

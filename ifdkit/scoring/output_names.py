@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def default_output(data: Data) -> Path:
     """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`."""
-    return Path(f"{_stem(data)}.scores.jsonl")
+    return Path(f"{output_stem(data)}.scores.jsonl")
 
 
 def default_joined_output(data: Data) -> Path:
@@ -29,7 +29,7 @@ def default_joined_output(data: Data) -> Path:
     endings = suffix(path) if suffix(path) in ROW_ENDINGS and not path.is_dir() else ".jsonl"
     if path.suffix.lower() in COMPRESSED and endings != ".parquet":
         endings += path.suffix.lower()
-    return Path(f"{_stem(data)}.scored{endings}")
+    return Path(f"{output_stem(data)}.scored{endings}")
 
 
 def check_default_output(output: Path, dataset: Dataset) -> None:
@@ -56,7 +56,8 @@ def _name(data: Data) -> str:
     return "stdin" if data == "-" else str(data).rstrip("/")
 
 
-def _stem(data: Data) -> str:
+def output_stem(data: Data) -> str:
+    """`data` for `some/folder/data.json.gz`."""
     path = Path(_name(data))
     while path.suffix.lower() in DATA_ENDINGS:
         path = path.with_suffix("")
