@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
     from ifdkit.errors import IfdkitError as IfdkitError
+    from ifdkit.judging.result import Judgement as Judgement
+    from ifdkit.judging.run import judge as judge
     from ifdkit.prediction.result import Prediction as Prediction
     from ifdkit.prediction.run import predict as predict
     from ifdkit.reflection.result import Recycled as Recycled
@@ -41,6 +43,8 @@ _MODULES = {
     "Audit": "ifdkit.auditing.result",
     "compare": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
+    "judge": "ifdkit.judging.run",
+    "Judgement": "ifdkit.judging.result",
     "predict": "ifdkit.prediction.run",
     "Prediction": "ifdkit.prediction.result",
     "reflect": "ifdkit.reflection.run",
@@ -60,6 +64,7 @@ __all__ = [
     "Audit",
     "Comparison",
     "IfdkitError",
+    "Judgement",
     "Measured",
     "Prediction",
     "Progress",
@@ -69,6 +74,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "judge",
     "predict",
     "reflect",
     "register_metric",

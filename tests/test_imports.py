@@ -20,8 +20,8 @@ LAYERS = (
     {"records", "errors", "version", "format", "visible", "stats", "expressions"},
     {"data", "prompting"},
     {"engine", "findings"},
-    {"scoring"},
-    {"comparison", "selection", "auditing", "reflection", "prediction"},
+    {"scoring", "oracle"},
+    {"comparison", "selection", "auditing", "reflection", "judging", "prediction"},
     {"report"},
     {"cli"},
 )

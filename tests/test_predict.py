@@ -31,16 +31,14 @@ EFFECT = 1.0
 @pytest.fixture
 def planted() -> Iterator[None]:
     """Metrics that read a number out of the response, which is where the test put it."""
-    for place, name in enumerate(("planted", "shuffled")):
-        ifdkit.register_metric(
-            name, lambda m, place=place: float(m.example.response.split("|")[place])
-        )
+    ifdkit.register_metric("planted", lambda m: float(m.example.response.split("|")[0]))
+    ifdkit.register_metric("shuffled", lambda m: float(m.example.response.split("|")[1]))
     yield
     for name in ("planted", "shuffled"):
         del METRICS[name]
 
 
-def annotations(seed: int = 0, *, likes_length: float = 0.0) -> list[dict[str, Any]]:
+def preferences(seed: int = 0, *, likes_length: float = 0.0) -> list[dict[str, Any]]:
     """Pairs of two instructions each, whose preferred answer has a higher planted number."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -65,7 +63,7 @@ def run(rows: Any, model: Path, **options: Any) -> Prediction:
 
 @pytest.mark.usefixtures("planted")
 def test_a_planted_score_is_found_and_a_shuffled_one_is_not(tiny_model: Path) -> None:
-    found = run(annotations(), tiny_model)
+    found = run(preferences(), tiny_model)
     # The change of the planted score is ± EFFECT ÷ 2 with a noise of variance 1.
     truth = stats.norm.cdf(EFFECT / math.sqrt(2))
     planted, shuffled = found.scores["planted"], found.scores["shuffled"]
@@ -88,7 +86,7 @@ def test_a_planted_score_is_found_and_a_shuffled_one_is_not(tiny_model: Path) ->
 
 @pytest.mark.usefixtures("planted")
 def test_length_is_found_to_predict_what_it_does(tiny_model: Path) -> None:
-    rows = annotations(1, likes_length=1.5)
+    rows = preferences(1, likes_length=1.5)
     for row in rows:  # nothing but length is left
         for side in ("output_1", "output_2"):
             row[side] = "0.5|" + row[side].split("|", 1)[1]
@@ -102,7 +100,7 @@ def test_length_is_found_to_predict_what_it_does(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("planted")
 def test_ties_and_missing_preferences_are_counted_and_not_predicted(tiny_model: Path) -> None:
-    rows = annotations()
+    rows = preferences()
     for i, preference in enumerate((1.5, 0, None, math.nan, 1.9, 1.1)):
         rows[i]["preference"] = preference
     found = run(rows, tiny_model, metrics="planted,shuffled")
@@ -147,7 +145,7 @@ def test_a_row_that_is_no_annotation_is_named(change: dict[str, Any], message: s
 def test_the_command_writes_a_report_with_the_schema_of_the_contract(
     write: Make, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write("annotations.json", annotations()[:60])
+    source = write("annotations.json", preferences()[:60])
     folder = source.with_name("report")
     arguments = ["predict", str(source), "-o", str(folder), "-m", str(tiny_model), "--metrics",
                  "ppl,ifd", "--store", "off", "-q"]  # fmt: skip

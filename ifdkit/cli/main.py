@@ -20,6 +20,7 @@ from ifdkit.cli.audit import audit
 from ifdkit.cli.compare import compare
 from ifdkit.cli.config import TABLES, load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED, SETTINGS_TABLES
+from ifdkit.cli.judge import judge
 from ifdkit.cli.models import models
 from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
@@ -31,7 +32,7 @@ from ifdkit.cli.streams import safe_streams
 from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 
-COMMANDS = (score, compare, show, reflect, select, audit, predict, models, store)
+COMMANDS = (score, compare, show, reflect, select, audit, judge, predict, models, store)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,6 +48,7 @@ def cli(context: click.Context) -> None:
     ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
     ifdkit select data.json -o best.json --by ifd --top 5%  keep what is worth training on
     ifdkit audit data.json              check it against rules: pass, or fail with reasons
+    ifdkit judge a.json b.json --oracle local     which answers an oracle prefers
     ifdkit predict annotations.json     which score predicts the preference, against length
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in

@@ -11,6 +11,7 @@ import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
 from ifdkit.cli.options import common_options, option, output_option, rows_options, together
+from ifdkit.cli.oracle import oracle_address_options, oracle_limit_options
 
 if TYPE_CHECKING:
     from ifdkit.data.options import ReadOptions
@@ -20,29 +21,12 @@ if TYPE_CHECKING:
 reflect_options = together(
     option("--oracle", required=True, help="Model name on the server, or local: the embedded"
            " model on this machine."),
-    option("--base-url", help="URL of an OpenAI-compatible server, such as"
-           " http://localhost:8000/v1."),
-    option("--api-key-env", help="Environment variable that contains the key, or off."
-           "  [default: OPENAI_API_KEY]"),
+    oracle_address_options,
     option("--stages", help="instruction, response or both.  [default: both]"),
     option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
            " IFD is higher, a new response if its r-IFD is lower."),
     option("--prompts", type=click.Path(path_type=Path), help="Folder of custom prompts."),
-    option("--temperature", type=float, help="Sampling temperature of the oracle.  [default: 0]"),
-    option("--max-tokens", type=int, help="Maximum completion tokens per call."
-           "  [default: 2048]"),
-    option("--timeout", type=float, help="Seconds per attempt.  [default: 120]"),
-    option("--retries", type=int, help="Attempts after the first.  [default: 4]"),
-    option("--concurrency", type=int, help="Maximum calls in flight; 1 with the local oracle."
-           "  [default: 8]"),
-    option("--requests-per-minute", type=int, help="Maximum requests in any minute."),
-    option("--tokens-per-minute", type=int, help="Maximum tokens in any minute."),
-    option("--max-tokens-total", type=int, help="Stop cleanly before exceeding this many tokens in"
-           " this run."),
-    option("--max-cost", type=float, help="Stop cleanly before exceeding this cost in this run;"
-           " needs both prices."),
-    option("--price-in", type=float, help="Price per million prompt tokens."),
-    option("--price-out", type=float, help="Price per million completion tokens."),
+    oracle_limit_options("2048"),
     option("--dry-run", is_flag=True, help="Show three prompts and an estimate of the cost; ask"
            " nothing."),
 )  # fmt: skip

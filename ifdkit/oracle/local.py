@@ -75,7 +75,7 @@ def _weights() -> tuple[Path, str]:
 def _start(gguf: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     # In its own session, so that Ctrl-C does not reach it and calls in flight can be recorded.
     return subprocess.Popen(
-        [sys.executable, "-m", "ifdkit.reflection.local", str(gguf)],
+        [sys.executable, "-m", "ifdkit.oracle.local", str(gguf)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -9,21 +9,18 @@ rates and can cost money like the first attempt, and a 429 concerns every call, 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from ifdkit.errors import OracleError, UsageError
-from ifdkit.reflection.answers import parse
-from ifdkit.reflection.journal import AsyncJournal, Journal
-from ifdkit.reflection.limits import Bounds, CapReached, Limits, Usage, retry_after_s
-from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
-from ifdkit.reflection.wire import ApiKey, Fault, body_of, reply_of
+from ifdkit.oracle.calls import Form, OracleCall, Probe, Reply
+from ifdkit.oracle.journal import AsyncJournal, Journal
+from ifdkit.oracle.limits import Bounds, CapReached, Limits, Usage, retry_after_s
+from ifdkit.oracle.wire import ApiKey, Fault, body_of, reply_of
 
 if TYPE_CHECKING:
     import openai
@@ -77,7 +74,7 @@ def endpoint(base_url: str | None) -> str:
 
 
 class Oracle:
-    """`async with Oracle(server, journal, bounds) as oracle: reply = await oracle.ask(call)`."""
+    """`async with Oracle(server, journal, bounds, probe=…) as oracle: await oracle.ask(call)`."""
 
     def __init__(
         self,
@@ -85,6 +82,7 @@ class Oracle:
         journal: Journal,
         bounds: Bounds | None = None,
         *,
+        probe: Probe,
         limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -96,6 +94,7 @@ class Oracle:
         self.server = server
         self.limits = limits or Limits(bounds or Bounds())
         self._endpoint = endpoint(server.base_url)
+        self._probe = probe
         self._journal = journal
         self._replies = AsyncJournal(journal)
         self._sleep = sleep
@@ -131,7 +130,7 @@ class Oracle:
         """Tokens spent in this run; if a reply was lost, the most it can have cost."""
         return self.limits.spent
 
-    async def ask(self, call: Call) -> Reply:
+    async def ask(self, call: OracleCall) -> Reply:
         """The reply, from the journal if known, else from the server and recorded on return.
 
         Any number of tasks may call this at once: the limit on calls in flight applies inside, and
@@ -168,7 +167,7 @@ class Oracle:
         return self._form
 
     async def _probed_form(self) -> Form:
-        probe = _probe(self.server.model, self._endpoint)
+        probe = self._probe.call(self.server.model, self._endpoint)
         kept = self._journal.form(probe.key)
         if kept is not None:
             form, self._limit_name = kept
@@ -179,7 +178,7 @@ class Oracle:
                 return form
         raise AssertionError("unreachable: sections are supported, or an error is raised")
 
-    async def _supports(self, probe: Call, form: Form) -> bool:
+    async def _supports(self, probe: OracleCall, form: Form) -> bool:
         try:
             reply = await self._reply(probe, form)
         except Fault as fault:
@@ -195,11 +194,9 @@ class Oracle:
         if form is Form.SECTIONS:
             # No form is less strict; if its replies do not parse, each row says so.
             return True
-        outcome = parse(probe, reply).outcome
-        began = outcome is Outcome.TRUNCATED and reply.text.lstrip().startswith("{")
-        return outcome in (Outcome.REWRITTEN, Outcome.KEPT) or began
+        return self._probe.accepts(probe, reply)
 
-    async def _reply(self, call: Call, form: Form) -> Reply:
+    async def _reply(self, call: OracleCall, form: Form) -> Reply:
         """One reply, after retries if necessary. Raises Fault if there is none."""
         retries = busy = 0
         while True:
@@ -216,7 +213,7 @@ class Oracle:
                 else:
                     raise
 
-    async def _attempt(self, call: Call, form: Form) -> Reply:
+    async def _attempt(self, call: OracleCall, form: Form) -> Reply:
         """One request. Raises Fault, or OracleError if no later call can succeed."""
         import httpx2
         import openai
@@ -294,7 +291,7 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
         import openai
     except ImportError:
         raise UsageError(
-            "reflect needs the openai package: pip install 'ifdkit[reflect]'"
+            "an oracle needs the openai package: pip install 'ifdkit[reflect]'"
         ) from None
     host = urlsplit(server.base_url or "").hostname
     # Environment proxies are not meant for a server on this machine.
@@ -306,33 +303,6 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_loopback else None,
     )
-
-
-def _probe(model: str, address: str) -> Call:
-    """A question so simple that only the form of its answer matters.
-
-    Its words are part of its key in the journal.
-    """
-    call = Call(
-        stage=Stage.RESPONSE,
-        system="You correct short answers, and reply in exactly the form that is asked for.",
-        user="Question: What is two plus two?\nAnswer: Five.",
-        reply_json=(
-            "Reply with one JSON object and nothing else:"
-            ' {"criticism": "<what is wrong>", "better_response": "<the right answer>"}'
-        ),
-        reply_sections="",
-        fence="",
-        original="Five.",
-        prompt_version="probe",
-        model=model,
-        endpoint=address,
-        sampling=Sampling(max_tokens=512),
-    )
-    fence = hashlib.sha256(json.dumps([model, address]).encode()).hexdigest()[:12]
-    names = ("criticism", call.text_field)
-    marks = "\n".join(f"[[{name} {fence}]]\n…\n[[end {name} {fence}]]" for name in names)
-    return replace(call, fence=fence, reply_sections=f"Reply in this form:\n{marks}")
 
 
 def _cause(error: BaseException) -> str:

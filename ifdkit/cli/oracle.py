@@ -1,0 +1,35 @@
+"""The flags of commands that ask an oracle."""
+
+from __future__ import annotations
+
+from ifdkit.cli.options import Flag, option, together
+
+oracle_address_options = together(
+    option("--base-url", help="URL of an OpenAI-compatible server, such as"
+           " http://localhost:8000/v1."),
+    option("--api-key-env", help="Environment variable that contains the key, or off."
+           "  [default: OPENAI_API_KEY]"),
+)  # fmt: skip
+"""Where the oracle is, and the key for it."""
+
+
+def oracle_limit_options(max_tokens: str) -> Flag:
+    """How the oracle samples, and the limits on calls and cost; `max_tokens` is the default."""
+    return together(
+        option("--temperature", type=float, help="Sampling temperature of the oracle."
+               "  [default: 0]"),
+        option("--max-tokens", type=int, help="Maximum completion tokens per call."
+               f"  [default: {max_tokens}]"),
+        option("--timeout", type=float, help="Seconds per attempt.  [default: 120]"),
+        option("--retries", type=int, help="Attempts after the first.  [default: 4]"),
+        option("--concurrency", type=int, help="Maximum calls in flight; 1 with the local oracle."
+               "  [default: 8]"),
+        option("--requests-per-minute", type=int, help="Maximum requests in any minute."),
+        option("--tokens-per-minute", type=int, help="Maximum tokens in any minute."),
+        option("--max-tokens-total", type=int, help="Stop cleanly before exceeding this many tokens"
+               " in this run."),
+        option("--max-cost", type=float, help="Stop cleanly before exceeding this cost in this run;"
+               " needs both prices."),
+        option("--price-in", type=float, help="Price per million prompt tokens."),
+        option("--price-out", type=float, help="Price per million completion tokens."),
+    )  # fmt: skip
