@@ -57,8 +57,8 @@ class OracleServer:
     """`with OracleServer(fault) as server:` serves on loopback, in its own thread.
 
     `fault(text, attempt)` names the fault; response formats in `refused` get a 400, those in
-    `chatty` get prose; `delay_s` passes before each reply.  With `judge(first, second)`, which names
-    a winner, two responses are compared instead of a text rewritten.
+    `chatty` get prose; `delay_s` passes before each reply.  With `judge(first, second)`, which
+    names a winner, two responses are compared instead of a text rewritten.
     """
 
     def __init__(

@@ -164,6 +164,9 @@ def test_the_command_writes_a_report_with_the_schema_of_the_contract(
     assert " word" not in page
     assert main(arguments) == 0  # over the earlier report
     assert found["verdict"][:30] in " ".join(capsys.readouterr().out.split())
+    single = source.with_name("only.md")
+    assert main([*arguments[:3], str(single), *arguments[4:]]) == 0
+    assert single.read_text().startswith("# Which score predicts the preference?")
     other = source.with_name("other")
     other.mkdir()
     (other / "mine.txt").write_text("x")

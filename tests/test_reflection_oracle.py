@@ -393,8 +393,19 @@ def test_endpoints() -> None:
 
 def test_keys_in_the_journal_are_those_of_earlier_versions() -> None:
     """Other keys would orphan every journal: its replies would be asked, and paid for, again."""
-    made = Call(Stage.RESPONSE, "system", "user", "json", "sections", "fence", "original", "1-abc",
-                "model", "localhost:8000/v1", Sampling(temperature=0.5, max_tokens=7))  # fmt: skip
+    made = Call(
+        stage=Stage.RESPONSE,
+        system="system",
+        user="user",
+        reply_json="json",
+        reply_sections="sections",
+        fence="fence",
+        original="original",
+        prompt_version="1-abc",
+        model="model",
+        endpoint="localhost:8000/v1",
+        sampling=Sampling(temperature=0.5, max_tokens=7),
+    )
     assert made.key == "c6c2c09ac4b6bd19701ea8369f11ce480e20a57f1779eb612e62a44120cf8cf3"
     assert (
         RewritingProbe().call("model", "localhost:8000/v1").key

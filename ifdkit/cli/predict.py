@@ -13,7 +13,9 @@ from ifdkit.cli.options import metric_options, model_options, option, output_opt
 
 @click.command("predict")
 @click.argument("annotations")
-@output_option("Folder of the report.  [default: reports/ANNOTATIONS-prediction]")
+@output_option(
+    "Folder of the report, or a single .md file.  [default: reports/ANNOTATIONS-prediction]"
+)
 @option("--seed", type=int, default=0, help="Seed of the folds.  [default: 0]")
 @metric_options
 @model_options

@@ -30,13 +30,20 @@ def renders(kind: type[Result], name: str) -> Callable[[Render[Result]], Render[
     return register
 
 
-def save_report(result: object, folder: str | Path, names: Sequence[str]) -> Path:
+def save_report(
+    result: object,
+    folder: str | Path,
+    names: Sequence[str],
+    *,
+    as_names: Sequence[str] | None = None,
+) -> Path:
     """Write the files `names` of a report into `folder`, and return the folder.
 
     All are made before the first is written, so that they describe one result.  Each appears whole
-    or not at all.  Raises OutputError.
+    or not at all.  `as_names` are other names for the files.  Raises OutputError.
     """
-    files = {name: _RENDERERS[type(result), name](result) for name in names}
+    rendered = [_RENDERERS[type(result), name](result) for name in names]
+    files = dict(zip(as_names or names, rendered, strict=True))
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)

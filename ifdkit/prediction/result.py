@@ -21,6 +21,11 @@ PREDICTION_SCHEMA = "ifdkit.prediction/1"
 REPORT_FILES = ("index.html", "prediction.json", "report.md")
 
 
+def is_markdown(path: str | Path) -> bool:
+    """Whether an output names a single Markdown file instead of a folder."""
+    return Path(path).suffix.lower() == ".md"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
     """How well the change of one score, second answer − first, predicts the preference.
@@ -141,8 +146,13 @@ class Prediction:
     def save(self, folder: str | Path) -> Path:
         """Write index.html, prediction.json and report.md into `folder`, and return the folder.
 
-        None of them contains text of the answers.  Raises OutputError.
+        If it ends in `.md`, only the Markdown report is written, to that file.  None of them
+        contains text of the answers.  Raises OutputError.
         """
+        if is_markdown(folder):
+            return save_report(
+                self, Path(folder).parent, ("report.md",), as_names=(Path(folder).name,)
+            )
         return save_report(self, folder, REPORT_FILES)
 
 

@@ -24,9 +24,9 @@ from ifdkit.data.annotations import TIE, Annotation, Annotations, preferences_of
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
-from ifdkit.errors import InputError
+from ifdkit.errors import InputError, OutputError
 from ifdkit.prediction.combination import combine
-from ifdkit.prediction.result import Prediction, Predictor
+from ifdkit.prediction.result import Prediction, Predictor, is_markdown
 from ifdkit.prediction.verdict import verdict
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
 from ifdkit.scoring.metrics import METRICS, groups, table_metrics
@@ -76,6 +76,10 @@ def check_folder(folder: Path) -> None:
 
     Raises OutputError.
     """
+    if is_markdown(folder):
+        if folder.is_dir():
+            raise OutputError(f"-o {folder} is a folder: name a file, or a folder without .md")
+        return
     check_report_folder(
         folder, "earlier prediction", file="prediction.json", schema="ifdkit.prediction/"
     )
