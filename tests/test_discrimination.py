@@ -164,7 +164,7 @@ def controlled(rng: np.random.Generator, direct: float) -> Estimate:
     """A score that follows length, and a label that follows length and `direct` × its own part."""
     length, own = rng.normal(size=(2, 300))
     labels = length + direct * own + rng.normal(size=300) > 0
-    return partial_correlation(length + own, labels, length, singletons(300) // 2)
+    return partial_correlation(length + own, labels, [length], singletons(300) // 2)
 
 
 def test_the_partial_correlation_of_a_score_that_is_length_with_noise_is_zero() -> None:
@@ -191,14 +191,29 @@ def test_the_partial_correlation_equals_that_of_three_correlations() -> None:
     expected = (r(rx, ry) - r(rx, rz) * r(ry, rz)) / math.sqrt(
         (1 - r(rx, rz) ** 2) * (1 - r(ry, rz) ** 2)
     )
-    assert partial_correlation(x, y, z, singletons(90)).value == pytest.approx(expected)
+    assert partial_correlation(x, y, [z], singletons(90)).value == pytest.approx(expected)
+
+
+def test_two_controls_are_both_removed() -> None:
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(size=(2, 400))
+    labels = first - second + rng.normal(size=400) > 0
+    score = first - second + rng.normal(size=400)
+    one, both = (
+        partial_correlation(score, labels, controls, singletons(400))
+        for controls in ([first], [first, second])
+    )
+    assert one.p is not None
+    assert one.p < 0.001
+    assert both.ci95 is not None
+    assert both.ci95[0] < 0 < both.ci95[1]
 
 
 def test_the_partial_correlation_of_a_function_of_length_is_undefined() -> None:
     length = np.random.default_rng(4).normal(size=50)
     labels = length > 0
-    assert partial_correlation(np.exp(length), labels, length, singletons(50)) == Estimate(n=50)
-    assert partial_correlation(length[:5], labels[:5], length[:5], singletons(5)).value is None
+    assert partial_correlation(np.exp(length), labels, [length], singletons(50)) == Estimate(n=50)
+    assert partial_correlation(length[:5], labels[:5], [length[:5]], singletons(5)).value is None
 
 
 def test_calibrated_probabilities_lie_on_the_diagonal() -> None:

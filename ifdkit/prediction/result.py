@@ -49,10 +49,15 @@ class Predictor:
     p_length_matched: float | None = None
     p_length_matched_holm: float | None = None
     partial: float | None = None
-    """Rank correlation with the preference, response length removed, −1…1; None for length."""
+    """Rank correlation with the preference, −1…1, with response length and tokens per
+    character removed; None for length itself."""
     partial_ci95: Interval | None = None
     partial_p: float | None = None
     partial_p_holm: float | None = None
+    partial_length_matched: float | None = None
+    """The same over the length-matched pairs."""
+    partial_length_matched_p: float | None = None
+    partial_length_matched_p_holm: float | None = None
 
     @property
     def adds_to_length(self) -> bool:
@@ -61,12 +66,11 @@ class Predictor:
 
     @property
     def holds_when_matched(self) -> bool:
-        """Whether its AUC on length-matched pairs excludes 0.5 on the side of the partial one."""
-        if self.partial is None or self.auc_length_matched is None:
+        """Whether it does so too over the length-matched pairs, in the same direction."""
+        matched, p = self.partial_length_matched, self.partial_length_matched_p_holm
+        if self.partial is None or matched is None or p is None:
             return False
-        p = self.p_length_matched_holm
-        same_side = (self.auc_length_matched > 0.5) == (self.partial > 0)
-        return p is not None and p < 0.05 and same_side
+        return p < 0.05 and (matched > 0) == (self.partial > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ therefore compared with length alone, on pairs of equal length, and with length 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -133,8 +133,10 @@ def _related(
     characters = np.array([[len(text) for text in pair.outputs] for pair in pairs], np.float64)
     is_matched = _is_length_matched(characters)
     changes = _changes(scored, len(pairs))
+    in_characters = _change(characters, is_log=True)
+    lengths = _controls(changes.get(LENGTH), in_characters)
     found = {
-        name: _predictor(name, change, labels, clusters, is_matched, changes.get(LENGTH))
+        name: _predictor(name, change, labels, clusters, is_matched, lengths)
         for name, change in changes.items()
     }
     length = found.pop(LENGTH, Predictor(n=0, is_log=True))
@@ -160,9 +162,7 @@ def _related(
         share_second=float(labels.mean()),
         length_field=LENGTH,
         baseline=length,
-        baseline_characters=_predictor(
-            LENGTH, _change(characters, is_log=True), labels, clusters, is_matched, None
-        ),
+        baseline_characters=_predictor(LENGTH, in_characters, labels, clusters, is_matched, ()),
         scores=scores,
         combination=combination,
         verdict=verdict(length, scores, combination, int(is_matched.sum())),
@@ -177,6 +177,15 @@ def _is_length_matched(characters: NDArray[np.float64]) -> Labels:
     difference = np.abs(characters[:, 1] - characters[:, 0])
     matched: Labels = difference <= MAX_LENGTH_DIFFERENCE * characters.mean(axis=1)
     return matched
+
+
+def _controls(in_tokens: Column | None, in_characters: Column) -> list[Column]:
+    """What is removed for a partial correlation: length, and tokens per character.
+
+    Text of equally many characters can differ in tokens: lists, numbers and code have more.  The
+    ratio is a control of its own, because the ranks of both lengths do not determine it.
+    """
+    return [in_characters] if in_tokens is None else [in_tokens, in_tokens - in_characters]
 
 
 def _changes(scored: ScoredDataset, n: int) -> dict[str, Column]:
@@ -215,9 +224,9 @@ def _predictor(
     labels: Labels,
     clusters: Clusters,
     is_matched: Labels,
-    length: Column | None,
+    lengths: Sequence[Column],
 ) -> Predictor:
-    """`length` is the change to remove for the partial correlation."""
+    """`lengths` are the changes to remove for the partial correlation; none for length itself."""
     whole = auc(change, labels, clusters)
     matched = auc(change[is_matched], labels[is_matched], clusters[is_matched])
     found = Predictor(
@@ -231,10 +240,23 @@ def _predictor(
         ci95_length_matched=matched.ci95,
         p_length_matched=matched.p,
     )
-    if name == LENGTH or length is None:
+    if name == LENGTH or not lengths:
         return found
-    partial = partial_correlation(change, labels, length, clusters)
-    return replace(found, partial=partial.value, partial_ci95=partial.ci95, partial_p=partial.p)
+    partial = partial_correlation(change, labels, lengths, clusters)
+    on_matched = partial_correlation(
+        change[is_matched],
+        labels[is_matched],
+        [one[is_matched] for one in lengths],
+        clusters[is_matched],
+    )
+    return replace(
+        found,
+        partial=partial.value,
+        partial_ci95=partial.ci95,
+        partial_p=partial.p,
+        partial_length_matched=on_matched.value,
+        partial_length_matched_p=on_matched.p,
+    )
 
 
 def _with_holm(scores: Mapping[str, Predictor]) -> dict[str, Predictor]:
@@ -242,12 +264,14 @@ def _with_holm(scores: Mapping[str, Predictor]) -> dict[str, Predictor]:
     p = holm({name: one.p for name, one in scores.items()})
     matched = holm({name: one.p_length_matched for name, one in scores.items()})
     partial = holm({name: one.partial_p for name, one in scores.items()})
+    on_matched = holm({name: one.partial_length_matched_p for name, one in scores.items()})
     return {
         name: replace(
             one,
             p_holm=p[name],
             p_length_matched_holm=matched[name],
             partial_p_holm=partial[name],
+            partial_length_matched_p_holm=on_matched[name],
         )
         for name, one in scores.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ifdkit.format import correlation, fixed, interval, p_value, plural
+from ifdkit.format import correlation, fixed, interval, p_value, plural, signed
 from ifdkit.prediction.result import Combination, Predictor
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.columns import MIN_PAIRS, Interval
@@ -18,8 +18,9 @@ def verdict(
 ) -> str:
     """Whether any score says more about the preference than the length of the answers does.
 
-    A score is said to do so if its partial correlation, length removed, differs from zero and its
-    AUC on length-matched pairs from 0.5, on the same side, each at 5 % after Holm's correction.
+    A score is said to do so if its partial correlation, length removed, differs from zero over all
+    pairs and over the length-matched ones, in the same direction, each at 5 % after Holm's
+    correction.
     """
     if length.auc is None or length.ci95 is None or not scores:
         return (
@@ -27,10 +28,11 @@ def verdict(
             f" {'is' if length.n == 1 else 'are'} too few (at least {MIN_PAIRS}, with both sides"
             " preferred), or no score was measured."
         )
-    strongest = next(iter(scores))
+    strongest, best = next(iter(scores.items()))
     basis = (
-        f"Length alone has AUC {_auc(length.auc, length.ci95)}, the strongest score"
-        f" ({_label(strongest)}) {_auc(scores[strongest].auc, scores[strongest].ci95)}"
+        f"Length in tokens alone has AUC {_auc(length.auc, length.ci95)}, and still"
+        f" {fixed(length.auc_length_matched, 2)} on pairs of equal length in characters; the"
+        f" strongest score ({_label(strongest)}) {_auc(best.auc, best.ci95)}"
     )
     adding = {name: one for name, one in scores.items() if one.adds_to_length}
     holding = [name for name, one in adding.items() if one.holds_when_matched]
@@ -38,16 +40,16 @@ def verdict(
     if holding:
         return (
             f"{_listed(holding)} {'says' if len(holding) == 1 else 'say'} more than length:"
-            f" {_partials(holding, scores)}, also on the {n_length_matched:,} length-matched pairs."
-            f" {basis}{gain}."
+            f" with length removed {_partials(holding, scores)}, also on the"
+            f" {n_length_matched:,} length-matched pairs. {basis}{gain}."
         )
     if adding:
         return (
-            f"{basis}; with length removed {_partials(list(adding), scores)}, but on the"
-            f" {n_length_matched:,} length-matched pairs no such score is shown to differ from"
-            f" chance, so that it is not shown to say more than length{gain}."
+            f"No score is shown to say more than length both on all pairs and on the"
+            f" {n_length_matched:,} length-matched ones; on all pairs, with length removed,"
+            f" {_partials(list(adding), scores)}. {basis}{gain}."
         )
-    return f"{basis}; no score is shown to say more than length{gain}."
+    return f"No score is shown to say more than length. {basis}{gain}."
 
 
 def _label(name: str) -> str:
@@ -77,9 +79,13 @@ def _gain(combination: Combination | None) -> str:
     """What the combination adds, as the rest of a sentence."""
     if combination is None or combination.difference is None:
         return ""
-    low_high = combination.difference_ci95
-    change = f"{correlation(combination.difference)} ({interval(low_high, correlation)})"
+    ends = interval(combination.difference_ci95, _three_decimals)
+    change = f"{_three_decimals(combination.difference)} ({ends})"
     return f"; all scores together change the AUC of length by {change} on unseen instructions"
+
+
+def _three_decimals(x: float) -> str:
+    return signed(x, 3)
 
 
 def _auc(value: float | None, ci95: Interval | None) -> str:

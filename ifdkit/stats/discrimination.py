@@ -7,6 +7,7 @@ intervals and p-values here treat clusters as the unit of observation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,27 +95,28 @@ def auc_difference(first: Column, second: Column, labels: Labels, clusters: Clus
 
 
 def partial_correlation(
-    values: Column, labels: Labels, control: Column, clusters: Clusters
+    values: Column, labels: Labels, controls: Sequence[Column], clusters: Clusters
 ) -> Estimate:
-    """Rank correlation of values and labels with the ranks of `control` removed, −1…1.
+    """Rank correlation of values and labels with the ranks of `controls` removed, −1…1.
 
-    Values and control are ranked; the correlation is that of the residuals of two linear
-    regressions on the ranks of the control (a partial Spearman correlation).  The interval uses
+    Values and controls are ranked; the correlation is that of the residuals of two linear
+    regressions on the ranks of the controls (a partial Spearman correlation).  The interval uses
     the influence function of a correlation, summed within clusters: the regression coefficients do
-    not contribute to first order, because residuals are orthogonal to the control.  What a
-    nonlinear effect of the control leaves is not removed.
+    not contribute to first order, because residuals are orthogonal to the controls.  What a
+    nonlinear effect of them leaves is not removed.
     """
     from scipy import stats
 
-    known = np.isfinite(values) & np.isfinite(control)
+    known = np.isfinite(np.stack([values, *controls])).all(axis=0)
     n = int(known.sum())
     if n < MIN_PAIRS:
         return Estimate(n=n)
     y = labels[known].astype(np.float64)
-    x, z = stats.rankdata(values[known]), stats.rankdata(control[known])
-    residuals = [_residual(column, z) for column in (x, y)]
+    x = stats.rankdata(values[known])
+    ranks = np.column_stack([stats.rankdata(one[known]) for one in controls])  # (n, controls)
+    residuals = [_residual(column, ranks) for column in (x, y)]
     scales = [float(np.sqrt((one**2).mean())) for one in residuals]
-    # Rounding leaves residuals of about 1e-13 if a column is a function of the control.
+    # Rounding leaves residuals of about 1e-13 if a column is a function of a control.
     if min(scales[0] / (x.std() or 1.0), scales[1] / (y.std() or 1.0)) < 1e-9:
         return Estimate(n=n)
     u, v = (one / scale for one, scale in zip(residuals, scales, strict=True))
@@ -196,10 +198,12 @@ def _placements(values: Column, labels: Labels, clusters: Clusters) -> tuple[flo
     return area, influence
 
 
-def _residual(column: Column, control: Column) -> Column:
-    column, control = column - column.mean(), control - control.mean()
-    total = float((control**2).sum())
-    return column - control * ((column * control).sum() / total) if total else column
+def _residual(column: Column, controls: NDArray[np.float64]) -> Column:
+    """What a linear regression on controls of shape (n, k) leaves of a column of shape (n,)."""
+    column, controls = column - column.mean(), controls - controls.mean(axis=0)
+    coefficients = np.linalg.lstsq(controls, column)[0]
+    residual: Column = column - controls @ coefficients
+    return residual
 
 
 def _estimate(n: int, value: float, error: float | None, *, null: float) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ifdkit.format import fixed, interval, p_value
+from ifdkit.format import correlation, fixed, interval, p_value
 from ifdkit.prediction.result import Combination, Prediction
 from ifdkit.report.comparison.markdown import bound, code, prose
 from ifdkit.report.prediction.wording import (
@@ -51,6 +51,8 @@ def _table(prediction: Prediction) -> str:
             bound(p_value(one.p_length_matched_holm)),
             partial(one),
             bound(p_value(one.partial_p_holm)),
+            correlation(one.partial_length_matched),
+            bound(p_value(one.partial_length_matched_p_holm)),
             f"{one.n:,}, {one.n_length_matched:,}",
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -63,7 +65,7 @@ def _combination(one: Combination) -> str:
         "",
         combination_sentence(one),
         "",
-        "| predicted | preferred in fact (95 % CI) | pairs |",
+        "| predicted probability | observed share (95 % CI) | pairs |",
         "|--:|--:|--:|",
     ]
     lines += [

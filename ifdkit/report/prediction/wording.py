@@ -10,7 +10,7 @@ from ifdkit.report.comparison.wording import metric_of
 from ifdkit.stats.columns import Interval
 
 HEADERS = ("score", "AUC", "p, Holm", "AUC, length-matched", "p, Holm", "partial, length removed",
-           "p, Holm", "pairs")  # fmt: skip
+           "p, Holm", "partial, length-matched", "p, Holm", "pairs")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ METHOD = (
     " compared by factors. AUC is the probability that the change of a pair whose second answer is"
     " preferred exceeds that of a pair whose first is: above 0.5 a higher score goes with being"
     " preferred, below 0.5 a lower one. Intervals are 95 %, of DeLong's method with instructions as"
-    " clusters (Obuchowski 1997). The partial correlation is one of ranks with the change of log"
-    " length in tokens removed. p-values are corrected over the scores by Holm's method, for each"
-    " kind of test apart."
+    " clusters (Obuchowski 1997). The partial correlation is one of ranks with the changes of"
+    " length in tokens and of tokens per character removed, since lists, numbers and code have more"
+    " tokens for the same characters. p-values are corrected over the scores by Holm's method, for"
+    " each kind of test apart."
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from ifdkit.format import p_value
+from ifdkit.format import correlation, p_value
 from ifdkit.prediction.result import Prediction
 from ifdkit.report.prediction.wording import area, basis, combination_sentence, partial, table_rows
 from ifdkit.report.terminal.screen import Screen, number_table
@@ -21,7 +21,7 @@ def print_prediction(prediction: Prediction, folder: Path) -> None:
     console = Screen()
     is_wide = console.width >= _WIDE
     console.print(one_line(basis(prediction), 1000))
-    headers = ("", "AUC", "length-matched", "partial", "p, Holm")
+    headers = ("", "AUC", "length-matched", "partial", "p, Holm", "matched", "p, Holm")
     rows = []
     for row in table_rows(prediction):
         one = row.predictor
@@ -31,7 +31,9 @@ def print_prediction(prediction: Prediction, folder: Path) -> None:
             if is_wide
             else (area(one.auc), area(one.auc_length_matched), partial(one).split(" ")[0])
         )  # fmt: skip
-        rows.append((row.short, *cells, p_value(one.partial_p_holm)))
+        matched = correlation(one.partial_length_matched)
+        tests = (p_value(one.partial_p_holm), matched, p_value(one.partial_length_matched_p_holm))
+        rows.append((row.short, *cells, *tests))
     console.print(number_table(headers, rows, console.width))
     if prediction.combination is not None:
         console.print(combination_sentence(prediction.combination))
