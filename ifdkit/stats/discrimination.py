@@ -99,22 +99,21 @@ def partial_correlation(
 ) -> Estimate:
     """Rank correlation of values and labels with the ranks of `controls` removed, −1…1.
 
-    Values and controls are ranked; the correlation is that of the residuals of two linear
-    regressions on the ranks of the controls (a partial Spearman correlation).  The interval uses
-    the influence function of a correlation, summed within clusters: the regression coefficients do
-    not contribute to first order, because residuals are orthogonal to the controls.  What a
-    nonlinear effect of them leaves is not removed.
+    Values and controls are replaced by the normal scores of their ranks, Φ⁻¹(rank ÷ (n + 1)); the
+    correlation is that of the residuals of two linear regressions on those of the controls.  Ranks
+    themselves would leave some effect of two controls, because their sum is not linear in ranks.
+    The interval uses the influence function of a correlation, summed within clusters: the
+    regression coefficients do not contribute to first order, because residuals are orthogonal to
+    the controls.  What a nonlinear effect of them leaves is not removed.
     """
-    from scipy import stats
-
     known = np.isfinite(np.stack([values, *controls])).all(axis=0)
     n = int(known.sum())
     if n < MIN_PAIRS:
         return Estimate(n=n)
     y = labels[known].astype(np.float64)
-    x = stats.rankdata(values[known])
-    ranks = np.column_stack([stats.rankdata(one[known]) for one in controls])  # (n, controls)
-    residuals = [_residual(column, ranks) for column in (x, y)]
+    x = _normal_scores(values[known])
+    removed = np.column_stack([_normal_scores(one[known]) for one in controls])  # (n, controls)
+    residuals = [_residual(column, removed) for column in (x, y)]
     scales = [float(np.sqrt((one**2).mean())) for one in residuals]
     # Rounding leaves residuals of about 1e-13 if a column is a function of a control.
     if min(scales[0] / (x.std() or 1.0), scales[1] / (y.std() or 1.0)) < 1e-9:
@@ -196,6 +195,13 @@ def _placements(values: Column, labels: Labels, clusters: Clusters) -> tuple[flo
         k = len(np.unique(clusters[one]))
         influence[one] *= math.sqrt(k / (k - 1)) if k > 1 else 1.0
     return area, influence
+
+
+def _normal_scores(column: Column) -> Column:
+    from scipy import stats
+
+    scores: Column = stats.norm.ppf(stats.rankdata(column) / (len(column) + 1))
+    return scores
 
 
 def _residual(column: Column, controls: NDArray[np.float64]) -> Column:
