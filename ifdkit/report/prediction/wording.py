@@ -77,11 +77,10 @@ METHOD = (
     " compared by factors. AUC is the probability that the change of a pair whose second answer is"
     " preferred exceeds that of a pair whose first is: above 0.5 a higher score goes with being"
     " preferred, below 0.5 a lower one. Intervals are 95 %, of DeLong's method with instructions as"
-    " clusters (Obuchowski 1997). The partial correlation is one of normal scores of ranks, with the"
-    " changes of length in tokens and of tokens per character removed, since lists, numbers and"
-    " code have more"
-    " tokens for the same characters. p-values are corrected over the scores by Holm's method, for"
-    " each kind of test apart."
+    " clusters (Obuchowski 1997). The partial correlation is one of normal scores of ranks, with"
+    " the changes of length in tokens and of tokens per character removed, since lists, numbers and"
+    " code have more tokens for the same characters. p-values are corrected over the scores by"
+    " Holm's method, for each kind of test apart."
 )
 
 
