@@ -4,6 +4,7 @@
     scores = ifdkit.score("data.json", model="gpt2")      # pandas DataFrame
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
     audit = ifdkit.audit("data.json")                     # .passed, .rules, .save("reports/y")
+    found = ifdkit.predict("annotations.json")            # .scores, .verdict, .save("reports/z")
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
     done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
     done = ifdkit.train("best.json", "tuned", preset="laptop", eval="held-out.json")
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from ifdkit.errors import IfdkitError as IfdkitError
     from ifdkit.generation.result import Generated as Generated
     from ifdkit.generation.run import generate as generate
+    from ifdkit.judging.result import Judgement as Judgement
+    from ifdkit.judging.run import judge as judge
+    from ifdkit.prediction.result import Prediction as Prediction
+    from ifdkit.prediction.run import predict as predict
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.scoring.metric import Measured as Measured
@@ -46,6 +51,10 @@ _MODULES = {
     "Comparison": "ifdkit.comparison.result",
     "generate": "ifdkit.generation.run",
     "Generated": "ifdkit.generation.result",
+    "judge": "ifdkit.judging.run",
+    "Judgement": "ifdkit.judging.result",
+    "predict": "ifdkit.prediction.run",
+    "Prediction": "ifdkit.prediction.result",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
@@ -59,14 +68,19 @@ _MODULES = {
     "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
-_WITH_REPORTS = {"audit", "Audit", "compare", "Comparison", "train", "Trained"}
+_WITH_REPORTS = {
+    *("audit", "Audit", "compare", "Comparison"),
+    *("predict", "Prediction", "train", "Trained"),
+}
 
 __all__ = [
     "Audit",
     "Comparison",
     "Generated",
     "IfdkitError",
+    "Judgement",
     "Measured",
+    "Prediction",
     "Progress",
     "Recycled",
     "Selected",
@@ -76,6 +90,8 @@ __all__ = [
     "audit",
     "compare",
     "generate",
+    "judge",
+    "predict",
     "reflect",
     "register_metric",
     "score",

@@ -57,7 +57,8 @@ class OracleServer:
     """`with OracleServer(fault) as server:` serves on loopback, in its own thread.
 
     `fault(text, attempt)` names the fault; response formats in `refused` get a 400, those in
-    `chatty` get prose; `delay_s` passes before each reply.
+    `chatty` get prose; `delay_s` passes before each reply.  With `judge(first, second)`, which
+    names a winner, two responses are compared instead of a text rewritten.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class OracleServer:
         limit_name: str = "max_tokens",
         usage: bool = True,
         keep: bool = True,
+        judge: Callable[[str, str], str] | None = None,
     ) -> None:
         self.fault = fault
         self.refused, self.chatty = refused, chatty
@@ -79,6 +81,7 @@ class OracleServer:
         self.limit_name = limit_name
         self.usage = usage
         self.keep = keep
+        self.judge = judge
         self.seen: list[Seen] = []
         self.in_flight = self.most_in_flight = 0
         self._asked: Counter[str] = Counter()
@@ -198,10 +201,23 @@ class OracleServer:
             return 403, _error("not for you"), ""
         if fault == "500":
             return 500, _error("oops"), ""
-        content = _written(body, text, kind)
+        content = self._compared(text) if self.judge else _written(body, text, kind)
         if kind in self.chatty or ("json" in self.chatty and "[[" not in text):
             content = "Well, the answer should rather be four, should it not?"
         return 200, _completion(body, content, fault), ""
+
+    def _compared(self, text: str) -> str:
+        assert self.judge is not None
+        first, second = (
+            re.findall(rf"<<response_{i} (\w+)>>\n(.*?)\n<<end response_{i} \1>>", text, re.DOTALL)
+            for i in (1, 2)
+        )
+        winner = self.judge(first[0][1], second[0][1])
+        values = {"comparison": f"I prefer {winner}.", "winner": winner}
+        if marks := re.findall(r"\[\[winner (\w+)\]\]", text):
+            return "\n".join(f"[[{n} {marks[-1]}]]\n{v}\n[[end {n} {marks[-1]}]]"
+                             for n, v in values.items())  # fmt: skip
+        return json.dumps(values)
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from ifdkit.comparison.result import (
     ExploredPair,
     ExploredSide,
     LengthControl,
-    Pairing,
     ReferenceRow,
     ShadedToken,
     Summary,
 )
+from ifdkit.data.pairing import Pairing
 from ifdkit.findings.finding import Finding
 from ifdkit.stats.columns import Distance, SideStats
 from ifdkit.stats.paired import Change, MetricChange

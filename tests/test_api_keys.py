@@ -18,9 +18,9 @@ from typing import Self
 
 import pytest
 
-from ifdkit.reflection.api_key import ApiKey
+from ifdkit.oracle.api_key import ApiKey
+from ifdkit.oracle.client import DEFAULT_BASE_URL, endpoint, who_gets_the_key
 from ifdkit.reflection.options import ReflectOptions
-from ifdkit.reflection.oracle import DEFAULT_BASE_URL, endpoint, who_gets_the_key
 from ifdkit.visible import masked
 
 KEY = "sk-proj-Zq8vT1mN4rXw7Lk2Hd9Ps5Bc"

@@ -317,7 +317,16 @@ def test_every_option_has_help_and_a_variable() -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, parameter.name
-                known = {"ids", "output", "clean", "turn", "fail_if", "held_out", "versus"}
+                known = {
+                    "ids",
+                    "output",
+                    "clean",
+                    "turn",
+                    "fail_if",
+                    "held_out",
+                    "versus",
+                    "annotations",
+                }
                 assert parameter.envvar or parameter.name in known, parameter.name
 
 

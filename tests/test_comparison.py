@@ -19,8 +19,9 @@ import ifdkit
 from ifdkit.comparison.exploring import MAX_EXPLORED, choose
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.result import Comparison, LengthControl, Pairing, Summary
+from ifdkit.comparison.result import Comparison, LengthControl, Summary
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.pairing import Pairing
 from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import groups, table_metrics

@@ -25,10 +25,10 @@ from ifdkit.auditing.rules import RULES
 from ifdkit.cli import flags
 from ifdkit.cli.config import load_config
 from ifdkit.cli.main import cli
+from ifdkit.oracle import local
 from ifdkit.prompting.protocols import PROTOCOLS
 from ifdkit.prompting.templates import BUILT_IN, CHAT
 from ifdkit.records import Status
-from ifdkit.reflection import local
 from ifdkit.reflection.outcomes import Outcome
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import IDENTITY_FIELDS, TOKEN_FIELDS, score_columns

@@ -46,7 +46,7 @@ def fuzz(data, name):
     read(path)
 """,
     "journal": """
-from ifdkit.reflection.journal import Journal
+from ifdkit.oracle.journal import Journal
 from tests.test_reflection_journal import key, replies
 
 path = folder / "j.sqlite"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.comparison.gate import parse_condition, value_of
-from ifdkit.comparison.result import LengthControl, Pairing, Summary
+from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.data.pairing import Pairing
 from ifdkit.errors import UsageError
 from ifdkit.findings.finding import Finding
 from ifdkit.stats.columns import Distance, SideStats

@@ -20,8 +20,11 @@ LAYERS = (
     {"records", "errors", "version", "format", "visible", "regular", "stats", "expressions"},
     {"data", "prompting"},
     {"engine", "findings"},
-    {"scoring"},
-    {"comparison", "selection", "auditing", "reflection", "training", "generation"},
+    {"scoring", "oracle"},
+    {
+        *("comparison", "selection", "auditing", "reflection"),
+        *("training", "generation", "judging", "prediction"),
+    },
     {"report"},
     {"viewing"},
     {"cli"},

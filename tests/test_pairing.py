@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.comparison.pairing import IDS_SHOWN, Keys, Pairs, fingerprint, pair
+from ifdkit.data.pairing import IDS_SHOWN, Keys, Pairs, fingerprint, pair
 from ifdkit.errors import InputError
 
 _fresh = count(2**32)

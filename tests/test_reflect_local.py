@@ -16,8 +16,8 @@ import pytest
 import ifdkit
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import ModelError
-from ifdkit.reflection import local
-from ifdkit.reflection.local import RunningServer, local_oracle
+from ifdkit.oracle import local
+from ifdkit.oracle.local import RunningServer, local_oracle
 
 Make = Callable[..., Path]
 

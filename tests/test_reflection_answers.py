@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifdkit.errors import UsageError
+from ifdkit.oracle.calls import Form, Reply, Sampling
 from ifdkit.records import Example, Turn
 from ifdkit.reflection.answers import parse
-from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
+from ifdkit.reflection.outcomes import Call, Outcome, Stage
 from ifdkit.reflection.prompts import load_prompts
 from tests.limits import time_limit
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ifdkit.errors import OutputError
-from ifdkit.reflection.journal import Journal
-from ifdkit.reflection.outcomes import Reply
+from ifdkit.oracle.calls import Reply
+from ifdkit.oracle.journal import Journal
 from tests.oracle_server import OracleServer
 from tests.test_reflection_journal import ROOT, do_not_sync, fill_disk, found, key, replies
 
@@ -33,8 +33,8 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 FILL = """
 import json, os, sys
 from pathlib import Path
-from ifdkit.reflection import journal as module
-from ifdkit.reflection.journal import Journal
+from ifdkit.oracle import journal as module
+from ifdkit.oracle.journal import Journal
 from tests.test_reflection_journal import replies
 
 module._SETUP = (f"PRAGMA page_size = {sys.argv[2]}", *module._SETUP[1:])
@@ -145,8 +145,8 @@ def test_flipped_bit_loses_at_most_one_reply(tmp_path: Path, closed: bytes) -> N
 KILL = """
 import os, resource, signal, sys
 from pathlib import Path
-from ifdkit.reflection import journal as module
-from ifdkit.reflection.journal import Journal
+from ifdkit.oracle import journal as module
+from ifdkit.oracle.journal import Journal
 from tests.test_reflection_journal import found, replies
 
 folder, step = Path(sys.argv[1]), int(sys.argv[2])
@@ -203,8 +203,8 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from ifdkit.errors import OutputError
-from ifdkit.reflection.journal import Journal
-from ifdkit.reflection.outcomes import Reply
+from ifdkit.oracle.journal import Journal
+from ifdkit.oracle.calls import Reply
 from tests.test_reflection_journal import found, key, replies
 
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -250,8 +250,8 @@ def test_full_disk_loses_nothing_else(tmp_path: Path) -> None:
 DYING = """
 import asyncio, os, resource, signal, sys
 from pathlib import Path
-from ifdkit.reflection.journal import Journal
-from tests.test_reflection_oracle import Oracle, Server, call
+from ifdkit.oracle.journal import Journal
+from tests.test_reflection_oracle import Oracle, RewritingProbe, Server, call
 
 point, url, path = sys.argv[1:]
 die = lambda *_: os._exit(9)
@@ -267,7 +267,8 @@ async def replied(*arguments):
 
 async def run():
     with Journal(path) as journal:
-        async with Oracle(Server("m", url, api_key_env=None), journal) as oracle:
+        address = Server("m", url, api_key_env=None)
+        async with Oracle(address, journal, probe=RewritingProbe()) as oracle:
             await oracle.ask(call(0))
             if point == "before it is sent":
                 Oracle._attempt = die

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from ifdkit.errors import OutputError
-from ifdkit.reflection import journal as journal_module
-from ifdkit.reflection.journal import AsyncJournal, Journal
-from ifdkit.reflection.outcomes import Form, Reply
+from ifdkit.oracle import journal as journal_module
+from ifdkit.oracle.calls import Form, Reply
+from ifdkit.oracle.journal import AsyncJournal, Journal
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,7 +91,7 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
 OPEN = """
 import sys
 from ifdkit.errors import OutputError
-from ifdkit.reflection.journal import Journal
+from ifdkit.oracle.journal import Journal
 try:
     with Journal(sys.argv[1]):
         print("open", flush=True)
@@ -266,7 +266,7 @@ def test_a_commit_is_synced_before_it_returns(tmp_path: Path) -> None:
 
 RECORD = """
 import os, sys
-from ifdkit.reflection.journal import Journal
+from ifdkit.oracle.journal import Journal
 from tests.test_reflection_journal import replies
 with Journal(sys.argv[1]) as journal:
     for number in range(3):

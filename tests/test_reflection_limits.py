@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ifdkit.errors import UsageError
-from ifdkit.reflection.limits import (
+from ifdkit.oracle.limits import (
     MAX_PAUSE_S,
     Bounds,
     CapReached,

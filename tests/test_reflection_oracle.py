@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from ifdkit.errors import OracleError, UsageError
+from ifdkit.oracle.calls import Form, Reply, Sampling
+from ifdkit.oracle.client import Oracle, Server, endpoint
+from ifdkit.oracle.journal import Journal
+from ifdkit.oracle.limits import Bounds, Limits
 from ifdkit.records import Example, Turn
 from ifdkit.reflection.answers import parse
-from ifdkit.reflection.journal import Journal
-from ifdkit.reflection.limits import Bounds, Limits
-from ifdkit.reflection.oracle import Oracle, Server, _probe, endpoint
-from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
+from ifdkit.reflection.outcomes import Call, Outcome, Stage
+from ifdkit.reflection.probe import RewritingProbe
 from ifdkit.reflection.prompts import load_prompts
 from tests.oracle_server import (
     FAULTS,
@@ -70,7 +72,7 @@ def oracle(
 ) -> Oracle:
     limits = Limits(bounds or Bounds(), clock=lambda: time.monotonic() * SPEED, sleep=quick_sleep)
     address = Server("m", server.base_url, "OPENAI_API_KEY", timeout_s=timeout_s, retries=RETRIES)
-    return Oracle(address, journal, limits=limits, sleep=quick_sleep)
+    return Oracle(address, journal, probe=RewritingProbe(), limits=limits, sleep=quick_sleep)
 
 
 def ask(
@@ -391,11 +393,22 @@ def test_endpoints() -> None:
 
 def test_keys_in_the_journal_are_those_of_earlier_versions() -> None:
     """Other keys would orphan every journal: its replies would be asked, and paid for, again."""
-    made = Call(Stage.RESPONSE, "system", "user", "json", "sections", "fence", "original", "1-abc",
-                "model", "localhost:8000/v1", Sampling(temperature=0.5, max_tokens=7))  # fmt: skip
+    made = Call(
+        stage=Stage.RESPONSE,
+        system="system",
+        user="user",
+        reply_json="json",
+        reply_sections="sections",
+        fence="fence",
+        original="original",
+        prompt_version="1-abc",
+        model="model",
+        endpoint="localhost:8000/v1",
+        sampling=Sampling(temperature=0.5, max_tokens=7),
+    )
     assert made.key == "c6c2c09ac4b6bd19701ea8369f11ce480e20a57f1779eb612e62a44120cf8cf3"
     assert (
-        _probe("model", "localhost:8000/v1").key
+        RewritingProbe().call("model", "localhost:8000/v1").key
         == "ddf5d448ae5380e4c47e0b47e60adc8b72a2453dab89c48f96b17871f5d0cf61"
     )
 
@@ -404,7 +417,7 @@ def test_keys_in_the_journal_are_those_of_earlier_versions() -> None:
 def test_invalid_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", bad)
     with Journal(tmp_path / "j") as journal, pytest.raises(UsageError) as caught:
-        Oracle(Server("m"), journal)
+        Oracle(Server("m"), journal, probe=RewritingProbe())
     assert "OPENAI_API_KEY" in str(caught.value)
     assert not bad or bad not in str(caught.value)
 
@@ -435,7 +448,8 @@ def test_local_server_gets_no_key(tmp_path: Path) -> None:
     with OracleServer() as server, Journal(tmp_path / "j") as journal:
 
         async def run() -> None:
-            async with Oracle(Server("m", server.base_url, api_key_env=None), journal) as one:
+            address = Server("m", server.base_url, api_key_env=None)
+            async with Oracle(address, journal, probe=RewritingProbe()) as one:
                 await one.ask(call(1))
 
         asyncio.run(run())

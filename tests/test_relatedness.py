@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ifdkit
-from ifdkit.comparison.pairing import Keys, Pairs, pair
 from ifdkit.comparison.relatedness import with_overlap
+from ifdkit.data.pairing import Keys, Pairs, pair
 from ifdkit.scoring.dataset import Texts
 
 TOPICS = ("sea", "cats", "bread", "stars", "chess", "rivers", "trains", "tea", "snow", "maps")

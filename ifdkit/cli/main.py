@@ -21,7 +21,9 @@ from ifdkit.cli.compare import compare
 from ifdkit.cli.config import load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from ifdkit.cli.generate import generate
+from ifdkit.cli.judge import judge
 from ifdkit.cli.models import models
+from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
 from ifdkit.cli.select import select
@@ -34,7 +36,10 @@ from ifdkit.errors import IfdkitError
 from ifdkit.version import VERSION
 from ifdkit.visible import one_line, visible
 
-COMMANDS = (score, compare, show, reflect, select, audit, view, train, generate, models, store)
+COMMANDS = (
+    *(score, compare, show, reflect, select, audit, view),
+    *(train, generate, judge, predict, models, store),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,6 +58,8 @@ def cli(context: click.Context) -> None:
     ifdkit train best.json -o tuned --eval held-out.json    fine-tune a model on it
     ifdkit generate data.json -m tuned -o answers.json      what the model answers
     ifdkit view data.scores.jsonl       browse every row in the local browser
+    ifdkit judge a.json b.json --oracle local     which answers an oracle prefers
+    ifdkit predict annotations.json     which score predicts the preference, against length
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
     pyproject.toml, which override ifdkit/config.toml in the user's folder of settings.

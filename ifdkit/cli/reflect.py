@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
 from ifdkit.cli.options import common_options, option, output_option, rows_options, together
+from ifdkit.cli.oracle import check_key, oracle_address_options, oracle_limit_options
 
 if TYPE_CHECKING:
     from ifdkit.data.options import ReadOptions
@@ -21,56 +21,17 @@ if TYPE_CHECKING:
 reflect_options = together(
     option("--oracle", required=True, help="Model name on the server, or local: the embedded"
            " model on this machine."),
-    option("--base-url", trusted=True, help="URL of an OpenAI-compatible server, such as"
-           " http://localhost:8000/v1."),
-    option("--api-key-env", trusted=True, help="Environment variable that contains the key of"
-           " --base-url, or off.  [default: OPENAI_API_KEY for api.openai.com, none for others]"),
+    oracle_address_options,
     option("--stages", help="instruction, response or both.  [default: both]"),
     option("--select", is_flag=True, help="Let --model choose: accept a new instruction if its"
            " IFD is higher, a new response if its r-IFD is lower."),
     option("--prompts", trusted=True, type=click.Path(path_type=Path), help="Folder of custom"
            " prompts."),
-    option("--temperature", type=float, help="Sampling temperature of the oracle.  [default: 0]"),
-    option("--max-tokens", type=int, help="Maximum completion tokens per call."
-           "  [default: 2048]"),
-    option("--timeout", type=float, help="Seconds per attempt.  [default: 120]"),
-    option("--retries", type=int, help="Attempts after the first.  [default: 4]"),
-    option("--concurrency", type=int, help="Maximum calls in flight; 1 with the local oracle."
-           "  [default: 8]"),
-    option("--requests-per-minute", type=int, help="Maximum requests in any minute."),
-    option("--tokens-per-minute", type=int, help="Maximum tokens in any minute."),
-    option("--max-tokens-total", type=int, help="Stop cleanly before exceeding this many tokens in"
-           " this run."),
-    option("--max-cost", type=float, help="Stop cleanly before exceeding this cost in this run;"
-           " needs both prices."),
-    option("--price-in", type=float, help="Price per million prompt tokens."),
-    option("--price-out", type=float, help="Price per million completion tokens."),
+    oracle_limit_options("2048"),
     option("--dry-run", is_flag=True, help="Show three prompts and an estimate of the cost; ask"
            " nothing."),
 )  # fmt: skip
 """The flags of `ifdkit reflect`."""
-
-
-def check_key(context: click.Context, flags: Mapping[str, Any]) -> None:
-    """Refuse a key that was named in one place for a server that is named in a stronger one.
-
-    A user's file may name a server and its key.  With another --base-url, that key must not follow.
-    """
-    from ifdkit.reflection.options import BASE_URL_VARIABLE
-
-    if flags["api_key_env"] in (None, "off"):
-        return
-    weakest_first = ("DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE")
-    names = ("api_key_env", "base_url")
-    key, server = (getattr(context.get_parameter_source(name), "name", "") for name in names)
-    if flags["base_url"] is None:
-        server = "ENVIRONMENT" if os.environ.get(BASE_URL_VARIABLE) else key
-    if weakest_first.index(key) < weakest_first.index(server):
-        raise click.UsageError(
-            f"--api-key-env {flags['api_key_env']} was set for another server: give it together"
-            " with --base-url, or --api-key-env off",
-            context,
-        )
 
 
 def reflection_options(flags: Mapping[str, Any]) -> ReflectOptions:

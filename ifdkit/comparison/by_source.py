@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ifdkit.comparison.pairing import Pairs
 from ifdkit.comparison.result import SourceChange
+from ifdkit.data.pairing import Pairs
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.table import ScoreTable
 from ifdkit.stats.columns import finite

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ifdkit.comparison.pairing import MOSTLY, Pairs
 from ifdkit.comparison.sides import ComparedSide
+from ifdkit.data.pairing import MOSTLY, Pairs
 from ifdkit.format import percent, plural
 from ifdkit.scoring.metrics import table_metrics
 from ifdkit.stats.columns import MIN_PAIRS

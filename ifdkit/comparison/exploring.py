@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.pairing import Pairs, Positions
 from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
 from ifdkit.comparison.sides import ComparedSide
+from ifdkit.data.pairing import Pairs, Positions
 from ifdkit.findings.finding import Finding
 from ifdkit.scoring.inspect import token_texts
 

@@ -18,7 +18,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
-from ifdkit.comparison.result import LengthControl, Pairing, Summary
+from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.data.pairing import Pairing
 from ifdkit.errors import UsageError, unknown
 from ifdkit.findings import KINDS
 from ifdkit.scoring.metrics import METRICS

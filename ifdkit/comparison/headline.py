@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ifdkit.comparison.result import LengthControl, Pairing
+from ifdkit.comparison.result import LengthControl
+from ifdkit.data.pairing import Pairing
 from ifdkit.format import fixed, interval, p_value, percent, plural, signed
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.columns import MIN_PAIRS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ifdkit.comparison.length_control import MIN_TOKENS
-from ifdkit.comparison.pairing import BYS, By
+from ifdkit.data.pairing import BYS, By
 from ifdkit.errors import UsageError
 
 

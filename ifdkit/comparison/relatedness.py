@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.pairing import MOSTLY, Pairs, fingerprint
+from ifdkit.data.pairing import MOSTLY, Pairs, fingerprint
 from ifdkit.findings.texts import words
 from ifdkit.scoring.dataset import Texts
 

@@ -27,7 +27,14 @@ from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
 from ifdkit.comparison.options import CompareOptions
-from ifdkit.comparison.pairing import (
+from ifdkit.comparison.reference import PUBLISHED
+from ifdkit.comparison.relatedness import with_overlap
+from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.data.dataset import Reasoning, Turns
+from ifdkit.data.many_inputs import ManyInputs, expand
+from ifdkit.data.options import ReadOptions
+from ifdkit.data.pairing import (
     By,
     Keys,
     Pairs,
@@ -36,13 +43,6 @@ from ifdkit.comparison.pairing import (
     pair,
     worded_for_documents,
 )
-from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.relatedness import with_overlap
-from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
-from ifdkit.comparison.sides import ComparedSide, Sides
-from ifdkit.data.dataset import Reasoning, Turns
-from ifdkit.data.many_inputs import ManyInputs, expand
-from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder, read_report
 from ifdkit.errors import InputError, OutputError
 from ifdkit.findings import TextPair, find

@@ -34,14 +34,21 @@ def renders(kind: type[Result], name: str) -> Callable[[Render[Result]], Render[
     return register
 
 
-def save_report(result: object, folder: str | Path, names: Sequence[str]) -> Path:
+def save_report(
+    result: object,
+    folder: str | Path,
+    names: Sequence[str],
+    *,
+    as_names: Sequence[str] | None = None,
+) -> Path:
     """Write the files `names` of a report into `folder`, and return the folder.
 
     All are made before the first is written.  A new folder appears when it is complete; in one that
-    exists, a file `INCOMPLETE` marks the moments in which some files are old and some new.  Raises
-    OutputError; then nothing has changed.
+    exists, a file `INCOMPLETE` marks the moments in which some files are old and some new.
+    `as_names` are other names for the files.  Raises OutputError; then nothing has changed.
     """
-    files = {name: _RENDERERS[type(result), name](result) for name in names}
+    rendered = [_RENDERERS[type(result), name](result) for name in names]
+    files = dict(zip(as_names or names, rendered, strict=True))
     place = Path(folder)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,27 +7,21 @@ because servers do not always use the one that they were asked for.
 
 from __future__ import annotations
 
-import json
 import re
-from itertools import pairwise
-from typing import Any
 
 from ifdkit.findings.stock_phrases import (
     MENTION_OF_ORIGINAL,
     announcement_in_reply,
     opens_with_refusal,
 )
-from ifdkit.reflection.outcomes import Answer, Call, Outcome, Reply, Stage
+from ifdkit.oracle.calls import Reply
+from ifdkit.oracle.fields import reply_fields, without_thinking
+from ifdkit.reflection.outcomes import Answer, Call, Outcome, Stage
 
 _CUT_OFF = {"length", "max_tokens"}
 _LONGEST_REFUSAL = 600
 """Characters: a longer text that opens like a refusal goes on to answer."""
 
-# What a reasoning model thinks before it answers, drafts and all; unclosed, it never answered.
-_THINKING = re.compile(
-    r"\A\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
-)
-_FENCE_OPENS = re.compile(r"```[a-zA-Z]*\s*")
 
 # What a rewriting model says before the text itself, and headings of it.
 _OPENINGS = {
@@ -39,8 +33,6 @@ _OPENINGS = {
     ),
 }
 _PLACEHOLDER = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
-# Not strict: small models do not escape line breaks in strings.
-_DECODER = json.JSONDecoder(strict=False)
 _WORDS = re.compile(r"\w+")
 _MIN_COPIED_WORDS = 8
 """Shorter runs of the prompt's words occur in a text by chance."""
@@ -56,15 +48,15 @@ def parse(call: Call, reply: Reply) -> Answer:
         return _answer(reply, Outcome.REFUSED, f"the oracle refuses: {_short(why)}")
     if reply.finish_reason in _CUT_OFF:
         return _answer(reply, Outcome.TRUNCATED, "the reply was cut off; raise --max-tokens")
-    text = _THINKING.sub("", reply.text)
+    text = without_thinking(reply.text)
     if not text.strip():
         return _answer(reply, Outcome.UNPARSED, "the reply is empty")
-    found = _fields(call, text)
+    found = reply_fields(call, text)
     if isinstance(found, str):
         if _refuses(text):
             return _answer(reply, Outcome.REFUSED, f"the oracle refuses: {_short(text)}")
         return _answer(reply, Outcome.UNPARSED, found)
-    criticism, rewritten = found
+    criticism, rewritten = found["criticism"], found[call.text_field]
     return _judged(call, reply, criticism.strip(), rewritten)
 
 
@@ -106,86 +98,6 @@ def _verdict(call: Call, text: str) -> tuple[Outcome, str | None]:
     if _refuses(text) and not _refuses(call.original):
         return Outcome.REFUSED, f"the {call.text_field} is a refusal: {_short(text)}"
     return Outcome.REWRITTEN, None
-
-
-def _fields(call: Call, reply: str) -> tuple[str, str] | str:
-    """Criticism and text, or the reason why they are missing."""
-    # Sections first: their marks contain this call's token, which no text of the dataset can.
-    in_sections = _in_sections(call, reply)
-    return in_sections if in_sections is not None else _in_json(call, reply)
-
-
-def _in_sections(call: Call, reply: str) -> tuple[str, str] | str | None:
-    """The last whole section of each name; None if the reply contains no marks."""
-    if call.fence.lower() not in reply.lower():
-        return None
-    token = re.escape(call.fence)
-    marks = [
-        (mark.start(), mark.end(), bool(mark[1]), mark[2].lower())
-        for mark in re.finditer(rf"\[\[ *(end +)?([a-z_]+) +{token} *\]\]", reply, re.IGNORECASE)
-    ]
-    if not marks:
-        return None
-    sections: dict[str, str] = {}
-    for (_, opened, closes, name), (closed, _, also_closes, same) in pairwise(marks):
-        if not closes and also_closes and name == same:
-            sections[name] = reply[opened:closed]
-    if call.text_field not in sections:
-        return f"the reply has no complete section {call.text_field}"
-    return sections.get("criticism", ""), sections[call.text_field]
-
-
-def _in_json(call: Call, reply: str) -> tuple[str, str] | str:
-    """The one JSON object of the reply: alone, in a code fence, or in the middle of prose."""
-    whole = _decoded(_without_fence(reply.strip()), 0)
-    if whole is not None and whole[1] is None:
-        return _of_object(call, whole[0])
-    found: list[tuple[str, str]] = []
-    reason = "the reply is in no known form"
-    position = 0
-    # Only objects that begin with one of the fields are decoded, so that a page of braces is cheap.
-    for start in re.finditer(rf'\{{\s*"(?:criticism|{call.text_field})"\s*:', reply):
-        if start.start() < position:
-            continue
-        decoded = _decoded(reply, start.start())
-        if decoded is None:
-            continue
-        position = decoded[1] or len(reply)
-        one = _of_object(call, decoded[0])
-        if isinstance(one, str):
-            reason = one
-        elif one not in found:
-            found.append(one)
-    if len(found) > 1:
-        return "the reply contains several different answers"
-    return found[0] if found else reason
-
-
-def _without_fence(reply: str) -> str:
-    """The text between code fences if they are the first and the last line; else all of it."""
-    first, _, rest = reply.partition("\n")
-    body, _, last = rest.rpartition("\n")
-    # Not one pattern for all of it, which would take cubic time on a page of blank lines.
-    is_fenced = _FENCE_OPENS.fullmatch(first) is not None and last.strip() == "```"
-    return body.strip() if is_fenced else reply
-
-
-def _decoded(text: str, start: int) -> tuple[Any, int | None] | None:
-    """The JSON value at `start` and where it ends, None if only white space follows."""
-    try:
-        value, stop = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
-        return None
-    return value, stop if text[stop:].strip() else None
-
-
-def _of_object(call: Call, value: Any) -> tuple[str, str] | str:
-    if not isinstance(value, dict):
-        return "the reply is JSON, but not an object"
-    text, criticism = value.get(call.text_field), value.get("criticism", "")
-    if not isinstance(text, str) or not isinstance(criticism, str):
-        return f"the reply is JSON without the strings criticism and {call.text_field}"
-    return criticism, text
 
 
 def _is_placeholder(call: Call, text: str) -> bool:

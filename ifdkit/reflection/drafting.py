@@ -17,10 +17,11 @@ from ifdkit.data.columns import Columns
 from ifdkit.data.examples import examples_of
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import NotRewritableError, with_texts
+from ifdkit.oracle.calls import Reply
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.answers import parse
 from ifdkit.reflection.choosing import Choice, Variant
-from ifdkit.reflection.outcomes import Answer, Call, Outcome, Reply, Stage
+from ifdkit.reflection.outcomes import Answer, Call, Outcome, Stage
 
 Answers = Mapping[Variant, Answer]
 """The answer for each variant that was asked for: `instruction`, `response` or `both`."""

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.oracle.calls import Form
+from ifdkit.oracle.limits import Bounds, Usage
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.drafting import PLACEHOLDER, CallMaker, Plan, why_not_rewritable
-from ifdkit.reflection.limits import Bounds, Usage
-from ifdkit.reflection.outcomes import Call, Form, Stage
+from ifdkit.reflection.outcomes import Call, Stage
 
 MAX_PROMPTS_SHOWN = 3
 _CRITICISM_TOKENS = 100

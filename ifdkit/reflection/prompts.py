@@ -29,8 +29,10 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ifdkit.errors import UsageError
+from ifdkit.oracle.calls import Sampling
+from ifdkit.oracle.fencing import fenced, fenced_conversation, make_fence
 from ifdkit.records import Example, Turn
-from ifdkit.reflection.outcomes import Call, Sampling, Stage
+from ifdkit.reflection.outcomes import Call, Stage
 from ifdkit.regular import read_regular
 
 _TEXTS = frozenset({"conversation", "instruction", "input", "response"})
@@ -52,7 +54,6 @@ _REQUIRED: dict[str, frozenset[str]] = {
 """File → variables that it must use: an oracle that does not see the input cannot preserve it."""
 _VERSION_FILE = "version.txt"
 _MAX_PROMPT_BYTES = 2**20
-_FENCE_HEX = 12
 
 # The output is not HTML, so nothing is escaped.  The dataset's text is a value, never a template.
 _JINJA = ImmutableSandboxedEnvironment(
@@ -87,12 +88,12 @@ class Prompts:
         user = example.last_user_turn
         if user is None:
             raise ValueError(f"row {example.row} has no instruction to reflect on")
-        fence = _fence([example.tools, example.response, *_texts(example.context)])
+        fence = make_fence([example.tools, example.response, *_texts(example.context)])
         blocks = {
-            "conversation": _conversation(example, user, fence),
-            "instruction": _block("instruction", user.text, fence),
-            "input": _block("input", user.input, fence) if user.input else "",
-            "response": _block("response", example.response, fence) if example.response else "",
+            "conversation": fenced_conversation(example, user, fence),
+            "instruction": fenced("instruction", user.text, fence),
+            "input": fenced("input", user.input, fence) if user.input else "",
+            "response": fenced("response", example.response, fence) if example.response else "",
         }
         original = user.text if stage is Stage.INSTRUCTION else example.response
         ending = {"fence": fence, "field": f"better_{stage}"}
@@ -169,31 +170,3 @@ def _template(name: str, text: str) -> jinja2.Template:
 
 def _texts(turns: Sequence[Turn]) -> list[str]:
     return [text for turn in turns for text in (turn.text, turn.input)]
-
-
-def _fence(texts: Sequence[str]) -> str:
-    """A token that occurs in no text, in any case; the same token for the same texts."""
-    content = json.dumps(texts).encode()
-    everything = "\n".join(texts).lower()
-    count = 0
-    while True:
-        digest = hashlib.sha256(count.to_bytes(8) + content).hexdigest()
-        if (fence := digest[:_FENCE_HEX]) not in everything:
-            return fence
-        count += 1
-
-
-def _block(name: str, text: str, fence: str) -> str:
-    return f"<<{name} {fence}>>\n{text}\n<<end {name} {fence}>>"
-
-
-def _conversation(example: Example, user: Turn, fence: str) -> str:
-    """Everything before the instruction, one block per turn; empty if there is nothing."""
-    blocks = [_block("tools", example.tools, fence)] if example.tools else []
-    for turn in example.context:
-        if turn is user:
-            continue
-        blocks.append(_block(turn.role, turn.text, fence))
-        if turn.input:
-            blocks.append(_block(f"{turn.role} input", turn.input, fence))
-    return "\n".join(blocks)

@@ -9,17 +9,15 @@ with which a second run asks nothing twice, `OUT.provenance.jsonl` and `OUT.mani
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -27,13 +25,15 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.where import expression_of
 from ifdkit.errors import UsageError
+from ifdkit.oracle.client import Oracle
+from ifdkit.oracle.journal import Journal
+from ifdkit.oracle.limits import Usage
+from ifdkit.oracle.session import run_to_end, running_server
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
 from ifdkit.reflection.estimate import CallEstimate, estimate
 from ifdkit.reflection.finalize import Finalizer
-from ifdkit.reflection.journal import Journal
-from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.options import ReflectOptions, parse_stages
-from ifdkit.reflection.oracle import Oracle, Server, endpoint, who_gets_the_key
+from ifdkit.reflection.probe import RewritingProbe
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import PROVENANCE, Source
 from ifdkit.reflection.result import Recycled
@@ -49,7 +49,6 @@ from ifdkit.version import VERSION
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
-_T = TypeVar("_T")
 _ROWS_PER_CALL = 4
 """Rows in memory per call in flight, so that a slow row does not block the others."""
 
@@ -129,7 +128,7 @@ def reflect_to_file(
         journal = Path(f"{output}.journal.sqlite")
         with tempfile.TemporaryFile() as drafts:
             asked = _ask(dataset, journal, options, prompts, drafts, progress)
-            source, usage, stopped = _run(asked)
+            source, usage, stopped = run_to_end(asked)
             finalizer = Finalizer(dataset, source, options.plan, progress)
             student = settings if options.select else None
             finalizer.write(files, read_drafts(drafts), student)
@@ -189,7 +188,10 @@ async def _ask(
 ) -> tuple[Source, Usage, str | None]:
     """Ask about every row, and write the drafts; the usage, and the cap that ended it early."""
     bounds = options.bounds
-    with _server(options, progress) as (server, origin), Journal(journal_path) as journal:
+    with (
+        running_server(options, progress.note) as (server, origin),
+        Journal(journal_path) as journal,
+    ):
         if journal.imported:
             progress.note(f"{journal.imported:,} replies imported into {journal_path}")
         make_call = partial(
@@ -197,7 +199,7 @@ async def _ask(
         )
         plan = Plan(dataset.columns_of, options.plan, every_variant=options.select)
         progress.start(dataset.n_rows)
-        async with Oracle(server, journal, bounds) as oracle:
+        async with Oracle(server, journal, bounds, probe=RewritingProbe()) as oracle:
             drafter = Drafter(oracle, make_call, plan, _ROWS_PER_CALL * bounds.in_flight + 1)
             rows = zip(dataset.raw_rows(), dataset, strict=True)
             reported = Usage()
@@ -212,28 +214,3 @@ async def _ask(
                     progress.end_block()
             source = Source(server.model, origin, prompts.version)
             return source, oracle.usage, oracle.stopped
-
-
-@contextmanager
-def _server(options: ReflectOptions, progress: Progress) -> Iterator[tuple[Server, str]]:
-    """The oracle's server, and the endpoint that is part of the keys of its calls."""
-    if not options.is_local:
-        origin = endpoint(options.server.base_url)
-        progress.note(who_gets_the_key(options.server))
-        yield options.server, origin
-        return
-    from ifdkit.reflection.local import local_oracle
-
-    with local_oracle() as local:
-        progress.note(f"local oracle: {local.model}, {local.source}")
-        yield replace(options.server, model=local.model, base_url=local.base_url), local.source
-
-
-def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1, "reflect") as thread:
-        return thread.submit(asyncio.run, coroutine).result()

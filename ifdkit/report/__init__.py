@@ -9,6 +9,7 @@ from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
+from ifdkit.prediction.result import Prediction
 from ifdkit.training.trained_model import TrainedModel
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
@@ -64,3 +65,17 @@ def _loss_png(model: TrainedModel) -> bytes:
     from ifdkit.report.loss_figure import loss_png
 
     return loss_png(model.losses, f"{model.model} on {model.input}, seed {model.seed}")
+
+
+@renders(Prediction, "index.html")
+def _prediction_html(prediction: Prediction) -> bytes:
+    from ifdkit.report.prediction.html import render_prediction_html
+
+    return encoded(render_prediction_html(prediction))
+
+
+@renders(Prediction, "report.md")
+def _prediction_markdown(prediction: Prediction) -> bytes:
+    from ifdkit.report.prediction.markdown import render_prediction_markdown
+
+    return encoded(render_prediction_markdown(prediction))

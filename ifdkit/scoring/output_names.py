@@ -30,7 +30,7 @@ def default_output(data: Data) -> Path:
 
     Several inputs are named after their folder: `shards.scores.jsonl`.
     """
-    return Path(f"{_stem(data)}.scores.jsonl")
+    return Path(f"{output_stem(data)}.scores.jsonl")
 
 
 def default_joined_output(data: Data) -> Path:
@@ -40,8 +40,8 @@ def default_joined_output(data: Data) -> Path:
     """
     if isinstance(data, ManyInputs):
         endings = {_endings(str(one.path)) for one in data.inputs}
-        return Path(f"{_stem(data)}.scored{endings.pop() if len(endings) == 1 else '.jsonl'}")
-    return Path(f"{_stem(data)}.scored{_endings(_name(data))}")
+        return Path(f"{output_stem(data)}.scored{endings.pop() if len(endings) == 1 else '.jsonl'}")
+    return Path(f"{output_stem(data)}.scored{_endings(_name(data))}")
 
 
 def _endings(name: str) -> str:
@@ -79,7 +79,8 @@ def _name(data: Data) -> str:
     return "stdin" if data == "-" else str(data).rstrip("/")
 
 
-def _stem(data: Data) -> str:
+def output_stem(data: Data) -> str:
+    """`data` for `some/folder/data.json.gz`; for several inputs, the name of their folder."""
     if isinstance(data, ManyInputs):
         return data.folder.name if data.folder else NAME_OF_SEVERAL
     path = Path(_name(data))

@@ -47,7 +47,7 @@ class Drawing:
     note: str = ""
 
 
-def _panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[Figure, Axes]:
+def empty_panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[Figure, Axes]:
     """An empty transparent panel.
 
     Fixed margins draw several times faster than a layout computed for each figure.
@@ -66,7 +66,7 @@ def _panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[Figure
     return figure, axes
 
 
-def _legend(axes: Axes, *parts: tuple[str, str]) -> None:
+def legend(axes: Axes, *parts: tuple[str, str]) -> None:
     """One or two texts above a panel, each in its colour."""
     for x, (text, colour) in zip((0.0, 0.5), parts, strict=False):
         axes.text(
@@ -87,7 +87,7 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
         return None
     words = metric_of(field)
     axis = axis_of((before, after), is_log=words.scale == "log")
-    figure, axes = _panel()
+    figure, axes = empty_panel()
     medians = (metric.before.median, metric.after.median)
     for (_, colour), column, median in zip(_SIDES, (before, after), medians, strict=True):
         counts, edges = np.histogram(column, axis.edges(len(column)))
@@ -99,8 +99,8 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     axis.apply(axes)
     axes.set_yticks([])
     axes.set_xlabel(words.unit)
-    legend = zip(_SIDES, medians, strict=True)
-    _legend(axes, *((f"{side}, median {number(x)}", colour) for (side, colour), x in legend))
+    parts = zip(_SIDES, medians, strict=True)
+    legend(axes, *((f"{side}, median {number(x)}", colour) for (side, colour), x in parts))
     svg = inline_svg(
         figure,
         key=f"dist-{field}",
@@ -129,7 +129,7 @@ def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
         return None
     change = after / before if as_factor else after - before
     axis = change_axis(change, is_log=as_factor)
-    figure, axes = _panel()
+    figure, axes = empty_panel()
     counts, edges = np.histogram(change, axis.edges(len(change)))
     axes.stairs(counts / len(change), edges, fill=True, color=Ink.MUTED, alpha=0.35)
     axes.stairs(counts / len(change), edges, color=Ink.MUTED, linewidth=1.2)
@@ -140,7 +140,7 @@ def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     axes.set_yticks([])
     axes.set_xlabel("after ÷ before, per pair" if as_factor else "after − before, per pair")
     median = f"× {number(middle)}" if as_factor else signed(middle)
-    _legend(axes, (f"median {median}", Ink.TEXT))
+    legend(axes, (f"median {median}", Ink.TEXT))
     up = metric.change.share_up
     rose = "" if up is None else f" {percent(up)} of the pairs rose, ties counting half."
     svg = inline_svg(
@@ -158,7 +158,7 @@ def length_control(field: str, control: LengthControl) -> Drawing | None:
     if not shown:
         return None
     texts = [f"{one.name}: {signed(one.change)} ({interval(one.ci95)})" for one in shown]
-    figure, axes = _panel(0.8 + 0.62 * len(shown))
+    figure, axes = empty_panel(0.8 + 0.62 * len(shown))
     for place, one in enumerate(shown):
         change = one.change or 0.0
         colour = Ink.TEXT if one.name == RAW else Ink.AFTER
@@ -203,7 +203,7 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
     y = axis_of(values, is_log=False)
     drawings = []
     for i, (side, colour) in enumerate(_SIDES):
-        figure, axes = _panel(3.4, left_in=0.42)
+        figure, axes = empty_panel(3.4, left_in=0.42)
         draw = _points if len(lengths[i]) <= MAX_POINTS else _hexagons
         draw(axes, lengths[i], values[i], x, y, colour)
         if len(lengths[i]) >= _MIN_PAIRS_FOR_TREND:
@@ -214,7 +214,7 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         x.apply(axes)
         axes.set_ylim(y.low, y.high)
         axes.set_xlabel("response tokens")
-        _legend(axes, (f"{metric_of(field).label} {side}", colour))
+        legend(axes, (f"{metric_of(field).label} {side}", colour))
         drawings.append(Drawing(_scatter_svg(figure, field, side, len(lengths[i]))))
     n_outside = x.n_outside(*lengths) + y.n_outside(*values)
     return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]

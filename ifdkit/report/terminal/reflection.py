@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from ifdkit.format import duration, number, plural
+from ifdkit.oracle.limits import Usage
 from ifdkit.reflection.estimate import CallEstimate
-from ifdkit.reflection.limits import Usage
 from ifdkit.reflection.outcomes import Outcome
 from ifdkit.reflection.result import Recycled
 from ifdkit.report.terminal.screen import Screen, number_table

@@ -20,7 +20,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.result import Pairing
 from ifdkit.errors import InputError
 from ifdkit.format import percent
 
@@ -33,6 +32,33 @@ IDS_SHOWN = 50
 MOSTLY = 0.5
 """Share of rows from which a key counts as matching."""
 _HASH_ID = re.compile(r"[0-9a-f]{16}-\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """How the rows of the two sides were paired."""
+
+    by: str
+    """`id`, `row` or `instruction`."""
+    n_pairs: int
+    unmatched_before: int
+    unmatched_after: int
+    ambiguous: int = 0
+    """Rows left out because their key occurs more often on one side than on the other."""
+    ids_unmatched_before: tuple[str, ...] = ()
+    """The first of them, for a reader to look up."""
+    ids_unmatched_after: tuple[str, ...] = ()
+    ids_ambiguous: tuple[str, ...] = ()
+    note: str = ""
+    """Why this key was used."""
+    same_instructions: float | None = None
+    """Share of the pairs with the same instruction, 0…1; None if texts are not available."""
+    word_overlap: float | None = None
+    """Mean Jaccard index of the words of a pair, 0…1; None if most instructions are the same."""
+    random_word_overlap: float | None = None
+    """The same for examples of different pairs."""
+    is_unrelated: bool = False
+    """Whether the examples of a pair have no more words in common than random ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _start(gguf: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     # In its own session, so that Ctrl-C does not reach it and calls in flight can be recorded.
     return subprocess.Popen(
         # -P keeps modules of the working folder out, which may have any author.
-        [sys.executable, "-P", "-m", "ifdkit.reflection.local", str(gguf)],
+        [sys.executable, "-P", "-m", "ifdkit.oracle.local", str(gguf)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -9,23 +9,20 @@ rates and can cost money like the first attempt, and a 429 concerns every call, 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from ifdkit.errors import OracleError, UsageError
-from ifdkit.reflection.answers import parse
-from ifdkit.reflection.api_key import DEFAULT_VARIABLE, ApiKey
-from ifdkit.reflection.journal import AsyncJournal, Journal
-from ifdkit.reflection.limits import Bounds, CapReached, Limits, Usage, retry_after_s
-from ifdkit.reflection.outcomes import Call, Form, Outcome, Reply, Sampling, Stage
-from ifdkit.reflection.wire import Fault, body_of, reply_of
+from ifdkit.oracle.api_key import DEFAULT_VARIABLE, ApiKey
+from ifdkit.oracle.calls import Form, OracleCall, Probe, Reply
+from ifdkit.oracle.journal import AsyncJournal, Journal
+from ifdkit.oracle.limits import Bounds, CapReached, Limits, Usage, retry_after_s
+from ifdkit.oracle.wire import Fault, body_of, reply_of
 from ifdkit.visible import masked
 
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ def endpoint(base_url: str | None) -> str:
 
 
 class Oracle:
-    """`async with Oracle(server, journal, bounds) as oracle: reply = await oracle.ask(call)`."""
+    """`async with Oracle(server, journal, bounds, probe=…) as oracle: await oracle.ask(call)`."""
 
     def __init__(
         self,
@@ -109,6 +106,7 @@ class Oracle:
         journal: Journal,
         bounds: Bounds | None = None,
         *,
+        probe: Probe,
         limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -120,6 +118,7 @@ class Oracle:
         self.server = server
         self.limits = limits or Limits(bounds or Bounds())
         self._endpoint = endpoint(server.base_url)
+        self._probe = probe
         self._journal = journal
         self._replies = AsyncJournal(journal)
         self._sleep = sleep
@@ -155,7 +154,7 @@ class Oracle:
         """Tokens spent in this run; if a reply was lost, the most it can have cost."""
         return self.limits.spent
 
-    async def ask(self, call: Call) -> Reply:
+    async def ask(self, call: OracleCall) -> Reply:
         """The reply, from the journal if known, else from the server and recorded on return.
 
         Any number of tasks may call this at once: the limit on calls in flight applies inside, and
@@ -192,7 +191,7 @@ class Oracle:
         return self._form
 
     async def _probed_form(self) -> Form:
-        probe = _probe(self.server.model, self._endpoint)
+        probe = self._probe.call(self.server.model, self._endpoint)
         kept = self._journal.form(probe.key)
         if kept is not None:
             form, self._limit_name = kept
@@ -203,7 +202,7 @@ class Oracle:
                 return form
         raise AssertionError("unreachable: sections are supported, or an error is raised")
 
-    async def _supports(self, probe: Call, form: Form) -> bool:
+    async def _supports(self, probe: OracleCall, form: Form) -> bool:
         try:
             reply = await self._reply(probe, form)
         except Fault as fault:
@@ -219,11 +218,9 @@ class Oracle:
         if form is Form.SECTIONS:
             # No form is less strict; if its replies do not parse, each row says so.
             return True
-        outcome = parse(probe, reply).outcome
-        began = outcome is Outcome.TRUNCATED and reply.text.lstrip().startswith("{")
-        return outcome in (Outcome.REWRITTEN, Outcome.KEPT) or began
+        return self._probe.accepts(probe, reply)
 
-    async def _reply(self, call: Call, form: Form) -> Reply:
+    async def _reply(self, call: OracleCall, form: Form) -> Reply:
         """One reply, after retries if necessary. Raises Fault if there is none."""
         retries = busy = 0
         while True:
@@ -240,7 +237,7 @@ class Oracle:
                 else:
                     raise
 
-    async def _attempt(self, call: Call, form: Form) -> Reply:
+    async def _attempt(self, call: OracleCall, form: Form) -> Reply:
         """One request. Raises Fault, or OracleError if no later call can succeed."""
         import httpx2
         import openai
@@ -331,7 +328,7 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
         import openai
     except ImportError:
         raise UsageError(
-            "reflect needs the openai package: pip install 'ifdkit[reflect]'"
+            "an oracle needs the openai package: pip install 'ifdkit[reflect]'"
         ) from None
     # Environment proxies are not meant for a server on this machine.
     http_client = openai.DefaultAsyncHttpxClient(
@@ -352,33 +349,6 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
 
 def _is_loopback(base_url: str | None) -> bool:
     return urlsplit(base_url or "").hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def _probe(model: str, address: str) -> Call:
-    """A question so simple that only the form of its answer matters.
-
-    Its words are part of its key in the journal.
-    """
-    call = Call(
-        stage=Stage.RESPONSE,
-        system="You correct short answers, and reply in exactly the form that is asked for.",
-        user="Question: What is two plus two?\nAnswer: Five.",
-        reply_json=(
-            "Reply with one JSON object and nothing else:"
-            ' {"criticism": "<what is wrong>", "better_response": "<the right answer>"}'
-        ),
-        reply_sections="",
-        fence="",
-        original="Five.",
-        prompt_version="probe",
-        model=model,
-        endpoint=address,
-        sampling=Sampling(max_tokens=512),
-    )
-    fence = hashlib.sha256(json.dumps([model, address]).encode()).hexdigest()[:12]
-    names = ("criticism", call.text_field)
-    marks = "\n".join(f"[[{name} {fence}]]\n…\n[[end {name} {fence}]]" for name in names)
-    return replace(call, fence=fence, reply_sections=f"Reply in this form:\n{marks}")
 
 
 def _cause(error: BaseException) -> str:

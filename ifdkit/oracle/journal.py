@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.errors import OutputError
-from ifdkit.reflection.outcomes import Form, Reply
+from ifdkit.oracle.calls import Form, Reply
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ifdkit.reflection.outcomes import Call, Form, Reply
+from ifdkit.oracle.calls import Form, OracleCall, Reply
 
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
 
@@ -41,7 +41,7 @@ class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
         return self.status is None or self.status in _TRANSIENT_STATUSES or self.status >= 500
 
 
-def body_of(call: Call, form: Form, limit_name: str) -> dict[str, Any]:
+def body_of(call: OracleCall, form: Form, limit_name: str) -> dict[str, Any]:
     """Arguments of a chat completion that asks for a reply in this form.
 
     `limit_name` is the server's parameter for the limit on completion tokens.
@@ -55,7 +55,7 @@ def body_of(call: Call, form: Form, limit_name: str) -> dict[str, Any]:
     given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
     body |= {name: value for name, value in given.items() if value is not None}
     if form is Form.SCHEMA:
-        schema = {"name": call.text_field, "strict": True, "schema": call.schema}
+        schema = {"name": call.reply_fields[-1], "strict": True, "schema": call.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif form is Form.OBJECT:
         body["response_format"] = {"type": "json_object"}

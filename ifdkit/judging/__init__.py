@@ -1,0 +1,1 @@
+"""`ifdkit judge`: which of two files of answers an oracle prefers."""

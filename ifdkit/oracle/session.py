@@ -1,0 +1,45 @@
+"""What a verb needs around its calls: a server, and an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ifdkit.oracle.client import Server, endpoint, who_gets_the_key
+from ifdkit.oracle.options import OracleOptions
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def running_server(
+    options: OracleOptions, note: Callable[[str], None]
+) -> Iterator[tuple[Server, str]]:
+    """The oracle's server, and the endpoint that is part of the keys of its calls.
+
+    Notes which key goes to which host, before anything is sent.
+    """
+    if not options.is_local:
+        origin = endpoint(options.server.base_url)
+        note(who_gets_the_key(options.server))
+        yield options.server, origin
+        return
+    from ifdkit.oracle.local import local_oracle
+
+    with local_oracle() as local:
+        note(f"local oracle: {local.model}, {local.source}")
+        yield replace(options.server, model=local.model, base_url=local.base_url), local.source
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1, "oracle") as thread:
+        return thread.submit(asyncio.run, coroutine).result()

@@ -1,0 +1,1 @@
+"""`ifdkit predict`: which score predicts a preference, and whether it says more than length."""

@@ -1,0 +1,89 @@
+"""Win rates: the published formula, the interval over instructions, length held fixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ifdkit.stats.win_rates import (
+    length_controlled_rate,
+    mean_rate,
+    published_win_rate,
+)
+
+Column = NDArray[np.float64]
+
+
+def test_the_published_formula_on_wins_ties_and_probabilities() -> None:
+    """By hand, as AlpacaEval: mean of preference − 1, in percent."""
+    found = published_win_rate(np.array([0.0, 1.0, 0.5, 0.83]))
+    assert found.win_rate == pytest.approx(58.25)
+    assert found.discrete_win_rate == 62.5
+    assert found.standard_error == pytest.approx(22.0165, abs=1e-3)
+    counts = (found.n_wins, found.n_wins_base, found.n_draws, found.n_total)
+    assert counts == (2, 1, 1, 4)
+    assert published_win_rate(np.array([1.0])).standard_error is None
+    with pytest.raises(ValueError, match="no preferences"):
+        published_win_rate(np.array([]))
+
+
+def simulated(seed: int, *, skill: float, taste: float, mean: float = 1.0) -> tuple[Column, Column]:
+    """Preferences and length differences: log-odds are skill + taste · tanh(d ÷ sd)."""
+    rng = np.random.default_rng(seed)
+    difference = 100 * rng.normal(mean, 1, size=400)
+    odds = skill + taste * np.tanh(difference / difference.std())
+    return (rng.random(400) < expit(odds)).astype(np.float64), difference
+
+
+def test_the_length_controlled_rate_is_that_of_equal_lengths() -> None:
+    for skill in (-0.8, 0.0, 0.8):
+        rates = [
+            length_controlled_rate(*simulated(seed, skill=skill, taste=1.5), np.arange(400), seed=0)
+            for seed in range(20)
+        ]
+        found = np.mean([one.value for one in rates if one.value is not None])
+        assert found == pytest.approx(expit(skill), abs=0.03)
+        covered = sum(one.ci95[0] <= expit(skill) <= one.ci95[1] for one in rates if one.ci95)
+        assert covered >= 16
+
+
+def test_a_judge_that_only_sees_length_has_no_winner_at_equal_length() -> None:
+    difference = 100 * np.random.default_rng(1).normal(0.8, 1, size=400)
+    preferences = (difference > 0).astype(np.float64)
+    raw = mean_rate(preferences, np.arange(400), seed=0)
+    controlled = length_controlled_rate(preferences, difference, np.arange(400), seed=0)
+    assert raw.value is not None
+    assert raw.value > 0.75
+    assert controlled.value == pytest.approx(0.5, abs=0.1)
+    assert controlled.ci95 is not None
+    assert controlled.ci95[0] < 0.5 < controlled.ci95[1]
+
+
+def test_equal_lengths_and_few_pairs() -> None:
+    preferences = np.array([1.0] * 9 + [0.0] * 3)
+    same = length_controlled_rate(preferences, np.zeros(12), np.arange(12), seed=0)
+    assert same.value == pytest.approx(0.75)
+    few = length_controlled_rate(preferences[:9], np.zeros(9), np.arange(9), seed=0)
+    assert few.value is None
+    assert mean_rate(preferences[:3], np.arange(3), seed=0).ci95 is None
+    assert mean_rate(np.array([]), np.array([], dtype=np.int64), seed=0).value is None
+
+
+def test_the_interval_of_a_mean_covers_it_with_clusters() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        clusters = np.repeat(np.arange(60), 3)
+        chance = expit(rng.normal(size=60))[clusters]
+        found = mean_rate((rng.random(180) < chance).astype(np.float64), clusters, seed=seed)
+        assert found.ci95 is not None
+        covered += found.ci95[0] <= 0.5 <= found.ci95[1]
+    assert covered >= 180
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    values, clusters = simulated(0, skill=0.3, taste=0.0)[0], np.arange(400)
+    assert mean_rate(values, clusters, seed=3) == mean_rate(values, clusters, seed=3)
+    assert mean_rate(values, clusters, seed=3) != mean_rate(values, clusters, seed=4)
