@@ -319,6 +319,7 @@ def test_every_option_has_help_and_a_variable() -> None:
                 assert parameter.help, parameter.name
                 known = {
                     "ids",
+                    "marks",
                     "output",
                     "clean",
                     "turn",

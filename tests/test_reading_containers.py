@@ -756,7 +756,7 @@ def not_python() -> dict[str, tuple[Any, str]]:
             "data is a dictionary of several datasets: pass data['train'] or data['test']",
         ),
         "splits": ({"train": PAIR, "test": PAIR}, "pass data['train'] or data['test']"),
-        "texts": (["u", "a"], "no such file: u"),
+        "texts": (["u.json", "a.json"], "no such file: u.json"),
         "array of texts": (np.array([["u", "a"]]), "its rows must be dictionaries; the first is"),
         "array of nothing": (np.array(5), "data is an array with a single value: pass rows"),
         "Series of texts": (pd.Series(["u"]), "its rows must be dictionaries; the first is text"),

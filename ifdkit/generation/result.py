@@ -65,6 +65,8 @@ class Generated:
     tokens: int
     """Tokens that this call generated."""
     elapsed_s: float
+    lines: bool = False
+    """Whether each line of a text file was a row."""
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""
 

@@ -73,6 +73,8 @@ class TrainedModel:
     """Of the call that finished it."""
     losses: tuple[LossPoint, ...] = field(repr=False)
     """One per step; in `loss.csv`, not in the manifest."""
+    lines: bool = False
+    """Whether each line of a text file was a row."""
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""
 
