@@ -66,6 +66,8 @@ COMMANDS: dict[str, list[str]] = {
                    "--provenance", "./INPUT"],
     "reflect": ["reflect", "INPUT", "-o", "new.jsonl", "--oracle", "m", "--retries", "0"],
 }  # fmt: skip
+IN_CI = ("score", "audit", "select", "compare", "reflect")
+"""Commands that read inputs in different ways; the others are for `make test-slow`."""
 WITHOUT_ROWS = {"bomb.parquet", "fifo", "socket", "device", "linked.jsonl", "folder"}
 """Inputs that are refused as a whole; of the others the good row is read."""
 
@@ -123,7 +125,10 @@ def make_inputs(folder: Path) -> list[str]:
 
 @needs_proc
 @pytest.mark.long
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [name if name in IN_CI else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS],
+)
 def test_hostile_inputs(
     command: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,7 +270,7 @@ def test_pairs_with_different_instructions_are_counted_and_not_asked(
         other.write_text(json.dumps([{**row, "instruction": f"No {row}"} for row in rows]))
         with pytest.raises(InputError, match="no pair with the same instruction"):
             run(server, (one, other), tiny_model)
-    with pytest.raises(OutputError, match="is one of the inputs"):
+    with pytest.raises(OutputError, match="is the input itself"):
         run(server, (one, other), tiny_model, output=one)
 
 

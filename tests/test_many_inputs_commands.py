@@ -221,7 +221,7 @@ def test_what_does_not_fit_into_one_file_is_refused(settings: dict[str, Any]) ->
     assert "b.parquet has other columns than a.parquet" in refused(
         ["a.parquet", "b.parquet"], "o.parquet"
     )
-    with pytest.raises(OutputError, match="itself: choose another name"):
+    with pytest.raises(OutputError, match="is the input itself"):
         ifdkit.select(
             ["a.csv", "a.jsonl"], "a.jsonl", method="random", top=1, model=settings["model"]
         )

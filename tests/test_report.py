@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ifdkit.comparison.result import Comparison, ExploredPair, LengthControl, Su
 from ifdkit.errors import OutputError
 from ifdkit.findings.finding import Finding
 from ifdkit.format import interval, number, percent, signed
+from ifdkit.records import plain
 from ifdkit.report.comparison import figures
 from ifdkit.report.comparison.explorer import MAX_BYTES, explorer_data
 from ifdkit.report.comparison.html import render_html
@@ -319,7 +320,7 @@ def test_saving_writes_every_form(
     assert {path.name for path in folder.iterdir()} == FILES
     assert pd.read_parquet(folder / "rows.parquet").equals(rows)
     saved = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
-    assert saved == json.loads(json.dumps(asdict(summary)))
+    assert saved == json.loads(json.dumps(plain(summary)))
     assert saved["metrics"]["ifd"]["change"]["median_ci95"] == list(
         summary.metrics["ifd"].change.median_ci95 or ()
     )
@@ -332,7 +333,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     tmp_path: Path, summary: Summary, rows: pd.DataFrame
 ) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match=r"cannot create .*taken"):
+    with pytest.raises(OutputError, match=r"cannot write .*taken"):
         Comparison(summary, rows).save(tmp_path / "taken")
 
 

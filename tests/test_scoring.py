@@ -383,13 +383,13 @@ def test_an_interrupted_run_leaves_no_half_written_file(
 def test_the_unfinished_file_of_another_run_is_kept(
     write: Make, settings: Settings, tmp_path: Path
 ) -> None:
-    mine = tmp_path / f".out.jsonl.{os.getpid()}.x.inprogress"
+    live = tmp_path / f".out.jsonl.{os.getppid()}.x.inprogress"
     other = tmp_path / ".out.jsonl.notes.inprogress"
     dead = tmp_path / f".out.jsonl.{2**22 + 1}.x.inprogress"  # above Linux's largest process id
-    for path in (mine, other, dead):
+    for path in (live, other, dead):
         path.touch()
     run(write("data.json", ROWS[:1]), tmp_path / "out.jsonl", settings)
-    assert [path.exists() for path in (mine, other, dead)] == [True, True, False]
+    assert [path.exists() for path in (live, other, dead)] == [True, True, False]
 
 
 def test_a_run_without_rejects_deletes_those_of_an_earlier_run(

@@ -23,7 +23,11 @@ TRUSTED = {
     "store": '"scores.sqlite"',
     "prompts": '"prompts"',
 }
-ONE_CALL = {"output": '"x.json"', "clean": '"x.json"', "turn": "1"}
+ONE_CALL = {
+    **dict.fromkeys(("from", "output", "clean", "eval", "versus", "ids", "marks"), '"x.json"'),
+    **dict.fromkeys(("no-open", "model-on-demand"), "true"),
+    "turn": "1",
+}
 
 
 @pytest.fixture(autouse=True)

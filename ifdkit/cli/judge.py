@@ -14,7 +14,7 @@ from ifdkit.cli.oracle import check_key, oracle_address_options, oracle_limit_op
 judge_options = together(
     option("--oracle", help="Model name on the server, or local: the embedded model on this"
            " machine."),
-    call_option("--from", "annotations", metavar="ANNOTATIONS", help="Take the preferences of a"
+    call_option("--from", metavar="ANNOTATIONS", help="Take the preferences of a"
                 " file in AlpacaEval's format instead of asking an oracle."),
     oracle_address_options,
     option("--pair-by", type=click.Choice(["id", "row", "instruction"]),
@@ -64,10 +64,10 @@ def judge(
 
     start(context, flags)
     model = flags["model"] or DEFAULT_MODEL
-    if flags["annotations"] is not None:
+    if flags["from"] is not None:
         if first is not None or flags["oracle"] is not None or output is not None:
             raise click.UsageError("--from takes no FIRST, SECOND, --oracle or --output", context)
-        done = judge_annotations(flags["annotations"], model=model, seed=flags["seed"])
+        done = judge_annotations(flags["from"], model=model, seed=flags["seed"])
     else:
         if first is None or second is None or flags["oracle"] is None:
             raise click.UsageError("give FIRST, SECOND and --oracle, or --from", context)

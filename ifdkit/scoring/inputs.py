@@ -116,6 +116,7 @@ def _as_it_was(data: Data, name: str, digest: str | None) -> Path:
 
 def check_not_input(data: Data, output: Path) -> None:
     """Raise OutputError if `output` is a file that is read."""
+    data = expand(data)
     paths = data.paths if isinstance(data, ManyInputs) else [data]
     for path in paths:
         try:
