@@ -16,7 +16,6 @@ from ifdkit.errors import UsageError
 from ifdkit.expressions.evaluation import Column, NumberColumn, evaluate
 from ifdkit.expressions.nodes import (
     And,
-    Comparison,
     Expression,
     IsNull,
     Literal,
@@ -24,6 +23,7 @@ from ifdkit.expressions.nodes import (
     Name,
     Not,
     Or,
+    Relation,
     names_of,
     split,
 )
@@ -149,7 +149,7 @@ ORDERED = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 def _comparison(left: Name, operator: Any, right: Any, *, is_mirrored: bool) -> Expression:
     if isinstance(right, Literal) and isinstance(right.value, bool):
         operator = "==" if operator in ("<", "<=", "==") else "!="
-    return Comparison(right, operator, left) if is_mirrored else Comparison(left, operator, right)
+    return Relation(right, operator, left) if is_mirrored else Relation(left, operator, right)
 
 
 def expressions(names: st.SearchStrategy[Name]) -> st.SearchStrategy[Expression]:
@@ -286,11 +286,11 @@ def ref_truth(expression: Expression, row: Mapping[Name, Any]) -> bool | None:
         case Membership(name, values):
             truths = [ref_leaf(row[name], "==", one.value) for one in values]
             return True if True in truths else None if None in truths else False
-        case Comparison(Name() as left, how, Name() as right):
+        case Relation(Name() as left, how, Name() as right):
             return ref_columns(row[left], how, row[right])
-        case Comparison(Name() as left, how, Literal(constant)):
+        case Relation(Name() as left, how, Literal(constant)):
             return ref_leaf(row[left], how, constant)
-        case Comparison(Literal(constant), how, Name() as right):
+        case Relation(Literal(constant), how, Name() as right):
             mirrored = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(how, how)
             return ref_leaf(row[right], mirrored, constant)
     raise AssertionError(expression)

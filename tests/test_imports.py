@@ -143,3 +143,15 @@ def test_the_public_face_is_exact() -> None:
     assert set(ifdkit._MODULES) == set(ifdkit.__all__) - {"__version__"}
     with pytest.raises(AttributeError, match="has no attribute 'scores'"):
         _ = ifdkit.scores
+
+
+def test_no_class_name_is_defined_twice_and_no_module_is_long() -> None:
+    names = [
+        node.name
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert len(names) > 300
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+    assert [path.name for path in modules() if len(path.read_text().splitlines()) > 400] == []

@@ -20,7 +20,8 @@ from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.json_texts import with_keys
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.row_files import Appended, rows_file
+from ifdkit.data.row_files import rows_file
+from ifdkit.data.rows_writer import Appended
 from ifdkit.errors import InputError, OutputError, UsageError
 from ifdkit.records import Example, Passes, Reject
 from ifdkit.scoring.joining import column_names, score_into_rows

@@ -19,7 +19,7 @@ import ifdkit
 from ifdkit.cli.main import main
 from ifdkit.data.annotations import read_annotations
 from ifdkit.errors import InputError, OutputError, UsageError
-from ifdkit.judging.questions import Answer, JudgingProbe, parse, question
+from ifdkit.judging.questions import JudgeAnswer, JudgingProbe, parse, question
 from ifdkit.judging.result import Judgement
 from ifdkit.oracle.calls import Form, Reply
 from ifdkit.records import Example, Turn
@@ -129,8 +129,8 @@ def test_a_text_that_asks_to_be_chosen_stays_inside_its_block(attack: str) -> No
     # Whatever the response says, only marks with this call's token, or the reply itself, decide.
     recited = parse(call, Reply(f"The first response says: {attack!r}", finish_reason="stop"))
     honest = parse(call, Reply('{"comparison": "No.", "winner": "2"}'))
-    assert recited.answer is Answer.UNPARSED
-    assert honest.answer is Answer.SECOND
+    assert recited.answer is JudgeAnswer.UNPARSED
+    assert honest.answer is JudgeAnswer.SECOND
 
 
 def test_a_judge_that_obeys_injected_text_is_caught_only_by_consistency(
@@ -277,20 +277,23 @@ def test_pairs_with_different_instructions_are_counted_and_not_asked(
 def test_replies_in_unusual_words_are_parsed_or_named() -> None:
     call = JudgingProbe().call("m", "")
 
-    def answer(winner: str) -> Answer:
+    def answer(winner: str) -> JudgeAnswer:
         return parse(call, Reply(json.dumps({"comparison": "", "winner": winner}))).answer
 
     assert [answer(one) for one in ("1", " 2 ", "Tie.", "Response 1", "[2]", "response_1")] == [
-        Answer.FIRST, Answer.SECOND, Answer.TIE, Answer.FIRST, Answer.SECOND, Answer.FIRST,
+        JudgeAnswer.FIRST, JudgeAnswer.SECOND, JudgeAnswer.TIE,
+        JudgeAnswer.FIRST, JudgeAnswer.SECOND, JudgeAnswer.FIRST,
     ]  # fmt: skip
     assert {answer(one) for one in ("both", "3", "", "1 or 2", "<1, 2 or tie>")} == {
-        Answer.UNPARSED
+        JudgeAnswer.UNPARSED
     }
     thought = '<think>{"comparison": "", "winner": "1"}</think>{"comparison": "", "winner": "2"}'
-    assert parse(call, Reply(thought)).answer is Answer.SECOND
+    assert parse(call, Reply(thought)).answer is JudgeAnswer.SECOND
     several = '{"comparison": "", "winner": "1"} or {"comparison": "", "winner": "2"}'
-    assert parse(call, Reply(several)).answer is Answer.UNPARSED
-    assert parse(call, Reply("I'm sorry, but I can't help with that.")).answer is Answer.REFUSED
+    assert parse(call, Reply(several)).answer is JudgeAnswer.UNPARSED
+    assert (
+        parse(call, Reply("I'm sorry, but I can't help with that.")).answer is JudgeAnswer.REFUSED
+    )
 
 
 def test_the_key_of_a_question_depends_on_the_order() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ifdkit.errors import UsageError
 from ifdkit.prompting import sandbox
-from ifdkit.prompting.sandbox import Job, Limits, Sandbox
+from ifdkit.prompting.sandbox import Job, Sandbox, SandboxLimits
 from ifdkit.records import Turn
 from tests.chat_styles import (
     QUESTION,
@@ -31,7 +31,7 @@ GROWING = {
     "prompt": "{% for i in range(99999) %}{{ 'x' * 1000 * messages | length }}{% endfor %}",
     "macro": "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
 }
-SMALL = Limits(cpu_s=0.5, wall_s=20, memory_bytes=2**28, extra_chars=10_000)
+SMALL = SandboxLimits(cpu_s=0.5, wall_s=20, memory_bytes=2**28, extra_chars=10_000)
 
 
 def variables(text: str = "Hi") -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_a_template_that_cannot_render_at_all_is_a_usage_error(source: str, mess
 
 
 def test_a_run_ends_when_many_prompts_exceed_a_limit() -> None:
-    limits = Limits(cpu_s=0.2, max_exceeded=3)
+    limits = SandboxLimits(cpu_s=0.2, max_exceeded=3)
     source = "{% if messages[0].content == 'x' %}" + GROWING["loop"] + "{% endif %}."
     made = Sandbox("bad", {"t": source}, style="chat", limits=limits)
     jobs = [Job("t", variables(text), 1) for text in "axbxc"]
@@ -99,7 +99,9 @@ def test_a_run_ends_when_many_prompts_exceed_a_limit() -> None:
 
 def test_a_system_without_limits_on_processes_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, which has no CPU timer, and on macOS, which has no limit on memory."""
-    made = Sandbox("bad", {"t": GROWING["loop"]}, style="chat", limits=Limits(cpu_s=99, wall_s=3))
+    made = Sandbox(
+        "bad", {"t": GROWING["loop"]}, style="chat", limits=SandboxLimits(cpu_s=99, wall_s=3)
+    )
     (slow,) = made.render([Job("t", {}, 1)])
     assert slow.problem == "template 'bad' takes more than 3 s"
     sizes = iter([2**40])

@@ -84,10 +84,10 @@ def test_search_agrees_with_a_scan(
 ) -> None:
     import pyarrow as pa
 
-    from ifdkit.viewing.words import Segment
+    from ifdkit.viewing.words import TextSegment
 
     file = tmp_path_factory.mktemp("words") / "x.npy"
-    segment = Segment(0, pa.array(texts, pa.large_string()), file)
+    segment = TextSegment(0, pa.array(texts, pa.large_string()), file)
     assert segment.find(term).tolist() == [term in text for text in texts]
     short = term[:2]
     starts = [any(word.startswith(short) for word in text.split()) for text in texts]

@@ -115,12 +115,6 @@ class OutputFiles:
         self._group.commit([one for one in phases if one], str(self.output))
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that appears whole. Raises OutputError."""
-    with OutputFiles(path) as files:
-        files.open().write(content)
-
-
 class _FileGroup:
     """Temporary files, and the steps by which they take the place of others."""
 

@@ -17,16 +17,11 @@ from typing import Any
 
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.parquet_rows import parquet_schema
 from ifdkit.data.parts import Part
 from ifdkit.data.raw import Raw
-from ifdkit.data.row_files import (
-    Appended,
-    RowsWriter,
-    check_rows_output,
-    csv_columns,
-    parquet_schema,
-    rows_file,
-)
+from ifdkit.data.row_files import check_rows_output, csv_columns, rows_file
+from ifdkit.data.rows_writer import Appended, RowsWriter
 from ifdkit.data.sources import DELIMITERS, suffix
 from ifdkit.data.text_files import TEXT_ENDING
 from ifdkit.errors import UsageError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ifdkit.data.atomic import INCOMPLETE, create_folder, replace_in_folder
+from ifdkit.data.atomic import INCOMPLETE, OutputFiles, create_folder, replace_in_folder
 from ifdkit.data.locks import output_lock
 from ifdkit.errors import OutputError
 from ifdkit.regular import read_regular
@@ -94,3 +94,9 @@ def read_report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that appears whole. Raises OutputError."""
+    with OutputFiles(path) as files:
+        files.open().write(content)

@@ -12,65 +12,32 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from ifdkit.data.atomic import OutputFiles, check_place, dumps, encoded_json, valid_text
+from ifdkit.data.atomic import OutputFiles, check_place, dumps, encoded_json
 from ifdkit.data.csv_dialect import Dialect, sniff
 from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
+from ifdkit.data.parquet_rows import ParquetRows
 from ifdkit.data.raw import Raw
+from ifdkit.data.rows_writer import Appended, RowsWriter
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.data.text_files import TEXT_COLUMN, TEXT_ENDING
 from ifdkit.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 ROW_ENDINGS = (".json", *JSON_LINES, *DELIMITERS, ".parquet", TEXT_ENDING)
 _MAX_HEADER_BYTES = 2**20
 _INDENT = re.compile(rb"\s*\[\s*?\n([ \t]*)\{\s*?\n([ \t]*)\"")
 """The start of an indented array of objects: white space before a row, and before its first key."""
 _HEAD_BYTES = 2**12
-_ROWS_PER_GROUP = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Columns that a written file has besides those of its source."""
-
-    names: tuple[str, ...] = ()
-    """None of them is a column of the source."""
-    arrow_types: Callable[[], Sequence[pa.DataType]] = tuple
-    """The type of each, for Parquet."""
-
-    def __bool__(self) -> bool:
-        return bool(self.names)
-
-
-class RowsWriter(Protocol):
-    """Writes rows in the order of the file that they come from."""
-
-    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
-        """Write a row with this value, which is `raw.value` itself if nothing changed.
-
-        `cells` are those of the appended columns: numbers, text, None, or lists of these. Returns
-        False if the row is left out because it is malformed and cannot be copied either.
-        """
-        ...
-
-    def next_source(self, source: Path | None, first_row: int) -> None:
-        """Go on with the rows of another file; `first_row` is the position of its first row."""
-        ...
-
-    def finish(self) -> None:
-        """Complete the content. The caller closes the file."""
-        ...
 
 
 def check_rows_output(path: Path, source: Path | None, *, appends: bool = False) -> None:
@@ -120,7 +87,7 @@ def rows_file(
         writer: RowsWriter
         if ending == ".parquet":
             assert source is not None, "check_rows_output requires it"
-            writer = _ParquetRows(file, source, appended)
+            writer = ParquetRows(file, source, appended)
         elif ending in DELIMITERS:
             assert source is not None, "check_rows_output requires it"
             writer = _CsvRows(file, source, ending, appended)
@@ -325,103 +292,3 @@ def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
 def csv_columns(source: Path) -> list[str]:
     """The column names of a CSV file. Raises InputError if two columns have the same name."""
     return _csv_header(source)[1]
-
-
-def parquet_schema(source: Path) -> pa.Schema:
-    """The columns of a Parquet file and their types. Equal ones may have other metadata."""
-    import pyarrow.parquet as pq
-
-    return pq.read_schema(source)
-
-
-class _ParquetRows:
-    """The record batches of the source, with the changed cells replaced."""
-
-    def __init__(self, file: IO[bytes], source: Path, appended: Appended) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._batch: pa.RecordBatch | None = None
-        self._begin = self._end = 0  # rows of the current batch
-        self._open(source, 0)
-        self._positions: list[int] = []  # written rows, relative to the batch
-        self._changes: dict[str, dict[int, Any]] = {}  # column → index in _positions → value
-        self._cells: list[Sequence[Any]] = []  # of the appended columns, one list per position
-        types = appended.arrow_types()
-        self._appended = [pa.field(*one) for one in zip(appended.names, types, strict=True)]
-        schema = self._file.schema_arrow
-        for one in self._appended:
-            schema = schema.append(one)
-        self._schema = schema
-        self._writer = pq.ParquetWriter(file, schema, compression=_compression(self._file))
-
-    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
-        while raw.row >= self._end:
-            self._flush()
-            self._batch = next(self._batches)
-            self._begin, self._end = self._end, self._end + self._batch.num_rows
-        if raw.error is None and value is not raw.value:
-            for name in value:
-                if value[name] is not raw.value[name]:
-                    self._changes.setdefault(name, {})[len(self._positions)] = value[name]
-        self._positions.append(raw.row - self._begin)
-        self._cells.append(cells)
-        return True
-
-    def _open(self, source: Path, first_row: int) -> None:
-        import pyarrow.parquet as pq
-
-        self._file = pq.ParquetFile(source)
-        self._batches = self._file.iter_batches(batch_size=_ROWS_PER_GROUP)
-        self._batch = None
-        self._begin = self._end = first_row
-
-    def next_source(self, source: Path | None, first_row: int) -> None:
-        assert source is not None, "check_rows_output requires it"
-        self._flush()
-        self._file.close()
-        self._open(source, first_row)
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        if self._batch is not None and self._positions:
-            chosen = self._batch.take(pa.array(self._positions))
-            columns = list(chosen.columns)
-            for name, changed in self._changes.items():
-                at = chosen.schema.get_field_index(name)
-                columns[at] = _with_cells(columns[at], changed)
-            for number, one in enumerate(self._appended):
-                cells = [_valid(row[number]) for row in self._cells]
-                columns.append(pa.array(cells, one.type))
-            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self._positions, self._changes, self._cells = [], {}, []
-
-    def finish(self) -> None:
-        try:
-            self._flush()
-        finally:
-            self._writer.close()
-            self._file.close()
-
-
-def _valid(cell: Any) -> Any:
-    return list(map(valid_text, cell)) if isinstance(cell, list) else valid_text(cell)
-
-
-def _with_cells(column: pa.Array, changed: Mapping[int, Any]) -> pa.Array:
-    """A column with some of its cells replaced."""
-    import pyarrow as pa
-
-    new = pa.array(list(changed.values()), column.type)
-    # Arrow arrays are immutable: append the new cells, then take every row from its place.
-    places = {row: len(column) + number for number, row in enumerate(changed)}
-    order = [places.get(row, row) for row in range(len(column))]
-    return pa.concat_arrays([column, new]).take(pa.array(order))
-
-
-def _compression(file: Any) -> str:
-    metadata = file.metadata
-    if not metadata.num_row_groups or not metadata.num_columns:
-        return "zstd"
-    return str(metadata.row_group(0).column(0).compression).lower().replace("uncompressed", "none")

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from ifdkit.expressions.nodes import (
     And,
-    Comparison,
     Expression,
     IsNull,
     Literal,
@@ -40,6 +39,7 @@ from ifdkit.expressions.nodes import (
     Not,
     Operator,
     Or,
+    Relation,
 )
 
 Mask = NDArray[np.bool_]
@@ -236,11 +236,11 @@ def evaluate(expression: Expression, columns: Mapping[Name, Column]) -> Truth:
             return Truth(is_null, ~is_null)
         case Membership():
             return _member(columns[expression.name], expression.values)
-        case Comparison():
+        case Relation():
             return _compare(expression, columns)
 
 
-def _compare(comparison: Comparison, columns: Mapping[Name, Column]) -> Truth:
+def _compare(comparison: Relation, columns: Mapping[Name, Column]) -> Truth:
     left, right, how = comparison.left, comparison.right, comparison.operator
     if isinstance(left, Name) and isinstance(right, Name):
         return _compare_columns(columns[left], how, columns[right])

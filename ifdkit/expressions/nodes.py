@@ -47,7 +47,7 @@ Operand = Name | Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Relation:
     """Two operands compared; at least one of them is a name."""
 
     left: Operand
@@ -114,14 +114,14 @@ class Or:
         return " or ".join(_inside(term) for term in self.terms)
 
 
-Expression = Comparison | Membership | IsNull | Not | And | Or
+Expression = Relation | Membership | IsNull | Not | And | Or
 
 
 def _inside(term: Expression) -> str:
     return f"({term})" if isinstance(term, (And, Or)) else str(term)
 
 
-def leaves_of(expression: Expression) -> Iterator[Comparison | Membership | IsNull]:
+def leaves_of(expression: Expression) -> Iterator[Relation | Membership | IsNull]:
     """The parts of an expression that are neither `and`, `or` nor `not`, in order."""
     match expression:
         case And() | Or():
@@ -136,7 +136,7 @@ def leaves_of(expression: Expression) -> Iterator[Comparison | Membership | IsNu
 def names_of(expression: Expression) -> Iterator[Name]:
     """Every name in an expression, in order, each as often as it occurs."""
     for leaf in leaves_of(expression):
-        if isinstance(leaf, Comparison):
+        if isinstance(leaf, Relation):
             yield from (one for one in (leaf.left, leaf.right) if isinstance(one, Name))
         else:
             yield leaf.name

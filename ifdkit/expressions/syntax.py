@@ -26,7 +26,6 @@ from typing import NoReturn, cast
 from ifdkit.errors import UsageError
 from ifdkit.expressions.nodes import (
     And,
-    Comparison,
     Expression,
     IsNull,
     Literal,
@@ -36,6 +35,7 @@ from ifdkit.expressions.nodes import (
     Operand,
     Operator,
     Or,
+    Relation,
 )
 
 MAX_CHARACTERS = 10_000
@@ -245,7 +245,7 @@ class _Parser:
             for one in (left, right):
                 if isinstance(one, Literal) and isinstance(one.value, bool):
                     self._check_boolean(operator)
-            terms.append(Comparison(left, cast(Operator, operator.kind), right))
+            terms.append(Relation(left, cast(Operator, operator.kind), right))
             left = right
         if len(terms) == 1:
             return terms[0]

@@ -18,7 +18,7 @@ _BUSY_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GeneratedAnswer:
     """What a model answered."""
 
     text: str
@@ -63,15 +63,15 @@ class AnswerJournal:
         with suppress(sqlite3.Error):
             self._database.close()
 
-    def get(self, key: bytes) -> Answer | None:
+    def get(self, key: bytes) -> GeneratedAnswer | None:
         """The answer under this key, or None."""
         with self._errors("read"):
             row = self._database.execute(
                 "SELECT text, tokens, is_ended FROM answer WHERE key = ?", (key,)
             ).fetchone()
-        return None if row is None else Answer(row[0], row[1], bool(row[2]))
+        return None if row is None else GeneratedAnswer(row[0], row[1], bool(row[2]))
 
-    def put(self, answers: Mapping[bytes, Answer]) -> None:
+    def put(self, answers: Mapping[bytes, GeneratedAnswer]) -> None:
         """Store answers in one transaction; they are on the disk when this returns."""
         rows = [(key, a.text, a.tokens, int(a.is_ended)) for key, a in answers.items()]
         with self._errors("written"), self._database:

@@ -27,7 +27,7 @@ from ifdkit.data.part_files import check_dataset_output, dataset_file
 from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.data.where import expression_of
 from ifdkit.errors import InputError, UsageError
-from ifdkit.generation.journal import Answer, AnswerJournal
+from ifdkit.generation.journal import AnswerJournal, GeneratedAnswer
 from ifdkit.generation.options import GenerateOptions
 from ifdkit.generation.result import GENERATION_SCHEMA, Generated
 from ifdkit.records import Reject
@@ -60,7 +60,7 @@ class Prompted:
 
 
 @dataclass(slots=True)
-class Tally:
+class AnswerTally:
     """What happened to the rows."""
 
     rejects: list[Reject] = field(default_factory=list)
@@ -253,7 +253,7 @@ def _answer(
                 seed=_batch_seed(missing, options.seed),
             )
             answers = {
-                one.key: Answer(
+                one.key: GeneratedAnswer(
                     (one.opened + scorer.tokenizer.text(made.ids)).strip(),
                     len(made.ids),
                     made.is_ended,
@@ -322,9 +322,9 @@ def _write(
     prompts: Mapping[int, Prompted],
     problems: Mapping[int, str],
     journal: AnswerJournal,
-) -> Tally:
+) -> AnswerTally:
     """Write the rows with their answers. Raises InputError if there is none."""
-    tally = Tally()
+    tally = AnswerTally()
     if not prompts:
         why = next(iter(problems.values()), "no row can be read")
         raise InputError(f"{dataset.name} has no row that can be answered: {why}")
@@ -353,6 +353,6 @@ def _write(
     return tally
 
 
-def _leave_out(tally: Tally, reason: str, reject: Reject) -> None:
+def _leave_out(tally: AnswerTally, reason: str, reject: Reject) -> None:
     tally.left_out[reason] += 1
     tally.rejects.append(reject)

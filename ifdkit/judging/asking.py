@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ifdkit.judging.pairs import ResponsePair
-from ifdkit.judging.questions import Answer, Judged, parse, question
+from ifdkit.judging.questions import JudgeAnswer, Judged, parse, question
 from ifdkit.oracle.calls import OracleCall, Reply, Sampling
 
 
@@ -39,10 +39,10 @@ class Asked:
     """With the response of the first file shown first, and shown second."""
 
     @property
-    def winners(self) -> tuple[Answer, Answer]:
+    def winners(self) -> tuple[JudgeAnswer, JudgeAnswer]:
         """Of both games, as the file and not as the position: FIRST is the first file."""
         straight, swapped = (game.answer for game in self.games)
-        turned = {Answer.FIRST: Answer.SECOND, Answer.SECOND: Answer.FIRST}
+        turned = {JudgeAnswer.FIRST: JudgeAnswer.SECOND, JudgeAnswer.SECOND: JudgeAnswer.FIRST}
         return straight, turned.get(swapped, swapped)
 
     @property
@@ -59,7 +59,7 @@ class Asked:
         return _PREFERENCE.get(self.outcome, 0.5)
 
 
-class Asker(Protocol):
+class JudgeAsker(Protocol):
     """Answers calls; implemented by `Oracle`."""
 
     async def ask(self, call: OracleCall) -> Reply:
@@ -68,7 +68,7 @@ class Asker(Protocol):
 
 
 async def judged_pairs(
-    oracle: Asker,
+    oracle: JudgeAsker,
     pairs: Sequence[ResponsePair],
     window: int,
     *,

@@ -26,7 +26,7 @@ _WINNERS = ("1", "2", "tie")
 _VERDICT = re.compile(r"[\"']winner[\"']\s*:", re.IGNORECASE)
 
 
-class Answer(StrEnum):
+class JudgeAnswer(StrEnum):
     """What one reply says. Only the first three are judgements."""
 
     FIRST = "first"
@@ -44,14 +44,14 @@ class Answer(StrEnum):
     @property
     def is_judgement(self) -> bool:
         """Whether the judge has decided, if only that neither is better."""
-        return self in (Answer.FIRST, Answer.SECOND, Answer.TIE)
+        return self in (JudgeAnswer.FIRST, JudgeAnswer.SECOND, JudgeAnswer.TIE)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One question's answer, with the judge's own words."""
 
-    answer: Answer
+    answer: JudgeAnswer
     words: str
     """The whole reply, as the server sent it."""
     reason: str | None = None
@@ -165,27 +165,29 @@ def question(
 def parse(call: OracleCall, reply: Reply) -> Judged:
     """The answer in a reply. Never raises, whatever the oracle wrote."""
     if reply.failure is not None:
-        return Judged(Answer.FAILED, "", reply.failure)
+        return Judged(JudgeAnswer.FAILED, "", reply.failure)
     if reply.refusal or reply.finish_reason == "content_filter":
         why = reply.refusal or "stopped by a content filter"
-        return Judged(Answer.REFUSED, reply.text or why, "the oracle refuses")
+        return Judged(JudgeAnswer.REFUSED, reply.text or why, "the oracle refuses")
     if reply.finish_reason in _CUT_OFF:
-        return Judged(Answer.TRUNCATED, reply.text, "the reply was cut off; raise --max-tokens")
+        return Judged(
+            JudgeAnswer.TRUNCATED, reply.text, "the reply was cut off; raise --max-tokens"
+        )
     text = without_thinking(reply.text)
     if not text.strip():
-        return Judged(Answer.UNPARSED, reply.text, "the reply is empty")
+        return Judged(JudgeAnswer.UNPARSED, reply.text, "the reply is empty")
     if _may_quote(call, text):
-        return Judged(Answer.UNPARSED, reply.text, "the responses contain a reply, and this is not"
-                      " a reply alone")  # fmt: skip
+        problem = "the responses contain a reply, and this is not a reply alone"
+        return Judged(JudgeAnswer.UNPARSED, reply.text, problem)
     found = reply_fields(call, text)
     if isinstance(found, str):
         if opens_with_refusal(text):
-            return Judged(Answer.REFUSED, reply.text, "the oracle refuses")
-        return Judged(Answer.UNPARSED, reply.text, found)
+            return Judged(JudgeAnswer.REFUSED, reply.text, "the oracle refuses")
+        return Judged(JudgeAnswer.UNPARSED, reply.text, found)
     word = found["winner"].strip().strip("\"'.<>[]").lower().removeprefix("response").strip(" _")
     if word not in _WINNERS:
-        return Judged(Answer.UNPARSED, reply.text, "the winner is not 1, 2 or tie")
-    answer = {"1": Answer.FIRST, "2": Answer.SECOND, "tie": Answer.TIE}[word]
+        return Judged(JudgeAnswer.UNPARSED, reply.text, "the winner is not 1, 2 or tie")
+    answer = {"1": JudgeAnswer.FIRST, "2": JudgeAnswer.SECOND, "tie": JudgeAnswer.TIE}[word]
     return Judged(answer, reply.text)
 
 
@@ -213,5 +215,5 @@ class JudgingProbe:
     def accepts(self, call: OracleCall, reply: Reply) -> bool:
         """Whether the reply is a judgement, or begins as one that was cut off."""
         answer = parse(call, reply).answer
-        began = answer is Answer.TRUNCATED and reply.text.lstrip().startswith("{")
+        began = answer is JudgeAnswer.TRUNCATED and reply.text.lstrip().startswith("{")
         return answer.is_judgement or began

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.judging.asking import Asked
-from ifdkit.judging.questions import Answer
+from ifdkit.judging.questions import JudgeAnswer
 from ifdkit.judging.result import PositionBias, WinRates
 from ifdkit.stats.columns import Column
 from ifdkit.stats.discrimination import Clusters
@@ -19,14 +19,14 @@ Counter = Callable[[Sequence[str]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class PairLengths:
     """Length of the second answer minus that of the first, shape (n,)."""
 
     characters: Column
     tokens: Column
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[str, str]], count_tokens: Counter) -> Lengths:
+    def of(cls, pairs: Sequence[tuple[str, str]], count_tokens: Counter) -> PairLengths:
         """The lengths of pairs of texts."""
         texts = [text for pair in pairs for text in pair]
         return cls(_differences([len(text) for text in texts]), _differences(count_tokens(texts)))
@@ -46,7 +46,9 @@ def token_counts(model: str) -> Counter:
     return lambda texts: [len(ids) for ids in tokenizer.encode(texts, special=False)]
 
 
-def win_rates(preferences: Column, lengths: Lengths, clusters: Clusters, *, seed: int) -> WinRates:
+def win_rates(
+    preferences: Column, lengths: PairLengths, clusters: Clusters, *, seed: int
+) -> WinRates:
     """The win rates of the second answers; `preferences` are 0…1, shape (n,)."""
     decided = preferences != 0.5
     return WinRates(
@@ -72,11 +74,15 @@ def position_bias(asked: Sequence[Asked], clusters: Clusters, *, seed: int) -> P
     """How often the judge follows the position, over pairs with a winner in both orders."""
     chosen = [[game.answer for game in one.games] for one in asked]
     is_decided = np.array(
-        [all(answer in (Answer.FIRST, Answer.SECOND) for answer in both) for both in chosen], bool
+        [
+            all(answer in (JudgeAnswer.FIRST, JudgeAnswer.SECOND) for answer in both)
+            for both in chosen
+        ],
+        bool,
     )
     kept = [both for both, is_kept in zip(chosen, is_decided, strict=True) if is_kept]
     same = np.array([both[0] is both[1] for both in kept], dtype=np.float64)
-    first = np.array([sum(answer is Answer.FIRST for answer in both) / 2 for both in kept])
+    first = np.array([sum(answer is JudgeAnswer.FIRST for answer in both) / 2 for both in kept])
     groups = clusters[is_decided]
     return PositionBias(
         n=len(kept),

@@ -34,7 +34,7 @@ from ifdkit.judging.options import JudgeOptions
 from ifdkit.judging.output import annotation_file
 from ifdkit.judging.pairs import MatchedPairs, match
 from ifdkit.judging.questions import JudgingProbe, prompt_version
-from ifdkit.judging.rates import Lengths, position_bias, token_counts, win_rates
+from ifdkit.judging.rates import PairLengths, position_bias, token_counts, win_rates
 from ifdkit.judging.result import Judgement
 from ifdkit.judging.verdict import verdict
 from ifdkit.oracle.client import Oracle
@@ -119,7 +119,7 @@ def judge_annotations(
     ]
     rates = win_rates(
         preferences,
-        Lengths.of([row.outputs for row in rows], token_counts(model)),
+        PairLengths.of([row.outputs for row in rows], token_counts(model)),
         cluster_codes([row.instruction for row in rows]),
         seed=seed,
     )
@@ -183,7 +183,7 @@ def judge_files(
             f"{len(matched.pairs):,} pairs by {matched.pairing.by}: {matched.pairing.note}"
         )
         journal = Path(f"{output}.journal.sqlite")
-        lengths = Lengths.of(
+        lengths = PairLengths.of(
             [(one.first, one.second) for one in matched.pairs], token_counts(model)
         )
         session = run_to_end(_ask(matched, journal, options, progress))

@@ -73,7 +73,7 @@ def omitted(
     tool calls as objects, or all as text.
     """
     searches = [
-        _Search(prompt.text, _pieces(conversation, structured)[0], source)
+        _PromptSearch(prompt.text, _pieces(conversation, structured)[0], source)
         if conversation[0] and prompt.text is not None
         else None
         for conversation, prompt in zip(conversations, prompts, strict=True)
@@ -168,7 +168,7 @@ Span = tuple[int, int]
 """Where a text begins and ends in a prompt."""
 
 
-class _Search:
+class _PromptSearch:
     """What a prompt shows of the pieces of its conversation."""
 
     def __init__(self, prompt: str, pieces: Sequence[_Piece], source: str) -> None:

@@ -32,7 +32,7 @@ given no clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """What the templates of one sandbox may use."""
 
     cpu_s: float = 2.0
@@ -48,7 +48,7 @@ class Limits:
     """Prompts that may exceed the time or the memory before the run ends."""
 
 
-LIMITS = Limits()
+LIMITS = SandboxLimits()
 _JOBS_PER_FRAME = 512
 _CHARS_PER_FRAME = 4_000_000
 _MAX_MESSAGE_BYTES = 8 * worker.MAX_MESSAGE
@@ -90,7 +90,7 @@ class Sandbox:
         style: Literal["chat", "file"],
         date: str | None = None,
         variables: Mapping[str, Any] | None = None,
-        limits: Limits = LIMITS,
+        limits: SandboxLimits = LIMITS,
     ) -> None:
         """Compile the templates. Raises UsageError if one does not compile within the limits.
 
@@ -204,7 +204,7 @@ def _next_frame(jobs: Sequence[Job], begin: int) -> Sequence[Job]:
 class _Process:
     """A process of `sandbox_worker`, which ends with this object. Raises OSError on no start."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if "SYSTEMROOT" in os.environ:  # without it Python does not start on Windows
             environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]

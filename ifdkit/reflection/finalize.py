@@ -12,7 +12,7 @@ from ifdkit.data.dataset import Dataset
 from ifdkit.data.part_files import dataset_file
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import with_texts
-from ifdkit.data.row_files import RowsWriter
+from ifdkit.data.rows_writer import RowsWriter
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.choosing import Variant, VariantScores, choose
 from ifdkit.reflection.drafting import (

@@ -24,7 +24,7 @@ from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output, dataset_file
 from ifdkit.data.raw import Raw
-from ifdkit.data.row_files import Appended, RowsWriter
+from ifdkit.data.rows_writer import Appended, RowsWriter
 from ifdkit.data.sources import suffix
 from ifdkit.errors import InputError
 from ifdkit.records import DOCUMENT_PASSES

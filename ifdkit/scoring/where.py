@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from ifdkit.data.where import FLAG, suggestion
 from ifdkit.expressions.nodes import (
-    Comparison,
     Expression,
     Literal,
     Membership,
     Name,
+    Relation,
     leaves_of,
     names_of,
     split,
@@ -79,7 +79,7 @@ def _constants_of(expression: Expression) -> Iterator[tuple[Name, Literal]]:
         pairs: list[tuple[object, object]] = []
         if isinstance(leaf, Membership):
             pairs = [(leaf.name, value) for value in leaf.values]
-        elif isinstance(leaf, Comparison):
+        elif isinstance(leaf, Relation):
             pairs = [(leaf.left, leaf.right), (leaf.right, leaf.left)]
         for name, constant in pairs:
             if isinstance(name, Name) and isinstance(constant, Literal) and _is_score(name):

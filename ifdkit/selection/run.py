@@ -23,7 +23,7 @@ from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import dataset_file
-from ifdkit.data.row_files import RowsWriter
+from ifdkit.data.rows_writer import RowsWriter
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import json_file, write_file
-from ifdkit.data.report_folder import save_report
+from ifdkit.data.atomic import json_file
+from ifdkit.data.report_folder import save_report, write_file
 from ifdkit.engine.finetuning import FineTuning, fine_tune
 from ifdkit.engine.recipe import LossPoint
 from ifdkit.errors import OutputError
@@ -38,7 +38,7 @@ _STEPS_PER_NOTE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class TrainingSide:
     """A dataset that is trained on, ready for any number of seeds."""
 
     name: str
@@ -50,7 +50,7 @@ class Side:
 
 
 def train_model(
-    side: Side,
+    side: TrainingSide,
     scorer: Scorer,
     options: TrainOptions,
     seed: int,
@@ -163,7 +163,7 @@ def _mean_loss(points: Sequence[LossPoint]) -> float:
 
 
 def _fingerprint(
-    side: Side, scorer: Scorer, options: TrainOptions, seed: int, order: Sequence[int]
+    side: TrainingSide, scorer: Scorer, options: TrainOptions, seed: int, order: Sequence[int]
 ) -> str:
     digest = hashlib.sha256()
     recipe = asdict(options.recipe)

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import json_file, write_file
+from ifdkit.data.atomic import json_file
+from ifdkit.data.report_folder import write_file
 from ifdkit.training.evaluation import Contrast, Evaluated
 from ifdkit.training.trained_model import TrainedModel
 

@@ -30,7 +30,7 @@ from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.training.evaluation import Contrast, Evaluated, HeldOut, contrasts, evaluated, held_out
-from ifdkit.training.model import Side, train_model
+from ifdkit.training.model import TrainingSide, train_model
 from ifdkit.training.options import TrainOptions, train_options
 from ifdkit.training.result import TRAINING_SCHEMA, Trained
 from ifdkit.training.rows import training_rows
@@ -166,9 +166,9 @@ def _sides(
     options: TrainOptions,
     read_options: ReadOptions,
     progress: Progress,
-) -> Iterator[Side]:
+) -> Iterator[TrainingSide]:
     """The dataset, and the other one under its budget."""
-    first: Side | None = None
+    first: TrainingSide | None = None
     for name, one in ((DATA, data), (VERSUS, versus)):
         if one is None:
             continue
@@ -183,13 +183,13 @@ def _sides(
         else:
             requests = first.found.requests
             schedule = matched(first.schedule, requests, found.requests, options.budget)
-        side = Side(name=name, read_fields=read_fields, found=found, schedule=schedule)
+        side = TrainingSide(name=name, read_fields=read_fields, found=found, schedule=schedule)
         first = first or side
         progress.note(_described(side))
         yield side
 
 
-def _described(side: Side) -> str:
+def _described(side: TrainingSide) -> str:
     found, schedule = side.found, side.schedule
     passes = schedule.n_examples / len(found.rows)
     return (
@@ -201,7 +201,7 @@ def _described(side: Side) -> str:
 
 
 def _overlap(
-    before: Sequence[HeldOut], sides: Sequence[Side], progress: Progress
+    before: Sequence[HeldOut], sides: Sequence[TrainingSide], progress: Progress
 ) -> dict[str, int]:
     """Held-out file → examples that are trained on."""
     trained = set()

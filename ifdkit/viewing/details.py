@@ -13,8 +13,8 @@ from ifdkit.scoring.inspect import Token
 from ifdkit.viewing.diff import Piece, word_diff
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Findings, Queries
-from ifdkit.viewing.sources import Source
-from ifdkit.viewing.table import Table
+from ifdkit.viewing.sources import ViewedData
+from ifdkit.viewing.table import ColumnTable
 from ifdkit.viewing.texts import TextStore
 from ifdkit.viewing.tokens import TokenReader, TokenText
 from ifdkit.visible import one_line, visible
@@ -27,8 +27,8 @@ MAX_CHARACTERS = 100_000
 class Details:
     """Looks up everything about one row."""
 
-    source: Source
-    table: Table
+    source: ViewedData
+    table: ColumnTable
     texts: Sequence[TextStore]
     queries: Queries
     findings: Findings

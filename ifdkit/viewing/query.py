@@ -23,7 +23,7 @@ from ifdkit.expressions.nodes import Name, names_of
 from ifdkit.expressions.syntax import fail, parse
 from ifdkit.selection.ids import MARKS
 from ifdkit.viewing.marks import Marks
-from ifdkit.viewing.table import CodedColumn, Floats, IdColumn, Table
+from ifdkit.viewing.table import CodedColumn, ColumnTable, Floats, IdColumn
 from ifdkit.viewing.texts import TextStore
 from ifdkit.viewing.words import terms_of
 
@@ -73,7 +73,7 @@ class Queries:
     """Answers about the rows of a table. Used by several threads."""
 
     def __init__(
-        self, table: Table, texts: Sequence[TextStore], findings: Findings, marks: Marks
+        self, table: ColumnTable, texts: Sequence[TextStore], findings: Findings, marks: Marks
     ) -> None:
         self._table, self._texts, self._findings, self._marks = table, texts, findings, marks
         self._cache: OrderedDict[Hashable, Any] = OrderedDict()

@@ -16,8 +16,8 @@ from ifdkit.viewing.checks import add_summarized, check_texts
 from ifdkit.viewing.details import Details
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Findings, Queries, Query, Range
-from ifdkit.viewing.sources import Source
-from ifdkit.viewing.table import Table
+from ifdkit.viewing.sources import ViewedData
+from ifdkit.viewing.table import ColumnTable
 from ifdkit.viewing.texts import TextStore
 from ifdkit.viewing.tokens import TokenReader
 from ifdkit.visible import one_line
@@ -36,11 +36,11 @@ class Session:
     """The rows of a source. Requests may come from any thread."""
 
     def __init__(
-        self, source: Source, marks: Marks, given: Mapping[str, Any], *, on_demand: bool = False
+        self, source: ViewedData, marks: Marks, given: Mapping[str, Any], *, on_demand: bool = False
     ) -> None:
         """`given` are the settings for the tokens of a row; see :class:`TokenReader`."""
         self.source, self.marks = source, marks
-        self.table, self.findings = Table(), Findings()
+        self.table, self.findings = ColumnTable(), Findings()
         self.stage = "reading"
         """`reading`, `checking` (everything but the findings is there), `done` or `failed`."""
         self.problem: str | None = None

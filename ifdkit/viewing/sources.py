@@ -35,7 +35,7 @@ COMPARISON_SCHEMA = "ifdkit.comparison/"
 
 
 @dataclass(eq=False, kw_only=True)
-class Side:
+class ViewedSide:
     """How the texts of one side were scored."""
 
     name: str
@@ -47,7 +47,7 @@ class Side:
 
 
 @dataclass(eq=False, kw_only=True)
-class Source:
+class ViewedData:
     """What is viewed."""
 
     title: str
@@ -55,7 +55,7 @@ class Source:
     """`dataset`, `scores` or `comparison`."""
     n_rows: int
     """Rows to read, for progress."""
-    sides: tuple[Side, ...]
+    sides: tuple[ViewedSide, ...]
     chunks: Callable[[], Iterator[Chunk]]
     notes: list[str] = field(default_factory=list)
     """For the reader of the page; reading adds to them."""
@@ -63,7 +63,7 @@ class Source:
     """`summary.json` of a comparison."""
 
 
-def open_source(paths: Sequence[Path | str], read_options: ReadOptions) -> Source:
+def open_source(paths: Sequence[Path | str], read_options: ReadOptions) -> ViewedData:
     """Open what is to be viewed, without reading all of it. Raises IfdkitError."""
     folders = [one for one in paths if (Path(one) / "summary.json").is_file()]
     if folders and len(paths) > 1:
@@ -78,14 +78,19 @@ def open_source(paths: Sequence[Path | str], read_options: ReadOptions) -> Sourc
     return _joined([str(one) for one in paths], parts)
 
 
-def _part(path: str, read_options: ReadOptions) -> Source:
+def _part(path: str, read_options: ReadOptions) -> ViewedData:
     scores = open_scores(path)
     if scores is None:
         dataset = open_data(path, read_options)
-        source = Source(title=path, kind="dataset", n_rows=dataset.n_rows, sides=(Side(name=""),),
-                        chunks=lambda: _read(dataset, None, source.notes))  # fmt: skip
+        source = ViewedData(
+            title=path,
+            kind="dataset",
+            n_rows=dataset.n_rows,
+            sides=(ViewedSide(name=""),),
+            chunks=lambda: _read(dataset, None, source.notes),
+        )
         return source
-    side = Side(name="", manifest=scores.manifest, direct=scores.scores.token_nll_direct,
+    side = ViewedSide(name="", manifest=scores.manifest, direct=scores.scores.token_nll_direct,
                 conditional=scores.scores.token_nll_conditional)  # fmt: skip
     notes: list[str] = []
     try:
@@ -93,7 +98,7 @@ def _part(path: str, read_options: ReadOptions) -> Source:
     except InputError as error:
         behind = None
         notes.append(f"Numbers only: {error}")
-    return Source(
+    return ViewedData(
         title=path,
         kind="scores",
         n_rows=len(scores.scores),
@@ -103,7 +108,7 @@ def _part(path: str, read_options: ReadOptions) -> Source:
     )
 
 
-def _joined(paths: Sequence[str], parts: Sequence[Source]) -> Source:
+def _joined(paths: Sequence[str], parts: Sequence[ViewedData]) -> ViewedData:
     """Several files as one, each row with the path that it is from."""
 
     def chunks() -> Iterator[Chunk]:
@@ -118,10 +123,10 @@ def _joined(paths: Sequence[str], parts: Sequence[Source]) -> Source:
         raise UsageError("datasets and scores files cannot be viewed together: score all of them")
     kind = parts[0].kind
     notes = [note for part in parts for note in part.notes]
-    return Source(
+    return ViewedData(
         title=plural(len(parts), "file"),
         kind=kind,
-        sides=(Side(name=""),),
+        sides=(ViewedSide(name=""),),
         n_rows=sum(part.n_rows for part in parts),
         chunks=chunks,
         notes=notes,
@@ -241,7 +246,7 @@ class _OwnColumns:
         return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _comparison(folder: Path) -> Source:
+def _comparison(folder: Path) -> ViewedData:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -258,7 +263,7 @@ def _comparison(folder: Path) -> Source:
     for name in ("before", "after"):
         made = summary.get(name)
         manifest = Manifest.from_json(made, f"{folder}/summary.json") if made else None
-        sides.append(Side(name=name, manifest=manifest))
+        sides.append(ViewedSide(name=name, manifest=manifest))
         try:
             if manifest is None:
                 raise InputError(f"nothing in the folder names the dataset {name}")
@@ -266,7 +271,7 @@ def _comparison(folder: Path) -> Source:
             datasets.append(open_data(source, read_options_of(manifest)))
         except InputError as error:
             notes.append(f"Numbers only, {name}: {error}")
-    return Source(
+    return ViewedData(
         title=f"{summary.get('name_before')} → {summary.get('name_after')}",
         kind="comparison",
         n_rows=table.num_rows,

@@ -141,7 +141,7 @@ class IdColumn(Column):
         return np.ones(len(self), dtype=bool)
 
 
-class Table:
+class ColumnTable:
     """Numbers and values of all rows that have been read so far."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ifdkit.data.atomic import valid_text
 from ifdkit.expressions.evaluation import Mask
 from ifdkit.records import Example, Turn
-from ifdkit.viewing.words import Segment
+from ifdkit.viewing.words import TextSegment
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,7 @@ class TextStore:
         self._folder = folder
         self._starts: list[int] = []
         self._batches: list[pa.RecordBatch] = []
-        self._segments: list[Segment] = []
+        self._segments: list[TextSegment] = []
         self.n = 0
 
     def append(self, examples: Sequence[Example]) -> None:
@@ -54,7 +54,7 @@ class TextStore:
         line_end = pa.scalar("\n", text)
         both = (batch["instruction"], batch["response"])
         searched = pc.binary_join_element_wise(*both, line_end)
-        self._segments.append(Segment(self.n, searched, path.with_suffix(".npy")))
+        self._segments.append(TextSegment(self.n, searched, path.with_suffix(".npy")))
         with pa.memory_map(str(path)) as mapped:
             self._batches.append(pa.ipc.open_file(mapped).get_batch(0))
         self._starts.append(self.n)

@@ -13,7 +13,7 @@ from ifdkit.scoring.comparability import gives_same_requests, settings_of
 from ifdkit.scoring.inspect import Token, response_tokens
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
-from ifdkit.viewing.sources import Side
+from ifdkit.viewing.sources import ViewedSide
 
 MAX_TOKENS = 20_000
 
@@ -37,7 +37,7 @@ class TokenText:
 class TokenReader:
     """Finds the NLLs of one side. Opens the tokenizer and the store when they are first needed."""
 
-    def __init__(self, side: Side, given: Mapping[str, Any], *, on_demand: bool) -> None:
+    def __init__(self, side: ViewedSide, given: Mapping[str, Any], *, on_demand: bool) -> None:
         """`given` are the fields of `Settings` that the user set.
 
         `on_demand` loads the model for what is not stored.

@@ -22,7 +22,7 @@ MIN_INFIX_CHARACTERS = 3
 MAX_TERMS = 20
 
 
-class Segment:
+class TextSegment:
     """The distinct words of consecutive texts, and the texts in which each occurs."""
 
     def __init__(self, first: int, texts: pa.Array, file: Path) -> None:
