@@ -74,7 +74,8 @@ def fuzz(patches, size):
 """,
     "answers": """
 from ifdkit.reflection.answers import parse
-from ifdkit.reflection.outcomes import Outcome, Reply
+from ifdkit.oracle.calls import Reply
+from ifdkit.reflection.outcomes import Outcome
 from tests.test_reflection_answers import call
 
 one = call()
