@@ -32,7 +32,7 @@ train_options = together(
     option("--weight-decay", type=float, help="Weight decay of AdamW.  [default: 0]"),
     option("--lora-rank", type=int, help="Rank of the adapter.  [default: 16]"),
     option("--lora-alpha", type=int, help="Scale of the adapter, times the rank.  [default: 32]"),
-    call_option("--eval", "held_out", multiple=True, metavar="FILE", help="Held-out file to score"
+    call_option("--eval", multiple=True, metavar="FILE", help="Held-out file to score"
                 " before and after; repeatable."),
     call_option("--versus", metavar="OTHER", help="Train on OTHER too, under the same budget."),
     option("--budget", help="What is the same with --versus, besides the steps: examples"
@@ -78,7 +78,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, **flag
             Settings(**{**preset, **settings_given(flags)}),
             read_options_of(flags),
             versus=flags["versus"],
-            held_out_data=flags["held_out"],
+            held_out_data=flags["eval"],
             progress=progress,
         )
     if flags["as_json"]:
