@@ -136,7 +136,8 @@ class Queries:
             import pyarrow.compute as pc
 
             ids = pa.array(self._table.ids[:n], pa.large_string())
-            return pc.rank(ids, tiebreaker="min").to_numpy().astype(np.float64)
+            places: Floats = pc.rank(ids, tiebreaker="min").to_numpy().astype(np.float64)
+            return places
         if self.is_number(name):
             return self.numbers(name, n)
         column = self.coded(name, n)
