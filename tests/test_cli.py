@@ -317,7 +317,8 @@ def test_every_option_has_help_and_a_variable() -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, parameter.name
-                known = {"output", "clean", "turn", "fail_if"}
+                known = {"output", "clean", "turn", "fail_if", "ids", "marks", "no_open"}
+                known |= {"model_on_demand"}
                 assert parameter.envvar or parameter.name in known, parameter.name
 
 
