@@ -2,8 +2,9 @@
 
     python -m benchmarks.view [--rows 1000000] [--page-rows 100000]
 
-Every query is asked for the first time, with nothing cached for it, through the server; the time is
-that of the whole request.  Writes `reports/view.md`.  The page needs `make browser-tools`.
+The time is that of a whole request.  Every repetition asks something new; the first one also
+prepares the columns that later ones use.  Writes `reports/view.md`.  The page needs
+`make browser-tools`.
 """
 
 from __future__ import annotations
@@ -143,8 +144,9 @@ def main() -> None:
         "",
         f"`python -m benchmarks.view --rows {given.rows} --page-rows {given.page_rows}` on"
         f" {machine()}; load of the machine during the run: {load:.1f}. Invented words, 72 per"
-        " row, in Parquet. Each query is asked for the first time, through the server: nothing is"
-        " cached for it.",
+        " row, in Parquet. Times are those of whole requests. Every repetition asks something"
+        " new; the first one also prepares the columns that later ones use, so the largest is the"
+        " cold time.",
         "",
         f"First meaningful paint of {given.page_rows:,} rows in Chromium, from navigation to the"
         f" first rows on the screen: {statistics.median(paints):.0f} ms"
