@@ -299,7 +299,7 @@ def test_the_command_says_what_was_kept_and_still_fails(
         (["--clean", "data.json"], "is the input itself: choose another name"),
         (["--clean", "out.parquet"], "only a Parquet dataset can be written as Parquet"),
         (["--clean", "out"], "end it in .json"),
-        (["--clean", "nowhere/out.json"], "there is no folder nowhere"),
+        (["--clean", "nowhere/out.json"], "the folder nowhere does not exist"),
         (["--clean", "out.json", "--clean-rules", "eror"], "--clean-rules: no choice 'eror': did"
          " you mean 'errors'?"),
         (["--clean", "out.json", "--where", "outptu == ''"], "--where: unknown name 'outptu' (did"

@@ -385,7 +385,7 @@ def test_token_nlls_and_registered_metrics(
         ("in.jsonl", "in.jsonl", "is the input itself"),
         ("in.jsonl", "out.parquet", "only a Parquet dataset can be written as Parquet"),
         ("in.jsonl", "out.xlsx", "end it in .json"),
-        ("in.jsonl", "nowhere/out.jsonl", "there is no folder nowhere"),
+        ("in.jsonl", "nowhere/out.jsonl", "the folder nowhere does not exist"),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused_first(

@@ -297,7 +297,7 @@ def test_unread_fields_are_recorded() -> None:
     conversation = walk_row(row, Columns(messages="messages", system="system", id="id"))
     unused = [[key for one in turn.objects for key in one.unused] for turn in conversation.turns]
     assert unused == [[], [], ["name"], ["tool_call_id"]]
-    assert [turn.is_target for turn in conversation.turns] == [False] * 4, "its weight is 0"
+    assert [turn.is_trained for turn in conversation.turns if turn.is_numbered] == [False]
     # The system column gives way to the system message, so it is not read.
     assert unused_keys(row, conversation.used) == ["system", "source", "zero"]
 

@@ -336,7 +336,7 @@ def test_parquet_keeps_types_metadata_and_untouched_columns(tmp_path: Path) -> N
         ("out.parquet", UsageError, "only a Parquet dataset"),
         ("out.csv", UsageError, "only a CSV dataset"),
         ("in.json", OutputError, "is the dataset itself"),
-        ("nowhere/out.json", OutputError, "there is no folder"),
+        ("nowhere/out.json", OutputError, "the folder .*nowhere does not exist"),
     ],
 )
 def test_invalid_outputs_are_refused_first(

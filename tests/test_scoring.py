@@ -338,7 +338,7 @@ def test_the_summary_correlates_ifd_with_length(
     ("output", "error", "message"),
     [
         ("out.xlsx", UsageError, r"end it in \.jsonl"),
-        ("missing/out.jsonl", OutputError, "there is no folder"),
+        ("missing/out.jsonl", OutputError, "the folder .*missing does not exist"),
         ("data.json.jsonl", OutputError, "is the dataset itself"),
     ],
 )

@@ -87,7 +87,7 @@ def load_config(folder: Path, options: Iterable[click.Parameter]) -> Config:
     own = user_file()
     is_chosen = bool(os.environ.get(USER_FILE_VARIABLE))
     if is_chosen and not own.is_file():
-        raise UsageError(f"{USER_FILE_VARIABLE}: there is no file {own}")
+        raise UsageError(f"{USER_FILE_VARIABLE}: {own} does not exist")
     found = [_load(own, None, trusts, is_users=True)]
     in_folder = (("ifdkit.toml", None), ("pyproject.toml", "ifdkit"))
     tried = (_load(folder / name, table, trusts) for name, table in in_folder)

@@ -271,7 +271,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 def check_place(path: Path, companions: Iterable[Path] = ()) -> None:
     """Refuse, before any work is done, an output that could not be written. Raises OutputError."""
     if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
     for companion in companions:

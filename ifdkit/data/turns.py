@@ -90,11 +90,6 @@ class RowTurn:
         """Whether the turn counts among the assistant turns of the row."""
         return self.role == "assistant" and not self.is_prompt
 
-    @property
-    def is_target(self) -> bool:
-        """Whether the turn makes an example."""
-        return self.is_numbered and self.is_trained
-
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Protocol
 from ifdkit.judging.pairs import ResponsePair
 from ifdkit.judging.questions import JudgeAnswer, Judged, parse, question
 from ifdkit.oracle.calls import OracleCall, Reply, Sampling
+from ifdkit.oracle.session import in_order
 
 
 class PairOutcome(StrEnum):
@@ -67,7 +67,7 @@ class JudgeAsker(Protocol):
         ...
 
 
-async def judged_pairs(
+def judged_pairs(
     oracle: JudgeAsker,
     pairs: Sequence[ResponsePair],
     window: int,
@@ -93,15 +93,4 @@ async def judged_pairs(
         )
         return Asked((straight, swapped))
 
-    pending: deque[asyncio.Task[Asked]] = deque()
-    try:
-        for pair in pairs:
-            pending.append(asyncio.create_task(both(pair)))
-            if len(pending) >= window:
-                yield await pending.popleft()
-        while pending:
-            yield await pending.popleft()
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+    return in_order(map(both, pairs), window)

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.pairing import Pairing
-from ifdkit.scoring.manifest import MANIFEST
+from ifdkit.scoring.manifest import save_manifest
 from ifdkit.stats.win_rates import PublishedRate, Rate
 
 JUDGEMENT_SCHEMA = "ifdkit.judgement/1"
@@ -108,6 +107,4 @@ class Judgement:
         """Write `OUT.manifest.json` and return its path; None without an output."""
         if self.output is None:
             return None
-        with OutputFiles(Path(self.output), MANIFEST) as files:
-            files.write(MANIFEST, json_file(self.as_json()))
-        return Path(f"{self.output}{MANIFEST}")
+        return save_manifest(self.output, self.as_json())

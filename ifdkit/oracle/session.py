@@ -1,9 +1,10 @@
-"""What a verb needs around its calls: a server, and an event loop."""
+"""What a verb needs around its calls: a server, an event loop, and calls at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,3 +44,24 @@ def run_to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1, "oracle") as thread:
         return thread.submit(asyncio.run, coroutine).result()
+
+
+async def in_order(
+    coroutines: Iterable[Coroutine[Any, Any, _T]], window: int
+) -> AsyncGenerator[_T]:
+    """The results in the order of the coroutines, of which at most `window` run at a time.
+
+    Each is created only when it is started.  Closing the generator early cancels those that run.
+    """
+    pending: deque[asyncio.Task[_T]] = deque()
+    try:
+        for coroutine in coroutines:
+            pending.append(asyncio.create_task(coroutine))
+            if len(pending) >= window:
+                yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import starmap
 from typing import IO, Any, Protocol
 
 from ifdkit.data.columns import Columns
@@ -18,6 +18,7 @@ from ifdkit.data.examples import examples_of
 from ifdkit.data.raw import Raw
 from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.oracle.calls import Reply
+from ifdkit.oracle.session import in_order
 from ifdkit.records import Example, Reject
 from ifdkit.reflection.answers import parse
 from ifdkit.reflection.choosing import Choice, Variant
@@ -125,26 +126,17 @@ class Drafter:
         """At most `window` rows are in memory."""
         self._oracle, self._make_call, self._plan, self._window = oracle, make_call, plan, window
 
-    async def drafts(
+    def drafts(
         self, rows: Iterable[tuple[Raw, list[Example] | Reject]]
     ) -> AsyncGenerator[list[Draft]]:
         """The drafts of each row, in order; none for a rejected row.
 
         Closing the generator early cancels the calls in flight.
         """
-        pending: deque[asyncio.Task[list[Draft]]] = deque()
-        try:
-            for raw, found in rows:
-                examples = [] if isinstance(found, Reject) else found
-                pending.append(asyncio.create_task(self._row(raw, examples)))
-                if len(pending) >= self._window:
-                    yield await pending.popleft()
-            while pending:
-                yield await pending.popleft()
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+        rows_with_examples = (
+            (raw, [] if isinstance(found, Reject) else found) for raw, found in rows
+        )
+        return in_order(starmap(self._row, rows_with_examples), self._window)
 
     async def _row(self, raw: Raw, examples: list[Example]) -> list[Draft]:
         """One turn after the other: each sees the rewritten turns before it."""

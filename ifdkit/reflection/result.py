@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parts import InputRecord
 from ifdkit.records import plain
-from ifdkit.scoring.manifest import MANIFEST
+from ifdkit.scoring.manifest import save_manifest
 
 SCHEMA = "ifdkit.reflection/1"
 
@@ -76,6 +75,4 @@ class Recycled:
 
     def save(self) -> Path:
         """Write the manifest, `OUT.manifest.json`, and return its path."""
-        with OutputFiles(Path(self.output), MANIFEST) as files:
-            files.write(MANIFEST, json_file(self.as_json()))
-        return Path(f"{self.output}{MANIFEST}")
+        return save_manifest(self.output, self.as_json())

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parts import InputRecord
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError
@@ -227,3 +228,10 @@ def manifest_beside(path: str | PathLike[str]) -> Manifest | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Manifest.from_json(value, str(beside))
+
+
+def save_manifest(output: str, content: Mapping[str, Any]) -> Path:
+    """Write the manifest of an output beside it, and return its path. Raises OutputError."""
+    with OutputFiles(Path(output), MANIFEST) as files:
+        files.write(MANIFEST, json_file(content))
+    return Path(f"{output}{MANIFEST}")
