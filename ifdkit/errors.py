@@ -28,11 +28,11 @@ class UsageError(IfdkitError):
 
 
 class InputError(IfdkitError):
-    """A dataset that does not exist, cannot be decoded or holds no rows."""
+    """A dataset that does not exist, cannot be decoded or contains no rows."""
 
 
 class AmbiguousFormatError(InputError):
-    """A dataset whose columns allow two readings; the message holds the flag to type."""
+    """A dataset whose columns allow two readings; the message contains the flag to type."""
 
 
 class ChangedInputError(InputError):

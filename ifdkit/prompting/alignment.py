@@ -226,7 +226,7 @@ class Aligner:
     ) -> tuple[Status, str | None]:
         """The most severe problem of an example and one sentence about it, or OK and None."""
         if is_blank(example.response):
-            return Status.EMPTY_RESPONSE, "the response holds no text"
+            return Status.EMPTY_RESPONSE, "the response contains no text"
         if is_blank(example.instruction):
             return Status.EMPTY_INSTRUCTION, "no instruction precedes the response"
         pairs = [("response", response), ("instruction", instruction)]
