@@ -19,6 +19,8 @@ from ifdkit.records import Request
 from tests import tiny
 from tests.test_models import digest
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:

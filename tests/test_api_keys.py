@@ -23,6 +23,8 @@ from ifdkit.oracle.client import DEFAULT_BASE_URL, endpoint, who_gets_the_key
 from ifdkit.reflection.options import ReflectOptions
 from ifdkit.visible import masked
 
+pytestmark = pytest.mark.long
+
 KEY = "sk-proj-Zq8vT1mN4rXw7Lk2Hd9Ps5Bc"
 MEANT = "MY_SERVER_KEY"
 OTHERS = (

@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.test_api_keys import KEY, MEANT, Recorder, reflect, shown
 from tests.test_untrusted_models import CODE, SENTINEL, auto_map
+
+pytestmark = pytest.mark.long
 
 
 def test_nothing_runs_leaks_or_hangs(tmp_path: Path, tiny_model: Path) -> None:

@@ -20,6 +20,8 @@ from ifdkit.records import Status
 from ifdkit.report.audit.wording import status_sentence
 from tests.test_audit import NO_SCORES, OFF, RULE, dataset_of, only, rule_of, some_rows, texts_only
 
+pytestmark = pytest.mark.long
+
 WORDS = "System role not supported"
 
 

@@ -39,6 +39,8 @@ from tests.chat_styles import (
     chat,
 )
 
+pytestmark = pytest.mark.long
+
 CASES = Path(__file__).parent / "cases"
 
 

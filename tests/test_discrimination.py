@@ -22,6 +22,8 @@ from ifdkit.stats.discrimination import (
     wilson_ci95,
 )
 
+pytestmark = pytest.mark.long
+
 Column = NDArray[np.float64]
 REPEATS = 200
 

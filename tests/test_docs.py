@@ -36,6 +36,8 @@ from ifdkit.scoring.settings import Settings
 from ifdkit.selection.methods import METHODS
 from tests.oracle_server import OracleServer
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")

@@ -32,6 +32,8 @@ from tests import tiny
 from tests.limits import PEAK_BYTES, needs_proc
 from tests.reference import ReferenceModel
 
+pytestmark = pytest.mark.long
+
 Write = Callable[..., Path]
 WORDS = ["the", "sea", "is", "a", "cat", "mat:", "Übersetze", "你好", "世界", "42", "🙂", "add(1)"]
 

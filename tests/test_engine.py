@@ -25,6 +25,8 @@ from ifdkit.records import Request
 from tests import tiny
 from tests.reference import ReferenceModel
 
+pytestmark = pytest.mark.long
+
 # The strategies differ only in the order of their sums: logits of size 10 round at 1e-6 per layer.
 TOLERANCE_NATS = 3e-5
 

@@ -18,6 +18,8 @@ from ifdkit.engine.models import resolve
 from ifdkit.errors import InputError, OutputError, UsageError
 from tests.training_fixtures import FAMILIES, ROWS, save_family
 
+pytestmark = pytest.mark.long
+
 FAST: dict[str, Any] = {"max_new_tokens": 8, "store": "off", "device": "cpu"}
 
 

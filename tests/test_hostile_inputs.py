@@ -23,6 +23,8 @@ import zstandard
 from tests.limits import PEAK_BYTES, needs_proc
 from tests.oracle_server import OracleServer
 
+pytestmark = pytest.mark.long
+
 GOOD = {"id": "good", "instruction": "Add 2 and 3", "output": "It is 5, as 2 and 3 are 5."}
 MAX_BYTES = 2 * 2**30
 """Python, torch and the tiny model take 0.5 GiB of it."""

@@ -31,6 +31,8 @@ from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 FIXED = ("status", "reason", "ifd", "response_words", "instruction_tokens")
 

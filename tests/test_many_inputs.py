@@ -22,6 +22,8 @@ from ifdkit.data.where import expression_of
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject
 
+pytestmark = pytest.mark.long
+
 Row = dict[str, Any]
 
 

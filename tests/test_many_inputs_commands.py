@@ -21,6 +21,8 @@ from ifdkit.scoring.output_names import default_joined_output, default_output
 from ifdkit.scoring.progress import Progress
 from tests.test_many_inputs import rows, shard
 
+pytestmark = pytest.mark.long
+
 Row = dict[str, Any]
 N_PER_SHARD = 3
 NUMBERS = ("status", "ifd", "ppl_response_direct", "nll_response_conditional", "response_tokens")

@@ -26,6 +26,8 @@ from tests.chat_styles import (
 )
 from tests.test_tokens import Words
 
+pytestmark = pytest.mark.long
+
 
 def omissions(
     template: ChatTemplate | JinjaTemplate, turns: Sequence[Turn], tools: str = ""

@@ -19,6 +19,8 @@ from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import OutputError
 from tests.faults import FaultyOs, failing
 
+pytestmark = pytest.mark.long
+
 posix = pytest.mark.skipif(os.name != "posix", reason="hard links, modes and signals of POSIX")
 COMPANIONS = (".log", ".manifest.json")
 

@@ -21,6 +21,8 @@ from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.progress import Progress
 from tests.manifests import make_manifest
 
+pytestmark = pytest.mark.long
+
 USER = {"role": "user", "content": "u"}
 ANSWER = {"role": "assistant", "content": "a"}
 Fields = dict[str, Any]

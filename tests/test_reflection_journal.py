@@ -23,6 +23,8 @@ from ifdkit.oracle import journal as journal_module
 from ifdkit.oracle.calls import Form, Reply
 from ifdkit.oracle.journal import AsyncJournal, Journal
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -15,6 +15,8 @@ from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.data.pairing import Keys, Pairs, pair
 from ifdkit.scoring.dataset import Texts
 
+pytestmark = pytest.mark.long
+
 TOPICS = ("sea", "cats", "bread", "stars", "chess", "rivers", "trains", "tea", "snow", "maps")
 WORDS = [f"{topic}{i}" for topic in TOPICS for i in range(40)]
 COMMON = ("the", "of", "and", "is", "a", "to", "in", "with")

@@ -18,6 +18,8 @@ from tests.chat_styles import (
 )
 from tests.limits import time_limit
 
+pytestmark = pytest.mark.long
+
 GROWING = {
     "loop": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "doubling": "{% set ns = namespace(a='xy') %}{% for i in range(99) %}"

@@ -31,6 +31,8 @@ from ifdkit.training.schedule import Schedule, matched, order_of, schedule_of
 from tests.reference import ReferenceModel
 from tests.training_fixtures import FAMILIES, ROWS, save_family
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("trl")
 
 FAST: dict[str, Any] = {

@@ -20,6 +20,8 @@ from ifdkit.training.rows import TrainingRows, training_rows
 from tests import tiny
 from tests.training_fixtures import FAMILIES, ROWS, save_family
 
+pytestmark = pytest.mark.long
+
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "aligned": {},
     "superfiltering": {"protocol": "superfiltering"},

@@ -34,6 +34,8 @@ from ifdkit.viewing.session import Session
 from tests.select_fixtures import rows_like, scored
 from tests.viewing_fixtures import opened, read, synthetic, write_rows
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "instruction": "Name a river.", "output": "The unsurprising Rhine,", "lang": "en",

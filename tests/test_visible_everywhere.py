@@ -19,6 +19,8 @@ from ifdkit.cli.main import main
 from ifdkit.scoring.table import read_scores
 from ifdkit.visible import guarded, unguarded, visible
 
+pytestmark = pytest.mark.long
+
 HOSTILE = (
     "\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x1b]8;;http://evil\x1b\\x", "\x9b31m", "\u202e\u2066",
     "\x08\x08\x08", "\r=cmd()", "\x7f\x00", "\u200b\ufeff", "\u2028", "\U000e0041",

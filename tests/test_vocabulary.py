@@ -17,6 +17,8 @@ import pytest
 
 import ifdkit
 
+pytestmark = pytest.mark.long
+
 PHRASES = {
     r"houses?|floors?|strangers?": "package, module, layer, new contributor",
     r"rooms|(a|each|every|lower|one|only|other|that|this) room": "package, module",

@@ -12,6 +12,8 @@ import pytest
 from ifdkit.cli.main import main
 from ifdkit.engine.embedder import SentenceEmbedder
 
+pytestmark = pytest.mark.long
+
 WORDS = ["the", "sea", "a", "cat", "colour", "green", "name", "write", "list", "three", "facts"]
 
 

@@ -24,6 +24,8 @@ from ifdkit.scoring.where import parse_where
 from tests.select_fixtures import rows_like, scored
 from tests.test_expressions import expressions
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 

@@ -13,6 +13,8 @@ from ifdkit.stats.win_rates import (
     published_win_rate,
 )
 
+pytestmark = pytest.mark.long
+
 Column = NDArray[np.float64]
 
 
