@@ -27,7 +27,7 @@ from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
 from ifdkit.scoring.run import Run, blocks, note_reading
-from ifdkit.scoring.scorer import Scorer, Work
+from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.table import (
     ScoreTable,
     ScoreTableBuilder,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ifdkit.engine.models import Weights
+from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
 
@@ -32,6 +33,19 @@ class EmbedderUsage:
             self.embedding_s - before.embedding_s,
             self.load_s - before.load_s,
         )
+
+
+def text_pairs(
+    examples: Sequence[Example], passes: Sequence[Passes]
+) -> list[tuple[str, str] | None]:
+    """The two texts of each example whose embeddings are compared; None if it has no coherence."""
+    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+    return [
+        None
+        if example.is_document or each.status in undefined
+        else (example.instruction, example.response)
+        for example, each in zip(examples, passes, strict=True)
+    ]
 
 
 class Embeddings:
@@ -67,6 +81,11 @@ class Embeddings:
             self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def has_all(self, texts: Iterable[str]) -> bool:
+        """Whether the store has the embedding of every text."""
+        keys = {text_key(self.hash, text) for text in texts}
+        return self._store.get_embeddings(list(keys)).keys() >= keys
 
     def unload(self) -> None:
         """Free the memory of the model; it loads again when needed."""

@@ -27,8 +27,9 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
-from ifdkit.records import Example, Passes, Reject, Status
+from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.documents import settings_for
+from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
@@ -227,13 +228,14 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        for block, passes in _prefetched(self._aligned()):
+        scorer = BlockScorer(self._scorer)
+        for block, prepared in _prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes)
+            rows = scorer.score(block.examples, prepared)
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
-            self._omissions.update(kind for one in passes for kind in one.omitted)
+            self._omissions.update(kind for one in rows for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
         if self._notes_reading:
@@ -244,9 +246,9 @@ class Run:
             progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
-    def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
+    def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
         for block in blocks(self._dataset, self._log):
-            yield block, self._scorer.align(block.examples)
+            yield block, scorer.prepare(block.examples)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows

@@ -12,12 +12,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
 from ifdkit.engine.batching import computed_tokens, plan
+from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
@@ -27,36 +30,22 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
+from ifdkit.records import NLL, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.scoring.embeddings import Embeddings, text_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -73,33 +62,20 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
         self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes,
-            self.stride,
-        )
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -114,6 +90,32 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._filler = BatchFiller()
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes,
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -176,7 +178,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -275,13 +277,7 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
+        pairs = text_pairs(examples, passes)
         before = self.embeddings.usage
         vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
         used = self.embeddings.usage - before
@@ -289,6 +285,14 @@ class Scorer:
         self.work.embedding_s += used.embedding_s
         self.work.model_load_s += used.load_s
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+    def has_all(self, examples: Sequence[Example], passes: Sequence[Passes]) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        known, keys = self._from_store([request for one in passes for request in one.requests])
+        if not known.keys() >= set(keys):
+            return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
 
     def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
