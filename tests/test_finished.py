@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import math
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifdkit.data.atomic import json_line
 from ifdkit.data.options import ReadOptions
 from ifdkit.prompting.alignment import Aligner
 from ifdkit.records import Example, Status, Turn
 from ifdkit.scoring import finished
 from ifdkit.scoring.finished import FinishedRows, scope_of
+from ifdkit.scoring.formats import JsonLinesWriter
 from ifdkit.scoring.metrics import METRICS, register_metric
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.rows import ScoreRow
+from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
@@ -307,3 +311,30 @@ def test_a_record_reads_back_as_it_was(
     assert all(type(back.row.numbers[name]) is type(value) for name, value in numbers.items())
     assert list(back.row.numbers) == list(METRICS)
     assert back.requests == requests
+
+
+@given(st.lists(st.tuples(st.fixed_dictionaries(NUMBERS), st.text(max_size=5)), max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_a_line_of_numbers_is_what_json_makes_of_it(
+    found: list[tuple[dict[str, Any], str]],
+) -> None:
+    rows = [
+        ScoreRow(
+            id=text,
+            row=i,
+            turn=0,
+            status=str(Status.OK),
+            reason=text or None,
+            numbers={name: None if _is_infinite(n) else n for name, n in numbers.items()},
+        )
+        for i, (numbers, text) in enumerate(found)
+    ]
+    for documents in (False, True):
+        file, names = io.BytesIO(), score_columns(documents=documents)
+        JsonLinesWriter(file, names).write(rows)
+        expected = [json_line({name: row.column(name) for name in names}) for row in rows]
+        assert file.getvalue() == b"".join(expected)
+
+
+def _is_infinite(number: float | None) -> bool:
+    return number is not None and math.isinf(number)

@@ -36,6 +36,7 @@ from ifdkit.scoring.table import (
     is_scores_file,
     read_scores,
 )
+from ifdkit.scoring.work import Work
 from ifdkit.visible import is_blank
 
 if TYPE_CHECKING:

@@ -255,14 +255,14 @@ class Run:
         self.rejects += block.rejects
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
-        for example, row in zip(block.examples, rows, strict=True):
-            self._sample.add(example, row)
-            self._statuses[row.status] += 1
-            for name, values in self._values.items():
-                if (value := row[name]) is not None:
-                    values.append(value)
-            if row["ifd"] is not None:
-                self._ifd_lengths.append(row["response_tokens"] or 0)
+        self._statuses.update([row.status for row in rows])
+        for name, values in self._values.items():
+            values.extend([n for row in rows if (n := row.numbers[name]) is not None])
+        with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
+        self._ifd_lengths.extend([row.numbers["response_tokens"] or 0 for row in with_ifd])
+        if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
+            for example, row in zip(block.examples, rows, strict=True):
+                self._sample.add(example, row)
 
     def summary(self, *, elapsed_s: float, files: OutputFiles | None = None) -> ScoreSummary:
         """The summary of the blocks so far.
