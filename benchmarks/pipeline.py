@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.machine import machine
 
 _TREE = Path(__file__).parents[1]
-_RUN = """
+_COMMON = """
 import sys, time
 from pathlib import Path
 import numpy as np
@@ -32,23 +32,27 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.engine.batching import Budget
 from ifdkit.scoring.formats import row_writer
 from ifdkit.scoring.inputs import open_data
-from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import Run
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
-
-data, protocol, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 
 class Stub:
     budget = Budget(tokens=16384, packs=True)
     def nll(self, requests):
         return [np.full(one.n_scored, 1.5, np.float32) for one in requests]
 
-def timed(name, store):
-    settings = Settings(protocol=protocol, metrics=("ppl", "ifd"), store=str(folder / store))
+data, protocol, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+settings = Settings(protocol=protocol, metrics=("ppl", "ifd"), store=str(folder / "store"))
+"""
+_RUN = (
+    _COMMON
+    + """
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.run import Run
+
+for name in ("cold", "seen"):
     with Scorer(settings) as scorer, OutputFiles(folder / f"{name}.jsonl") as files:
         scorer._backend = Stub()
-        scorer.tokenizer
+        scorer.align([])
         wall, cpu = time.perf_counter(), time.process_time()
         dataset = open_data(data, ReadOptions())
         run = Run(dataset, ReadOptions(), scorer)
@@ -57,25 +61,14 @@ def timed(name, store):
                 writer.write(rows)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(name, dataset.n_rows, wall, cpu, scorer.work.tokens_scored)
-
-timed("cold", "store")
-timed("seen", "store")
 """
-_STAGES = """
-import sys, time
-from pathlib import Path
-from ifdkit.data.atomic import OutputFiles
-from ifdkit.data.options import ReadOptions
+)
+_STAGES = (
+    _COMMON
+    + """
 from ifdkit.data.read_log import ReadLog
 from ifdkit.scoring.finished import FinishedRows
-from ifdkit.scoring.formats import row_writer
-from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.run import blocks
-from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings
-
-data, protocol, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-n = 0
 
 def timed(stage, work):
     wall, cpu = time.perf_counter(), time.process_time()
@@ -83,32 +76,28 @@ def timed(stage, work):
     print(stage, time.perf_counter() - wall, time.process_time() - cpu, sep="\\t")
     return found
 
-class Stub:
-    from ifdkit.engine.batching import Budget
-    budget = Budget(tokens=16384, packs=True)
-    def nll(self, requests):
-        import numpy as np
-        return [np.full(one.n_scored, 1.5, np.float32) for one in requests]
-
-settings = Settings(protocol=protocol, metrics=("ppl", "ifd"), store=str(folder / "stages"))
 with Scorer(settings) as scorer, OutputFiles(folder / "stages.jsonl") as files:
     scorer._backend = Stub()
     scorer.align([])
+    rust = scorer.tokenizer._tokenizer.backend_tokenizer
     dataset = timed("open the file: count, find columns", lambda: open_data(data, ReadOptions()))
     read = timed("read examples", lambda: list(blocks(dataset, ReadLog())))
+    texts = [[f"{e.instruction}\\n{e.response}" for e in one.examples] for one in read]
+    timed("(the bare tokenizer, each text once)", lambda: [rust.encode_batch(t) for t in texts])
     passes = timed("tokenise and align", lambda: [scorer.align(one.examples) for one in read])
     both = list(zip(read, passes))
-    rows = timed("look up, plan, store, compute metrics",
-                 lambda: [scorer.score(one.examples, each) for one, each in both])
-    again = timed("the same where all NLLs are in the store",
-                  lambda: [scorer.score(one.examples, each) for one, each in both])
+    def score():
+        return [scorer.score(one.examples, each) for one, each in both]
+    rows = timed("look up, plan, store, compute metrics", score)
+    timed("(the same if all NLLs are in the store)", score)
     finished = FinishedRows(scorer.store, "scope")
     timed("store finished rows",
           lambda: [finished.put(b.examples, r, p) for (b, p), r in zip(both, rows)])
-    timed("look up finished rows", lambda: [finished.get(one.examples) for one in read])
+    timed("(look up finished rows)", lambda: [finished.get(one.examples) for one in read])
     with row_writer(files, token_nll=False) as writer:
         timed("write JSON Lines", lambda: [writer.write(one) for one in rows])
 """
+)
 
 
 def write_rows(source: Path, n: int, folder: Path) -> Path:
@@ -128,6 +117,7 @@ def _run(tree: Path, script: str, data: Path, protocol: str) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-c", script, str(data), protocol, folder],
+            cwd=tree,  # where python -c looks first
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
             text=True,
@@ -198,7 +188,8 @@ def main() -> None:
         ),
         "## Stages",
         "Each stage on its own, over all rows; in a run, reading and tokenising the next block"
-        " overlap with the rest.",
+        " overlap with the rest. Stages in brackets are no part of a cold run: the bare tokenizer"
+        " is one call of the Rust library for all texts of a block, each row's texts joined.",
     ]
     for protocol, found in parts.items():
         lines.append(
