@@ -1,7 +1,13 @@
-"""Filling the gaps of the store batch by batch, each batch stored as a whole."""
+"""Filling the gaps of the store batch by batch, each batch stored as a whole.
+
+Matrix products round differently in batches of different composition.  So every number is stored
+with the name of the batch that it was computed in, and one that was lost is computed in that batch
+again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -9,6 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[bytes, NDArray[np.float32]]
+
+
+def batch_name(keys: Sequence[bytes]) -> bytes:
+    """Eight bytes that stand for what was computed together, and in which order."""
+    return hashlib.blake2b(b"".join(keys), digest_size=8).digest()
+
+
+def computed_together(
+    planned: Sequence[int],
+    missing: Sequence[int],
+    keys: Sequence[bytes],
+    batches: Mapping[bytes, bytes],
+) -> list[int]:
+    """What to compute so that the `missing` numbers of a planned batch get their bytes again.
+
+    `planned` and `missing` are positions of `keys`, `batches` maps the keys of known numbers to the
+    names of their batches.  If some known numbers and the missing ones make up the batch of the
+    known ones, the result is that batch.  Otherwise the known numbers come from other datasets, and
+    the result is what is missing: computing the others again would cost time and gain nothing.
+    """
+    lost = set(missing)
+    for name in dict.fromkeys(batches[keys[i]] for i in planned if keys[i] in batches):
+        whole = [i for i in planned if i in lost or batches.get(keys[i]) == name]
+        if batch_name([keys[i] for i in whole]) == name:
+            return whole
+    return list(missing)
 
 
 class BatchFiller:

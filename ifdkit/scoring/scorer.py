@@ -4,7 +4,8 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
@@ -28,7 +30,7 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request, Status
-from ifdkit.scoring.batches import BatchFiller
+from ifdkit.scoring.batches import BatchFiller, batch_name, computed_together
 from ifdkit.scoring.embeddings import Embeddings
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
@@ -230,12 +232,20 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._nlls(requests, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -255,7 +265,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -290,10 +300,12 @@ class Scorer:
         self.work.model_load_s += used.load_s
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
+    def _from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
         keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys)
+        found = self.store.get_nlls(keys, provisional=provisional)
         known = {
             key: found[key]
             for key, request in zip(keys, requests, strict=True)
@@ -301,18 +313,23 @@ class Scorer:
         }
         return known, keys
 
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
+        known, keys = self._from_store(distinct, provisional=provisional)
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
-            self._compute(distinct, keys, known)
+            self._compute(distinct, keys, known, provisional=provisional)
         return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: dict[bytes, NLL],
+        *,
+        provisional: bool,
     ) -> None:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
@@ -320,16 +337,22 @@ class Scorer:
         self._progress.missing(
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
-
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
-            self.work.requests_scored += len(batch)
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
         for batch in plan(requests, budget):
             missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
+            whole = missing
+            if 0 < len(missing) < len(batch):
+                batches = self.store.batches_of([keys[i] for i in batch if keys[i] in known])
+                whole = computed_together(batch, missing, keys, batches)
+            name = batch_name([keys[i] for i in whole])
+
+            def compute(missing: list[int], whole: list[int] = whole) -> list[NLL]:
+                nlls = dict(zip(whole, backend.nll([requests[i] for i in whole]), strict=True))
+                self.work.requests_scored += len(missing)
+                self.work.tokens_scored += computed_tokens(requests, whole, budget)
+                return [nlls[i] for i in missing]
+
+            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
+            self._filler.fill(known, keys, missing, compute, put)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 
