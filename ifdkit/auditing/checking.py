@@ -136,9 +136,9 @@ class AuditedDataset:
         texts = scored.texts
         corpus = Corpus(
             tuple(scored.scores.ids),
-            tuple(texts.instructions),
-            tuple(texts.responses),
-            inputs=tuple(texts.inputs),
+            texts.instructions,
+            texts.responses,
+            inputs=texts.inputs,
         )
         return cls(scored, corpus, against, second_template, is_documents)
 
