@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from array import array
@@ -36,6 +37,7 @@ class SpillingColumn(Sequence[_T], ABC):
         """Descriptor."""
         self._pending: list[bytes] = []
         self._n_pending = 0
+        self._lock = threading.Lock()
         self._stops = array("q", [0])
         for entry in entries:
             self.append(entry)
@@ -76,21 +78,14 @@ class SpillingColumn(Sequence[_T], ABC):
 
     def _flush(self) -> int:
         assert self._file is not None
-        if self._pending:
+        if not self._pending:
+            return self._file
+        with self._lock:
             content = memoryview(b"".join(self._pending))
             while content:
                 content = content[os.write(self._file, content) :]
             self._pending, self._n_pending = [], 0
         return self._file
-
-    @property
-    def is_in_file(self) -> bool:
-        """Whether the entries are in a file."""
-        return self._file is not None
-
-    def part(self, begin: int, end: int) -> InFile:
-        """Where some of the entries are in the file, for another process to read."""
-        return InFile(self._flush(), np.array(self._stops[begin : end + 1], dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self._entries) if self._file is None else len(self._stops) - 1
@@ -101,7 +96,10 @@ class SpillingColumn(Sequence[_T], ABC):
     def __getitem__(self, index: slice) -> list[_T]: ...
     def __getitem__(self, index: int | slice) -> _T | list[_T]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            begin, end, step = index.indices(len(self))
+            if step == 1 and self._file is not None:
+                return list(self._between(begin, end))
+            return [self[i] for i in range(begin, end, step)]
         if self._file is None:
             return self._entries[index]
         i = int(index) + (len(self) if index < 0 else 0)
@@ -110,9 +108,21 @@ class SpillingColumn(Sequence[_T], ABC):
         return self.decode(_read(self._flush(), self._stops[i], self._stops[i + 1]))
 
     def __iter__(self) -> Iterator[_T]:
-        if self._file is None:
-            return iter(self._entries)
-        return map(self.decode, InFile(self._flush(), np.array(self._stops)))
+        return iter(self._entries) if self._file is None else self._between(0, len(self))
+
+    def _between(self, begin: int, end: int) -> Iterator[_T]:
+        """The entries [begin, end) of the file, read a block at a time."""
+        stops, file = np.array(self._stops[begin : max(begin, end) + 1]), self._flush()
+        first, n = 0, len(stops) - 1
+        while first < n:
+            # As many whole entries as fit into a block, and at least one.
+            fits = int(np.searchsorted(stops, stops[first] + _BLOCK_BYTES, side="right")) - 1
+            last = min(max(fits, first + 1), n)
+            start = int(stops[first])
+            block = _read(file, start, int(stops[last]))
+            borders = (stops[first : last + 1] - start).tolist()
+            yield from (self.decode(block[low:high]) for low, high in pairwise(borders))
+            first = last
 
 
 class TextColumn(SpillingColumn[str]):
@@ -124,16 +134,11 @@ class TextColumn(SpillingColumn[str]):
 
     def decode(self, content: bytes) -> str:
         """The text."""
-        return decoded(content)
+        return content.decode("utf-8", "surrogatepass")
 
     def size(self, entry: str) -> int:
         """A character takes a byte or more."""
         return len(entry)
-
-
-def decoded(content: bytes) -> str:
-    """The text of an entry of a TextColumn."""
-    return content.decode("utf-8", "surrogatepass")
 
 
 class HashColumn(SpillingColumn[NDArray[np.uint64]]):
@@ -150,27 +155,6 @@ class HashColumn(SpillingColumn[NDArray[np.uint64]]):
     def size(self, entry: NDArray[np.uint64]) -> int:
         """The bytes of the array."""
         return entry.nbytes
-
-
-class InFile:
-    """Consecutive entries of a column in an open file."""
-
-    def __init__(self, descriptor: int, stops: NDArray[np.int64]) -> None:
-        """`stops` are byte positions: entry i is [stops[i], stops[i + 1])."""
-        self.descriptor, self.stops = descriptor, stops
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The entries, read a block at a time."""
-        stops, begin, end = self.stops, 0, len(self.stops) - 1
-        while begin < end:
-            # As many whole entries as fit into a block, and at least one.
-            fits = int(np.searchsorted(stops, stops[begin] + _BLOCK_BYTES, side="right")) - 1
-            last = min(max(fits, begin + 1), end)
-            start = int(stops[begin])
-            block = _read(self.descriptor, start, int(stops[last]))
-            borders = (stops[begin : last + 1] - start).tolist()
-            yield from (block[low:high] for low, high in pairwise(borders))
-            begin = last
 
 
 def _unnamed_file() -> int:
