@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
-from ifdkit.cli.options import common_options, metric_options, option, output_option, rows_options
+from ifdkit.cli.options import (
+    common_options,
+    metric_options,
+    option,
+    output_option,
+    rows_options,
+    worker_options,
+)
 
 
 @click.command("score")
@@ -26,6 +33,7 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @rows_options()
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
+@worker_options
 @common_options
 @click.pass_context
 def score(

@@ -17,9 +17,11 @@ from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
+from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.schedule import Unscored
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -114,6 +116,8 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._filler = BatchFiller()
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -158,6 +162,7 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        close(self._backend)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -198,21 +203,30 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.embeddings is not None:
             self.embeddings.unload()
@@ -245,6 +259,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._problem(each),
             )
             for example, each, coherence in zip(examples, passes, coherences, strict=True)
         ]
@@ -309,7 +324,18 @@ class Scorer:
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
             self._compute(distinct, keys, known)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+        return {
+            request.content: known[key]
+            for request, key in zip(distinct, keys, strict=True)
+            if key in known
+        }
+
+    def _problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
 
     def _compute(
         self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
@@ -321,16 +347,23 @@ class Scorer:
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
 
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
-            self.work.requests_scored += len(batch)
+        missing = [
+            absent
+            for batch in plan(requests, budget)
+            if (absent := [i for i in batch if keys[i] not in known])
+        ]
+        outcomes = stream(backend, ([requests[i] for i in batch] for batch in missing))
+        for batch, found in zip(missing, outcomes, strict=True):
             self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
-            self._progress.scored(sum(lengths[i] for i in missing))
+            made: dict[bytes, NLL] = {}
+            for i, one in zip(batch, found, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[keys[i]] = one
+            self.work.requests_scored += len(made)
+            self._filler.store(known, made, self.store.put_nlls)
+            self._progress.scored(sum(lengths[i] for i in batch))
         self._filler.wait()
 
 
