@@ -76,7 +76,10 @@ class _EachByItself:
     """Numbers that depend on each Request alone, and death by a token."""
 
     token: int
-    budget: Budget = Budget(tokens=256)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(tokens=256)
 
     def float32_problem(self) -> str | None:
         return None

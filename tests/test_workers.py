@@ -1,4 +1,4 @@
-"""Several replicas: order, bounds, deaths at random moments, and no process that outlives its run."""
+"""Several replicas: order, bounds, deaths at random moments, and no process left behind."""
 
 from __future__ import annotations
 
