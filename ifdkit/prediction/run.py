@@ -81,7 +81,7 @@ def check_folder(folder: Path) -> None:
             raise OutputError(f"-o {folder} is a folder: name a file, or a folder without .md")
         return
     check_report_folder(
-        folder, "earlier prediction", file="prediction.json", schema="ifdkit.prediction/"
+        folder, "earlier prediction", file="prediction.json", schema="ifdkit.prediction"
     )
 
 

@@ -10,6 +10,7 @@ from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
 from ifdkit.prediction.result import Prediction
+from ifdkit.prediction.training_prediction import TrainingPrediction
 from ifdkit.training.trained_model import TrainedModel
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
@@ -79,3 +80,17 @@ def _prediction_markdown(prediction: Prediction) -> bytes:
     from ifdkit.report.prediction.markdown import render_prediction_markdown
 
     return encoded(render_prediction_markdown(prediction))
+
+
+@renders(TrainingPrediction, "index.html")
+def _training_prediction_html(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_html
+
+    return encoded(render_training_html(prediction))
+
+
+@renders(TrainingPrediction, "report.md")
+def _training_prediction_markdown(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_markdown
+
+    return encoded(render_training_markdown(prediction))
