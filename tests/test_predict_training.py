@@ -218,7 +218,7 @@ def test_other_files_are_named(write: Make, content: str, message: str) -> None:
 def test_data_that_has_changed_since_is_named(write: Make, results: dict[str, Any]) -> None:
     (path,) = write_runs(write, results, [1], [-0.1])
     write("data0.json", rows(5.0))
-    with pytest.raises(InputError, match="data0.json as what was trained on, which has changed"):
+    with pytest.raises(InputError, match=r"data0\.json as what was trained on, which has changed"):
         ifdkit.predict_training(path, store="off")
 
 

@@ -182,9 +182,9 @@ def training_verdict(
     needed: int,
 ) -> str:
     """The conclusion in words: none for few datasets."""
+    extremes = list(dict.fromkeys((0, len(runs) - 1)))
     ends = ", ".join(
-        f"{signed(run.change, 3)} after {one_line(run.input, 80)}"
-        for run in (runs[0], *runs[-1:] * (len(runs) > 1))
+        f"{signed(runs[i].change, 3)} after {one_line(runs[i].input, 80)}" for i in extremes
     )
     basis = f"held-out NLL changes by {ends}"
     if len(runs) < needed:

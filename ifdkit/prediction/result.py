@@ -124,8 +124,8 @@ class Prediction:
     """Pairs without a preference."""
     n_instructions: int
     """Distinct instructions of the pairs with a preference; intervals treat each as one cluster."""
-    share_second: float
-    """Share of the pairs in which the second answer is preferred, 0…1."""
+    share_second: float | None
+    """Share of the pairs in which the second answer is preferred, 0…1; None without pairs."""
     length_field: str
     """The score that is the baseline."""
     baseline: Predictor
