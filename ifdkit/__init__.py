@@ -75,7 +75,16 @@ _MODULES = {
 }
 _WITH_REPORTS = {
     *("audit", "Audit", "compare", "Comparison"),
-    *("predict", "Prediction", "predict_training", "TrainingPrediction", "train", "Trained"),
+    *(
+        "judge",
+        "Judgement",
+        "predict",
+        "Prediction",
+        "predict_training",
+        "TrainingPrediction",
+        "train",
+        "Trained",
+    ),
 }
 
 __all__ = [

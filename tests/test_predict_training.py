@@ -162,6 +162,8 @@ def test_few_datasets_show_nothing_however_well_they_fit(
     assert found.scores["planted"].correlation == pytest.approx(-1)
     assert found.verdict.startswith("Nothing can be concluded: 3 datasets were trained on, and")
     assert f"at least {found.n_needed}" in found.verdict
+    assert found.verdict in found._repr_html_()
+    assert len(found.plot().axes[0].lines) == 4  # a point for each dataset, and zero
 
 
 def test_seeds_of_one_dataset_are_one_observation(write: Make, results: dict[str, Any]) -> None:

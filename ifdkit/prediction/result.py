@@ -13,6 +13,7 @@ from typing import Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.views import NotebookView
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.discrimination import CalibrationBin
@@ -100,7 +101,7 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(NotebookView):
     """What `ifdkit.predict` returns."""
 
     schema: str = PREDICTION_SCHEMA

@@ -13,6 +13,7 @@ from typing import Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.views import NotebookView
 from ifdkit.prediction.result import REPORT_FILES, is_markdown
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
@@ -58,7 +59,7 @@ class RunPredictor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPrediction:
+class TrainingPrediction(NotebookView):
     """What `ifdkit.predict_training` returns."""
 
     schema: str = TRAINING_PREDICTION_SCHEMA
