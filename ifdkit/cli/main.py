@@ -22,6 +22,7 @@ from ifdkit.cli.config import load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from ifdkit.cli.generate import generate
 from ifdkit.cli.judge import judge
+from ifdkit.cli.merge import merge
 from ifdkit.cli.models import models
 from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
@@ -38,7 +39,7 @@ from ifdkit.visible import one_line, visible
 
 COMMANDS = (
     *(score, compare, show, reflect, select, audit, view),
-    *(train, generate, judge, predict, models, store),
+    *(train, generate, judge, predict, models, store, merge),
 )
 
 
