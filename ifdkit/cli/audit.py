@@ -50,7 +50,8 @@ audit_options = together(
            " warnings too (failed), of failed errors only (errors), or of every rule (all)."
            "  [default: failed]"),
     option("--text-workers", type=click.IntRange(min=1), metavar="N", help="Processes"
-           " for the text rules of a large dataset; they change no result.  [default: one per core]"),
+           " for the text rules of a large dataset; they change no result."
+           "  [default: one per core]"),
     option("--no-model", is_flag=True, help="Use no model: apply only the rules about texts."),
     option("--no-text", is_flag=True, help="Omit dataset text from the terminal and the report."),
 )  # fmt: skip
