@@ -188,7 +188,9 @@ def length_control(field: str, control: LengthControl) -> Drawing | None:
     axes.margins(x=0.08)
     label = metric_of(field).label
     axes.set_xlabel(f"median change in {label}")
-    tips = line_tips(axes, [f"{text}. {one.meaning}" for text, one in zip(texts, shown, strict=True)])
+    tips = line_tips(
+        axes, [f"{text}. {one.meaning}" for text, one in zip(texts, shown, strict=True)]
+    )
     svg = inline_svg(
         figure,
         key=f"length-{field}",
@@ -230,9 +232,7 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
     return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]
 
 
-def _scatter_svg(
-    figure: Figure, field: str, side: str, n: int, tips: Sequence[Tip]
-) -> str:
+def _scatter_svg(figure: Figure, field: str, side: str, n: int, tips: Sequence[Tip]) -> str:
     label = metric_of(field).label
     return inline_svg(
         figure,
