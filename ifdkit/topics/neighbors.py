@@ -8,16 +8,24 @@ from numpy.typing import NDArray
 from ifdkit.topics.model import Vectors
 
 _ROWS_PER_BATCH = 512
+_ROWS_COMPARED = 16_384
+"""Rows made float32 at once: the viewer keeps 16 bits."""
 
 
-def nearest(vectors: Vectors, row: int, count: int) -> list[tuple[int, float]]:
+def nearest(
+    vectors: Vectors | NDArray[np.float16], row: int, count: int
+) -> list[tuple[int, float]]:
     """At most `count` other rows with their cosines, the nearest first.
 
     `vectors`: rows of length 1, or of zeros, which have no neighbors; any float type.
     """
     if not vectors[row].any():
         return []
-    cosines = vectors @ vectors[row].astype(vectors.dtype)
+    own = vectors[row].astype(np.float32)
+    starts = range(0, len(vectors), _ROWS_COMPARED)
+    cosines = np.concatenate(
+        [vectors[begin : begin + _ROWS_COMPARED].astype(np.float32) @ own for begin in starts]
+    )
     cosines = np.where(np.isfinite(cosines), cosines, -2.0)
     cosines[row] = -2.0
     order = _largest(cosines[None, :], count)[0].tolist()
