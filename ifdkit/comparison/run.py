@@ -29,8 +29,15 @@ from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
 from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
-from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.result import (
+    COMPARISON_SCHEMA,
+    Comparison,
+    LengthControl,
+    Summary,
+    TopicChange,
+)
 from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.comparison.topics import Topics, find_topics, topic_changes
 from ifdkit.comparison.verdict import short_verdict
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import ManyInputs, expand
@@ -161,6 +168,7 @@ class _PairedSides:
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
+        topics = find_topics(before, after, self._pairs, seed=options.seed)
         caveats = list_caveats(before, after, self._pairs, options.min_tokens)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
@@ -199,10 +207,11 @@ class _PairedSides:
             },
             seed=options.seed,
             sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
+            topics=self._topic_changes(topics, common_ifd),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
-        comparison = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
+        comparison = Comparison(summary, self._rows(common_ifd, topics), explored, has_text=True)
         # The texts of one side alone are not a comparison.
         return comparison if self._has_text else comparison.without_text()
 
@@ -285,7 +294,23 @@ class _PairedSides:
         )
         return find(texts)
 
-    def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
+    def _topic_changes(
+        self, topics: Topics | None, common_ifd: tuple[NDArray[np.float64], ...] | None
+    ) -> tuple[TopicChange, ...]:
+        if topics is None or "ifd" not in self._fields:
+            return ()
+        return topic_changes(
+            topics.titles,
+            topics.labels,
+            self._values("ifd"),
+            self._values("response_tokens"),
+            (common_ifd[0], common_ifd[1]) if common_ifd is not None else None,
+            seed=self._options.seed,
+        )
+
+    def _rows(
+        self, common_ifd: tuple[NDArray[np.float64], ...] | None, topics: Topics | None
+    ) -> pd.DataFrame:
         """One row per pair: its positions, its statuses, each metric before and after."""
         import pandas as pd
 
@@ -303,6 +328,8 @@ class _PairedSides:
             columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
         if common_ifd is not None:
             columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
+        if topics is not None:
+            columns |= topics.columns()
         return pd.DataFrame(columns)
 
 
