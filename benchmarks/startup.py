@@ -145,8 +145,8 @@ def main() -> None:
         "# Start-up",
         f"Made by `python -m benchmarks.startup {typed}`: `ifdkit score` of 5 rows with the"
         f" embedded model on {machine()}; load average at the start {load:.1f}."
-        f" Least of {arguments.rounds} rounds. CPU seconds are those of all threads, and depend less on what else the machine"
-        " does.",
+        f" Least of {arguments.rounds} rounds. CPU seconds"
+        " are those of all threads, and depend less on what else the machine does.",
         "| | tree | first line, s | end, s | CPU s | imports |\n|---|---|--:|--:|--:|---|\n"
         + "\n".join(
             f"| {case} | {tree} | {one.first_line_s:.2f} | {one.end_s:.2f} | {one.cpu_s:.2f} |"

@@ -97,14 +97,30 @@ class FinishedRows:
 
     def __init__(self, store: Store, scope: str) -> None:
         self._store = store
-        self._base = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
+        whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
+        self._bases = (whole, hashlib.sha256(whole.digest()))
+        """Of the rows of whole blocks, and of provisional rows."""
         self._names = tuple(METRICS)
         self._integers = [i for i, one in enumerate(METRICS.values()) if one.is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
-    def get(self, examples: Sequence[Example]) -> list[Finished | None]:
-        """The finished row of each example, in order; None for one that the store lacks."""
-        keys = [self._key(one) for one in examples]
+    def get(
+        self, examples: Sequence[Example], *, provisional: bool = False
+    ) -> list[Finished | None]:
+        """The finished row of each example, in order; None for one that the store lacks.
+
+        As with NLLs, a row that was kept as `provisional` is for provisional blocks only.
+        """
+        found = self._get(examples, provisional=False)
+        lacking = [i for i, one in enumerate(found) if one is None]
+        if provisional and lacking:
+            others = self._get([examples[i] for i in lacking], provisional=True)
+            for i, one in zip(lacking, others, strict=True):
+                found[i] = one
+        return found
+
+    def _get(self, examples: Sequence[Example], *, provisional: bool) -> list[Finished | None]:
+        keys = [self._key(one, provisional=provisional) for one in examples]
         records = self._store.get_finished(list(dict.fromkeys(keys)))
         return [
             self._unpacked(records[key], example) if key in records else None
@@ -112,26 +128,31 @@ class FinishedRows:
         ]
 
     def put(
-        self, examples: Sequence[Example], rows: Sequence[ScoreRow], passes: Sequence[Passes]
+        self,
+        examples: Sequence[Example],
+        rows: Sequence[ScoreRow],
+        passes: Sequence[Passes],
+        *,
+        provisional: bool = False,
     ) -> None:
         """Keep the rows of a block. An invalid row is not kept: a time limit can be its reason."""
         triples = zip(examples, rows, passes, strict=True)
         self._store.put_finished(
             {
-                self._key(example): self._packed(row, request_digests(one))
+                self._key(example, provisional=provisional): self._packed(row, request_digests(one))
                 for example, row, one in triples
                 if row.status != Status.INVALID
             }
         )
 
-    def _key(self, example: Example) -> bytes:
+    def _key(self, example: Example, *, provisional: bool = False) -> bytes:
         """Of the scope and everything in an example but its id and its place."""
         texts = [example.response, example.tools]
         for turn in example.context:
             texts += (turn.role, turn.text, turn.input, turn.tool_calls, turn.reasoning)
         # The lengths tell where each text ends, whatever the texts contain.
         head = f"{example.is_document:d} {' '.join([str(len(text)) for text in texts])}\n"
-        whole = self._base.copy()
+        whole = self._bases[provisional].copy()
         whole.update((head + "".join(texts)).encode("utf-8", "surrogatepass"))
         return whole.digest()
 
@@ -192,6 +213,8 @@ class Prepared:
     """Position in the block → finished row."""
     passes: Sequence[Passes]
     """Those of the other examples, in order."""
+    provisional: bool = False
+    """Whether a run over the whole dataset would make another block of these examples."""
 
 
 class BlockScorer:
@@ -202,29 +225,35 @@ class BlockScorer:
         scope = scope_of(scorer)
         self._rows = FinishedRows(scorer.store, scope) if scope else None
 
-    def prepare(self, examples: Sequence[Example]) -> Prepared:
+    def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
         """Look up or align the examples of a block. Scores nothing, so it can run ahead."""
         if self._rows is None:
-            return Prepared({}, self._scorer.align(examples))
-        found = enumerate(self._rows.get(examples))
+            return Prepared({}, self._scorer.align(examples), provisional)
+        found = enumerate(self._rows.get(examples, provisional=provisional))
         finished = {i: one for i, one in found if one is not None}
         others = [one for i, one in enumerate(examples) if i not in finished]
         passes = self._scorer.align(others) if others else []
-        if finished and others and not self._scorer.has_all(others, passes):
-            return Prepared({}, self._scorer.align(examples))
-        return Prepared(finished, passes)
+        if (
+            finished
+            and others
+            and not self._scorer.has_all(others, passes, provisional=provisional)
+        ):
+            return Prepared({}, self._scorer.align(examples), provisional)
+        return Prepared(finished, passes, provisional)
 
     def score(self, examples: Sequence[Example], prepared: Prepared) -> list[ScoreRow]:
         """The rows of a block, in order."""
-        finished = prepared.finished
+        finished, passes = prepared.finished, prepared.passes
         others = [one for i, one in enumerate(examples) if i not in finished]
-        scored = self._scorer.score(others, prepared.passes) if others else []
+        scored: list[ScoreRow] = []
+        if others:
+            scored = self._scorer.score(others, passes, provisional=prepared.provisional)
         if finished:
             known = frozenset().union(*(one.requests for one in finished.values()))
-            own = frozenset().union(*map(request_digests, prepared.passes))
+            own = frozenset().union(*map(request_digests, passes))
             self._scorer.work.add_known(len(known - own))
         if self._rows is not None and others:
-            self._rows.put(others, scored, prepared.passes)
+            self._rows.put(others, scored, passes, provisional=prepared.provisional)
         if not finished:
             return scored
         rest = iter(scored)

@@ -4,7 +4,8 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
+from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.embedder import cosine
-from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.models import Weights, resolve
+from ifdkit.engine.schedule import Unscored
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -31,13 +33,13 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request
-from ifdkit.scoring.batches import BatchFiller
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
 from ifdkit.scoring.embeddings import Embeddings, text_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store, open_store, request_key
 from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Scorer:
         self._progress = progress or Progress()
         self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
         self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
@@ -90,6 +92,8 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._filler = BatchFiller()
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
 
     @cached_property
     def tokenizer(self) -> HuggingFaceTokenizer:
@@ -160,6 +164,7 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        close(self._backend)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -200,21 +205,30 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.embeddings is not None:
             self.embeddings.unload()
@@ -232,12 +246,20 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._nlls(requests, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -247,6 +269,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._problem(each),
             )
             for example, each, coherence in zip(examples, passes, coherences, strict=True)
         ]
@@ -257,7 +280,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -286,18 +309,23 @@ class Scorer:
         self.work.model_load_s += used.load_s
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
-    def has_all(self, examples: Sequence[Example], passes: Sequence[Passes]) -> bool:
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
         """Whether the store has everything that the rows of these examples need."""
-        known, keys = self._from_store([request for one in passes for request in one.requests])
+        requests = [request for one in passes for request in one.requests]
+        known, keys = self._from_store(requests, provisional=provisional)
         if not known.keys() >= set(keys):
             return False
         pairs = text_pairs(examples, passes)
         return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
 
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
+    def _from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
         keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys)
+        found = self.store.get_nlls(keys, provisional=provisional)
         known = {
             key: found[key]
             for key, request in zip(keys, requests, strict=True)
@@ -305,18 +333,34 @@ class Scorer:
         }
         return known, keys
 
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
+        known, keys = self._from_store(distinct, provisional=provisional)
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
-            self._compute(distinct, keys, known)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+            self._compute(distinct, keys, known, provisional=provisional)
+        return {
+            request.content: known[key]
+            for request, key in zip(distinct, keys, strict=True)
+            if key in known
+        }
+
+    def _problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: dict[bytes, NLL],
+        *,
+        provisional: bool,
     ) -> None:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
@@ -324,16 +368,21 @@ class Scorer:
         self._progress.missing(
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
-
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
-            self.work.requests_scored += len(batch)
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
+        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
+        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
+        for (missing, whole), found in zip(absent, outcomes, strict=True):
+            self.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, found, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
+            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
+            new = {keys[i]: made[i] for i in missing if i in made}
+            self.work.requests_scored += len(new)
+            self._filler.store(known, new, put)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 
@@ -342,12 +391,3 @@ def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
     """The NLLs of each pass that are known, from those of Requests by content."""
     found = ((name, one.nll(nlls)) for name, one in passes.present())
     return {name: nll for name, nll in found if nll is not None}
-
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
 
@@ -29,8 +30,8 @@ _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 2
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it."""
+_FILE_VERSION = 3
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches."""
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
@@ -39,7 +40,8 @@ _VALUES = {"nll": "nats", "embedding": "vector", "finished": "record"}
 """Table → its column of values: float32, or records that `ifdkit.scoring.finished` makes."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, batch BLOB, provisional INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding
     (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest
@@ -67,6 +69,17 @@ def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     """Eight bytes over a row."""
     parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The keys of each query."""
+    for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+        yield keys[begin : begin + MAX_KEYS_PER_QUERY]
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Placeholders of SQL, one for each value."""
+    return ",".join("?" * len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +145,12 @@ class Store:
                     f"the score store {self.path} was made by a newer version of ifdkit: name"
                     " another with --store PATH"
                 )
-            # A store of version 2 may lack the finished rows, which earlier ifdkits ignore.
+            # A store of this version may lack the finished rows, which earlier ifdkits ignore.
             if "nll" in self._tables() and version < _FILE_VERSION:
-                self._add_checksums()
+                if version < 2:
+                    self._add_checksums()
+                execute("ALTER TABLE nll ADD COLUMN batch BLOB")
+                execute("ALTER TABLE nll ADD COLUMN provisional INTEGER")
             for statement in _TABLES.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
@@ -163,13 +179,27 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
-        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
-        return {key: np.frombuffer(value, "<f4") for key, value in self._get("nll", keys)}
+    def get_nlls(self, keys: Sequence[bytes], *, provisional: bool = True) -> dict[bytes, NLL]:
+        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out.
 
-    def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
-        """Store the NLLs of one batch, all or nothing."""
-        self._put("nll", _blobs(nlls))
+        Without `provisional`, so are those that were stored as such.
+        """
+        found = self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1")
+        return {key: np.frombuffer(value, "<f4") for key, value in found}
+
+    def put_nlls(
+        self, nlls: Mapping[bytes, NLL], batch: bytes | None = None, *, provisional: bool = False
+    ) -> None:
+        """Store the NLLs of one batch, all or nothing, with the name of the batch."""
+        self._put("nll", _blobs(nlls), batch, int(provisional))
+
+    def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The name of the batch in which each NLL was computed, by key, where it is known."""
+        found: dict[bytes, bytes] = {}
+        for part in _parts(keys):
+            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({_marks(part)})"
+            found.update((key, batch) for key, batch in self._select(query, part) if batch)
+        return found
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
@@ -244,13 +274,14 @@ class Store:
         size = self.path.stat().st_size if self.path else 0
         return Verified(n_rows, n_damaged, size)
 
-    def _get(self, table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
-            part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+    def _get(
+        self, table: str, keys: Sequence[bytes], condition: str = ""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
                 f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
-                f" ({','.join('?' * len(part))})"
+                f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
@@ -262,12 +293,16 @@ class Store:
         with self._lock, self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, bytes]) -> None:
-        self._insert(table, [(key, value, _checksum(key, value)) for key, value in values.items()])
+    def _put(self, table: str, values: Mapping[bytes, bytes], *others: object) -> None:
+        rows = values.items()
+        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in rows])
 
-    def _insert(self, table: str, rows: Iterable[tuple[bytes | str, bytes | str, object]]) -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({_marks(rows[0])})"
         with self._lock, self._errors("written"), self._transaction():
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+            self._database.executemany(query, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -311,3 +346,13 @@ def _retry(action: Callable[[], _Result]) -> _Result:
             if not is_busy or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)
+
+
+def default_store() -> Path:
+    """The store that is used if none is named."""
+    return cache_folder() / "scores.sqlite"
+
+
+def open_store(path: str | None) -> Store:
+    """The store that `--store` names: `off` is a temporary one. Raises StoreError."""
+    return Store(None if path == "off" else path or default_store())
