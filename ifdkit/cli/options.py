@@ -143,6 +143,12 @@ model_options = together(
     ),
     option("--dtype", help="auto, float32, bfloat16 or float16."),
     option("--device", help="auto, cpu, cuda, cuda:N or mps."),
+    option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="Threads on a CPU.  [default: the cores that the process may use]",
+    ),
     option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),
     option(
         "--stride",

@@ -34,6 +34,15 @@ class BatchFiller:
         if not missing:
             return
         made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
+        self.store(known, made, put)
+
+    def store(
+        self,
+        known: Arrays,
+        made: Mapping[bytes, NDArray[np.float32]],
+        put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
+    ) -> None:
+        """Add what a batch gave to `known`, and store it in the background. Raises StoreError."""
         known.update(made)
         self.wait()
         self._pending = self._writer.submit(put, made)

@@ -127,6 +127,8 @@ class Manifest:
     """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
     stride: int | None = None
     """As in ScoringSetup."""
+    threads: int | None = None
+    """Threads on a CPU; None on another device."""
     lines: bool = False
     """Whether each line of a text file was a document."""
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
-from ifdkit.engine import Backend
+from ifdkit.engine import Backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -79,8 +80,10 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
+        self._threads_before = use_threads(settings.threads)
         self.device = resolve_device(settings.device)
         self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.threads = threads_in_use() if self.device == "cpu" else None
         self._owns_store = store is None
         self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
@@ -158,6 +161,7 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        restore_threads(self._threads_before)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -320,17 +324,18 @@ class Scorer:
         self._progress.missing(
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
-
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
+        batches = plan(requests, budget)
+        lacking = [[i for i in batch if keys[i] not in known] for batch in batches]
+        lacking = [batch for batch in lacking if batch]
+        found = stream(
+            backend, ([requests[i] for i in batch] for batch in lacking), n_planned=len(batches)
+        )
+        for batch, nlls in zip(lacking, found, strict=True):
             self.work.requests_scored += len(batch)
             self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
-            self._progress.scored(sum(lengths[i] for i in missing))
+            made = {keys[i]: nll for i, nll in zip(batch, nlls, strict=True)}
+            self._filler.store(known, made, self.store.put_nlls)
+            self._progress.scored(sum(lengths[i] for i in batch))
         self._filler.wait()
 
 

@@ -31,6 +31,9 @@ class Settings:
     """Groups (`ppl`, `ifd`, `rifd`, `coherence`) or single metrics."""
     dtype: str = "auto"
     device: str = "auto"
+    threads: int | None = None
+    """Threads on a CPU; None: the cores that this process may use. Numbers depend on it by rounding
+    only."""
     max_length: int | None = None
     """Tokens of the longest pass, and of a window over a document; None: the protocol's, or the
     model's context if shorter."""
@@ -54,6 +57,8 @@ class Settings:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: must be at least one")
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:
