@@ -37,6 +37,8 @@ class PrecisionCheck:
     """Rank correlation of the two; None for fewer than ten examples."""
     reason: str | None = None
     """Why it was not measured."""
+    elapsed_s: float | None = None
+    """What the check took, loading included; it is part of the run's `elapsed_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

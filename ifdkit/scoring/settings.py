@@ -43,7 +43,8 @@ class Settings:
     """Response tokens of `ifd_window`."""
     token_nll: bool = False
     drift: int | None = None
-    """Examples of the precision check, if `dtype` is less than float32; None: 2 %, 12 to 64."""
+    """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
+    most 64, and none of fewer than 300."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
