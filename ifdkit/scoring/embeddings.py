@@ -121,8 +121,11 @@ def stored_vectors(
     size = len(next(iter(found.values())))
     vectors = np.zeros((len(instructions), size), dtype=np.float32)
     for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
-        halves = (found.get(asked), found.get(answered))
-        if halves[0] is not None and halves[1] is not None:
-            total = sum(half / max(float(np.linalg.norm(half)), 1e-12) for half in halves)
-            vectors[i] = total / max(float(np.linalg.norm(total)), 1e-12)
+        halves = [found[text] for text in (asked, answered) if text in found]
+        if len(halves) == 2:
+            vectors[i] = _unit(_unit(halves[0]) + _unit(halves[1]))
     return vectors
+
+
+def _unit(vector: Vector) -> Vector:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.engine.schedule import Unscored
+from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -33,34 +34,18 @@ from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request, Status
 from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
+from ifdkit.scoring.dtype_advice import DtypeAdvice
 from ifdkit.scoring.embeddings import Embeddings
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.work import Work
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -83,8 +68,10 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
+        self._threads_before = use_threads(settings.threads)
         self.device = resolve_device(settings.device)
         self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.threads = threads_in_use() if self.device == "cpu" else None
         self._owns_store = store is None
         self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
@@ -120,6 +107,7 @@ class Scorer:
         self._filler = BatchFiller()
         self._unscored: dict[bytes, str] = {}
         """Content of the Requests that no worker survived, and why. They are not stored."""
+        self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -165,6 +153,7 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         close(self._backend)
+        restore_threads(self._threads_before)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -360,15 +349,17 @@ class Scorer:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        self._progress.missing(
-            sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        )
-        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
-        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
-        for (missing, whole), found in zip(absent, outcomes, strict=True):
+        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(n_missing)
+        self._advice.give(n_missing, self._progress.note)
+        batches = plan(requests, budget)
+        absent = gaps(batches, keys, known, self.store.batches_of)
+        to_compute = ([requests[i] for i in whole] for _, whole in absent)
+        outcomes = stream(backend, to_compute, n_planned=len(batches))
+        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
             self.work.tokens_scored += computed_tokens(requests, whole, budget)
             made: dict[int, NLL] = {}
-            for i, one in zip(whole, found, strict=True):
+            for i, one in zip(whole, outcome, strict=True):
                 if isinstance(one, Unscored):
                     self._unscored[requests[i].content] = one.reason
                 else:
