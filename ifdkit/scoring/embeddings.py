@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,13 +55,20 @@ class Embeddings:
     """An embedder behind a store. Loads the weights when they are first needed."""
 
     def __init__(
-        self, weights: Weights, store: Store, *, device: str, trust_remote_code: bool = False
+        self,
+        weights: Weights,
+        store: Store,
+        *,
+        device: str,
+        trust_remote_code: bool = False,
+        before_loading: Callable[[], None] = lambda: None,
     ) -> None:
         self.weights = weights
         # All files: an embedder's numbers depend on its tokenizer and pooling too.
         self.hash = weights.fingerprint(store.file_digest, everything=True)
         self.usage = EmbedderUsage()
         self._store, self._device, self._trust = store, device, trust_remote_code
+        self._before_loading = before_loading
         self._filler = BatchFiller()
         self._embedder: SentenceEmbedder | None = None
 
@@ -110,6 +117,7 @@ class Embeddings:
             from ifdkit.engine.embedder import SentenceEmbedder
 
             begin = time.perf_counter()
+            self._before_loading()
             self._embedder = SentenceEmbedder(
                 self.weights.name,
                 self.weights.folder,
@@ -140,8 +148,11 @@ def stored_vectors(
     size = len(next(iter(found.values())))
     vectors = np.zeros((len(instructions), size), dtype=np.float32)
     for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
-        halves = (found.get(asked), found.get(answered))
-        if halves[0] is not None and halves[1] is not None:
-            total = sum(half / max(float(np.linalg.norm(half)), 1e-12) for half in halves)
-            vectors[i] = total / max(float(np.linalg.norm(total)), 1e-12)
+        halves = [found[text] for text in (asked, answered) if text in found]
+        if len(halves) == 2:
+            vectors[i] = _unit(_unit(halves[0]) + _unit(halves[1]))
     return vectors
+
+
+def _unit(vector: Vector) -> Vector:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -308,6 +308,7 @@ class Run:
             dtype_asked=settings.dtype,
             drift=self._precision,
             device=scorer.device,
+            threads=scorer.threads,
             rows_in=self._rows_in,
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),

@@ -25,16 +25,17 @@ from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.schedule import Unscored
-from ifdkit.errors import UsageError
+from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
-from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
+from ifdkit.scoring.dtype_advice import DtypeAdvice
 from ifdkit.scoring.embeddings import Embeddings, text_pairs
+from ifdkit.scoring.limits import max_length_of, stride_of
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
@@ -67,6 +68,7 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
+        self._threads_before: int | None = None
         self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
         self.store = store or open_store(settings.store)
@@ -76,8 +78,8 @@ class Scorer:
         self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
-        self.max_length = self._max_length()
-        self.stride = self._stride()
+        self.max_length = max_length_of(settings, self.protocol, self.weights)
+        self.stride = stride_of(settings, self.max_length)
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -85,6 +87,7 @@ class Scorer:
                 self.store,
                 device=self.device,
                 trust_remote_code=settings.trust_remote_code,
+                before_loading=self.use_threads,
             )
         log.info("model %s: %s, weights %s", self.weights.name, self.weights.source,
                  self.weights_hash[:16])  # fmt: skip
@@ -94,6 +97,7 @@ class Scorer:
         self._filler = BatchFiller()
         self._unscored: dict[bytes, str] = {}
         """Content of the Requests that no worker survived, and why. They are not stored."""
+        self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
 
     @cached_property
     def tokenizer(self) -> HuggingFaceTokenizer:
@@ -142,29 +146,13 @@ class Scorer:
             date=date,
         )
 
-    def _max_length(self) -> int:
-        context, asked = self.weights.context_length, self.settings.max_length
-        if asked is not None and context is not None and asked > context:
-            raise UsageError(
-                f"--max-length {asked} is more than the {context} tokens of the context of"
-                f" {self.weights.name}"
-            )
-        return asked or min(self.protocol.max_length, context or self.protocol.max_length)
-
-    def _stride(self) -> int:
-        asked = self.settings.stride
-        if asked is not None and asked >= self.max_length:
-            raise UsageError(
-                f"--stride {asked}: must be less than the {self.max_length} tokens of a window, so"
-                " that every token has context"
-            )
-        return asked or default_stride(self.max_length)
-
     def __enter__(self) -> Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
         close(self._backend)
+        if self._threads_before is not None:
+            restore_threads(self._threads_before)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -211,6 +199,7 @@ class Scorer:
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
             begin = time.perf_counter()
+            self.use_threads()
             self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
@@ -225,6 +214,17 @@ class Scorer:
             trust_remote_code=self.settings.trust_remote_code,
             backend=self.settings.backend,
         )
+
+    def use_threads(self) -> None:
+        """Set the number of torch's threads, before a model is loaded: it imports torch."""
+        if self._threads_before is None:
+            self._threads_before = use_threads(self.settings.threads)
+
+    @property
+    def threads(self) -> int | None:
+        """Threads on a CPU; None on another device, and if no model was loaded."""
+        is_set = self.device == "cpu" and self._threads_before is not None
+        return threads_in_use() if is_set else None
 
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
@@ -365,15 +365,17 @@ class Scorer:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        self._progress.missing(
-            sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        )
-        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
-        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
-        for (missing, whole), found in zip(absent, outcomes, strict=True):
+        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(n_missing)
+        self._advice.give(n_missing, self._progress.note)
+        batches = plan(requests, budget)
+        absent = gaps(batches, keys, known, self.store.batches_of)
+        to_compute = ([requests[i] for i in whole] for _, whole in absent)
+        outcomes = stream(backend, to_compute, n_planned=len(batches))
+        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
             self.work.tokens_scored += computed_tokens(requests, whole, budget)
             made: dict[int, NLL] = {}
-            for i, one in zip(whole, found, strict=True):
+            for i, one in zip(whole, outcome, strict=True):
                 if isinstance(one, Unscored):
                     self._unscored[requests[i].content] = one.reason
                 else:
