@@ -118,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path, help="A .json array of rows, of which 5 are scored.")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, default=len(CASES), help="How many of the cases.")
     parser.add_argument("--against", type=Path, help="Another checkout.")
     parser.add_argument("--output", type=Path, default=Path("reports/startup.md"))
     arguments = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> None:
         for tree in trees.values():
             run(tree, _arguments(seen, data, folder))
         for _ in range(arguments.rounds):
-            for case in CASES:
+            for case in list(CASES)[: arguments.cases]:
                 for tree_name, tree in trees.items():
                     taken = run(tree, _arguments(case, data, folder))
                     best[case, tree_name] = taken.least(best.get((case, tree_name), taken))

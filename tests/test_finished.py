@@ -169,6 +169,7 @@ def test_everything_that_decides_a_row_is_in_its_key(
         {"template": str(wording), "template_date": "2020-01-01"},
         {"metrics": ("ppl", "rifd")},
         {"metrics": ("ppl", "coherence")},
+        {"metrics": ("ppl", "ifd")},
     ]
     scopes = []
     for change in changes:
@@ -176,8 +177,9 @@ def test_everything_that_decides_a_row_is_in_its_key(
             scopes.append(scope_of(scorer))
     assert None not in scopes
     assert len(set(scopes)) == len(changes)
-    with Scorer(Settings(**base)) as scorer:
-        assert scope_of(scorer) == scopes[0]
+    for free in ({}, {"drift": 3}, {"dtype": "float32"}):  # what does not change a row
+        with Scorer(Settings(**{**base, **free})) as scorer:
+            assert scope_of(scorer) == scopes[0]
 
 
 def test_rows_are_not_kept_if_not_all_is_known_that_they_depend_on(
