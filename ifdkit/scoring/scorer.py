@@ -14,17 +14,17 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
 from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
-from ifdkit.engine.embedder import cosine
-from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.devices import resolve_device_and_dtype
+from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.schedule import Unscored
-from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
+from ifdkit.engine.threads import ThreadLimit
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -32,16 +32,19 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
+from ifdkit.records import NLL, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
 from ifdkit.scoring.dtype_advice import DtypeAdvice
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store, open_store, request_key
 from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -62,35 +65,20 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self._threads_before = use_threads(settings.threads)
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
-        self.threads = threads_in_use() if self.device == "cpu" else None
+        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes,
-            self.stride,
-        )
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -107,7 +95,34 @@ class Scorer:
         self._filler = BatchFiller()
         self._unscored: dict[bytes, str] = {}
         """Content of the Requests that no worker survived, and why. They are not stored."""
+        self.thread_limit = ThreadLimit(settings.threads)
         self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes,
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -153,7 +168,7 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         close(self._backend)
-        restore_threads(self._threads_before)
+        self.thread_limit.restore()
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -172,7 +187,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -199,6 +214,7 @@ class Scorer:
             self._progress.note(
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
@@ -289,20 +305,19 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
-        before = self.embeddings.usage
-        vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
-        used = self.embeddings.usage - before
-        self.work.texts_embedded += used.texts
-        self.work.embedding_s += used.embedding_s
-        self.work.model_load_s += used.load_s
-        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+        self.thread_limit.use()
+        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
+
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        requests = [request for one in passes for request in one.requests]
+        known, keys = self._from_store(requests, provisional=provisional)
+        if not known.keys() >= set(keys):
+            return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
 
     def _from_store(
         self, requests: Sequence[Request], *, provisional: bool = True
@@ -377,12 +392,3 @@ def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
     """The NLLs of each pass that are known, from those of Requests by content."""
     found = ((name, one.nll(nlls)) for name, one in passes.present())
     return {name: nll for name, nll in found if nll is not None}
-
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())
