@@ -146,7 +146,7 @@ class Manifest:
     stride: int | None = None
     """As in ScoringSetup."""
     threads: int | None = None
-    """Threads on a CPU; None on another device."""
+    """Threads of the models on a CPU; None on another device, and if no model was needed."""
     lines: bool = False
     """Whether each line of a text file was a document."""
 
