@@ -16,6 +16,31 @@ _THINKING = "<think>\n{}\n</think>"
 """Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
 NLL = NDArray[np.float32]
 """Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
+TokenArrays = NDArray[np.float32]
+"""Several numbers for each of consecutive tokens, shape (scored tokens, numbers)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenStatistics:
+    """What a model expected at each scored token, besides the probability of that token."""
+
+    values: TokenArrays
+    """Rank, entropy and spread of each token: float32 of shape (scored tokens, 3)."""
+
+    @property
+    def rank(self) -> NDArray[np.float32]:
+        """1 + the number of tokens of the vocabulary with a larger logit; exact up to 2**24."""
+        return self.values[:, 0]
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """Entropy of the distribution, nats: minus the mean of log p over it."""
+        return self.values[:, 1]
+
+    @property
+    def spread(self) -> NDArray[np.float32]:
+        """Standard deviation of log p over the distribution, nats."""
+        return self.values[:, 2]
 
 
 class Status(StrEnum):
@@ -188,7 +213,10 @@ class Pass:
         return np.concatenate([one.ids[one.start : one.stop] for one in self.requests])
 
     def nll(self, known: Mapping[bytes, NLL]) -> NLL | None:
-        """The NLLs of the scored tokens by the content of the Requests; None if one is missing."""
+        """The NLLs of the scored tokens by the content of the Requests; None if one is missing.
+
+        Arrays with several numbers for each token are joined in the same way.
+        """
         found = [known.get(one.content) for one in self.requests]
         parts = [one for one in found if one is not None]
         if len(parts) < len(found):

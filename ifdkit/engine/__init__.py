@@ -7,6 +7,7 @@ batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
 attention    attention over packed sequences
 head         the model's own LM head on chosen rows
+per_token    what is kept of each row of logits
 forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
 precision    float32 products by the fastest accurate route
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ifdkit.engine.batching import Budget
-from ifdkit.records import NLL, Request
+from ifdkit.records import NLL, Request, TokenArrays
 
 
 class Backend(Protocol):
@@ -36,6 +37,14 @@ class Backend(Protocol):
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
         The values for one request depend on the other requests by rounding only.
+        """
+        ...
+
+    def token_statistics(self, requests: Sequence[Request]) -> list[TokenArrays]:
+        """NLL, rank, entropy and spread of each token in each span, (n_scored, 4) per request.
+
+        The columns are those of `ifdkit.records.TokenStatistics`, after an NLL with the bits that
+        `nll` gives for the same requests.
         """
         ...
 

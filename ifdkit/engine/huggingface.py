@@ -20,9 +20,10 @@ from ifdkit.engine.forward import (
 )
 from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
+from ifdkit.engine.per_token import PerToken, token_nll, token_statistics
 from ifdkit.engine.precision import fast_float32
 from ifdkit.errors import ModelError, UsageError, brief
-from ifdkit.records import NLL, Request
+from ifdkit.records import NLL, Request, TokenArrays
 
 log = logging.getLogger(__name__)
 
@@ -165,11 +166,21 @@ class HuggingFaceBackend:
         A batch that does not fit into memory is halved until it does.  Raises ModelError if a
         single Request does not fit, or for a token id outside the vocabulary.
         """
+        return self._per_token(requests, token_nll)
+
+    def token_statistics(self, requests: Sequence[Request]) -> list[TokenArrays]:
+        """NLL, rank, entropy and spread of each token in each span, (n_scored, 4) per request.
+
+        The NLLs have the bits that `nll` gives for the same requests. Raises as `nll` does.
+        """
+        return self._per_token(requests, token_statistics)
+
+    def _per_token(self, requests: Sequence[Request], compute: PerToken) -> list[TokenArrays]:
         if not requests:
             return []
         self._check_ids(requests)
         try:
-            return self._batch(requests)
+            return self._batch(requests, compute)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -185,11 +196,12 @@ class HuggingFaceBackend:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(requests) // 2
-        return self.nll(requests[:middle]) + self.nll(requests[middle:])
+        halves = requests[:middle], requests[middle:]
+        return [array for half in halves for array in self._per_token(half, compute)]
 
-    def _batch(self, requests: Sequence[Request]) -> list[NLL]:
+    def _batch(self, requests: Sequence[Request], compute: PerToken) -> list[TokenArrays]:
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            return self._strategy.nll(requests)
+            return self._strategy.nll(requests, compute)
 
     def _fastest_strategy(self) -> ForwardStrategy:
         """The fastest strategy whose NLLs agree with plain logits."""
