@@ -65,17 +65,22 @@ def with_reasoning(reasoning: str, answer: str) -> str:
     return "\n\n".join(part for part in (_THINKING.format(reasoning), answer) if part)
 
 
-_OF_SEVERAL = frozenset(("source", "sources", "inputs"))
+_IF_USED = frozenset(
+    (
+        *("source", "sources", "inputs"),
+        *("informative_nats", "reference_model", "reference_hash"),
+    )
+)
 
 
 def plain(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, as `dataclasses.asdict`.
 
-    What only a dataset of several inputs has is left out of the others.
+    What only a dataset of several inputs or a metric on request has is left out of the others.
     """
     return asdict(
         record,
-        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _OF_SEVERAL},
+        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _IF_USED},
     )
 
 
@@ -174,6 +179,8 @@ class Request:
     ids: NDArray[np.int32]
     start: int
     stop: int
+    with_statistics: bool = False
+    """Whether statistics of each scored token are wanted too, which does not change its scores."""
 
     def __post_init__(self) -> None:
         if not 0 < self.start < self.stop <= len(self.ids):

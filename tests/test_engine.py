@@ -323,16 +323,16 @@ def test_a_batch_that_exceeds_memory_is_halved(
     batch = backend._batch
     sizes = []
 
-    def small_memory(some: Sequence[Request], compute: Any) -> list[Any]:
+    def small_memory(some: Sequence[Request]) -> list[Any]:
         if len(some) > fits:
             raise torch.OutOfMemoryError
         sizes.append(len(some))
-        return batch(some, compute)
+        return batch(some)
 
     monkeypatch.setattr(backend, "_batch", small_memory)
     np.testing.assert_allclose(np.concatenate(backend.nll(requests)), whole, atol=TOLERANCE_NATS)
     assert 1 <= max(sizes) <= fits
-    monkeypatch.setattr(backend, "_batch", lambda _, compute: small_memory(requests, compute))
+    monkeypatch.setattr(backend, "_batch", lambda _: small_memory(requests))
     with pytest.raises(ModelError, match="does not fit into the memory of cpu"):
         backend.nll(requests[:1])
 
@@ -340,7 +340,7 @@ def test_a_batch_that_exceeds_memory_is_halved(
 def test_other_runtime_errors_are_not_handled_as_out_of_memory(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(_: object) -> None:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(backend, "_batch", broken)

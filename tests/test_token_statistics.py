@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,10 @@ def some_requests(n: int = 9) -> list[Request]:
     return requests
 
 
+def detailed(requests: list[Request]) -> list[Request]:
+    return [replace(one, with_statistics=True) for one in requests]
+
+
 @pytest.fixture(scope="module", params=PARAMETERS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_model(tmp_path_factory.mktemp("models") / request.param, request.param)
@@ -46,7 +51,7 @@ def backend(folder: Path) -> HuggingFaceBackend:
 
 def test_agrees_with_the_definitions(backend: HuggingFaceBackend, folder: Path) -> None:
     reference, requests = ReferenceModel(folder), some_requests()
-    found = np.concatenate(backend.token_statistics(requests))
+    found = np.concatenate(backend.nll(detailed(requests)))
     expected = np.concatenate(
         [reference.token_statistics(one.ids.tolist(), one.start) for one in requests]
     )
@@ -59,17 +64,27 @@ def test_agrees_with_the_definitions(backend: HuggingFaceBackend, folder: Path) 
 
 def test_nlls_have_the_same_bits_with_and_without_statistics(backend: HuggingFaceBackend) -> None:
     requests = some_requests()
-    plain, more = backend.nll(requests), backend.token_statistics(requests)
+    plain, more = backend.nll(requests), backend.nll(detailed(requests))
     for one, statistics in zip(plain, more, strict=True):
         assert statistics.shape == (len(one), 4)
         np.testing.assert_array_equal(statistics[:, 0], one)
+
+
+def test_only_requests_that_ask_get_them(backend: HuggingFaceBackend) -> None:
+    """In a batch of both kinds, whose NLLs keep their bits."""
+    requests = some_requests()
+    plain = backend.nll(requests)
+    mixed = backend.nll([*detailed(requests[:3]), *requests[3:]])
+    assert [one.ndim for one in mixed] == [2] * 3 + [1] * (len(requests) - 3)
+    for one, other in zip(plain, mixed, strict=True):
+        np.testing.assert_array_equal(other[:, 0] if other.ndim == 2 else other, one)
 
 
 def test_every_strategy_gives_them(backend: HuggingFaceBackend) -> None:
     requests = some_requests()
     packed = backend._strategy
     assert isinstance(packed, PackedForward)
-    expected = np.concatenate(backend.token_statistics(requests))
+    expected = np.concatenate(backend.nll(detailed(requests)))
     packed.close()
     try:
         for strategy in (

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ifdkit.engine.batching import Budget
-from ifdkit.records import NLL, Request, TokenArrays
+from ifdkit.records import NLL, Request
 
 
 class Backend(Protocol):
@@ -36,15 +36,9 @@ class Backend(Protocol):
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
-        The values for one request depend on the other requests by rounding only.
-        """
-        ...
-
-    def token_statistics(self, requests: Sequence[Request]) -> list[TokenArrays]:
-        """NLL, rank, entropy and spread of each token in each span, (n_scored, 4) per request.
-
-        The columns are those of `ifdkit.records.TokenStatistics`, after an NLL with the bits that
-        `nll` gives for the same requests.
+        The values for one request depend on the other requests by rounding only.  A request
+        `with_statistics` gets an array of shape (n_scored, 4): the NLL, with the same bits, then
+        the columns of `ifdkit.records.TokenStatistics`.
         """
         ...
 

@@ -20,10 +20,10 @@ from ifdkit.engine.forward import (
 )
 from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
-from ifdkit.engine.per_token import PerToken, token_nll, token_statistics
+from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
 from ifdkit.errors import ModelError, UsageError, brief
-from ifdkit.records import NLL, Request, TokenArrays
+from ifdkit.records import NLL, Request
 
 log = logging.getLogger(__name__)
 
@@ -163,24 +163,16 @@ class HuggingFaceBackend:
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
+        A request `with_statistics` gets an array of shape (n_scored, 4), as `Backend` says.
+
         A batch that does not fit into memory is halved until it does.  Raises ModelError if a
         single Request does not fit, or for a token id outside the vocabulary.
         """
-        return self._per_token(requests, token_nll)
-
-    def token_statistics(self, requests: Sequence[Request]) -> list[TokenArrays]:
-        """NLL, rank, entropy and spread of each token in each span, (n_scored, 4) per request.
-
-        The NLLs have the bits that `nll` gives for the same requests. Raises as `nll` does.
-        """
-        return self._per_token(requests, token_statistics)
-
-    def _per_token(self, requests: Sequence[Request], compute: PerToken) -> list[TokenArrays]:
         if not requests:
             return []
         self._check_ids(requests)
         try:
-            return self._batch(requests, compute)
+            return self._batch(requests)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -196,12 +188,19 @@ class HuggingFaceBackend:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(requests) // 2
-        halves = requests[:middle], requests[middle:]
-        return [array for half in halves for array in self._per_token(half, compute)]
+        return self.nll(requests[:middle]) + self.nll(requests[middle:])
 
-    def _batch(self, requests: Sequence[Request], compute: PerToken) -> list[TokenArrays]:
+    def _batch(self, requests: Sequence[Request]) -> list[NLL]:
+        # For the whole batch: another batch would round the NLLs differently.
+        is_detailed = any(request.with_statistics for request in requests)
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            return self._strategy.nll(requests, compute)
+            if not is_detailed:
+                return self._strategy.nll(requests)
+            arrays = self._strategy.nll(requests, token_statistics)
+        return [
+            array if request.with_statistics else array[:, 0].copy()
+            for request, array in zip(requests, arrays, strict=True)
+        ]
 
     def _fastest_strategy(self) -> ForwardStrategy:
         """The fastest strategy whose NLLs agree with plain logits."""

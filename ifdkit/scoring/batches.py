@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -25,15 +25,12 @@ class BatchFiller:
     def fill(
         self,
         known: Arrays,
-        keys: Sequence[bytes],
-        missing: list[int],
-        compute: Callable[[list[int]], Sequence[NDArray[np.float32]]],
+        made: Arrays,
         put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
     ) -> None:
-        """Add to `known` what is `missing`, positions of `keys`. Raises StoreError."""
-        if not missing:
+        """Add what was computed of a batch to `known`, and store it. Raises StoreError."""
+        if not made:
             return
-        made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
         known.update(made)
         self.wait()
         self._pending = self._writer.submit(put, made)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights
+from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
+from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
     from ifdkit.engine.embedder import SentenceEmbedder
@@ -64,7 +67,9 @@ class Embeddings:
         size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
         for begin in range(0, len(order), size):
             missing = [i for i in order[begin : begin + size] if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
+            if missing:
+                made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
+                self._filler.fill(known, made, self._store.put_embeddings)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
 
@@ -95,3 +100,23 @@ class Embeddings:
         self.usage = EmbedderUsage(
             used.texts + texts, used.embedding_s + embedding_s, used.load_s + load_s
         )
+
+
+def coherences(
+    embeddings: Embeddings, examples: Sequence[Example], passes: Sequence[Passes], work: Work
+) -> list[float | None]:
+    """Cosine of each example's halves, None if one is empty; what was done is added to `work`."""
+    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+    pairs = [
+        None
+        if example.is_document or each.status in undefined
+        else (example.instruction, example.response)
+        for example, each in zip(examples, passes, strict=True)
+    ]
+    before = embeddings.usage
+    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    used = embeddings.usage - before
+    work.texts_embedded += used.texts
+    work.embedding_s += used.embedding_s
+    work.model_load_s += used.load_s
+    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]

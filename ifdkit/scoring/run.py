@@ -32,6 +32,7 @@ from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
@@ -138,6 +139,7 @@ def score(
         token_nll=chosen.token_nll,
         documents=dataset.has_documents,
         has_sources=dataset.has_sources,
+        optional=chosen.optional,
     )
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
     metrics = [metric for name, metric in METRICS.items() if name in names]
@@ -185,6 +187,7 @@ def score_to_file(
                 token_nll=settings.token_nll,
                 documents=dataset.has_documents,
                 has_sources=dataset.has_sources,
+                optional=settings.optional,
             ) as writer:
                 for rows in run.blocks(progress):
                     writer.write(rows)
@@ -227,6 +230,9 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
+        if DEMONSTRATED in self._scorer.settings.passes:
+            found = (one for block in blocks(self._dataset) for one in block.examples)
+            self._scorer.further.read(self._scorer, found)
         for block, passes in _prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes)

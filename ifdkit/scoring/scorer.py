@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
 from ifdkit.engine.batching import computed_tokens, plan
-from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
@@ -27,36 +26,33 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
+from ifdkit.records import NLL, PASSES, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.scoring.embeddings import Embeddings, coherences
+from ifdkit.scoring.further import (
+    FurtherPasses,
+    reference_settings,
+    same_tokens,
+    setup_of_optional,
+)
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.token_arrays import (
+    Arrays,
+    arrays_by_pass,
+    known_statistics,
+    split_array,
+    statistics_by_pass,
+    wanted_of,
+)
+from ifdkit.scoring.work import Work
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -97,9 +93,10 @@ class Scorer:
             self.protocol,
             self.template,
             self.max_length,
-            settings.passes,
+            settings.passes & frozenset(PASSES),
             self.stride,
         )
+        self.further = FurtherPasses(self._reference())
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -121,6 +118,13 @@ class Scorer:
             allow_pickle=self.settings.allow_pickle,
             trust_remote_code=self.settings.trust_remote_code,
         )
+
+    def _reference(self) -> Scorer | None:
+        """The second model, over the same store; None if no metric needs it."""
+        if self.settings.reference_model is None:
+            return None
+        settings = reference_settings(self.settings)
+        return same_tokens(Scorer(settings, self._progress, store=self.store), self)
 
     def _template(self) -> Template:
         name = choose_template(self.protocol, self.settings.template)
@@ -159,6 +163,8 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         self._filler.close()
+        if self.further.reference is not None:
+            self.further.reference.__exit__()
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
@@ -187,6 +193,7 @@ class Scorer:
             stride=self.stride,
             embedder=embedder.weights.name if embedder else None,
             embedder_hash=embedder.hash if embedder else None,
+            **setup_of_optional(self.settings, self.further.reference),
         )
 
     def setup_of(self, dataset: Dataset) -> ScoringSetup:
@@ -214,6 +221,8 @@ class Scorer:
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
         self._backend = None
+        if self.further.reference is not None:
+            self.further.reference.unload()
         if self.embeddings is not None:
             self.embeddings.unload()
 
@@ -235,27 +244,44 @@ class Scorer:
         """Rows of one block of examples, in order; `passes` are those that `align` gave."""
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        nlls, statistics = self._measured(
+            (request for each in passes for request in each.requests),
+            wanted_of(passes, self.settings.statistics),
+        )
+        further = self.further.nlls(self, examples)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
                 example,
                 each,
-                _by_pass(each, nlls),
+                {**arrays_by_pass(each, nlls), **more},
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                statistics=statistics_by_pass(each, statistics, self.settings.statistics),
+                informative_nats=self.settings.informative_nats,
+                vocabulary=self.tokenizer.vocabulary,
+                optional=self.settings.optional,
             )
-            for example, each, coherence in zip(examples, passes, coherences, strict=True)
+            for example, each, coherence, more in zip(
+                examples, passes, coherences, further, strict=True
+            )
         ]
         loading_s = self.work.model_load_s - load_s
         self.work.scoring_s += time.perf_counter() - begin - loading_s
         return rows
 
+    def conditional_nlls(self, examples: Sequence[Example]) -> list[NLL | None]:
+        """NLLs of each response given its prompt; None if it cannot be scored."""
+        wanted = frozenset({"response_conditional"})
+        passes = replace(self._aligner, wanted=wanted).align(examples)
+        nlls = self._nlls(request for each in passes for request in each.requests)
+        return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
+
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, arrays_by_pass(passes, self._nlls(passes.requests))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -267,7 +293,7 @@ class Scorer:
         known, keys = self._from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
                 if key in known}  # fmt: skip
-        return [_by_pass(each, nlls) for each in passes]
+        return [arrays_by_pass(each, nlls) for each in passes]
 
     def coherences(
         self, examples: Sequence[Example], passes: Sequence[Passes]
@@ -275,24 +301,16 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
-        before = self.embeddings.usage
-        vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
-        used = self.embeddings.usage - before
-        self.work.texts_embedded += used.texts
-        self.work.embedding_s += used.embedding_s
-        self.work.model_load_s += used.load_s
-        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+        return coherences(self.embeddings, examples, passes, self.work)
+
+    @property
+    def _scope(self) -> str:
+        """Of the keys in the store."""
+        return f"{self.weights_hash}/{self.dtype}"
 
     def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
-        keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
+        keys = [request_key(self._scope, one) for one in requests]
         found = self.store.get_nlls(keys)
         known = {
             key: found[key]
@@ -303,41 +321,62 @@ class Scorer:
 
     def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
+        return self._measured(requests, frozenset())[0]
+
+    def _measured(
+        self, requests: Iterable[Request], detailed: Collection[bytes]
+    ) -> tuple[Arrays, Arrays]:
+        """NLLs, and statistics of the tokens of the `detailed` Requests, by their content."""
         distinct = list({request.content: request for request in requests}.values())
         known, keys = self._from_store(distinct)
+        stored, more = known_statistics(self.store, self._scope, distinct, detailed)
+        known |= stored
+        asked = [
+            replace(one, with_statistics=True)
+            if one.content in more and more[one.content] not in known
+            else one
+            for one in distinct
+        ]
+        n_known = sum(
+            key in known and not one.with_statistics for one, key in zip(asked, keys, strict=True)
+        )
         self.work.requests += len(keys)
-        self.work.requests_from_store += len(known)
-        if len(known) < len(keys):
-            self._compute(distinct, keys, known)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+        self.work.requests_from_store += n_known
+        if n_known < len(keys):
+            self._compute(asked, keys, known, more)
+        nlls = {one.content: known[key] for one, key in zip(distinct, keys, strict=True)}
+        return nlls, {content: known[key] for content, key in more.items()}
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: Arrays,
+        more: Mapping[bytes, bytes],
     ) -> None:
-        """Add to `known` what the store lacks, batch by batch of the plan."""
+        """Add to `known` what the store lacks, batch by batch of the plan.
+
+        `more`: content of a Request → key of its statistics.
+        """
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        self._progress.missing(
-            sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        )
-
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
-            self.work.requests_scored += len(batch)
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
+        is_missing = [
+            request.with_statistics or key not in known
+            for request, key in zip(requests, keys, strict=True)
+        ]
+        self._progress.missing(sum(n for n, one in zip(lengths, is_missing, strict=True) if one))
         for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
+            missing = [i for i in batch if is_missing[i]]
+            made: Arrays = {}
+            for i, array in zip(missing, backend.nll([requests[i] for i in missing]), strict=True):
+                made |= split_array(requests[i], array, keys[i], more)
+            self.work.requests_scored += len(missing)
+            self.work.tokens_scored += computed_tokens(requests, missing, budget)
+            # What is stored keeps its bits.
+            new = {key: array for key, array in made.items() if key not in known}
+            self._filler.fill(known, new, self.store.put_nlls)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
-
-
-def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
-    """The NLLs of each pass that are known, from those of Requests by content."""
-    found = ((name, one.nll(nlls)) for name, one in passes.present())
-    return {name: nll for name, nll in found if nll is not None}
 
 
 def default_store() -> Path:
