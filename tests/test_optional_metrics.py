@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ifdkit
+from ifdkit.cli.main import main
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenStatistics, Turn
 from ifdkit.scoring import text_metrics
@@ -20,6 +22,7 @@ from ifdkit.scoring.demonstrations import find_demonstrations, with_demonstratio
 from ifdkit.scoring.metrics import METRICS, OPTIONAL_GROUPS, all_groups
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.token_metrics import DatasetRatio
 from tests import tiny
 from tests.metric_references import REFERENCES, Case
 from tests.reference import ReferenceModel
@@ -267,6 +270,14 @@ def test_hostile_texts_take_linear_time(text: str) -> None:
     for name, metric in OPTIONAL.items():
         if metric.group == "text":
             check_range(name, row[name])
+
+
+def test_the_ratio_of_a_dataset_is_that_of_the_means() -> None:
+    ratio = DatasetRatio()
+    assert ratio.value is None
+    for rank, nats in ((10.0, 2.0), (30.0, 3.0), (None, 9.0), (7.0, None)):
+        ratio.add({"mean_rank": rank, "nll_response_conditional": nats})
+    assert ratio.value == 8.0  # not (5 + 10) / 2
 
 
 # Demonstrations

@@ -42,6 +42,7 @@ from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.scoring.sources import SourceSummary, SourceTally
+from ifdkit.scoring.token_metrics import DatasetRatio
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.visible import masked
@@ -73,6 +74,8 @@ class ScoreSummary:
     output: Path | None
     sources: tuple[SourceSummary, ...] = ()
     """One per input, if there are several."""
+    rank_surprisal: float | None = None
+    """Of the dataset, ranks per nat; None if no metric asked for it."""
 
     @property
     def has_scores(self) -> bool:
@@ -87,6 +90,7 @@ class ScoreSummary:
             "status_counts": self.status_counts,
             "reasons": [asdict(one) for one in self.reasons],
             **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
+            **({"rank_surprisal": ratio} if (ratio := self.rank_surprisal) else {}),
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -220,6 +224,7 @@ class Run:
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
+        self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
 
@@ -262,6 +267,7 @@ class Run:
         for example, row in zip(block.examples, rows, strict=True):
             self._sample.add(example, row)
             self._statuses[row.status] += 1
+            self._ratio.add(row.numbers)
             for name, values in self._values.items():
                 if (value := row[name]) is not None:
                     values.append(value)
@@ -283,6 +289,7 @@ class Run:
             manifest=self._manifest(elapsed_s, files),
             output=files.output if files else None,
             sources=self._sources.summaries(),
+            rank_surprisal=self._ratio.value,
         )
 
     def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:

@@ -7,12 +7,13 @@ conditional; r, H and s are its rank, entropy and spread (`ifdkit.records.TokenS
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.records import NLL
-from ifdkit.scoring.metric import Measured, Metric
+from ifdkit.scoring.metric import Measured, Metric, Value
 
 Floats = NDArray[np.float64]
 DIRECT, CONDITIONAL = "response_direct", "response_conditional"
@@ -126,6 +127,25 @@ def mean_logprob(measured: Measured) -> float | None:
     """Mean log-probability of the response given the instruction, nats per token: at most 0."""
     mean = measured.mean(CONDITIONAL)
     return None if mean is None else -mean
+
+
+class DatasetRatio:
+    """The rank-surprisal ratio of a dataset: mean of mean ranks ÷ mean of mean NLLs."""
+
+    def __init__(self) -> None:
+        self._ranks = self._nats = 0.0
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Add the numbers of one example; those without both count for nothing."""
+        rank, nats = row["mean_rank"], row["nll_response_conditional"]
+        if rank is not None and nats is not None:
+            self._ranks += rank
+            self._nats += nats
+
+    @property
+    def value(self) -> float | None:
+        """Ranks per nat, > 0; None if no example has both numbers."""
+        return self._ranks / self._nats if self._nats > 0 else None
 
 
 _BOTH = (DIRECT, CONDITIONAL)
