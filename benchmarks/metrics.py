@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 import ifdkit
 from benchmarks.machine import machine
@@ -54,10 +55,10 @@ def cost(data: str, rows: int, rounds: int, dtype: str, output: Path) -> None:
     batches = [range(i, min(i + 4, len(requests))) for i in range(0, len(requests), 4)]
 
     def seconds(kind: Sequence[Request]) -> float:
-        begin = time.perf_counter()
+        begin = time.process_time()  # of this process alone: others share the machine
         for batch in batches:
             backend.nll([kind[i] for i in batch])
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     seconds(requests), seconds(detailed)
     pairs = [(seconds(requests), seconds(detailed)) for _ in range(rounds)]
@@ -67,13 +68,14 @@ def cost(data: str, rows: int, rounds: int, dtype: str, output: Path) -> None:
     write(
         output,
         f"# Cost of token statistics\n\nRank, entropy and spread of every scored token add"
-        f" **{middle:.1f} %** to the time of the NLLs alone ({low:.1f} to {high:.1f} % in {rounds}"
-        f" rounds in turns; target: at most 15 %). NLLs alone take"
+        f" **{middle:.1f} %** to the CPU time of the NLLs alone ({low:.1f} to {high:.1f} % in"
+        f" {rounds} rounds in turns; target: at most 15 %). NLLs alone take"
         f" {statistics.median(a for a, _ in pairs):.2f} s for {tokens:,} scored tokens of {n}"
         " rows.\n\n"
-        f"Made by `python -m benchmarks.metrics cost {data} --rows {rows} --rounds {rounds} --dtype"
-        f" {dtype}`: {DEFAULT_MODEL}, {dtype}, {machine()}, other work on the machine. Loading and"
-        " tokenizing are not timed.\n",
+        f"Made by `python -m benchmarks.metrics cost {data} --rows {rows} --rounds {rounds}"
+        f" --dtype {dtype}`: {DEFAULT_MODEL}, {dtype}, {machine()}, {torch.get_num_threads()}"
+        " thread(s). Seconds"
+        " of CPU time of the process; loading and tokenizing are not timed.\n",
     )
 
 
@@ -247,9 +249,9 @@ def prediction_report(
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n" + "\n".join(lines) + "\n\n"
         "AUC: the probability that the change of a score, second answer − first, is larger where"
         " the second is preferred; 95 % intervals of DeLong's method with instructions as clusters."
-        " An AUC below 0.5 predicts the other answer. Partial: rank correlation with length in tokens"
-        " and tokens per character removed. Length-matched: lengths in characters differ by at most"
-        " 12 % of their mean. Sorted by the length-matched AUC. Holm's correction is over all rows"
+        " An AUC below 0.5 predicts the other answer. Partial: rank correlation with length in"
+        " tokens and tokens per character removed. Length-matched: lengths in characters differ by"
+        " at most 12 % of their mean. Sorted by the length-matched AUC. Holm's correction is over all rows"
         " of the table, for each kind of test apart.\n\n"
         "Scores from “bfloat16, all pairs” were made by `ifdkit predict` with `--dtype bfloat16`"
         " over all pairs ([its report](which-score-predicts/report.md)); those from fewer pairs"
