@@ -67,7 +67,7 @@ def with_reasoning(reasoning: str, answer: str) -> str:
 
 _IF_USED = frozenset(
     (
-        *("source", "sources", "inputs"),
+        *("source", "sources", "inputs", "shard", "merged_from"),
         *("informative_nats", "reference_model", "reference_hash"),
     )
 )
@@ -76,7 +76,8 @@ _IF_USED = frozenset(
 def plain(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, as `dataclasses.asdict`.
 
-    What only a dataset of several inputs or a metric on request has is left out of the others.
+    What only a dataset of several inputs, a run of several shards or a metric on request has is
+    left out of the others.
     """
     return asdict(
         record,

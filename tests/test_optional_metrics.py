@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ifdkit
-from ifdkit.cli.main import main
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenStatistics, Turn
 from ifdkit.scoring import text_metrics

@@ -12,6 +12,8 @@ forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
 precision    float32 products by the fastest accurate route
 embedder     sentence embeddings
+lanes        several batches at a time on a CPU
+threads      how many threads, and how idle ones wait
 tensors      between numpy arrays and tensors
 quiet        keeps transformers from printing
 """
@@ -22,7 +24,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ifdkit.engine.batching import Budget
+from ifdkit.engine.threads import wait_passively
 from ifdkit.records import NLL, Request
+
+wait_passively()  # before any module of this package imports torch
 
 
 class Backend(Protocol):

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights
 from ifdkit.records import Example, Passes, Status
@@ -67,11 +70,16 @@ class Embeddings:
         size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
         for begin in range(0, len(order), size):
             missing = [i for i in order[begin : begin + size] if keys[i] not in known]
-            if missing:
-                made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
-                self._filler.fill(known, made, self._store.put_embeddings)
+            self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def stored(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Text → embedding, for those that the store has: no model is loaded."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(self.hash, text) for text in distinct]
+        known = self._store.get_embeddings(keys)
+        return {text: known[key] for text, key in zip(distinct, keys, strict=True) if key in known}
 
     def unload(self) -> None:
         """Free the memory of the model; it loads again when needed."""
@@ -120,3 +128,27 @@ def coherences(
     work.embedding_s += used.embedding_s
     work.model_load_s += used.load_s
     return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+
+def stored_vectors(
+    embeddings: Embeddings, instructions: Sequence[str], responses: Sequence[str]
+) -> NDArray[np.float32]:
+    """One vector per example: the sum of those of its two halves, brought to length 1.
+
+    Shape (examples, dimensions); zeros where the store lacks a half.  Both halves were embedded for
+    coherence, so that a rewrite of either moves the example.
+    """
+    found = embeddings.stored([*instructions, *responses])
+    if not found:
+        return np.zeros((len(instructions), 1), dtype=np.float32)
+    size = len(next(iter(found.values())))
+    vectors = np.zeros((len(instructions), size), dtype=np.float32)
+    for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
+        halves = [found[text] for text in (asked, answered) if text in found]
+        if len(halves) == 2:
+            vectors[i] = _unit(_unit(halves[0]) + _unit(halves[1]))
+    return vectors
+
+
+def _unit(vector: Vector) -> Vector:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -34,19 +34,23 @@ class FurtherPasses:
         assert scorer.embeddings is not None, "a metric with demonstrations needs the embedder"
         self.demonstrations = find_demonstrations(examples, scorer.embeddings)
 
-    def nlls(self, scorer: Scorer, examples: Sequence[Example]) -> list[dict[str, NLL]]:
+    def nlls(
+        self, scorer: Scorer, examples: Sequence[Example], *, provisional: bool
+    ) -> list[dict[str, NLL]]:
         """NLLs of the further passes that are asked for, by pass, one dictionary per example."""
         found: list[dict[str, NLL]] = [{} for _ in examples]
         if self.demonstrations is not None:
             chosen = [with_demonstration(one, self.demonstrations) for one in examples]
             places = [i for i, one in enumerate(chosen) if one is not None]
             some = [one for one in chosen if one is not None]
-            for i, nll in zip(places, scorer.conditional_nlls(some), strict=True):
+            for i, nll in zip(
+                places, scorer.conditional_nlls(some, provisional=provisional), strict=True
+            ):
                 if nll is not None:
                     found[i][DEMONSTRATED] = nll
         if self.reference is not None:
             self.reference.work = scorer.work
-            nlls = self.reference.conditional_nlls(examples)
+            nlls = self.reference.conditional_nlls(examples, provisional=provisional)
             for more, nll in zip(found, nlls, strict=True):
                 if nll is not None:
                     more[REFERENCE] = nll

@@ -90,13 +90,17 @@ def score_row(
     informative_nats: float = INFORMATIVE_NATS,
     vocabulary: int | None = None,
     optional: Collection[str] = (),
+    problem: str | None = None,
 ) -> ScoreRow:
     """All columns of one example, from the NLLs of the passes that were run.
 
-    `optional`: the metrics that were asked for of those that are computed only then.
+    `optional`: the metrics that were asked for of those that are computed only then; `problem` is
+    why some passes could not be run: then no number of the model is kept.
     """
     statistics = statistics or {}
     status, reason = str(passes.status), passes.reason
+    if problem is not None:
+        nlls, statistics, status, reason = {}, {}, str(Status.INVALID), problem
     broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
     if broken:
         # None of the numbers of a model that overflows is kept.
@@ -105,9 +109,9 @@ def score_row(
     measured = Measured(
         example, passes, nlls, coherence, window, statistics, informative_nats, vocabulary
     )
-    problem = _ratio_problem(measured)
-    if problem and status in (Status.OK, Status.TRUNCATED):
-        status, reason = str(Status.INVALID), problem
+    undefined = _ratio_problem(measured)
+    if undefined and status in (Status.OK, Status.TRUNCATED):
+        status, reason = str(Status.INVALID), undefined
     return ScoreRow(
         id=example.id,
         row=example.row,

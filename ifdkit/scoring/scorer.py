@@ -4,21 +4,23 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.batching import computed_tokens, plan
+from ifdkit.engine.backends import ModelSpec, close, open_backend
 from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -26,8 +28,7 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, PASSES, Example, Passes, Request
-from ifdkit.scoring.batches import BatchFiller
+from ifdkit.records import NLL, PASSES, Example, Passes
 from ifdkit.scoring.embeddings import Embeddings, coherences
 from ifdkit.scoring.further import (
     FurtherPasses,
@@ -36,15 +37,13 @@ from ifdkit.scoring.further import (
     setup_of_optional,
 )
 from ifdkit.scoring.manifest import ScoringSetup
+from ifdkit.scoring.measuring import Measuring
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store
 from ifdkit.scoring.token_arrays import (
-    Arrays,
     arrays_by_pass,
-    known_statistics,
-    split_array,
     statistics_by_pass,
     wanted_of,
 )
@@ -75,8 +74,10 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
+        self._threads_before = use_threads(settings.threads)
         self.device = resolve_device(settings.device)
         self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.threads = threads_in_use() if self.device == "cpu" else None
         self._owns_store = store is None
         self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
@@ -110,7 +111,7 @@ class Scorer:
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
-        self._filler = BatchFiller()
+        self._measuring = Measuring(self, self._progress)
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -162,9 +163,11 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._filler.close()
+        close(self._backend)
         if self.further.reference is not None:
             self.further.reference.__exit__()
+        restore_threads(self._threads_before)
+        self._measuring.close()
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
@@ -205,21 +208,30 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.further.reference is not None:
             self.further.reference.unload()
@@ -239,16 +251,24 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls, statistics = self._measured(
+        nlls, statistics = self._measuring.measure(
             (request for each in passes for request in each.requests),
             wanted_of(passes, self.settings.statistics),
+            provisional=provisional,
         )
-        further = self.further.nlls(self, examples)
+        further = self.further.nlls(self, examples, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -258,6 +278,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._measuring.problem(each),
                 statistics=statistics_by_pass(each, statistics, self.settings.statistics),
                 informative_nats=self.settings.informative_nats,
                 vocabulary=self.tokenizer.vocabulary,
@@ -271,17 +292,22 @@ class Scorer:
         self.work.scoring_s += time.perf_counter() - begin - loading_s
         return rows
 
-    def conditional_nlls(self, examples: Sequence[Example]) -> list[NLL | None]:
+    def conditional_nlls(
+        self, examples: Sequence[Example], *, provisional: bool
+    ) -> list[NLL | None]:
         """NLLs of each response given its prompt; None if it cannot be scored."""
         wanted = frozenset({"response_conditional"})
         passes = replace(self._aligner, wanted=wanted).align(examples)
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._measuring.nlls(requests, provisional=provisional)
         return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
 
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, arrays_by_pass(passes, self._nlls(passes.requests))
+        return passes, arrays_by_pass(
+            passes, self._measuring.nlls(passes.requests, provisional=True)
+        )
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -290,7 +316,7 @@ class Scorer:
         """
         passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
         requests = {request.content: request for each in passes for request in each.requests}
-        known, keys = self._from_store(list(requests.values()))
+        known, keys = self._measuring.from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
                 if key in known}  # fmt: skip
         return [arrays_by_pass(each, nlls) for each in passes]
@@ -302,81 +328,6 @@ class Scorer:
         if self.embeddings is None:
             return [None] * len(examples)
         return coherences(self.embeddings, examples, passes, self.work)
-
-    @property
-    def _scope(self) -> str:
-        """Of the keys in the store."""
-        return f"{self.weights_hash}/{self.dtype}"
-
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
-        """What the store has of these Requests, by key, and the key of each."""
-        keys = [request_key(self._scope, one) for one in requests]
-        found = self.store.get_nlls(keys)
-        known = {
-            key: found[key]
-            for key, request in zip(keys, requests, strict=True)
-            if key in found and len(found[key]) == request.n_scored
-        }
-        return known, keys
-
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
-        """NLLs by the Request's content."""
-        return self._measured(requests, frozenset())[0]
-
-    def _measured(
-        self, requests: Iterable[Request], detailed: Collection[bytes]
-    ) -> tuple[Arrays, Arrays]:
-        """NLLs, and statistics of the tokens of the `detailed` Requests, by their content."""
-        distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
-        stored, more = known_statistics(self.store, self._scope, distinct, detailed)
-        known |= stored
-        asked = [
-            replace(one, with_statistics=True)
-            if one.content in more and more[one.content] not in known
-            else one
-            for one in distinct
-        ]
-        n_known = sum(
-            key in known and not one.with_statistics for one, key in zip(asked, keys, strict=True)
-        )
-        self.work.requests += len(keys)
-        self.work.requests_from_store += n_known
-        if n_known < len(keys):
-            self._compute(asked, keys, known, more)
-        nlls = {one.content: known[key] for one, key in zip(distinct, keys, strict=True)}
-        return nlls, {content: known[key] for content, key in more.items()}
-
-    def _compute(
-        self,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        known: Arrays,
-        more: Mapping[bytes, bytes],
-    ) -> None:
-        """Add to `known` what the store lacks, batch by batch of the plan.
-
-        `more`: content of a Request → key of its statistics.
-        """
-        budget, backend = self.backend.budget, self.backend
-        lengths = [request.stop for request in requests]
-        is_missing = [
-            request.with_statistics or key not in known
-            for request, key in zip(requests, keys, strict=True)
-        ]
-        self._progress.missing(sum(n for n, one in zip(lengths, is_missing, strict=True) if one))
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if is_missing[i]]
-            made: Arrays = {}
-            for i, array in zip(missing, backend.nll([requests[i] for i in missing]), strict=True):
-                made |= split_array(requests[i], array, keys[i], more)
-            self.work.requests_scored += len(missing)
-            self.work.tokens_scored += computed_tokens(requests, missing, budget)
-            # What is stored keeps its bits.
-            new = {key: array for key, array in made.items() if key not in known}
-            self._filler.fill(known, new, self.store.put_nlls)
-            self._progress.scored(sum(lengths[i] for i in missing))
-        self._filler.wait()
 
 
 def default_store() -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -45,6 +46,9 @@ class Settings:
     """Tokens whose NLL the instruction changes by more are those of `s_ifd`."""
     dtype: str = "auto"
     device: str = "auto"
+    threads: int | None = None
+    """Threads on a CPU; None: the cores that this process may use. Numbers depend on it by rounding
+    only."""
     max_length: int | None = None
     """Tokens of the longest pass, and of a window over a document; None: the protocol's, or the
     model's context if shorter."""
@@ -54,11 +58,16 @@ class Settings:
     """Response tokens of `ifd_window`."""
     token_nll: bool = False
     drift: int | None = None
-    """Examples of the precision check, if `dtype` is less than float32; None: 2 %, 12 to 64."""
+    """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
+    most 64, and none of fewer than 300."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    backend: str = DEFAULT_BACKEND
+    """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
+    workers: int | None = None
+    """Processes with a replica of the model each; None: one, the same process."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -68,6 +77,12 @@ class Settings:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
+        if self.backend not in BACKENDS:
+            raise UsageError(unknown("backend", self.backend, BACKENDS))
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: must be at least one")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: must be at least one")
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:
@@ -78,13 +93,13 @@ class Settings:
             raise UsageError(f"--drift {self.drift}: must not be negative")
         if self.template_date is not None and not _is_date(self.template_date):
             raise UsageError(f"--template-date {self.template_date}: write it as YYYY-MM-DD")
-        if not 0 <= self.informative_nats < float("inf"):
-            raise UsageError(f"--informative-nats {self.informative_nats}: must be 0 or more")
         choose_template(PROTOCOLS[self.protocol], self.template)
         _ = self.passes  # which raises for an unknown metric
-        self._check_reference()
+        self._check_optional()
 
-    def _check_reference(self) -> None:
+    def _check_optional(self) -> None:
+        if not 0 <= self.informative_nats < float("inf"):
+            raise UsageError(f"--informative-nats {self.informative_nats}: must be 0 or more")
         alone = [name for name in self.metrics if needs_reference(name)]
         if alone and self.reference_model is None:
             raise UsageError(f"--metrics {alone[0]} compares two models: give --reference-model")

@@ -32,7 +32,12 @@ def wanted_of(passes: Sequence[Passes], names: Collection[str]) -> frozenset[byt
 
 
 def known_statistics(
-    store: Store, scope: str, requests: Sequence[Request], contents: Collection[bytes]
+    store: Store,
+    scope: str,
+    requests: Sequence[Request],
+    contents: Collection[bytes],
+    *,
+    provisional: bool,
 ) -> tuple[Arrays, dict[bytes, bytes]]:
     """What the store has of the Requests with these contents, by key; content → key.
 
@@ -40,7 +45,7 @@ def known_statistics(
     """
     chosen = [one for one in requests if one.content in contents]
     keys = {one.content: request_key(f"{scope}/{STATISTICS}", one) for one in chosen}
-    stored, found = store.get_nlls(list(keys.values())), {}
+    stored, found = store.get_nlls(list(keys.values()), provisional=provisional), {}
     for request in chosen:
         key = keys[request.content]
         if key in stored and len(stored[key]) == PER_TOKEN * request.n_scored:
