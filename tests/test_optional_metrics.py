@@ -273,8 +273,8 @@ def test_hostile_texts_take_linear_time(text: str) -> None:
 def test_the_ratio_of_a_dataset_is_that_of_the_means() -> None:
     ratio = DatasetRatio()
     assert ratio.value is None
-    for rank, nats in ((10.0, 2.0), (30.0, 3.0), (None, 9.0), (7.0, None)):
-        ratio.add({"mean_rank": rank, "nll_response_conditional": nats})
+    pairs = ((10.0, 2.0), (30.0, 3.0), (None, 9.0), (7.0, None))
+    ratio.add({"mean_rank": rank, "nll_response_conditional": nats} for rank, nats in pairs)
     assert ratio.value == 8.0  # not (5 + 10) / 2
 
 

@@ -2,6 +2,7 @@
 
 models       from the name of a model to its files and their fingerprint
 gguf         unpacks a quantised GGUF file
+devices      device and dtype of a run, without torch where they are known
 tokenizer    text to ids, by the model's own tokenizer
 batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention, lanes
 from ifdkit.engine.batching import Budget
+from ifdkit.engine.devices import CPU_DTYPE
 from ifdkit.engine.forward import (
     ForwardStrategy,
     PackedForward,
@@ -82,7 +83,7 @@ def resolve_dtype(dtype: str, device: str) -> str:
     if dtype != "auto":
         return dtype
     if not device.startswith("cuda"):
-        return "float32"
+        return CPU_DTYPE
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 

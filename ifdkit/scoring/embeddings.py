@@ -40,6 +40,32 @@ class EmbedderUsage:
         )
 
 
+def coherences(
+    embeddings: Embeddings, pairs: Sequence[tuple[str, str] | None], work: Work
+) -> list[float | None]:
+    """Cosine of each pair of texts, None for None; what was done is added to `work`."""
+    before = embeddings.usage
+    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    used = embeddings.usage - before
+    work.texts_embedded += used.texts
+    work.embedding_s += used.embedding_s
+    work.model_load_s += used.load_s
+    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+
+def text_pairs(
+    examples: Sequence[Example], passes: Sequence[Passes]
+) -> list[tuple[str, str] | None]:
+    """The two texts of each example whose embeddings are compared; None if it has no coherence."""
+    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+    return [
+        None
+        if example.is_document or each.status in undefined
+        else (example.instruction, example.response)
+        for example, each in zip(examples, passes, strict=True)
+    ]
+
+
 class Embeddings:
     """An embedder behind a store. Loads the weights when they are first needed."""
 
@@ -73,6 +99,11 @@ class Embeddings:
             self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def has_all(self, texts: Iterable[str]) -> bool:
+        """Whether the store has the embedding of every text."""
+        keys = {text_key(self.hash, text) for text in texts}
+        return self._store.get_embeddings(list(keys)).keys() >= keys
 
     def stored(self, texts: Iterable[str]) -> dict[str, Vector]:
         """Text → embedding, for those that the store has: no model is loaded."""
@@ -108,26 +139,6 @@ class Embeddings:
         self.usage = EmbedderUsage(
             used.texts + texts, used.embedding_s + embedding_s, used.load_s + load_s
         )
-
-
-def coherences(
-    embeddings: Embeddings, examples: Sequence[Example], passes: Sequence[Passes], work: Work
-) -> list[float | None]:
-    """Cosine of each example's halves, None if one is empty; what was done is added to `work`."""
-    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-    pairs = [
-        None
-        if example.is_document or each.status in undefined
-        else (example.instruction, example.response)
-        for example, each in zip(examples, passes, strict=True)
-    ]
-    before = embeddings.usage
-    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
-    used = embeddings.usage - before
-    work.texts_embedded += used.texts
-    work.embedding_s += used.embedding_s
-    work.model_load_s += used.load_s
-    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
 
 def stored_vectors(

@@ -18,6 +18,7 @@ from ifdkit.scoring.metric import DEMONSTRATED, REFERENCE
 if TYPE_CHECKING:
     from ifdkit.scoring.scorer import Scorer
     from ifdkit.scoring.settings import Settings
+    from ifdkit.scoring.shards import Block
 
 
 @dataclass(slots=True)
@@ -29,8 +30,9 @@ class FurtherPasses:
     demonstrations: Demonstrations | None = None
     """The nearest other examples, once the dataset was read for them."""
 
-    def read(self, scorer: Scorer, examples: Iterable[Example]) -> None:
+    def read(self, scorer: Scorer, blocks: Iterable[Block]) -> None:
         """Find the nearest other example of each example of a dataset."""
+        examples = (one for block in blocks for one in block.examples)
         assert scorer.embeddings is not None, "a metric with demonstrations needs the embedder"
         self.demonstrations = find_demonstrations(examples, scorer.embeddings)
 
@@ -71,7 +73,9 @@ def reference_settings(settings: Settings) -> Settings:
 
 def same_tokens(reference: Scorer, scorer: Scorer) -> Scorer:
     """The reference; UsageError if its tokenizer is another one."""
-    if reference.tokenizer.fingerprint != scorer.tokenizer.fingerprint:
+    if reference.tokenizer_files != scorer.tokenizer_files and (
+        reference.tokenizer.fingerprint != scorer.tokenizer.fingerprint
+    ):
         raise UsageError(
             f"--reference-model {reference.weights.name} has another tokenizer than"
             f" {scorer.weights.name}: NLLs of other tokens are not comparable"

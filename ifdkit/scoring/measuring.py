@@ -58,6 +58,18 @@ class Measuring:
         }
         return known, keys
 
+    def has_all(
+        self, requests: Sequence[Request], detailed: Collection[bytes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has the NLLs of these Requests, and statistics of the `detailed`."""
+        known, keys = self.from_store(requests, provisional=provisional)
+        if not known.keys() >= set(keys):
+            return False
+        stored, more = known_statistics(
+            self._scorer.store, self._scope, requests, detailed, provisional=provisional
+        )
+        return stored.keys() >= set(more.values())
+
     def nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         return self.measure(requests, (), provisional=provisional)[0]

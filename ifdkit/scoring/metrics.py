@@ -23,7 +23,8 @@ GROUPS = ("ppl", "ifd", "rifd", "coherence")
 DEFAULT_GROUPS = ("ppl", "ifd", "coherence")
 OPTIONAL_GROUPS = ("tokens", "demonstration", "reference", "text")
 """Groups whose metrics have columns only if they are asked for."""
-_ENTRIES = (*BUILT_IN, *TOKEN_METRICS, *CONTEXT_METRICS, *TEXT_METRICS)
+SHIPPED = (*BUILT_IN, *TOKEN_METRICS, *CONTEXT_METRICS, *TEXT_METRICS)
+"""All that are not registered by the user."""
 RESERVED = frozenset(
     {
         "id",
@@ -35,12 +36,12 @@ RESERVED = frozenset(
         "ppl_windows",
         *GROUPS,
         *OPTIONAL_GROUPS,
-        *(one.name for one in _ENTRIES),
+        *(one.name for one in SHIPPED),
     }
 )
 """Names of built-in columns and groups: no metric can be registered under them."""
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in SHIPPED}
 """Name → metric, in the order of the columns."""
 
 

@@ -14,13 +14,15 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
 from ifdkit.engine.backends import ModelSpec, close, open_backend
-from ifdkit.engine.models import Weights, cache_folder, resolve
-from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
+from ifdkit.engine.devices import resolve_device_and_dtype
+from ifdkit.engine.models import Weights, resolve
+from ifdkit.engine.threads import ThreadLimit
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -29,7 +31,7 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, PASSES, Example, Passes
-from ifdkit.scoring.embeddings import Embeddings, coherences
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
 from ifdkit.scoring.further import (
     FurtherPasses,
     reference_settings,
@@ -41,13 +43,12 @@ from ifdkit.scoring.measuring import Measuring
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store
-from ifdkit.scoring.token_arrays import (
-    arrays_by_pass,
-    statistics_by_pass,
-    wanted_of,
-)
+from ifdkit.scoring.store import Store, open_store
+from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, wanted_of
 from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -68,35 +69,20 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self._threads_before = use_threads(settings.threads)
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
-        self.threads = threads_in_use() if self.device == "cpu" else None
+        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes & frozenset(PASSES),
-            self.stride,
-        )
         self.further = FurtherPasses(self._reference())
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
@@ -111,7 +97,34 @@ class Scorer:
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
+        self.thread_limit = ThreadLimit(settings.threads)
         self._measuring = Measuring(self, self._progress)
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes & frozenset(PASSES),
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -166,7 +179,7 @@ class Scorer:
         close(self._backend)
         if self.further.reference is not None:
             self.further.reference.__exit__()
-        restore_threads(self._threads_before)
+        self.thread_limit.restore()
         self._measuring.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -185,7 +198,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -213,6 +226,7 @@ class Scorer:
             self._progress.note(
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
@@ -296,11 +310,14 @@ class Scorer:
         self, examples: Sequence[Example], *, provisional: bool
     ) -> list[NLL | None]:
         """NLLs of each response given its prompt; None if it cannot be scored."""
-        wanted = frozenset({"response_conditional"})
-        passes = replace(self._aligner, wanted=wanted).align(examples)
+        passes = self._conditional(examples)
         requests = (request for each in passes for request in each.requests)
         nlls = self._measuring.nlls(requests, provisional=provisional)
         return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
+
+    def _conditional(self, examples: Sequence[Example]) -> list[Passes]:
+        wanted = frozenset({"response_conditional"})
+        return replace(self._aligner, wanted=wanted).align(examples)
 
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
@@ -327,13 +344,21 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        return coherences(self.embeddings, examples, passes, self.work)
+        self.thread_limit.use()
+        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
 
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        wanted = wanted_of(passes, self.settings.statistics)
+        requests = [request for one in passes for request in one.requests]
+        if not self._measuring.has_all(requests, wanted, provisional=provisional):
+            return False
+        reference = self.further.reference
+        if reference is not None:
+            others = reference._conditional(examples)
+            if not reference.has_all(examples, others, provisional=provisional):
+                return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)

@@ -7,7 +7,7 @@ conditional; r, H and s are its rank, entropy and spread (`ifdkit.records.TokenS
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,12 +135,13 @@ class DatasetRatio:
     def __init__(self) -> None:
         self._ranks = self._nats = 0.0
 
-    def add(self, row: Mapping[str, Value]) -> None:
-        """Add the numbers of one example; those without both count for nothing."""
-        rank, nats = row["mean_rank"], row["nll_response_conditional"]
-        if rank is not None and nats is not None:
-            self._ranks += rank
-            self._nats += nats
+    def add(self, rows: Iterable[Mapping[str, Value]]) -> None:
+        """Add the numbers of some examples; those without both count for nothing."""
+        for row in rows:
+            rank, nats = row["mean_rank"], row["nll_response_conditional"]
+            if rank is not None and nats is not None:
+                self._ranks += rank
+                self._nats += nats
 
     @property
     def value(self) -> float | None:
