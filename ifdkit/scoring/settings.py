@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
@@ -158,10 +159,28 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
+def check_types(function: str, keywords: Mapping[str, Any], *kinds: type) -> None:
+    """Check keywords of a public function that are fields of some dataclasses of options.
+
+    Raises UsageError for a value of the wrong type; values out of range are for the classes.
+    """
+    for kind in kinds:
+        known = get_type_hints(kind)
+        for name in known.keys() & keywords.keys():
+            if not _is_of(keywords[name], known[name]):
+                raise UsageError(f"{function}(): {name}={keywords[name]!r} has the wrong type")
+
+
 def _is_of(value: object, annotation: Any) -> bool:
-    """Whether a value has the type of a field of Settings."""
-    if get_origin(annotation) is tuple:
+    """Whether a value has the type of a field."""
+    origin, members = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
         return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    if origin is Literal:
+        return isinstance(value, type(members[0]))
+    if members and origin in (Union, UnionType):
+        return any(_is_of(value, one) for one in members)
     # A bool is an int to Python, but not a number of tokens.
-    types = get_args(annotation) or (annotation,)
-    return isinstance(value, annotation) and (bool in types or not isinstance(value, bool))
+    if isinstance(value, bool):
+        return annotation is bool
+    return isinstance(value, int | float if annotation is float else origin or annotation)
