@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights
 from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
+from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
     from ifdkit.engine.embedder import SentenceEmbedder
@@ -38,6 +40,19 @@ class EmbedderUsage:
         )
 
 
+def coherences(
+    embeddings: Embeddings, pairs: Sequence[tuple[str, str] | None], work: Work
+) -> list[float | None]:
+    """Cosine of each pair of texts, None for None; what was done is added to `work`."""
+    before = embeddings.usage
+    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    used = embeddings.usage - before
+    work.texts_embedded += used.texts
+    work.embedding_s += used.embedding_s
+    work.model_load_s += used.load_s
+    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+
 def text_pairs(
     examples: Sequence[Example], passes: Sequence[Passes]
 ) -> list[tuple[str, str] | None]:
@@ -55,20 +70,13 @@ class Embeddings:
     """An embedder behind a store. Loads the weights when they are first needed."""
 
     def __init__(
-        self,
-        weights: Weights,
-        store: Store,
-        *,
-        device: str,
-        trust_remote_code: bool = False,
-        before_loading: Callable[[], None] = lambda: None,
+        self, weights: Weights, store: Store, *, device: str, trust_remote_code: bool = False
     ) -> None:
         self.weights = weights
         # All files: an embedder's numbers depend on its tokenizer and pooling too.
         self.hash = weights.fingerprint(store.file_digest, everything=True)
         self.usage = EmbedderUsage()
         self._store, self._device, self._trust = store, device, trust_remote_code
-        self._before_loading = before_loading
         self._filler = BatchFiller()
         self._embedder: SentenceEmbedder | None = None
 
@@ -117,7 +125,6 @@ class Embeddings:
             from ifdkit.engine.embedder import SentenceEmbedder
 
             begin = time.perf_counter()
-            self._before_loading()
             self._embedder = SentenceEmbedder(
                 self.weights.name,
                 self.weights.folder,

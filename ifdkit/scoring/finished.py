@@ -18,16 +18,16 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ifdkit.records import Example, Passes, Status
-from ifdkit.scoring.builtin_metrics import BUILT_IN
-from ifdkit.scoring.metric import Value
-from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.metric import DEMONSTRATED, Value
+from ifdkit.scoring.metrics import METRICS, SHIPPED
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.store import Store
@@ -40,8 +40,8 @@ _DIGEST_BYTES = 8
 _CODE = ("records.py", "visible.py", "prompting/*.py", "scoring/*.py", "engine/tokenizer.py",
          "engine/embedder.py")  # fmt: skip
 """The code that makes a row of an example and of the NLLs of its passes."""
-_FREE_SETTINGS = {"model", "embedder", "dtype", "device", "store", "drift", "threads", "workers",
-                  "backend"}  # fmt: skip
+_FREE_SETTINGS = {"model", "embedder", "reference_model", "dtype", "device", "store", "drift",
+                  "threads", "workers", "backend"}  # fmt: skip
 """Settings that do not change a row, or enter its key as what they stand for. A new one does."""
 _LIBRARIES = ("jinja2", "numpy")
 """And those below it, besides the tokenizer's."""
@@ -61,15 +61,19 @@ def scope_of(scorer: Scorer) -> str | None:
     """Everything but the example that a finished row depends on; None if rows are not kept.
 
     They are not if a metric was registered, whose code is not known, if the rows contain the NLLs
-    of their tokens, or if only the prompts can show whether a template names a date.
+    of their tokens, if a metric depends on the other rows, or if only the prompts can show whether
+    a template names a date.
     """
     settings, template = scorer.settings, scorer.template
-    has_own_metrics = [*METRICS.values()] != [*BUILT_IN]
+    has_own_metrics = [*METRICS.values()] != [*SHIPPED]
     may_read_clock = "strftime_now" in template.source and template.date is None
+    depends_on_others = DEMONSTRATED in settings.passes
     if scorer.store.path is None or settings.token_nll or has_own_metrics or may_read_clock:
         return None
+    if depends_on_others:
+        return None
     embedder = scorer.embeddings
-    parts = {
+    parts: dict[str, Any] = {
         "code": _code_digest(),
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         "weights": scorer.weights_hash,
@@ -80,6 +84,8 @@ def scope_of(scorer: Scorer) -> str | None:
         "limits": [scorer.max_length, scorer.stride],
         "embedder": embedder.hash if embedder else None,
     }
+    if (reference := scorer.further.reference) is not None:
+        parts["reference"] = reference.weights_hash
     return json.dumps(parts, sort_keys=True)
 
 
@@ -96,13 +102,17 @@ def _code_digest() -> str:
 class FinishedRows:
     """The finished rows of a store in one scope."""
 
-    def __init__(self, store: Store, scope: str) -> None:
+    def __init__(self, store: Store, scope: str, optional: Collection[str] = ()) -> None:
+        """`optional`: the metrics that were asked for of those that are computed only then."""
         self._store = store
         whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
         self._bases = (whole, hashlib.sha256(whole.digest()))
         """Of the rows of whole blocks, and of provisional rows."""
-        self._names = tuple(METRICS)
-        self._integers = [i for i, one in enumerate(METRICS.values()) if one.is_integer]
+        self._names = tuple(
+            name for name, one in METRICS.items() if name in optional or not one.is_optional
+        )
+        self._others = [name for name in METRICS if name not in self._names]
+        self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
     def get(
@@ -191,7 +201,10 @@ class FinishedRows:
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers=dict(zip(self._names, values, strict=True)),
+            numbers={
+                **dict(zip(self._names, values, strict=True)),
+                **dict.fromkeys(self._others),
+            },
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
@@ -224,7 +237,7 @@ class BlockScorer:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         scope = scope_of(scorer)
-        self._rows = FinishedRows(scorer.store, scope) if scope else None
+        self._rows = FinishedRows(scorer.store, scope, scorer.settings.optional) if scope else None
 
     def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
         """Look up or align the examples of a block. Scores nothing, so it can run ahead."""
