@@ -308,7 +308,7 @@ def test_a_record_reads_back_as_it_was(
         omitted=omitted,
     )
     with Store(None) as store:
-        rows = FinishedRows(store, "scope")
+        rows = FinishedRows(store, "scope", METRICS)  # as if all were asked for
         back = rows._unpacked(rows._packed(row, requests), example)
     assert back.row == row
     assert all(type(back.row.numbers[name]) is type(value) for name, value in numbers.items())
