@@ -284,7 +284,10 @@ def test_the_field_table_is_the_registry(site: Path) -> None:
     shown = text_of(site / "metrics.html")
     for metric in METRICS.values():
         assert f"{metric.name} {metric.label}. {metric.definition.split('`')[0].strip()}" in shown
-        assert f" {metric.unit} {metric.group or 'always'} " in shown
+        if not metric.is_optional:
+            assert f" {metric.unit} {metric.group or 'always'} " in shown
+        else:
+            assert f" {metric.cost} {metric.group} " in shown
 
 
 @pytest.mark.long

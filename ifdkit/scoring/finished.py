@@ -116,7 +116,7 @@ class FinishedRows:
         self._names = tuple(
             name for name, one in METRICS.items() if name in optional or not one.is_optional
         )
-        self._others = [name for name in METRICS if name not in self._names]
+        self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
@@ -206,10 +206,7 @@ class FinishedRows:
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers={
-                **dict(zip(self._names, values, strict=True)),
-                **dict.fromkeys(self._others),
-            },
+            numbers={**self._blank, **dict(zip(self._names, values, strict=True))},
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
