@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -43,6 +43,24 @@ def computed_together(
     return list(missing)
 
 
+def gaps(
+    plan: Iterable[Sequence[int]],
+    keys: Sequence[bytes],
+    known: Container[bytes],
+    batches_of: Callable[[list[bytes]], Mapping[bytes, bytes]],
+) -> list[tuple[list[int], list[int]]]:
+    """Of each planned batch that is not all known: what is missing, and what to compute for it."""
+    found = []
+    for batch in plan:
+        missing = [i for i in batch if keys[i] not in known]
+        if len(missing) == len(batch):
+            found.append((missing, missing))
+        elif missing:
+            batches = batches_of([keys[i] for i in batch if keys[i] in known])
+            found.append((missing, computed_together(batch, missing, keys, batches)))
+    return found
+
+
 class BatchFiller:
     """Computes what a batch lacks and stores it in the background.
 
@@ -66,6 +84,15 @@ class BatchFiller:
         if not missing:
             return
         made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
+        self.store(known, made, put)
+
+    def store(
+        self,
+        known: Arrays,
+        made: Mapping[bytes, NDArray[np.float32]],
+        put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
+    ) -> None:
+        """Add what a batch gave to `known`, and store it in the background. Raises StoreError."""
         known.update(made)
         self.wait()
         self._pending = self._writer.submit(put, made)

@@ -65,7 +65,7 @@ def check_precision(
     if problem:
         return PrecisionCheck(n=0, reason=problem)
     progress.note(f"precision check: scoring {len(chosen)} examples again in float32")
-    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",))
+    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",), workers=1)
     try:
         with Scorer(settings, store=scorer.store) as exact:
             rows = exact.score([example for example, _ in chosen], provisional=True)

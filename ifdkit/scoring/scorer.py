@@ -19,9 +19,11 @@ from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
+from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.schedule import Unscored
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -30,7 +32,7 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request, Status
-from ifdkit.scoring.batches import BatchFiller, batch_name, computed_together
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
 from ifdkit.scoring.embeddings import Embeddings
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
@@ -116,6 +118,8 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._filler = BatchFiller()
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -160,6 +164,7 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        close(self._backend)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -200,21 +205,30 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.embeddings is not None:
             self.embeddings.unload()
@@ -255,6 +269,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._problem(each),
             )
             for example, each, coherence in zip(examples, passes, coherences, strict=True)
         ]
@@ -321,7 +336,18 @@ class Scorer:
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
             self._compute(distinct, keys, known, provisional=provisional)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+        return {
+            request.content: known[key]
+            for request, key in zip(distinct, keys, strict=True)
+            if key in known
+        }
+
+    def _problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
 
     def _compute(
         self,
@@ -337,22 +363,21 @@ class Scorer:
         self._progress.missing(
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            whole = missing
-            if 0 < len(missing) < len(batch):
-                batches = self.store.batches_of([keys[i] for i in batch if keys[i] in known])
-                whole = computed_together(batch, missing, keys, batches)
-            name = batch_name([keys[i] for i in whole])
-
-            def compute(missing: list[int], whole: list[int] = whole) -> list[NLL]:
-                nlls = dict(zip(whole, backend.nll([requests[i] for i in whole]), strict=True))
-                self.work.requests_scored += len(missing)
-                self.work.tokens_scored += computed_tokens(requests, whole, budget)
-                return [nlls[i] for i in missing]
-
+        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
+        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
+        for (missing, whole), found in zip(absent, outcomes, strict=True):
+            self.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, found, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
             put = partial(self.store.put_nlls, batch=name, provisional=provisional)
-            self._filler.fill(known, keys, missing, compute, put)
+            new = {keys[i]: made[i] for i in missing if i in made}
+            self.work.requests_scored += len(new)
+            self._filler.store(known, new, put)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 

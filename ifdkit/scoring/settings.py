@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -45,6 +46,10 @@ class Settings:
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    backend: str = DEFAULT_BACKEND
+    """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
+    workers: int | None = None
+    """Processes with a replica of the model each; None: one, the same process."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -54,6 +59,10 @@ class Settings:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
+        if self.backend not in BACKENDS:
+            raise UsageError(unknown("backend", self.backend, BACKENDS))
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: must be at least one")
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:

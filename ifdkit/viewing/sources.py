@@ -32,6 +32,8 @@ _FIRST_CHUNK, _MAX_CHUNK = 2048, 65_536
 MAX_OWN_COLUMNS = 50
 MAX_VALUE_CHARACTERS = 200
 """A column with a longer text is no label: it is left to the full-text search."""
+_NO_CHANGE = ("row", "turn", "map_x", "map_y")
+"""Columns with a before and an after whose difference means nothing."""
 COMPARISON_SCHEMA = "ifdkit.comparison/"
 
 
@@ -310,7 +312,7 @@ def _pairs(table: Any, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
         elif column != "id":
             values[column] = table[column].to_pylist()
     for column in [one.removesuffix("_after") for one in numbers if one.endswith("_after")]:
-        if f"{column}_before" in numbers and column not in ("row", "turn"):
+        if f"{column}_before" in numbers and column not in _NO_CHANGE:
             change = numbers[f"{column}_after"] - numbers[f"{column}_before"]
             if not np.isnan(change).all():
                 numbers[f"{column}_change"] = change
