@@ -16,27 +16,6 @@ from ifdkit.engine.pieces import encode_in_pieces
 
 WORDS = ["the", "sea", "is", "wide", "é", "你好", "世界", "<s>", "don't", "12", "1234567", "3.5",
          "\n\n", "\t", "##", "", "A", "Z🙂", "f(x)=", "purring"]  # fmt: skip
-    "the",
-    "sea",
-    "is",
-    "wide",
-    "é",
-    "你好",
-    "世界",
-    "<s>",
-    "don't",
-    "12",
-    "1234567",
-    "3.5",
-    "\n\n",
-    "\t",
-    "##",
-    "",
-    "A",
-    "Z🙂",
-    "f(x)=",
-    "purring",
-]
 
 
 def byte_level() -> Tokenizer:
