@@ -80,7 +80,7 @@ COMMANDS: dict[str, list[str]] = {
     "generate": ["generate", "INPUT", "-o", "answers-INPUT", "--max-new-tokens", "2"],
     "judge": ["judge", "INPUT", "good.jsonl", "-o", "judged.json", "--oracle", "m", "--retries",
               "0"],
-    "from": ["judge", "--from", "INPUT", "-o", "taken.json"],
+    "from": ["judge", "--from", "INPUT"],
     "predict": ["predict", "INPUT", "-o", "prediction"],
     "store": ["store", "verify", "--store", "INPUT"],
 }  # fmt: skip

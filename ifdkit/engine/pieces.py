@@ -43,6 +43,12 @@ def encode_in_pieces(
     return ids, ends
 
 
+def encode_whole(tokenizer: Any, text: str) -> tuple[list[int], array[int]]:
+    """The same of a text as a whole."""
+    ids, offsets = _encode(tokenizer, text)
+    return ids, array("q", (end for _, end in offsets))
+
+
 _Found = tuple[list[int], list[tuple[int, int]]]
 """Ids of a piece, and the characters of each."""
 

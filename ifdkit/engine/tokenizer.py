@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from ifdkit.engine.models import Weights
-from ifdkit.engine.pieces import LONG_CHARS, encode_in_pieces
+from ifdkit.engine.pieces import LONG_CHARS, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
@@ -129,8 +129,7 @@ class HuggingFaceTokenizer:
             return _encoded(self._rust.encode(text, add_special_tokens=True), first)
         made = encode_in_pieces(self._rust, text)
         if made is None:  # such as one word of millions of characters
-            made = self._rust.encode(text, add_special_tokens=False)
-            made = made.ids, [end for _, end in made.offsets]
+            made = encode_whole(self._rust, text)
         ids, ends = made
         before, after = self.added_ids if special and self.added_ids else ([], [])
         place = first - 1 - len(before)
