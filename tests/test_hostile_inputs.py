@@ -83,14 +83,16 @@ COMMANDS: dict[str, list[str]] = {
     "from": ["judge", "--from", "INPUT"],
     "predict": ["predict", "INPUT", "-o", "prediction"],
     "store": ["store", "verify", "--store", "INPUT"],
+    "merge": ["merge", "INPUT", "-o", "merged.jsonl"],
+    "card": ["card", "INPUT"],
 }  # fmt: skip
-WITHOUT_MODEL = {"model", "reflect", "store", "marks"}
+WITHOUT_MODEL = {"model", "reflect", "store", "marks", "merge", "card"}
 WITHOUT_METRICS = {*WITHOUT_MODEL, "random", "provenance", "select", "ids", "view", "train", "eval",
                    "generate", "judge", "from"}  # fmt: skip
-WITHOUT_LENGTH = {"store", "from", "judge"}
+WITHOUT_LENGTH = {"store", "from", "judge", "merge", "card"}
 ASKS = {"reflect", "judge"}
 """Commands that ask an oracle."""
-WITHOUT_INPUT = {"models"}
+WITHOUT_INPUT = {"models", "completion"}
 """Commands that read no file of the user."""
 IN_CI = ("score", "audit", "select", "compare", "reflect")
 """Commands that read inputs in different ways; the others are for `make test-slow`."""
@@ -167,7 +169,7 @@ def test_hostile_inputs(
     monkeypatch.chdir(tmp_path)
     inputs = make_inputs(tmp_path)
     (tmp_path / "good.jsonl").write_bytes(lines(GOOD, GOOD, GOOD))
-    flags = [*COMMANDS[command], "--quiet"]
+    flags = [*COMMANDS[command], *(["--quiet"] if command != "card" else [])]
     if command not in WITHOUT_MODEL:
         flags += ["-m", str(tiny_model)]
     if command not in WITHOUT_METRICS:
@@ -193,7 +195,12 @@ def problem_of(
     """Whether a command broke the contract on an input."""
     reads_data = "INPUT" in COMMANDS[command][1]
     # Any text is a template: one that leaves the conversation out.
-    is_refused = name in WITHOUT_ROWS - {"bomb.parquet"} or command in ("model", "provenance")
+    is_refused = name in WITHOUT_ROWS - {"bomb.parquet"} or command in (
+        "model",
+        "provenance",
+        "card",
+        "merge",
+    )
     is_refused = is_refused or (name == "bomb.parquet" and reads_data)
     if reads_data and not is_refused and command != "show":
         # A file of which no row can be scored ends with 2.
