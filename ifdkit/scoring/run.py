@@ -11,13 +11,12 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -35,9 +34,11 @@ from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, Precision
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
+from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
+from ifdkit.scoring.sampled import SampleSummary, SampleTally, UntilSummary
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from ifdkit.scoring.inputs import Data
 
-_Item = TypeVar("_Item")
+Narrow = Callable[[Dataset, ReadOptions, Scorer, Progress], tuple[Dataset, ReadOptions]]
 EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
 CHARS_PER_BLOCK = 2**24
@@ -73,6 +74,10 @@ class ScoreSummary:
     output: Path | None
     sources: tuple[SourceSummary, ...] = ()
     """One per input, if there are several."""
+    sample: SampleSummary | None = None
+    """What the numbers say about all rows; None if all were scored."""
+    until: UntilSummary | None = None
+    """Where `--until` stopped."""
 
     @property
     def has_scores(self) -> bool:
@@ -87,6 +92,8 @@ class ScoreSummary:
             "status_counts": self.status_counts,
             "reasons": [asdict(one) for one in self.reasons],
             **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
+            **({"sample": asdict(self.sample)} if self.sample else {}),
+            **({"until": asdict(self.until)} if self.until else {}),
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -158,12 +165,13 @@ def score_to_file(
     read_options: ReadOptions,
     progress: Progress | None = None,
     shard: Shard | None = None,
+    narrow: Narrow | None = None,
 ) -> ScoreSummary:
     """Score a dataset, or a shard of it, into a file, with its manifest and its rejects beside it.
 
     Without `output`, the file is named after the dataset; scores of another dataset are not
     overwritten then.  The files appear together or not at all.  Raises IfdkitError; what was scored
-    before stays in the store.
+    before stays in the store.  `narrow` chooses the rows, when the scorer is there.
     """
     begin = time.perf_counter()
     data = expand(data)
@@ -181,6 +189,8 @@ def score_to_file(
         note_dataset(dataset, progress)
         settings = settings_for(dataset, settings, progress)
         with Scorer(settings, progress) as scorer:
+            if narrow is not None:
+                dataset, read_options = narrow(dataset, read_options, scorer, progress)
             run = Run(dataset, read_options, scorer, shard=shard)
             with row_writer(
                 files,
@@ -219,6 +229,12 @@ class Run:
         self._omissions: Counter[str] = Counter()
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
+        drawn_from = read_options.drawn_from(dataset)
+        self._tally = (
+            None
+            if drawn_from is None
+            else SampleTally(list(self._values), drawn_from, read_options.seed)
+        )
         self._ifd_lengths = array("d")
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
@@ -231,7 +247,7 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        for block, passes in _prefetched(self._aligned()):
+        for block, passes in prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
             rows = self._scorer.score(block.examples, passes, provisional=self._is_cut(block))
             if self._dataset.has_sources:
@@ -265,6 +281,8 @@ class Run:
         self.rejects += block.rejects
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
+        if self._tally is not None:
+            self._tally.add(rows)
         for example, row in zip(block.examples, rows, strict=True):
             self._sample.add(example, row)
             self._statuses[row.status] += 1
@@ -289,6 +307,7 @@ class Run:
             manifest=self._manifest(elapsed_s, files),
             output=files.output if files else None,
             sources=self._sources.summaries(),
+            sample=self._tally.summary(self._rows_in) if self._tally else None,
         )
 
     def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:
@@ -332,6 +351,7 @@ class Run:
             rows_left_out=len(self._dataset.left_out),
             template_omissions=dict(self._omissions.most_common()),
             shard=self._chosen.record(),
+            until=self._read_options.until,
         )
 
 
@@ -366,15 +386,6 @@ def note_reading(dataset: Dataset, log: ReadLog, progress: Progress) -> None:
     """Tell the user what was not read of a dataset, such as fields that are not used."""
     for note in log.notes():
         progress.note(f"{dataset.name}: {note}")
-
-
-def _prefetched(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items; a thread makes the next one while the caller works on the current one."""
-    with ThreadPoolExecutor(1, "prefetch") as background:
-        upcoming = background.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = background.submit(next, items, None)
-            yield item
 
 
 def command_line(verb: str) -> str:

@@ -82,10 +82,21 @@ def share_ci95(flags: NDArray[np.bool_], clusters: Clusters, of_clusters: int) -
     rest = max(0.0, 1 - n / of_clusters)
     if not rest:
         return share, share
+    return wilson(share, len(flags) / design_effect(flags, clusters) / rest)
+
+
+def design_effect(flags: NDArray[np.bool_], clusters: Clusters) -> float:
+    """The variance of a share in whole clusters ÷ that in as many independent examples.
+
+    If it is unknown, because all or none are flagged: as if a cluster were one example.
+    """
+    _, number = np.unique(clusters, return_inverse=True)
+    n, share = int(number.max()) + 1, float(flags.mean())
     residuals = np.bincount(number, flags - share)
     variance = n / max(n - 1, 1) * float((residuals**2).sum()) / len(flags) ** 2
-    n_effective = share * (1 - share) / variance if variance > 0 else float(n)
-    return wilson(share, n_effective / rest)
+    if variance <= 0:
+        return len(flags) / n
+    return variance / (share * (1 - share) / len(flags))
 
 
 def wilson(share: float, n: float) -> Interval:
