@@ -29,7 +29,6 @@ from ifdkit.scoring.run import ScoreSummary
 from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary, most_notable
 from ifdkit.stats.columns import Description
-from ifdkit.stats.sampling import Intervals
 from ifdkit.visible import one_line
 
 # Surprise in nats → background.  One hue, readable with the text colours below on light and dark
@@ -88,15 +87,12 @@ def summary_table(metrics: Mapping[str, Description], width: int) -> Table:
 
 
 def _sample_table(sample: SampleSummary, width: int) -> Table:
-    """The 95 % intervals of all rows, one row for each metric."""
-
-    def cells(one: Intervals) -> Iterable[str]:
-        ends = one.mean, one.median, one.sd, one.p5, one.p95
-        return (interval(end, number) for end in ends)
-
-    rows = [(name, *cells(one)) for name, one in sample.metrics.items()]
-    of = f"95 % intervals of all {plural(sample.of_rows, 'row')}"
-    return number_table((of, "mean", "median", "sd", "5 %", "95 %"), rows, width)
+    """The 95 % intervals of all rows, one row for each metric; `--json` has more of them."""
+    rows = [
+        (name, interval(one.mean, number), interval(one.median, number))
+        for name, one in sample.metrics.items()
+    ]
+    return number_table(("95 % intervals, all rows", "mean", "median"), rows, width)
 
 
 def _sources_table(sources: Sequence[SourceSummary], width: int) -> Table:
