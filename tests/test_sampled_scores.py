@@ -137,7 +137,7 @@ def test_the_command_shows_that_it_is_a_sample(
         main([*flags, *more])
         return capsys.readouterr().out
 
-    assert "95 % intervals of all 120 rows" in run("--sample", "40")
+    assert "95 % intervals, all rows" in run("--sample", "40")
     assert "A sample: 40 of 120 rows" in run("--sample", "40")
     assert "A sample" not in run()  # negative control
     found: dict[str, Any] = json.loads(run("--sample", "40", "--json"))
