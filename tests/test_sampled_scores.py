@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ifdkit
 from ifdkit.auditing.checking import CheckResult
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.verdict import judge, wilson_ci95
 from ifdkit.cli.main import main
 from ifdkit.data.options import ReadOptions
-from ifdkit.errors import UsageError
+from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.dataset import open_scores
 from ifdkit.scoring.run import ScoreSummary, score_to_file
 from ifdkit.scoring.settings import Settings
@@ -160,3 +161,46 @@ def test_shares_of_an_audited_sample_allow_for_turns_drawn_together() -> None:
     # Without several turns nothing changes.
     alone = judge(rule, together, is_sample=True, rows=np.arange(400)).share_ci95
     assert alone == plain
+
+
+def test_a_sampled_comparison_draws_the_same_rows_of_both_sides(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(data.read_text().replace("a word a word", "a word indeed a word"))
+    sides = []
+    for path in (data, other):
+        sides.append(tmp_path / f"{path.stem}.scores.jsonl")
+        score_to_file(path, sides[-1], settings, ReadOptions())
+    everything = ifdkit.compare(*sides, store="off")
+    found = ifdkit.compare(*sides, store="off", sample=60, seed=1)
+    rows = found.rows
+    assert (rows["row_before"] == rows["row_after"]).all()
+    assert rows["row_before"].nunique() == 60
+    assert found.summary.pairing.unmatched_before == 0
+    assert any("60 of 120 rows" in one for one in found.summary.warnings)
+    assert not any("a sample" in one for one in everything.summary.warnings)
+    interval = found.summary.metrics["ifd"].change.mean_ci95
+    mean = everything.summary.metrics["ifd"].change.mean
+    assert interval is not None
+    assert mean is not None
+    assert interval[0] - 0.5 * abs(mean) <= mean <= interval[1] + 0.5 * abs(mean)
+    # Datasets are drawn like their scores files.
+    again = ifdkit.compare(data, other, sample=60, seed=1, model=settings.model,
+                           metrics=settings.metrics, store=settings.store)  # fmt: skip
+    assert again.rows["row_before"].tolist() == rows["row_before"].tolist()
+    assert again.summary.metrics["ifd"].change.mean_ci95 == pytest.approx(interval)
+    # Without texts too.
+    for path in (data, other):
+        path.unlink()
+    bare = ifdkit.compare(*sides, sample=60, seed=1)
+    assert bare.rows["row_before"].tolist() == rows["row_before"].tolist()
+
+
+def test_sides_of_different_length_have_no_common_sample(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join(data.read_text().splitlines()[:-1]))
+    with pytest.raises(InputError, match="120 and 119 rows"):
+        ifdkit.compare(data, other, sample=9, model=settings.model, metrics="ifd", store="off")

@@ -30,6 +30,7 @@ from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.sampling import DrawnRows, about_all_rows
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.comparison.verdict import short_verdict
 from ifdkit.data.dataset import Reasoning, Turns
@@ -72,6 +73,7 @@ def compare(
     pair_by: By | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
@@ -86,11 +88,14 @@ def compare(
     such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
-    scored differently; length control leaves out responses under `min_tokens` tokens; `seed` is
-    that of the bootstrap.  Raises IfdkitError.
+    scored differently; length control leaves out responses under `min_tokens` tokens; `sample`
+    compares so many random rows, the same positions of both sides; `seed` is that of the sample and
+    of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning, lines=lines)
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
+    )
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
 
@@ -126,7 +131,7 @@ def compare_sides(
         if old.texts is not None and new.texts is not None:
             texts = [_own_texts(side, side.texts) for side in (old, new) if side.texts]
             pairs = with_overlap(pairs, texts[0], texts[1], options.seed)
-        return _PairedSides(old, new, pairs, options).compare(sides.warnings)
+        return _PairedSides(old, new, pairs, options, sides.drawn).compare(sides.warnings)
 
 
 def _keys(side: ComparedSide) -> Keys:
@@ -148,9 +153,15 @@ class _PairedSides:
     """Two sides and their pairs, and every part of their comparison."""
 
     def __init__(
-        self, before: ComparedSide, after: ComparedSide, pairs: Pairs, options: CompareOptions
+        self,
+        before: ComparedSide,
+        after: ComparedSide,
+        pairs: Pairs,
+        options: CompareOptions,
+        drawn: DrawnRows | None = None,
     ) -> None:
         self._before, self._after, self._pairs, self._options = before, after, pairs, options
+        self._drawn = drawn
         common = before.scores.numbers.keys() & after.scores.numbers.keys()
         self._fields = [name for name in table_metrics() if name in common]
         self._has_text = before.texts is not None and after.texts is not None
@@ -161,7 +172,8 @@ class _PairedSides:
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
-        caveats = list_caveats(before, after, self._pairs, options.min_tokens)
+        caveats = [self._drawn.caveat] if self._drawn else []
+        caveats += list_caveats(before, after, self._pairs, options.min_tokens)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
         summary = Summary(
@@ -220,6 +232,11 @@ class _PairedSides:
             )
             for name in self._fields
         }
+        if self._drawn is not None:
+            rows = self._before.scores.rows[self._pairs.before]
+            for name, one in changes.items():
+                old, new = self._values(name)
+                changes[name] = about_all_rows(one, new - old, rows, self._drawn)
         return with_holm({name: one for name, one in changes.items() if one.before.n})
 
     def _is_unchanged(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.where import choose_where
@@ -57,6 +58,13 @@ class ReadOptions:
         pool = min(self.limit or pool, pool)
         return pool if self.sample is not None and self.sample < pool else None
 
+    def draw(self, n_rows: int) -> NDArray[np.int64]:
+        """The positions of the sample among so many rows, of which it is a part."""
+        generator = np.random.default_rng(self.seed)
+        if self.until is not None:
+            return generator.permutation(n_rows)[: self.sample]
+        return generator.choice(n_rows, self.sample, replace=False)
+
     def narrow(self, dataset: Dataset, fields: Iterable[str] = ()) -> Dataset:
         """The dataset with only the rows of `where`, the limit and the sample.
 
@@ -68,12 +76,7 @@ class ReadOptions:
             return dataset
         rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
-            generator = np.random.default_rng(self.seed)
-            if self.until is not None:
-                chosen = generator.permutation(len(rows))[: self.sample]
-            else:
-                chosen = generator.choice(len(rows), self.sample, replace=False)
-            return dataset.choose(rows[i] for i in chosen)
+            return dataset.choose(rows[i] for i in self.draw(len(rows)))
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
 
     def manifest_fields(self, dataset: Dataset) -> dict[str, Any]:
