@@ -85,11 +85,15 @@ def test_until_stops_at_a_look_and_its_file_is_read_back(
 ) -> None:
     monkeypatch.setattr(sequential, "FIRST_LOOK", 15)
     every = [one.rows for one in sequential.looks(120)]
-    wide = score_until(data, tmp_path / "a.jsonl", settings, ReadOptions(), Until("ifd", 1000.0))
+    wide = score_until(
+        data, tmp_path / "a.jsonl", settings, ReadOptions(), until=Until("ifd", 1000.0)
+    )
     assert wide.until is not None
     assert (wide.until.rows, wide.until.looks, wide.until.reached) == (15, 1, True)
     width = (wide.until.half_width or 0) * 0.7
-    found = score_until(data, tmp_path / "b.jsonl", settings, ReadOptions(), Until("ifd", width))
+    found = score_until(
+        data, tmp_path / "b.jsonl", settings, ReadOptions(), until=Until("ifd", width)
+    )
     assert found.until is not None
     assert found.until.reached
     assert found.until.rows in every[1:]
@@ -108,7 +112,9 @@ def test_until_stops_at_a_look_and_its_file_is_read_back(
     assert scores is not None
     assert len(scores.join(scores.open_dataset())) == len(scores.scores)
     # What cannot be reached ends with all rows, whose mean is known.
-    total = score_until(data, tmp_path / "c.jsonl", settings, ReadOptions(), Until("ifd", 1e-12))
+    total = score_until(
+        data, tmp_path / "c.jsonl", settings, ReadOptions(), until=Until("ifd", 1e-12)
+    )
     assert total.until is not None
     assert (total.until.rows, total.until.half_width, total.sample) == (120, 0, None)
 

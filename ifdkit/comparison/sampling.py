@@ -79,7 +79,8 @@ def about_all_rows(
     """
     known = np.isfinite(difference)
     columns = {"difference": (difference[known], rows[known])}
-    found = cluster_intervals(columns, drawn.of_rows, drawn.seed).get("difference")
+    share = drawn.rows / drawn.of_rows
+    found = cluster_intervals(columns, share, drawn.seed).get("difference")
     if found is None:
         return change
     intervals = {"mean_ci95": found.mean, "median_ci95": found.median}

@@ -70,19 +70,19 @@ class SampleTally:
     def summary(self, n_rows: int) -> SampleSummary:
         """The intervals; `n_rows` are the rows that were drawn, rejected ones included."""
         rows, statuses = np.array(self._rows), np.array(self._statuses)
+        drawn = n_rows / self._of_rows
         filled = {
             name: (np.array(values), np.array(positions))
             for name, (values, positions) in self._columns.items()
             if len(values)
         }
         shares: Mapping[str, Interval] = {
-            str(one): share_ci95(statuses == one, rows, self._of_rows)
-            for one in np.unique(statuses)
+            str(one): share_ci95(statuses == one, rows, drawn) for one in np.unique(statuses)
         }
         return SampleSummary(
             rows=n_rows,
             of_rows=self._of_rows,
             seed=self._seed,
-            metrics=cluster_intervals(filled, self._of_rows, self._seed),
+            metrics=cluster_intervals(filled, drawn, self._seed),
             statuses=dict(shares),
         )

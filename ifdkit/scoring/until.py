@@ -64,8 +64,9 @@ def score_until(
     output: Path | None,
     settings: Settings,
     read_options: ReadOptions,
-    until: Until,
     progress: Progress | None = None,
+    *,
+    until: Until,
 ) -> ScoreSummary:
     """Score rows in random order until the mean of a metric is known well enough.
 
@@ -107,7 +108,8 @@ class _GrowingSample:
                     if (value := row[self._until.metric]) is not None:
                         values.append(value)
                         rows.append(row.row)
-            found = mean_estimate(np.array(values), np.array(rows, np.int64), n_rows, look.alpha)
+            columns = np.array(values), np.array(rows, dtype=np.int64)
+            found = mean_estimate(*columns, look.rows / n_rows, look.alpha)
             progress.note(
                 f"{plural(look.rows, 'row')}: {self._until.metric} {number(found.mean)} ±"
                 f" {number(found.half_width)}"
