@@ -20,8 +20,9 @@ from ifdkit.cli.main import main
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError
 from ifdkit.scoring.dataset import open_scores
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.scoring.until import Until, parse_until, score_until
 from ifdkit.stats import sequential
 

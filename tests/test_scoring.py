@@ -33,10 +33,11 @@ from ifdkit.scoring.metrics import METRICS, groups
 from ifdkit.scoring.output_names import default_output
 from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.rows import score_columns
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
+from ifdkit.scoring.summary import ScoreSummary
 from tests import tiny
 from tests.reference import ReferenceModel
 

@@ -118,7 +118,15 @@ WHERE_SCORES = (
 metric_options = together(
     option(
         "--metrics",
-        help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
+        help="Of ppl,ifd,rifd,coherence, then tokens,demonstration,text,reference, single fields,"
+        " or all.  [default: ppl,ifd,coherence; compare: rifd too]",
+    ),
+    option("--reference-model", metavar="MODEL", help="The second model of --metrics reference."),
+    option(
+        "--informative-nats",
+        type=float,
+        metavar="NATS",
+        help="s_ifd is over tokens whose NLL the instruction changes by more.  [default: 0.5]",
     ),
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
@@ -127,7 +135,7 @@ metric_options = together(
         type=int,
         metavar="N",
         help="Examples of the precision check, which scores a sample again in float32 if --dtype"
-        " is less; 0 turns it off.  [default: 2 %, 12 to 64]",
+        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 3]",
     ),
 )
 """What to measure, for the commands whose result is scores."""
@@ -143,6 +151,12 @@ model_options = together(
     ),
     option("--dtype", help="auto, float32, bfloat16 or float16."),
     option("--device", help="auto, cpu, cuda, cuda:N or mps."),
+    option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="Threads on a CPU.  [default: the cores that the process may use]",
+    ),
     option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),
     option(
         "--stride",

@@ -68,6 +68,27 @@ class LengthControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LengthOfMetric:
+    """The change of one metric, and what is left of it at equal response length.
+
+    Changes are medians of paired differences, of logarithms if `is_log`.
+    """
+
+    n_pairs: int
+    """Pairs in which it is defined on both sides."""
+    is_log: bool
+    raw_change: float
+    raw_ci95: Interval | None
+    equal_length_change: float
+    """The same with what the change of log length predicts taken away."""
+    equal_length_ci95: Interval | None
+    share_due_to_length: float | None
+    """1 − equal_length_change ÷ raw_change; None if the raw change may be zero."""
+    is_mostly_length: bool
+    """Whether the share is one half or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChange:
     """The pairs of which both sides are from the input of one name."""
 
@@ -75,6 +96,31 @@ class SourceChange:
     n_pairs: int
     medians: Mapping[str, tuple[float, float, float]]
     """Metric → median before, median after, and median of the paired changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicChange:
+    """What changed in the pairs of one topic: a cluster of the embeddings of the before side."""
+
+    title: str
+    """The words that tell it from the others."""
+    n_pairs: int
+    ifd_before: float | None
+    """Median of the pairs with IFD on both sides."""
+    ifd_after: float | None
+    tokens_before: float | None
+    """Median response tokens."""
+    tokens_after: float | None
+    share_rose: float | None
+    """Share of the pairs whose IFD rose, 0…1."""
+    is_at_common_length: bool
+    """Whether `change` is that at equal length; else it is the raw change in IFD."""
+    change: float | None
+    """Median paired change in IFD."""
+    change_ci95: Interval | None
+    n_change: int
+    p_holm: float | None
+    """Mann-Whitney of the changes of this topic against those of all others, Holm over topics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +156,8 @@ class Summary:
     """In the order of the table; fields of a scores row."""
     length_control: Mapping[str, LengthControl]
     """`ifd` → its length control."""
+    length_of_metrics: Mapping[str, LengthOfMetric] = field(default_factory=dict)
+    """Every metric of the response → how much of its change goes with length."""
     findings: tuple[Finding, ...] = ()
     reference: tuple[ReferenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -120,6 +168,8 @@ class Summary:
     """Seed of the bootstrap."""
     sources: tuple[SourceChange, ...] = ()
     """One for each input that both sides have, if they have several."""
+    topics: tuple[TopicChange, ...] = ()
+    """The largest first; empty if there are too few pairs, or no stored embeddings."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
@@ -188,8 +238,17 @@ class Comparison:
             replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
             for pair in self.explored
         )
-        summary = replace(self.summary, findings=findings)
-        return Comparison(summary, self.rows, explored, has_text=False)
+        topics = tuple(
+            replace(one, title=f"topic {i}") for i, one in enumerate(self.summary.topics, 1)
+        )
+        summary = replace(self.summary, findings=findings, topics=topics)
+        rows = self.rows
+        if "topic" in rows:  # titles are words of the texts
+            names = {
+                old.title: new.title for old, new in zip(self.summary.topics, topics, strict=True)
+            }
+            rows = rows.assign(topic=rows["topic"].map(names))
+        return Comparison(summary, rows, explored, has_text=False)
 
     def as_json(self) -> dict[str, Any]:
         """The object of `summary.json`."""

@@ -26,12 +26,21 @@ from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
+from ifdkit.comparison.length_control.residuals import length_of_metrics, mostly_length
 from ifdkit.comparison.options import CompareOptions
+from ifdkit.comparison.pair_texts import paired_texts
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
-from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.result import (
+    COMPARISON_SCHEMA,
+    Comparison,
+    LengthControl,
+    Summary,
+    TopicChange,
+)
 from ifdkit.comparison.sampling import DrawnRows, about_all_rows
 from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.comparison.topics import Topics, find_topics, topic_changes
 from ifdkit.comparison.verdict import short_verdict
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import ManyInputs, expand
@@ -46,11 +55,9 @@ from ifdkit.data.pairing import (
     worded_for_documents,
 )
 from ifdkit.data.report_folder import check_report_folder, read_report
-from ifdkit.data.spilling import Chosen
 from ifdkit.errors import InputError, OutputError
-from ifdkit.findings import PairedTexts, find
-from ifdkit.findings.finding import Finding, SideName
-from ifdkit.findings.pairs import SideTexts
+from ifdkit.findings import find
+from ifdkit.findings.finding import Finding
 from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
@@ -172,8 +179,11 @@ class _PairedSides:
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
+        topics = find_topics(before, after, self._pairs, seed=options.seed)
+        lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = [self._drawn.caveat] if self._drawn else []
         caveats += list_caveats(before, after, self._pairs, options.min_tokens)
+        caveats += mostly_length(lengths)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
         summary = Summary(
@@ -202,6 +212,7 @@ class _PairedSides:
             ),
             metrics=metrics,
             length_control=controls,
+            length_of_metrics=lengths,
             findings=findings,
             reference=() if before.has_documents else PUBLISHED,
             warnings=(*warnings, *before.notes, *after.notes, *caveats),
@@ -211,10 +222,11 @@ class _PairedSides:
             },
             seed=options.seed,
             sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
+            topics=self._topic_changes(topics, common_ifd),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
-        comparison = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
+        comparison = Comparison(summary, self._rows(common_ifd, topics), explored, has_text=True)
         # The texts of one side alone are not a comparison.
         return comparison if self._has_text else comparison.without_text()
 
@@ -271,13 +283,10 @@ class _PairedSides:
         """The change in IFD over the pairs that the sentence of length control is about."""
         if control is None:
             return None
-        ifd = self._values("ifd")
-        is_used = np.logical_and(
-            *(one >= control.min_tokens for one in self._values("response_tokens"))
-        )
+        is_used = np.minimum(*self._values("response_tokens")) >= control.min_tokens
         if common_ifd is not None and control.common_length_change is not None:
             is_used &= np.isfinite(common_ifd).all(axis=0)
-        old, new = (one[is_used] for one in ifd)
+        old, new = (one[is_used] for one in self._values("ifd"))
         return compare_metric(old, new, geometric=False, seed=self._options.seed)
 
     def _findings(self) -> tuple[Finding, ...]:
@@ -285,24 +294,26 @@ class _PairedSides:
             return ()
         undefined = np.full(len(self._pairs), np.nan)
         ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        before, after = (
-            _side_texts(side, name, positions)
-            for side, name, positions in (
-                (self._before, "before", self._pairs.before),
-                (self._after, "after", self._pairs.after),
-            )
-        )
-        texts = PairedTexts(
-            before,
-            after,
-            *ifds,
-            [self._before.scores.statuses[i] for i in self._pairs.before.tolist()],
-            [self._after.scores.statuses[i] for i in self._pairs.after.tolist()],
-            self._options.seed,
-        )
+        texts = paired_texts(self._before, self._after, self._pairs, ifds, self._options.seed)
         return find(texts)
 
-    def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
+    def _topic_changes(
+        self, topics: Topics | None, common_ifd: tuple[NDArray[np.float64], ...] | None
+    ) -> tuple[TopicChange, ...]:
+        if topics is None or "ifd" not in self._fields:
+            return ()
+        return topic_changes(
+            topics.titles,
+            topics.labels,
+            self._values("ifd"),
+            self._values("response_tokens"),
+            (common_ifd[0], common_ifd[1]) if common_ifd is not None else None,
+            seed=self._options.seed,
+        )
+
+    def _rows(
+        self, common_ifd: tuple[NDArray[np.float64], ...] | None, topics: Topics | None
+    ) -> pd.DataFrame:
         """One row per pair: its positions, its statuses, each metric before and after."""
         import pandas as pd
 
@@ -320,19 +331,9 @@ class _PairedSides:
             columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
         if common_ifd is not None:
             columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
+        if topics is not None:
+            columns |= topics.columns()
         return pd.DataFrame(columns)
-
-
-def _side_texts(side: ComparedSide, name: SideName, positions: Positions) -> SideTexts:
-    """The texts of the pairs of one side, read when a check asks for them."""
-    assert side.texts is not None
-    ids = side.scores.ids
-    return SideTexts(
-        ids=[ids[i] for i in positions.tolist()],
-        instructions=Chosen(side.texts.instructions, positions),
-        responses=Chosen(side.texts.responses, positions),
-        name=name,
-    )
 
 
 def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:

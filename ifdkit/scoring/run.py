@@ -12,7 +12,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -26,24 +26,28 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
-from ifdkit.records import Example, Passes, Reject, Status
+from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
+from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.reasons import ReasonCounter, StatusReason
+from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow, score_columns
-from ifdkit.scoring.sampled import SampleSummary, SampleTally, UntilSummary
+from ifdkit.scoring.sampled import SampleTally
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
-from ifdkit.scoring.sources import SourceSummary, SourceTally
-from ifdkit.stats.columns import Description, describe, spearman
+from ifdkit.scoring.sources import SourceTally
+from ifdkit.scoring.summary import ScoreSummary
+from ifdkit.scoring.token_metrics import DatasetRatio
+from ifdkit.stats.columns import describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.visible import masked
 
@@ -57,46 +61,6 @@ EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
 CHARS_PER_BLOCK = 2**24
 """Characters of the responses, or documents, of a block: some four million tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """What `ifdkit score` reports at the end of a run."""
-
-    metrics: dict[str, Description]
-    """Metric → its description over the rows in which it is defined."""
-    ifd_length_spearman: float | None
-    """Rank correlation of IFD and response tokens: how much a ranking by IFD follows length."""
-    status_counts: dict[str, int]
-    reasons: tuple[StatusReason, ...]
-    """Why rows are not ok, the most frequent reason first."""
-    manifest: Manifest
-    output: Path | None
-    sources: tuple[SourceSummary, ...] = ()
-    """One per input, if there are several."""
-    sample: SampleSummary | None = None
-    """What the numbers say about all rows; None if all were scored."""
-    until: UntilSummary | None = None
-    """Where `--until` stopped."""
-
-    @property
-    def has_scores(self) -> bool:
-        """Whether the response of any example was scored."""
-        return any(Status(status).has_scores for status in self.status_counts)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return {
-            "metrics": {name: asdict(one) for name, one in self.metrics.items()},
-            "ifd_length_spearman": self.ifd_length_spearman,
-            "status_counts": self.status_counts,
-            "reasons": [asdict(one) for one in self.reasons],
-            **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
-            **({"sample": asdict(self.sample)} if self.sample else {}),
-            **({"until": asdict(self.until)} if self.until else {}),
-            "output": str(self.output) if self.output else None,
-            "manifest": self.manifest.as_json(),
-        }
 
 
 def score(
@@ -146,6 +110,7 @@ def score(
         token_nll=chosen.token_nll,
         documents=dataset.has_documents,
         has_sources=dataset.has_sources,
+        optional=chosen.optional,
     )
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
     metrics = [metric for name, metric in METRICS.items() if name in names]
@@ -197,6 +162,7 @@ def score_to_file(
                 token_nll=settings.token_nll,
                 documents=dataset.has_documents,
                 has_sources=dataset.has_sources,
+                optional=settings.optional,
             ) as writer:
                 for rows in run.blocks(progress):
                     writer.write(rows)
@@ -236,6 +202,7 @@ class Run:
             else SampleTally(list(self._values), drawn_from, read_options.seed)
         )
         self._ifd_lengths = array("d")
+        self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
         self._chosen = ChosenBlocks(shard, dataset.name)
@@ -247,13 +214,16 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        for block, passes in prefetched(self._aligned()):
+        if DEMONSTRATED in self._scorer.settings.passes:
+            self._scorer.further.read(self._scorer, blocks(self._dataset))
+        scorer = BlockScorer(self._scorer)
+        for block, prepared in prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes, provisional=self._is_cut(block))
+            rows = scorer.score(block.examples, prepared)
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
-            self._omissions.update(kind for one in passes for kind in one.omitted)
+            self._omissions.update(kind for one in rows for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
         if self._notes_reading:
@@ -272,9 +242,9 @@ class Run:
             chosen.sample is not None or (chosen.limit is not None and not block.is_full)
         )
 
-    def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
+    def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
         for block in self._chosen.of(blocks(self._dataset, self._log)):
-            yield block, self._scorer.align(block.examples)
+            yield block, scorer.prepare(block.examples, provisional=self._is_cut(block))
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
@@ -283,14 +253,15 @@ class Run:
         self._sources.add(rows, block.rejects)
         if self._tally is not None:
             self._tally.add(rows)
-        for example, row in zip(block.examples, rows, strict=True):
-            self._sample.add(example, row)
-            self._statuses[row.status] += 1
-            for name, values in self._values.items():
-                if (value := row[name]) is not None:
-                    values.append(value)
-            if row["ifd"] is not None:
-                self._ifd_lengths.append(row["response_tokens"] or 0)
+        self._statuses.update([row.status for row in rows])
+        self._ratio.add(row.numbers for row in rows)
+        for name, values in self._values.items():
+            values.extend([n for row in rows if (n := row.numbers[name]) is not None])
+        with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
+        self._ifd_lengths.extend([row.numbers["response_tokens"] or 0 for row in with_ifd])
+        if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
+            for example, row in zip(block.examples, rows, strict=True):
+                self._sample.add(example, row)
 
     def summary(self, *, elapsed_s: float, files: OutputFiles | None = None) -> ScoreSummary:
         """The summary of the blocks so far.
@@ -308,6 +279,7 @@ class Run:
             output=files.output if files else None,
             sources=self._sources.summaries(),
             sample=self._tally.summary(self._rows_in) if self._tally else None,
+            rank_surprisal=self._ratio.value,
         )
 
     def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:
@@ -325,6 +297,7 @@ class Run:
             dtype_asked=settings.dtype,
             drift=self._precision,
             device=scorer.device,
+            threads=scorer.thread_limit.in_use if scorer.device == "cpu" else None,
             rows_in=self._rows_in,
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),

@@ -20,10 +20,11 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.format import number, plural
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import Run, ScoreSummary, score_to_file
+from ifdkit.scoring.run import Run, score_to_file
 from ifdkit.scoring.sampled import UntilSummary
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.stats.sampling import MeanEstimate, mean_estimate
 from ifdkit.stats.sequential import Look, Stopped, run_until
 

@@ -25,9 +25,9 @@ from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.scoring.inspect import Inspection, Token
 from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.run import ScoreSummary
 from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary, most_notable
+from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.stats.columns import Description
 from ifdkit.visible import one_line
 
@@ -132,12 +132,14 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
             f"Spearman(IFD, response length) = {correlation(summary.ifd_length_spearman)}:"
             " compare IFD at similar lengths only, or use ifd_window"
         )
+    if summary.rank_surprisal is not None:
+        yield f"rank-surprisal ratio of the dataset: {number(summary.rank_surprisal)} ranks per nat"
     yield (
         f"{made.model} · {made.protocol} protocol, {made.template} template · {made.dtype} on"
         f" {made.device} · at most {made.max_length:,} tokens"
     )
     if made.drift is not None:
-        yield _drift_line(made.dtype, made.drift)
+        yield _drift_line(made.dtype, made.drift, made.elapsed_s)
 
 
 def _sample_line(sample: SampleSummary) -> str:
@@ -157,14 +159,18 @@ def _until_line(until: UntilSummary) -> str:
     )
 
 
-def _drift_line(dtype: str, drift: PrecisionCheck) -> str:
+def _drift_line(dtype: str, drift: PrecisionCheck, elapsed_s: float) -> str:
+    """What 16 bits cost in precision; `elapsed_s` is that of the run, the check included."""
     if drift.reason:
         return f"{dtype} against float32: not measured, {drift.reason}"
     # Three decimals: two would hide how close to 1 it is.
     rank = "" if drift.spearman is None else f", Spearman {signed(drift.spearman, 3)}"
+    cost = ""
+    if drift.elapsed_s is not None and elapsed_s:
+        cost = f" ({percent(drift.elapsed_s / elapsed_s)} of the time)"
     return (
         f"{dtype} against float32, IFD of {plural(drift.n, 'example')}: median |Δ|"
-        f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}"
+        f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}{cost}"
     )
 
 
