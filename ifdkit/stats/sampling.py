@@ -135,7 +135,8 @@ def _intervals(
     center, scale = float(ordered.mean()), float(ordered.std()) or 1.0
     standard = (ordered - center) / scale  # so that squares lose no digits
     sizes = np.bincount(number).astype(np.float64)
-    sums, squares = np.bincount(number, standard), np.bincount(number, standard**2)
+    sums: Column = np.bincount(number, standard).astype(np.float64)
+    squares: Column = np.bincount(number, standard**2).astype(np.float64)
     per_batch = max(1, _VALUES_PER_BATCH // max(n, len(values)))
     resampled = []
     for start in range(0, RESAMPLES, per_batch):
