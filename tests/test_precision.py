@@ -17,8 +17,9 @@ from ifdkit.report.terminal.scores import _drift_line
 from ifdkit.scoring.precision import PrecisionSample
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 
 Make = Callable[..., Path]
 

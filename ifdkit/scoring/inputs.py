@@ -137,6 +137,7 @@ def read_options_of(manifest: ReadRecord, read_options: ReadOptions | None = Non
         limit=manifest.limit,
         sample=manifest.sample,
         seed=manifest.seed or 0,
+        until=manifest.until,
         where=None if manifest.where is None else parse(manifest.where, "where of a manifest"),
     )
 
