@@ -112,7 +112,7 @@ def test_what_merge_refuses_and_names(shards: list[Path], score: Callable[..., P
     with pytest.raises(OutputError, match="is one of the shards"):
         merge(shards, shards[0])
     with pytest.raises(OutputError, match=r"end it in \.jsonl, as the shards do"):
-        merge(shards[:2] + [score("s3.jsonl", 3)], Path("out.csv"))
+        merge([*shards[:2], score("s3.jsonl", 3)], Path("out.csv"))
 
 
 def test_a_changed_dataset_is_another_run(

@@ -250,6 +250,22 @@ def test_a_store_of_version_1_is_migrated_with_its_rows(tmp_path: Path) -> None:
     assert (found.rows, found.damaged) == (2 * len(ROWS) + 2, 0)
 
 
+def test_a_store_of_version_2_is_migrated_with_its_rows(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    database = sqlite3.connect(path)
+    with database:
+        for table in ("nll", "embedding"):
+            for column in ("model", "day"):
+                database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        database.execute("DROP TABLE model")
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    assert what_is_read(path) == 2 * len(ROWS)
+    with Store(path) as store:
+        store.put_nlls(ROWS, "a model")
+        assert store.verify().damaged == 0
+
+
 def test_a_killed_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.sqlite"
     save_as_version_1(path)
@@ -282,7 +298,7 @@ def test_two_processes_migrate_one_store(tmp_path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "store.sqlite")
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 3")
+    database.execute("PRAGMA user_version = 4")
     database.close()
     with pytest.raises(StoreError, match="newer version of ifdkit"):
         Store(path)

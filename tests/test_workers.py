@@ -98,7 +98,7 @@ def test_results_are_in_order_whatever_order_replicas_work_in(
             yield batch
 
     replicas = Replicas(SimulatedFleet(size, seed, p_death=0, deadly=frozenset()))
-    found = []
+    found: list[list[Outcome]] = []
     for outcomes in replicas.stream(reading()):
         assert read - len(found) <= 4 * size + 1, "batches in memory are bounded"
         found.append(outcomes)

@@ -6,7 +6,7 @@ machine (`workers`), or in an actor of a Ray cluster (`ray_cluster`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -60,7 +60,7 @@ class ModelSpec:
 class ManyReplicas(Backend, Protocol):
     """A Backend of several replicas, which are at work at the same time."""
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[Outcome]]:
+    def stream(self, batches: Iterator[Sequence[Request]]) -> Generator[list[Outcome]]:
         """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
         ...
 

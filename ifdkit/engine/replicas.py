@@ -6,7 +6,7 @@ A `Fleet` starts replicas, gives them units and reports what becomes of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -116,7 +116,7 @@ class Replicas:
             raise ModelError("a worker died each time it scored one of the examples")
         return nlls
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[Outcome]]:
+    def stream(self, batches: Iterator[Sequence[Request]]) -> Generator[list[Outcome]]:
         """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
         schedule = Schedule(batches, max_ahead=BATCHES_PER_REPLICA * self._fleet.size)
         while not schedule.is_finished():

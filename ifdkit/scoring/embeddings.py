@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ifdkit.engine.models import Weights
@@ -61,10 +62,11 @@ class Embeddings:
             self._count(texts=len(batch), embedding_s=time.perf_counter() - start)
             return vectors
 
+        put = partial(self._store.put_embeddings, model=self.weights.name)
         size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
         for begin in range(0, len(order), size):
             missing = [i for i in order[begin : begin + size] if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
+            self._filler.fill(known, keys, missing, compute, put)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
 

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
@@ -347,6 +348,7 @@ class Scorer:
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
 
+        put = partial(self.store.put_nlls, model=f"{self.weights.name} {self.dtype}")
         missing = [
             absent
             for batch in plan(requests, budget)
@@ -362,7 +364,7 @@ class Scorer:
                 else:
                     made[keys[i]] = one
             self.work.requests_scored += len(made)
-            self._filler.store(known, made, self.store.put_nlls)
+            self._filler.store(known, made, put)
             self._progress.scored(sum(lengths[i] for i in batch))
         self._filler.wait()
 

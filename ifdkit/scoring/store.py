@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,10 @@ _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 2
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it."""
+_FILE_VERSION = 3
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; version 2 did not know
+which model a row is from, and when it was written."""
+DAY_S = 86_400
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
@@ -38,11 +40,14 @@ _VALUES = {"nll": "nats", "embedding": "vector"}
 """Table → its column of float32 values."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding
-    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest
     (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 """
 
 
@@ -89,6 +94,7 @@ class Store:
         self.path = None if path is None else Path(path)
         self.damaged = 0
         """Rows read so far that did not match their checksum."""
+        self._models: dict[str, int] = {}
         with self._errors("opened"):
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,8 +132,10 @@ class Store:
             if version == _FILE_VERSION:
                 return
             tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
-            if "nll" in tables:
+            if "nll" in tables and version < 2:
                 self._add_checksums()
+            if "nll" in tables:
+                self._add_origins()
             for statement in _TABLES.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
@@ -143,11 +151,17 @@ class Store:
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
 
+    def _add_origins(self) -> None:
+        """Migrate a store of version 2. Of its rows, neither the model nor the day is known."""
+        for table in _VALUES:
+            for column in ("model", "day"):
+                self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,17 +171,17 @@ class Store:
         """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
         return dict(self._get("nll", keys))
 
-    def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
-        """Store the NLLs of one batch, all or nothing."""
-        self._put("nll", nlls)
+    def put_nlls(self, nlls: Mapping[bytes, NLL], model: str | None = None) -> None:
+        """Store the NLLs of one batch, all or nothing. `model` is its name for `store info`."""
+        self._put("nll", nlls, model)
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
         return dict(self._get("embedding", keys))
 
-    def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
+    def put_embeddings(self, vectors: Mapping[bytes, Vector], model: str | None = None) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("embedding", vectors)
+        self._put("embedding", vectors, model)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -230,17 +244,30 @@ class Store:
                 else:
                     yield key, np.frombuffer(value, dtype="<f4")
 
-    def _select(self, query: str, parameters: Sequence[bytes | str]) -> list[tuple[Any, ...]]:
+    def _select(self, query: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, Vector]) -> None:
+    def _put(self, table: str, values: Mapping[bytes, Vector], model: str | None) -> None:
         blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
-        self._insert(table, [(key, blob, _checksum(key, blob)) for key, blob in blobs])
+        origin = self._model_id(model), int(time.time() // DAY_S)
+        self._insert(table, [(key, blob, _checksum(key, blob), *origin) for key, blob in blobs])
 
-    def _insert(self, table: str, rows: Iterable[tuple[bytes | str, bytes | str, object]]) -> None:
+    def _model_id(self, name: str | None) -> int | None:
+        """The number of a model in this store, which is added if it is new."""
+        if name is None:
+            return None
+        if name not in self._models:
+            with self._errors("written"), self._transaction():
+                self._database.execute("INSERT OR IGNORE INTO model (name) VALUES (?)", [name])
+            ((self._models[name],),) = self._select("SELECT id FROM model WHERE name = ?", [name])
+        return self._models[name]
+
+    def _insert(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
+        rows = list(rows)
+        places = ", ".join("?" * len(rows[0])) if rows else ""
         with self._errors("written"), self._transaction():
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -258,7 +285,8 @@ class Store:
     def _errors(self, done: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            # The last: of a damaged schema, sqlite3 cannot decode the message of the error.
             where = self.path or "in a temporary file"
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             damaged = self.path is not None and code == sqlite3.SQLITE_CORRUPT
