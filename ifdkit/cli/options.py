@@ -175,6 +175,11 @@ worker_options = together(
         help="Processes with a copy of the model each: one per GPU, or per group of cores.",
     ),
     option("--backend", help="torch (default), or ray: a cluster."),
+    option(
+        "--ray-address",
+        trusted=True,
+        help="Address of the Ray cluster.  [default: RAY_ADDRESS, else this machine]",
+    ),
 )
 """What computes, and where."""
 

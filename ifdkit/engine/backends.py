@@ -69,15 +69,38 @@ class ManyReplicas(Backend, Protocol):
         ...
 
 
-def open_backend(spec: ModelSpec, *, workers: int | None = None) -> Backend:
-    """Load a model in this process, or in several. Raises ModelError."""
-    if workers is None or workers == 1:
-        return spec.load()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How many replicas there are, and where."""
+
+    workers: int | None = None
+    """None: one in this process, or as many as a cluster has devices."""
+    ray_address: str | None = None
+    """None: RAY_ADDRESS, else a cluster of this machine alone."""
+
+
+def open_backend(
+    spec: ModelSpec, how: Distribution, *, fingerprint: str, allow_pickle: bool = False
+) -> Backend:
+    """Load a model in this process, in several, or on a cluster. Raises ModelError.
+
+    `fingerprint` is that of its weights, which every machine must have.
+    """
     from ifdkit.engine.replicas import Replicas
+
+    if spec.backend == RAY:
+        from ifdkit.engine.ray_cluster import NodeModel, RayActors
+
+        model = NodeModel(replace(spec, backend=DEFAULT_BACKEND), fingerprint, allow_pickle)
+        gpus = int(spec.device.startswith("cuda"))
+        address = how.ray_address
+        return Replicas(RayActors(model, replicas=how.workers, address=address, gpus=gpus))
+    if how.workers is None or how.workers == 1:
+        return spec.load()
     from ifdkit.engine.workers import WorkerProcesses, threads_per_worker
 
-    specs = [replace(spec, device=device) for device in _devices(spec.device, workers)]
-    return Replicas(WorkerProcesses(specs, threads=threads_per_worker(workers)))
+    specs = [replace(spec, device=device) for device in _devices(spec.device, how.workers)]
+    return Replicas(WorkerProcesses(specs, threads=threads_per_worker(how.workers)))
 
 
 def _devices(device: str, workers: int) -> list[str]:

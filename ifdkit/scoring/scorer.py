@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
+from ifdkit.engine.backends import RAY, Distribution, ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
@@ -82,8 +82,14 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
+        if settings.backend == RAY:
+            from ifdkit.engine.ray_cluster import cluster_device, cluster_dtype
+
+            self.device = cluster_device(settings.device, settings.ray_address)
+            self.dtype = cluster_dtype(settings.dtype, self.device)
+        else:
+            self.device = resolve_device(settings.device)
+            self.dtype = resolve_dtype(settings.dtype, self.device)
         self._owns_store = store is None
         self.store = store or _open_store(settings.store)
         self.weights = self._resolve(settings.model)
@@ -210,7 +216,12 @@ class Scorer:
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
             begin = time.perf_counter()
-            self._backend = open_backend(self.spec, workers=workers)
+            self._backend = open_backend(
+                self.spec,
+                Distribution(workers=workers, ray_address=self.settings.ray_address),
+                fingerprint=self.weights_hash,
+                allow_pickle=self.settings.allow_pickle,
+            )
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 

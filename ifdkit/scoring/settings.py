@@ -49,7 +49,10 @@ class Settings:
     backend: str = DEFAULT_BACKEND
     """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
     workers: int | None = None
-    """Processes with a replica of the model each; None: one, the same process."""
+    """Processes with a replica of the model each; None: one, the same process; on a Ray cluster one
+    per GPU, or per core if it has no GPU."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; None: RAY_ADDRESS, else a cluster of this machine alone."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
