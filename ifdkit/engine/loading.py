@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ifdkit.engine.adapter import merged, without_adapter
+from ifdkit.engine.flops import ModelSize
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, brief
@@ -16,6 +17,21 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+
+def model_size(weights: Weights, *, trust_remote_code: bool = False) -> ModelSize:
+    """The size of a model, from its config alone. Raises ModelError."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with quiet_libraries(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(
+                weights.folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # each architecture fails in its own way
+        raise ModelError(f"the size of {weights.name} is not known: {brief(error)}") from error
+    return ModelSize.of(model)
 
 
 def load_model(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ifdkit.engine.models import Weights
+from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
 
@@ -33,6 +34,19 @@ class EmbedderUsage:
             self.embedding_s - before.embedding_s,
             self.load_s - before.load_s,
         )
+
+
+def embedded_pairs(
+    examples: Sequence[Example], passes: Sequence[Passes]
+) -> list[tuple[str, str] | None]:
+    """The two texts that the coherence of each example compares; None if it has none."""
+    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+    return [
+        None
+        if example.is_document or each.status in undefined
+        else (example.instruction, example.response)
+        for example, each in zip(examples, passes, strict=True)
+    ]
 
 
 class Embeddings:
@@ -69,6 +83,24 @@ class Embeddings:
             self._filler.fill(known, keys, missing, compute, put)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """Distinct texts whose embedding the store lacks."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(self.hash, text) for text in distinct]
+        known = self._store.get_embeddings(keys)
+        return [text for text, key in zip(distinct, keys, strict=True) if key not in known]
+
+    def time(self, texts: Sequence[str], limit_s: float) -> tuple[float, float, int]:
+        """Seconds of embedding and of loading, and how many texts were embedded; stores nothing."""
+        begin = time.perf_counter()
+        embedder, n_done = self._loaded(), 0
+        embedder.embed(texts[:1])  # the first pass of a process takes longer
+        loaded, size = time.perf_counter(), _TEXTS_PER_BATCH[self._device.partition(":")[0]]
+        while n_done < len(texts) and time.perf_counter() - loaded < limit_s:
+            embedder.embed(texts[n_done : n_done + size])
+            n_done = min(len(texts), n_done + size)
+        return time.perf_counter() - loaded, loaded - begin, n_done
 
     def unload(self) -> None:
         """Free the memory of the model; it loads again when needed."""

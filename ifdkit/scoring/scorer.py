@@ -30,9 +30,9 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
+from ifdkit.records import NLL, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.scoring.embeddings import Embeddings, embedded_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
@@ -302,13 +302,7 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
+        pairs = embedded_pairs(examples, passes)
         before = self.embeddings.usage
         vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
         used = self.embeddings.usage - before
@@ -316,6 +310,12 @@ class Scorer:
         self.work.embedding_s += used.embedding_s
         self.work.model_load_s += used.load_s
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+    def known_requests(self, passes: Sequence[Passes]) -> tuple[list[Request], set[int]]:
+        """The distinct Requests of these passes, and the positions of those in the store."""
+        requests = list({one.content: one for each in passes for one in each.requests}.values())
+        known, keys = self._from_store(requests)
+        return requests, {i for i, key in enumerate(keys) if key in known}
 
     def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
