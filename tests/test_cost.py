@@ -29,6 +29,7 @@ from tests.tiny import save_model
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cost, "PROBE_S", 0.0)
     rows = [{"instruction": "Describe this colour, please, in a few words.",
              "output": "Green " * (1 + i % 23) + str(i)} for i in range(150)]  # fmt: skip
     path = tmp_path / "data.jsonl"
@@ -61,7 +62,7 @@ def test_the_counts_are_those_of_the_run(data: Path, tiny_model: Path, tiny_embe
 
 def test_the_store_grows_by_what_was_said(data: Path, tiny_model: Path) -> None:
     settings = Settings(model=str(tiny_model), metrics=("ifd",), store="store.sqlite")
-    rows = [{"instruction": f"Say {i}", "output": f"{i} words " * 40} for i in range(800)]
+    rows = [{"instruction": f"Say {i}", "output": f"{i} words " * 40} for i in range(300)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = cost_plan(data, replace(settings, store="off"), ReadOptions()).store_bytes
     score_to_file(data, Path("out.jsonl"), settings, ReadOptions())
@@ -125,7 +126,6 @@ def test_the_command(
     out = capsys.readouterr().out
     assert "151 rows, 1 of them not readable → 150 examples" in out
     assert "computed from their peak rate at 35% of it, not measured" in out
-    monkeypatch.setattr(cost, "PROBE_S", 0.0)
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["gpus"][0]["is_computed"] is True

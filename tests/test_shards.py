@@ -148,7 +148,7 @@ def test_wrong_shards(text: str) -> None:
 
 def block(text_length: int) -> Block:
     example = Example("", 0, 0, (Turn("user", "x" * text_length),), "y" * text_length)
-    return Block(1, [example], [])
+    return Block(1, [example], [], is_full=True)
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=60), st.integers(1, 6))

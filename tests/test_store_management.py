@@ -28,10 +28,10 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Store(path) as store:
         with monkeypatch.context() as patch:
             patch.setattr(time, "time", lambda: now - 100 * DAY_S)
-            store.put_nlls(rows("old", 300), "org/one float32")
-        store.put_nlls(rows("new", 200), "org/one float32")
-        store.put_nlls(rows("two", 100), "a folder/two bfloat16")
-        store.put_embeddings(rows("emb", 50), "mini")
+            store.put_nlls(rows("old", 300), model="org/one float32")
+        store.put_nlls(rows("new", 200), model="org/one float32")
+        store.put_nlls(rows("two", 100), model="a folder/two bfloat16")
+        store.put_embeddings(rows("emb", 50), model="mini")
     return path
 
 
@@ -95,7 +95,7 @@ def test_prune_to_a_size_deletes_the_oldest(path: Path, share: float) -> None:
 def test_rows_of_an_earlier_version_are_the_oldest(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with Store(path) as store:
-        store.put_nlls(rows("new", 10), "org/one float32")
+        store.put_nlls(rows("new", 10), model="org/one float32")
         store._database.execute("UPDATE nll SET model = NULL, day = NULL WHERE key < ?",
                                 [b"new0004".ljust(32)])  # fmt: skip
     with ManagedStore(path) as store:

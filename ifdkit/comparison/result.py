@@ -101,6 +101,9 @@ class Summary:
     name_before: str
     name_after: str
     pairing: Pairing
+    verdict: str = ""
+    """The headline in one short sentence: `Longer, not harder: 89 % of the rise in IFD is length.`
+    """
     headline: str
     """What changed, whether it is real, whether it is more than length: two or three sentences."""
     metrics: Mapping[str, MetricChange]
@@ -123,10 +126,13 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ShadedToken:
-    """A piece of a response and its conditional NLL in nats; None if it was not scored."""
+    """A piece of a response and its NLL in nats in both passes; None if it was not scored."""
 
     text: str
     nll: float | None
+    """Conditional: given the instruction."""
+    nll_direct: float | None = None
+    """Without the instruction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +158,11 @@ class ExploredPair:
     before: ExploredSide
     after: ExploredSide
     why: str
-    """`largest rise in IFD`, `drawn at random`, …"""
+    """`largest rise in IFD`, `drawn at random`, …: the first reason."""
+    reasons: tuple[str, ...] = ()
+    """All of them."""
+    findings: tuple[str, ...] = ()
+    """Kinds of the findings that name this pair."""
 
 
 TEXT_WITHHELD = "(text withheld by --no-text)"

@@ -31,6 +31,7 @@ from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
 from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.comparison.verdict import short_verdict
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
@@ -157,7 +158,7 @@ class _PairedSides:
         before, after, options = self._before, self._after, self._options
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
-        findings = self._findings()
+        findings, is_unchanged = self._findings(), self._is_unchanged()
         caveats = list_caveats(before, after, self._pairs, options.min_tokens)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
@@ -171,11 +172,19 @@ class _PairedSides:
             name_before=before.name,
             name_after=after.name,
             pairing=self._pairs.pairing,
+            verdict=short_verdict(
+                self._pairs.pairing,
+                metrics,
+                controls.get("ifd"),
+                findings,
+                is_unchanged=is_unchanged,
+            ),
             headline=headline(
                 self._pairs.pairing,
                 metrics,
                 controls.get("ifd"),
-                is_unchanged=self._is_unchanged(),
+                is_unchanged=is_unchanged,
+                controlled=self._controlled(controls.get("ifd"), common_ifd),
             ),
             metrics=metrics,
             length_control=controls,
@@ -236,6 +245,21 @@ class _PairedSides:
             return {"ifd": control}, None
         counts = np.where(counts >= min_tokens, counts, 0)
         return {"ifd": control}, tuple(ifd_of_first(side, pairs, counts) for side in sides)
+
+    def _controlled(
+        self, control: LengthControl | None, common_ifd: tuple[NDArray[np.float64], ...] | None
+    ) -> MetricChange | None:
+        """The change in IFD over the pairs that the sentence of length control is about."""
+        if control is None:
+            return None
+        ifd = self._values("ifd")
+        is_used = np.logical_and(
+            *(one >= control.min_tokens for one in self._values("response_tokens"))
+        )
+        if common_ifd is not None and control.common_length_change is not None:
+            is_used &= np.isfinite(common_ifd).all(axis=0)
+        old, new = (one[is_used] for one in ifd)
+        return compare_metric(old, new, geometric=False, seed=self._options.seed)
 
     def _findings(self) -> tuple[Finding, ...]:
         if not self._has_text:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 PROBE_S = 20.0
 """Time for timing batches, and again for timing the embedder."""
 MIN_PROBES, MAX_PROBES = 8, 64
-_STORE_BYTES_PER_ROW = 64
-"""Key, checksum, model, day and what SQLite adds to a row."""
+_PAGE_BYTES, _ROW_OVERHEAD_BYTES, _INDEX_BYTES = 4096, 72, 60
+"""Of SQLite: a row has its key, checksum, batch and origin beside the value; the index has the key
+once more, and is two thirds full."""
+_EMBEDDING_DIMENSIONS = 384
 _MAX_TEXT_CHARS = 1200
 """Characters of a text after which an embedder of 256 tokens does no more work."""
 _Item = TypeVar("_Item")
@@ -164,7 +166,7 @@ def cost_plan(
                 pairs = embedded_pairs(block.examples, passes)
                 texts = scorer.embeddings.missing(text for pair in pairs if pair for text in pair)
                 totals.texts += len(texts)
-                totals.store_bytes += len(texts) * (4 * 384 + _STORE_BYTES_PER_ROW)
+                totals.store_bytes += len(texts) * _stored_bytes(4 * _EMBEDDING_DIMENSIONS)
                 for text in texts:
                     totals.text_chars += min(len(text), _MAX_TEXT_CHARS)
                     totals.sample.add(text)
@@ -216,8 +218,16 @@ def _count_requests(
         cost = batch_cost(requests, missing, budget)
         totals.cost += cost
         totals.tokens += sum(requests[i].stop for i in missing)
-        totals.store_bytes += sum(4 * requests[i].n_scored + _STORE_BYTES_PER_ROW for i in missing)
+        totals.store_bytes += sum(_stored_bytes(4 * requests[i].n_scored) for i in missing)
         totals.batches.add(([requests[i] for i in missing], cost))
+
+
+def _stored_bytes(value_bytes: int) -> int:
+    """What the store grows by for one value: rows do not cross pages, unless they are longer."""
+    row = value_bytes + _ROW_OVERHEAD_BYTES
+    per_page = _PAGE_BYTES // row
+    pages = 1 / per_page if per_page else -(-row // _PAGE_BYTES)
+    return round(pages * _PAGE_BYTES) + _INDEX_BYTES
 
 
 def _probe(

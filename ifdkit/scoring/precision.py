@@ -68,7 +68,7 @@ def check_precision(
     settings = replace(scorer.settings, dtype="float32", metrics=("ifd",), workers=1)
     try:
         with Scorer(settings, store=scorer.store) as exact:
-            rows = exact.score([example for example, _ in chosen])
+            rows = exact.score([example for example, _ in chosen], provisional=True)
     except ModelError as error:
         return PrecisionCheck(n=0, reason=str(error))
     pairs = [(ifd, row["ifd"]) for (_, ifd), row in zip(chosen, rows, strict=True) if row["ifd"]]

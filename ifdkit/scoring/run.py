@@ -233,7 +233,7 @@ class Run:
         start_progress(self._dataset, progress)
         for block, passes in _prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes)
+            rows = self._scorer.score(block.examples, passes, provisional=self._is_cut(block))
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
@@ -247,6 +247,14 @@ class Run:
         ):
             progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
+
+    def _is_cut(self, block: Block) -> bool:
+        """Whether a run over the whole dataset would make another block of these examples."""
+        chosen, data = self._read_options, self._dataset
+        is_part = data.n_rows < data.n_rows_in_all
+        return is_part and (
+            chosen.sample is not None or (chosen.limit is not None and not block.is_full)
+        )
 
     def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
         for block in self._chosen.of(blocks(self._dataset, self._log)):
@@ -341,10 +349,10 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
             examples += found
             n_chars += sum(len(one.response) for one in found)
         if len(examples) >= EXAMPLES_PER_BLOCK or n_chars >= CHARS_PER_BLOCK:
-            yield Block(n_rows, examples, rejects)
+            yield Block(n_rows, examples, rejects, is_full=True)
             n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
-        yield Block(n_rows, examples, rejects)
+        yield Block(n_rows, examples, rejects, is_full=False)
 
 
 def start_progress(dataset: Dataset, progress: Progress) -> None:

@@ -4,7 +4,8 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,35 +32,18 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request
-from ifdkit.scoring.batches import BatchFiller
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
 from ifdkit.scoring.embeddings import Embeddings, embedded_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.work import Work
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -236,6 +220,11 @@ class Scorer:
             backend=self.settings.backend,
         )
 
+    @property
+    def _model_name(self) -> str:
+        """What the store calls the model."""
+        return f"{self.weights.name} {self.dtype}"
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
         close(self._backend)
@@ -256,12 +245,20 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._nlls(requests, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -282,7 +279,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -317,10 +314,12 @@ class Scorer:
         known, keys = self._from_store(requests)
         return requests, {i for i, key in enumerate(keys) if key in known}
 
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
+    def _from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
         keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys)
+        found = self.store.get_nlls(keys, provisional=provisional)
         known = {
             key: found[key]
             for key, request in zip(keys, requests, strict=True)
@@ -328,14 +327,14 @@ class Scorer:
         }
         return known, keys
 
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
+        known, keys = self._from_store(distinct, provisional=provisional)
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
-            self._compute(distinct, keys, known)
+            self._compute(distinct, keys, known, provisional=provisional)
         return {
             request.content: known[key]
             for request, key in zip(distinct, keys, strict=True)
@@ -350,7 +349,12 @@ class Scorer:
         return next((one for one in reasons if one), None)
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: dict[bytes, NLL],
+        *,
+        provisional: bool,
     ) -> None:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
@@ -358,25 +362,24 @@ class Scorer:
         self._progress.missing(
             sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         )
-
-        put = partial(self.store.put_nlls, model=f"{self.weights.name} {self.dtype}")
-        missing = [
-            absent
-            for batch in plan(requests, budget)
-            if (absent := [i for i in batch if keys[i] not in known])
-        ]
-        outcomes = stream(backend, ([requests[i] for i in batch] for batch in missing))
-        for batch, found in zip(missing, outcomes, strict=True):
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            made: dict[bytes, NLL] = {}
-            for i, one in zip(batch, found, strict=True):
+        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
+        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
+        for (missing, whole), found in zip(absent, outcomes, strict=True):
+            self.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, found, strict=True):
                 if isinstance(one, Unscored):
                     self._unscored[requests[i].content] = one.reason
                 else:
-                    made[keys[i]] = one
-            self.work.requests_scored += len(made)
-            self._filler.store(known, made, put)
-            self._progress.scored(sum(lengths[i] for i in batch))
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
+            put = partial(
+                self.store.put_nlls, batch=name, provisional=provisional, model=self._model_name
+            )
+            new = {keys[i]: made[i] for i in missing if i in made}
+            self.work.requests_scored += len(new)
+            self._filler.store(known, new, put)
+            self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 
 

@@ -23,6 +23,8 @@ class Block:
     n_rows: int
     examples: list[Example]
     rejects: list[Reject]
+    is_full: bool
+    """Whether it ends because of its size, and not because no rows are left."""
 
     @property
     def weight(self) -> int:

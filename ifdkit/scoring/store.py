@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 3
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; version 2 did not know
-which model a row is from, and when it was written."""
+_FILE_VERSION = 4
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches, and 3
+did not know which model a row is from and when it was written."""
 DAY_S = 86_400
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
@@ -38,13 +38,20 @@ _RETRY_S = 0.05
 """SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
 _VALUES = {"nll": "nats", "embedding": "vector"}
 """Table → its column of float32 values."""
+_COLUMNS = {
+    "nll": ("key", "nats", "checksum", "model", "day", "batch", "provisional"),
+    "embedding": ("key", "vector", "checksum", "model", "day"),
+    "digest": ("file", "sha256", "checksum"),
+}
+"""Table → its columns, in the order in which values are inserted; the first is the key."""
+# Not WITHOUT ROWID, which keeps values of 250 tokens and more in pages of their own: such a row
+# took 4.7 kB instead of 1.1, and three times as long to write and to read.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER)
-    WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER,
+     batch BLOB, provisional INTEGER);
 CREATE TABLE IF NOT EXISTS embedding
-    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER)
-    WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER);
 CREATE TABLE IF NOT EXISTS digest
     (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -65,6 +72,17 @@ def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     """Eight bytes over a row."""
     parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The keys of each query."""
+    for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+        yield keys[begin : begin + MAX_KEYS_PER_QUERY]
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Placeholders of SQL, one for each value."""
+    return ",".join("?" * len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +152,9 @@ class Store:
             tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
             if "nll" in tables and version < 2:
                 self._add_checksums()
-            if "nll" in tables:
-                self._add_origins()
             for statement in _TABLES.split(";"):
                 execute(statement)
+            self._add_columns()
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
 
     def _version(self) -> int:
@@ -151,11 +168,15 @@ class Store:
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
 
-    def _add_origins(self) -> None:
-        """Migrate a store of version 2. Of its rows, neither the model nor the day is known."""
-        for table in _VALUES:
-            for column in ("model", "day"):
-                self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+    def _add_columns(self) -> None:
+        """Migrate a store of an earlier version; what it did not know is null."""
+        types = {"batch": "BLOB", "checksum": "BLOB"}
+        for table, columns in _COLUMNS.items():
+            found = {name for _, name, *_ in self._database.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column not in found:
+                    kind = types.get(column, "INTEGER")
+                    self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         """Close the file."""
@@ -167,13 +188,34 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
-        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
-        return dict(self._get("nll", keys))
+    def get_nlls(self, keys: Sequence[bytes], *, provisional: bool = True) -> dict[bytes, NLL]:
+        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out.
 
-    def put_nlls(self, nlls: Mapping[bytes, NLL], model: str | None = None) -> None:
-        """Store the NLLs of one batch, all or nothing. `model` is its name for `store info`."""
-        self._put("nll", nlls, model)
+        Without `provisional`, so are those that were stored as such.
+        """
+        return dict(self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1"))
+
+    def put_nlls(
+        self,
+        nlls: Mapping[bytes, NLL],
+        batch: bytes | None = None,
+        *,
+        provisional: bool = False,
+        model: str | None = None,
+    ) -> None:
+        """Store the NLLs of one batch, all or nothing, with the name of the batch.
+
+        `model` is its name for `store info`.
+        """
+        self._put("nll", nlls, model, batch, int(provisional))
+
+    def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The name of the batch in which each NLL was computed, by key, where it is known."""
+        found: dict[bytes, bytes] = {}
+        for part in _parts(keys):
+            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({_marks(part)})"
+            found.update((key, batch) for key, batch in self._select(query, part) if batch)
+        return found
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
@@ -230,13 +272,14 @@ class Store:
         size = self.path.stat().st_size if self.path else 0
         return Verified(n_rows, n_damaged, size)
 
-    def _get(self, table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
-        for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
-            part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+    def _get(
+        self, table: str, keys: Sequence[bytes], condition: str = ""
+    ) -> Iterator[tuple[bytes, Vector]]:
+        for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
                 f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
-                f" ({','.join('?' * len(part))})"
+                f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
@@ -248,10 +291,12 @@ class Store:
         with self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, Vector], model: str | None) -> None:
+    def _put(
+        self, table: str, values: Mapping[bytes, Vector], model: str | None, *others: object
+    ) -> None:
         blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
-        origin = self._model_id(model), int(time.time() // DAY_S)
-        self._insert(table, [(key, blob, _checksum(key, blob), *origin) for key, blob in blobs])
+        more = (self._model_id(model), int(time.time() // DAY_S), *others)
+        self._insert(table, [(key, blob, _checksum(key, blob), *more) for key, blob in blobs])
 
     def _model_id(self, name: str | None) -> int | None:
         """The number of a model in this store, which is added if it is new."""
@@ -263,11 +308,13 @@ class Store:
             ((self._models[name],),) = self._select("SELECT id FROM model WHERE name = ?", [name])
         return self._models[name]
 
-    def _insert(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        rows = list(rows)
-        places = ", ".join("?" * len(rows[0])) if rows else ""
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        columns = ", ".join(_COLUMNS[table])
+        query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({_marks(rows[0])})"
         with self._errors("written"), self._transaction():
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
+            self._database.executemany(query, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
