@@ -46,9 +46,10 @@ class ModelSize:
         """Of a model of transformers."""
         embedding = model.get_input_embeddings().weight
         output = model.get_output_embeddings()
-        tables = {id(embedding): embedding.numel()}
-        if output is not None:
-            tables[id(output.weight)] = output.weight.numel()
+        # Of tokens and of positions: nothing is multiplied by them.
+        lookups = [one for one in model.modules() if "Embedding" in type(one).__name__]
+        with_weights = [one for one in (*lookups, output) if hasattr(one, "weight")]
+        tables = {id(one.weight): one.weight.numel() for one in with_weights}
         total = sum(one.numel() for one in model.parameters())
         config = model.config.get_text_config()
         heads = int(config.num_attention_heads)
