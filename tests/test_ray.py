@@ -75,7 +75,7 @@ def test_a_node_that_is_killed_in_the_middle_changes_nothing(
         nodes = {one.node for one in fleet._actors}
         assert len(nodes) == 2
         found = []
-        for number, outcomes in enumerate(replicas.stream(iter(batches))):
+        for number, outcomes in enumerate(replicas.stream(iter(batches), n_planned=9)):
             found.append(outcomes)
             if number == 20:
                 cluster.remove_node(second_node, allow_graceful=False)
@@ -89,11 +89,11 @@ def test_actors_that_die_and_requests_that_kill_them(cluster: Any) -> None:
     replicas = open_actors(1)
     try:
         batches = [[request(DEADLY)], [request(4)]]
-        first, second = replicas.stream(iter(batches))
+        first, second = replicas.stream(iter(batches), n_planned=9)
         assert [isinstance(one, Unscored) for one in first] == [True]
         assert_same([second], batches[1:])
         with pytest.raises(ModelError, match="token 9003 is wrong"):
-            list(replicas.stream(iter([[request(WRONG)]])))
+            list(replicas.stream(iter([[request(WRONG)]]), n_planned=9))
     finally:
         replicas.close()
     with pytest.raises(ModelError, match="fake does not load: no such thing"):

@@ -300,7 +300,7 @@ def test_a_killed_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.Mo
     before = path.read_bytes()
     program = (
         "import os, sys; from ifdkit.scoring import store\n"
-        "store._TABLES = 'SELECT stop()'\n"
+        "store.TABLES = 'SELECT stop()'\n"
         "connect = store.sqlite3.connect\n"
         "def connected(*a, **k):\n"
         "    database = connect(*a, **k)\n"

@@ -138,7 +138,7 @@ class AuditedDataset:
         """The dataset with its texts as the checks of `findings` expect them."""
         texts = scored.texts
         corpus = Corpus(
-            tuple(scored.scores.ids),
+            scored.scores.ids,
             texts.instructions,
             texts.responses,
             inputs=texts.inputs,

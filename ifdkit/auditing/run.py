@@ -85,7 +85,7 @@ class AuditOptions:
     """Write the rows that pass to this file."""
     clean_rules: CleanRules = "failed"
     """Whose rows do not pass."""
-    workers: int | None = None
+    text_workers: int | None = None
     """Processes for the text rules of a large dataset; None for one per core."""
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ def audit(
     scores: bool = True,
     clean: str | PathLike[str] | None = None,
     clean_rules: CleanRules = "failed",
-    workers: int | None = None,
+    text_workers: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Audit:
@@ -135,8 +135,8 @@ def audit(
     `template_check` names a second template.  `rules` changes rules, as in
     `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `clean`
     is a file for the rows that pass, in the format of the data; rows that rules of `clean_rules`
-    name are logged beside it.  `workers` is the number of processes that apply the text rules to a
-    large dataset, by default one per core; they change no result.  `settings` are those of
+    name are logged beside it.  `text_workers` is the number of processes that apply the text rules
+    to a large dataset, by default one per core; they change no result.  `settings` are those of
     :class:`ifdkit.Settings`.  Raises IfdkitError.
     """
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
@@ -148,7 +148,7 @@ def audit(
         where=where,
         clean=None if clean is None else Path(clean),
         clean_rules=clean_rules,
-        workers=workers,
+        text_workers=text_workers,
     )
     read_options = ReadOptions(
         columns=columns,
@@ -212,7 +212,7 @@ def _audit(
     progress.note(f"checking {len(scored):,} examples")
     dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
     with text_workers(
-        dataset.corpus, _text_checks(dataset, options.rules), options.workers
+        dataset.corpus, _text_checks(dataset, options.rules), options.text_workers
     ) as some:
         dataset = replace(dataset, workers=some)
         results = apply_rules(dataset, options.rules, is_sample=sample is not None)

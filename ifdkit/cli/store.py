@@ -32,7 +32,7 @@ _path_option = option(
 
 
 def _file_of(path: str | None) -> Path:
-    from ifdkit.scoring.scorer import default_store
+    from ifdkit.scoring.store import default_store
 
     return Path(path) if path else default_store()
 

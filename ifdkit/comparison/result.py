@@ -78,6 +78,31 @@ class SourceChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopicChange:
+    """What changed in the pairs of one topic: a cluster of the embeddings of the before side."""
+
+    title: str
+    """The words that tell it from the others."""
+    n_pairs: int
+    ifd_before: float | None
+    """Median of the pairs with IFD on both sides."""
+    ifd_after: float | None
+    tokens_before: float | None
+    """Median response tokens."""
+    tokens_after: float | None
+    share_rose: float | None
+    """Share of the pairs whose IFD rose, 0…1."""
+    is_at_common_length: bool
+    """Whether `change` is that at equal length; else it is the raw change in IFD."""
+    change: float | None
+    """Median paired change in IFD."""
+    change_ci95: Interval | None
+    n_change: int
+    p_holm: float | None
+    """Mann-Whitney of the changes of this topic against those of all others, Holm over topics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -120,6 +145,8 @@ class Summary:
     """Seed of the bootstrap."""
     sources: tuple[SourceChange, ...] = ()
     """One for each input that both sides have, if they have several."""
+    topics: tuple[TopicChange, ...] = ()
+    """The largest first; empty if there are too few pairs, or no stored embeddings."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
@@ -188,8 +215,17 @@ class Comparison:
             replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
             for pair in self.explored
         )
-        summary = replace(self.summary, findings=findings)
-        return Comparison(summary, self.rows, explored, has_text=False)
+        topics = tuple(
+            replace(one, title=f"topic {i}") for i, one in enumerate(self.summary.topics, 1)
+        )
+        summary = replace(self.summary, findings=findings, topics=topics)
+        rows = self.rows
+        if "topic" in rows:  # titles are words of the texts
+            names = {
+                old.title: new.title for old, new in zip(self.summary.topics, topics, strict=True)
+            }
+            rows = rows.assign(topic=rows["topic"].map(names))
+        return Comparison(summary, rows, explored, has_text=False)
 
     def as_json(self) -> dict[str, Any]:
         """The object of `summary.json`."""

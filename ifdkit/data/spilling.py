@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 BYTES_IN_MEMORY = 2**25 if hasattr(os, "pread") else sys.maxsize
 """Size from which a column is moved to a file; never on Windows."""
 _BLOCK_BYTES = 2**20
+_TEXTS_PER_READ = 512
 
 _T = TypeVar("_T")
 
@@ -193,4 +194,11 @@ class Chosen(Sequence[str]):
         return self._texts[int(self._positions[index])]
 
     def __iter__(self) -> Iterator[str]:
-        return (self._texts[position] for position in self._positions.tolist())
+        for start in range(0, len(self), _TEXTS_PER_READ):
+            block = self._positions[start : start + _TEXTS_PER_READ]
+            low, high = int(block.min()), int(block.max()) + 1
+            if high - low <= 2 * len(block):  # read at once what lies together
+                near = self._texts[low:high]
+                yield from (near[position] for position in (block - low).tolist())
+            else:
+                yield from (self._texts[position] for position in block.tolist())

@@ -6,12 +6,13 @@ machine (`workers`), or in an actor of a Ray cluster (`ray_cluster`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from ifdkit.engine import Backend
+from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.models import Weights
 from ifdkit.engine.schedule import Outcome
 from ifdkit.records import Request
@@ -58,10 +59,15 @@ class ModelSpec:
 
 @runtime_checkable
 class ManyReplicas(Backend, Protocol):
-    """A Backend of several replicas, which are at work at the same time."""
+    """A Backend of several replicas, or of several lanes, which are at work at the same time."""
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Generator[list[Outcome]]:
-        """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
+    def stream(
+        self, batches: Iterator[Sequence[Request]], *, n_planned: int
+    ) -> Iterator[Sequence[Outcome]]:
+        """The outcomes of each batch, in order; a bounded number of batches is read ahead.
+
+        `n_planned`: batches of the whole plan, with those that the store has.
+        """
         ...
 
     def close(self) -> None:
@@ -103,6 +109,21 @@ def open_backend(
     return Replicas(WorkerProcesses(specs, threads=threads_per_worker(how.workers)))
 
 
+def resolve_place(
+    backend: str, device: str, dtype: str, ray_address: str | None
+) -> tuple[str, str]:
+    """What `--device` and `--dtype` stand for, on this machine or on a cluster.
+
+    Raises UsageError for a device that is not there.
+    """
+    if backend != RAY:
+        return resolve_device_and_dtype(device, dtype)
+    from ifdkit.engine.ray_cluster import cluster_device, cluster_dtype
+
+    found = cluster_device(device, ray_address)
+    return found, cluster_dtype(dtype, found)
+
+
 def _devices(device: str, workers: int) -> list[str]:
     """The device of each worker: `cuda` without a number is every GPU in turn."""
     if device != "cuda":
@@ -112,14 +133,19 @@ def _devices(device: str, workers: int) -> list[str]:
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 
-def stream(backend: Backend, batches: Iterable[Sequence[Request]]) -> Iterator[Sequence[Outcome]]:
-    """The outcomes of each batch, in order, computed by one replica or by several."""
+def stream(
+    backend: Backend, batches: Iterable[Sequence[Request]], *, n_planned: int
+) -> Iterator[Sequence[Outcome]]:
+    """The outcomes of each batch, in order, computed by one replica or by several.
+
+    `n_planned`: batches of the whole plan, with those that the store has.
+    """
     if isinstance(backend, ManyReplicas):
-        return backend.stream(iter(batches))
+        return backend.stream(iter(batches), n_planned=n_planned)
     return map(backend.nll, batches)
 
 
 def close(backend: Backend | None) -> None:
-    """End the replicas of a backend, if it has any outside this process."""
+    """End the replicas of a backend, if it has any."""
     if isinstance(backend, ManyReplicas):
         backend.close()

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -65,20 +66,20 @@ def _shared(
     texts: PairedTexts, before: Sequence[str], after: Sequence[str], *, from_end: bool
 ) -> Iterator[Evidence]:
     """The shared phrases of both sides: one family of tests."""
-    both = [*before, *after]
-    n_before = len(before)
-    phrases = closed_phrases(reading(text, from_end=from_end) for text in both)
+    n_before, n = len(before), len(before) + len(after)
+    phrases = closed_phrases(reading(text, from_end=from_end) for text in chain(before, after))
     test = TaroneTest.of([len(phrase.rows) for phrase in phrases], n_before, len(after))
     end: Literal["head", "tail"] = "tail" if from_end else "head"
     for side, of_side, offset in ((texts.before, before, 0), (texts.after, after, n_before)):
         is_before = side is texts.before
-        on_side = (np.arange(len(both)) < n_before) == is_before
+        on_side = (np.arange(n) < n_before) == is_before
         is_reported = partial(test.is_reported, is_before=is_before)
         for phrase, n_other in cover(phrases, on_side, is_reported):
-            shown = [both[row] for row in phrase.rows]
+            rows = (phrase.rows - offset).tolist()
+            shown = (of_side[row] for row in rows)
             yield Evidence(
                 side=side,
-                rows=(phrase.rows - offset).tolist(),
+                rows=rows,
                 text=usual_wording(shown, len(phrase.words), from_end=from_end),
                 quoted=quoting(of_side, end),
                 other_count=n_other,

@@ -34,7 +34,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u
 class Corpus:
     """The texts of a dataset's examples, in their order."""
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     instructions: Sequence[str]
     responses: Sequence[str]
     inputs: Sequence[str] = field(default=(), kw_only=True)

@@ -19,7 +19,7 @@ from ifdkit.engine.batching import plan
 from ifdkit.engine.flops import GPUS, UTILISATION, BatchCost, ModelSize, batch_cost, gpu_seconds
 from ifdkit.records import Request
 from ifdkit.scoring.documents import settings_for
-from ifdkit.scoring.embeddings import embedded_pairs
+from ifdkit.scoring.embeddings import text_pairs
 from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks
@@ -130,6 +130,7 @@ class _Totals:
     tokens: int = 0
     cost: BatchCost = field(default_factory=BatchCost)
     store_bytes: int = 0
+    n_batches: int = 0
     texts: int = 0
     text_chars: int = 0
     batches: Reservoir[tuple[list[Request], BatchCost]] = field(
@@ -163,8 +164,10 @@ def cost_plan(
             requests, known = scorer.known_requests(passes)
             _count_requests(totals, requests, known, backend.budget)
             if scorer.embeddings is not None:
-                pairs = embedded_pairs(block.examples, passes)
-                texts = scorer.embeddings.missing(text for pair in pairs if pair for text in pair)
+                pairs = text_pairs(block.examples, passes)
+                distinct = dict.fromkeys(text for pair in pairs if pair for text in pair)
+                stored = scorer.embeddings.stored(distinct)
+                texts = [text for text in distinct if text not in stored]
                 totals.texts += len(texts)
                 totals.store_bytes += len(texts) * _stored_bytes(4 * _EMBEDDING_DIMENSIONS)
                 for text in texts:
@@ -217,6 +220,7 @@ def _count_requests(
             continue
         cost = batch_cost(requests, missing, budget)
         totals.cost += cost
+        totals.n_batches += 1
         totals.tokens += sum(requests[i].stop for i in missing)
         totals.store_bytes += sum(_stored_bytes(4 * requests[i].n_scored) for i in missing)
         totals.batches.add(([requests[i] for i in missing], cost))
@@ -238,11 +242,11 @@ def _probe(
     if not sample:
         return 0.0, 0, 0.0
     random.Random(1).shuffle(sample)
-    for _ in stream(scorer.backend, [sample[0][0]]):
-        pass  # the first pass of a process takes longer
+    batches, planned = (requests for requests, _ in sample), totals.n_batches
+    outcomes = stream(scorer.backend, batches, n_planned=planned)
+    scorer.backend.nll(sample[0][0])  # the first pass of a process takes longer
     begin, done_flops, n_done = time.perf_counter(), 0.0, 0
-    for _ in stream(scorer.backend, (requests for requests, _ in sample)):
-        cost = sample[n_done][1]
+    for (_, cost), _ in zip(sample, outcomes, strict=False):
         done_flops += size.flops(cost.computed, cost.scored, cost.pairs)
         n_done += 1
         if n_done >= MIN_PROBES and time.perf_counter() - begin > PROBE_S:

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights
 from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
+from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
     from ifdkit.engine.embedder import SentenceEmbedder
@@ -36,10 +41,23 @@ class EmbedderUsage:
         )
 
 
-def embedded_pairs(
+def coherences(
+    embeddings: Embeddings, pairs: Sequence[tuple[str, str] | None], work: Work
+) -> list[float | None]:
+    """Cosine of each pair of texts, None for None; what was done is added to `work`."""
+    before = embeddings.usage
+    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    used = embeddings.usage - before
+    work.texts_embedded += used.texts
+    work.embedding_s += used.embedding_s
+    work.model_load_s += used.load_s
+    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+
+def text_pairs(
     examples: Sequence[Example], passes: Sequence[Passes]
 ) -> list[tuple[str, str] | None]:
-    """The two texts that the coherence of each example compares; None if it has none."""
+    """The two texts of each example whose embeddings are compared; None if it has no coherence."""
     undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
     return [
         None
@@ -84,13 +102,6 @@ class Embeddings:
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
 
-    def missing(self, texts: Iterable[str]) -> list[str]:
-        """Distinct texts whose embedding the store lacks."""
-        distinct = list(dict.fromkeys(texts))
-        keys = [text_key(self.hash, text) for text in distinct]
-        known = self._store.get_embeddings(keys)
-        return [text for text, key in zip(distinct, keys, strict=True) if key not in known]
-
     def time(self, texts: Sequence[str], limit_s: float) -> tuple[float, float, int]:
         """Seconds of embedding and of loading, and how many texts were embedded; stores nothing."""
         begin = time.perf_counter()
@@ -101,6 +112,18 @@ class Embeddings:
             embedder.embed(texts[n_done : n_done + size])
             n_done = min(len(texts), n_done + size)
         return time.perf_counter() - loaded, loaded - begin, n_done
+
+    def has_all(self, texts: Iterable[str]) -> bool:
+        """Whether the store has the embedding of every text."""
+        keys = {text_key(self.hash, text) for text in texts}
+        return self._store.get_embeddings(list(keys)).keys() >= keys
+
+    def stored(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Text → embedding, for those that the store has: no model is loaded."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(self.hash, text) for text in distinct]
+        known = self._store.get_embeddings(keys)
+        return {text: known[key] for text, key in zip(distinct, keys, strict=True) if key in known}
 
     def unload(self) -> None:
         """Free the memory of the model; it loads again when needed."""
@@ -129,3 +152,27 @@ class Embeddings:
         self.usage = EmbedderUsage(
             used.texts + texts, used.embedding_s + embedding_s, used.load_s + load_s
         )
+
+
+def stored_vectors(
+    embeddings: Embeddings, instructions: Sequence[str], responses: Sequence[str]
+) -> NDArray[np.float32]:
+    """One vector per example: the sum of those of its two halves, brought to length 1.
+
+    Shape (examples, dimensions); zeros where the store lacks a half.  Both halves were embedded for
+    coherence, so that a rewrite of either moves the example.
+    """
+    found = embeddings.stored([*instructions, *responses])
+    if not found:
+        return np.zeros((len(instructions), 1), dtype=np.float32)
+    size = len(next(iter(found.values())))
+    vectors = np.zeros((len(instructions), size), dtype=np.float32)
+    for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
+        halves = [found[text] for text in (asked, answered) if text in found]
+        if len(halves) == 2:
+            vectors[i] = _unit(_unit(halves[0]) + _unit(halves[1]))
+    return vectors
+
+
+def _unit(vector: Vector) -> Vector:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -37,6 +37,8 @@ class PrecisionCheck:
     """Rank correlation of the two; None for fewer than ten examples."""
     reason: str | None = None
     """Why it was not measured."""
+    elapsed_s: float | None = None
+    """What the check took, loading included; it is part of the run's `elapsed_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,8 @@ class Manifest:
     """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
     stride: int | None = None
     """As in ScoringSetup."""
+    threads: int | None = None
+    """Threads on a CPU; None on another device."""
     lines: bool = False
     """Whether each line of a text file was a document."""
 

@@ -45,6 +45,8 @@ class ScoreRow:
     """Perplexities of consecutive parts of a document, as `perplexity_profile` returns them."""
     token_nll_response_direct: list[float] | None = field(default=None, repr=False)
     token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
+    omitted: tuple[str, ...] = field(default=(), repr=False)
+    """What the template left out, as in `Passes`; it is counted, and no column."""
 
     def __getitem__(self, name: str) -> Value:
         """The value of a metric; KeyError for an unknown one."""
@@ -109,6 +111,7 @@ def score_row(
         ),
         token_nll_response_direct=_as_list(measured.nll("response_direct"), token_nll),
         token_nll_response_conditional=_as_list(measured.nll("response_conditional"), token_nll),
+        omitted=passes.omitted,
     )
 
 

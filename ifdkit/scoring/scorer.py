@@ -14,32 +14,42 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.backends import RAY, Distribution, ModelSpec, close, open_backend, stream
+from ifdkit.engine.backends import (
+    Distribution,
+    ModelSpec,
+    close,
+    open_backend,
+    resolve_place,
+    stream,
+)
 from ifdkit.engine.batching import computed_tokens, plan
-from ifdkit.engine.embedder import cosine
-from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.schedule import Unscored
-from ifdkit.errors import UsageError
+from ifdkit.engine.threads import ThreadLimit
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
-from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request
 from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
-from ifdkit.scoring.embeddings import Embeddings, embedded_pairs
+from ifdkit.scoring.dtype_advice import DtypeAdvice
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
+from ifdkit.scoring.lengths import max_length_of, stride_of
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store, open_store, request_key
 from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -60,39 +70,22 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        if settings.backend == RAY:
-            from ifdkit.engine.ray_cluster import cluster_device, cluster_dtype
-
-            self.device = cluster_device(settings.device, settings.ray_address)
-            self.dtype = cluster_dtype(settings.dtype, self.device)
-        else:
-            self.device = resolve_device(settings.device)
-            self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.device, self.dtype = resolve_place(
+            settings.backend, settings.device, settings.dtype, settings.ray_address
+        )
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
-        self.max_length = self._max_length()
-        self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes,
-            self.stride,
-        )
+        self.max_length = max_length_of(settings, self.weights, self.protocol)
+        self.stride = stride_of(settings, self.max_length)
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -109,6 +102,34 @@ class Scorer:
         self._filler = BatchFiller()
         self._unscored: dict[bytes, str] = {}
         """Content of the Requests that no worker survived, and why. They are not stored."""
+        self.thread_limit = ThreadLimit(settings.threads)
+        self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes,
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -131,29 +152,12 @@ class Scorer:
             date=date,
         )
 
-    def _max_length(self) -> int:
-        context, asked = self.weights.context_length, self.settings.max_length
-        if asked is not None and context is not None and asked > context:
-            raise UsageError(
-                f"--max-length {asked} is more than the {context} tokens of the context of"
-                f" {self.weights.name}"
-            )
-        return asked or min(self.protocol.max_length, context or self.protocol.max_length)
-
-    def _stride(self) -> int:
-        asked = self.settings.stride
-        if asked is not None and asked >= self.max_length:
-            raise UsageError(
-                f"--stride {asked}: must be less than the {self.max_length} tokens of a window, so"
-                " that every token has context"
-            )
-        return asked or default_stride(self.max_length)
-
     def __enter__(self) -> Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
         close(self._backend)
+        self.thread_limit.restore()
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -172,7 +176,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -199,6 +203,7 @@ class Scorer:
             self._progress.note(
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(
                 self.spec,
@@ -221,7 +226,7 @@ class Scorer:
         )
 
     @property
-    def _model_name(self) -> str:
+    def model_name(self) -> str:
         """What the store calls the model."""
         return f"{self.weights.name} {self.dtype}"
 
@@ -299,14 +304,19 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        pairs = embedded_pairs(examples, passes)
-        before = self.embeddings.usage
-        vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
-        used = self.embeddings.usage - before
-        self.work.texts_embedded += used.texts
-        self.work.embedding_s += used.embedding_s
-        self.work.model_load_s += used.load_s
-        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+        self.thread_limit.use()
+        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
+
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        requests = [request for one in passes for request in one.requests]
+        known, keys = self._from_store(requests, provisional=provisional)
+        if not known.keys() >= set(keys):
+            return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
 
     def known_requests(self, passes: Sequence[Passes]) -> tuple[list[Request], set[int]]:
         """The distinct Requests of these passes, and the positions of those in the store."""
@@ -359,22 +369,24 @@ class Scorer:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        self._progress.missing(
-            sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        )
-        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
-        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
-        for (missing, whole), found in zip(absent, outcomes, strict=True):
+        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(n_missing)
+        self._advice.give(n_missing, self._progress.note)
+        batches = plan(requests, budget)
+        absent = gaps(batches, keys, known, self.store.batches_of)
+        to_compute = ([requests[i] for i in whole] for _, whole in absent)
+        outcomes = stream(backend, to_compute, n_planned=len(batches))
+        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
             self.work.tokens_scored += computed_tokens(requests, whole, budget)
             made: dict[int, NLL] = {}
-            for i, one in zip(whole, found, strict=True):
+            for i, one in zip(whole, outcome, strict=True):
                 if isinstance(one, Unscored):
                     self._unscored[requests[i].content] = one.reason
                 else:
                     made[i] = one
             name = batch_name([keys[i] for i in made])
             put = partial(
-                self.store.put_nlls, batch=name, provisional=provisional, model=self._model_name
+                self.store.put_nlls, batch=name, provisional=provisional, model=self.model_name
             )
             new = {keys[i]: made[i] for i in missing if i in made}
             self.work.requests_scored += len(new)
@@ -387,12 +399,3 @@ def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
     """The NLLs of each pass that are known, from those of Requests by content."""
     found = ((name, one.nll(nlls)) for name, one in passes.present())
     return {name: nll for name, nll in found if nll is not None}
-
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())

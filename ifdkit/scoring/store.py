@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,8 +21,10 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
+from ifdkit.scoring.store_schema import COLUMNS, TABLES, VALUES
 
 Vector = NDArray[np.float32]
 _Result = TypeVar("_Result")
@@ -36,26 +39,6 @@ MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 be
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
 """SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
-_VALUES = {"nll": "nats", "embedding": "vector"}
-"""Table → its column of float32 values."""
-_COLUMNS = {
-    "nll": ("key", "nats", "checksum", "model", "day", "batch", "provisional"),
-    "embedding": ("key", "vector", "checksum", "model", "day"),
-    "digest": ("file", "sha256", "checksum"),
-}
-"""Table → its columns, in the order in which values are inserted; the first is the key."""
-# Not WITHOUT ROWID, which keeps values of 250 tokens and more in pages of their own: such a row
-# took 4.7 kB instead of 1.1, and three times as long to write and to read.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER,
-     batch BLOB, provisional INTEGER);
-CREATE TABLE IF NOT EXISTS embedding
-    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER);
-CREATE TABLE IF NOT EXISTS digest
-    (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-"""
 
 
 def request_key(scope: str, request: Request) -> bytes:
@@ -66,6 +49,10 @@ def request_key(scope: str, request: Request) -> bytes:
 def text_key(scope: str, text: str) -> bytes:
     """Key of a text's embedding, 32 bytes. The scope is the embedder's fingerprint."""
     return hashlib.sha256(f"{_KEY_VERSION} {scope} ".encode() + text.encode()).digest()
+
+
+def _blobs(arrays: Mapping[bytes, Vector]) -> dict[bytes, bytes]:
+    return {key: array.astype("<f4").tobytes() for key, array in arrays.items()}
 
 
 def _checksum(key: bytes | str, value: bytes | str) -> bytes:
@@ -110,6 +97,8 @@ class Store:
         cannot be written.
         """
         self.path = None if path is None else Path(path)
+        self._lock = threading.Lock()
+        """A run reads for its next block while another thread stores a batch."""
         self.damaged = 0
         """Rows read so far that did not match their checksum."""
         self._models: dict[str, int] = {}
@@ -149,10 +138,9 @@ class Store:
                 )
             if version == _FILE_VERSION:
                 return
-            tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
-            if "nll" in tables and version < 2:
+            if "nll" in self._tables() and version < 2:
                 self._add_checksums()
-            for statement in _TABLES.split(";"):
+            for statement in TABLES.split(";"):
                 execute(statement)
             self._add_columns()
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
@@ -160,10 +148,13 @@ class Store:
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._database.execute("SELECT name FROM sqlite_schema")}
+
     def _add_checksums(self) -> None:
         """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""
         self._database.create_function("checksum", 2, _checksum, deterministic=True)
-        for table, value in (*_VALUES.items(), ("digest", "sha256")):
+        for table, value in (("nll", "nats"), ("embedding", "vector"), ("digest", "sha256")):
             key = "file" if table == "digest" else "key"
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
@@ -171,7 +162,7 @@ class Store:
     def _add_columns(self) -> None:
         """Migrate a store of an earlier version; what it did not know is null."""
         types = {"batch": "BLOB", "checksum": "BLOB"}
-        for table, columns in _COLUMNS.items():
+        for table, columns in COLUMNS.items():
             found = {name for _, name, *_ in self._database.execute(f"PRAGMA table_info({table})")}
             for column in columns:
                 if column not in found:
@@ -193,7 +184,8 @@ class Store:
 
         Without `provisional`, so are those that were stored as such.
         """
-        return dict(self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1"))
+        found = self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1")
+        return {key: np.frombuffer(value, "<f4") for key, value in found}
 
     def put_nlls(
         self,
@@ -207,7 +199,7 @@ class Store:
 
         `model` is its name for `store info`.
         """
-        self._put("nll", nlls, model, batch, int(provisional))
+        self._put("nll", _blobs(nlls), model, batch, int(provisional))
 
     def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The name of the batch in which each NLL was computed, by key, where it is known."""
@@ -219,11 +211,19 @@ class Store:
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
-        return dict(self._get("embedding", keys))
+        return {key: np.frombuffer(value, "<f4") for key, value in self._get("embedding", keys)}
 
     def put_embeddings(self, vectors: Mapping[bytes, Vector], model: str | None = None) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("embedding", vectors, model)
+        self._put("embedding", _blobs(vectors), model)
+
+    def get_finished(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Records of finished rows by key; keys not in the store are left out."""
+        return dict(self._get("finished", keys))
+
+    def put_finished(self, records: Mapping[bytes, bytes], model: str | None = None) -> None:
+        """Store the records of one block, all or nothing."""
+        self._put("finished", records, model)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -235,14 +235,24 @@ class Store:
         name = (
             f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         )
+        if (known := self.recall(name)) is not None:
+            return known
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.remember(name, digest)
+        return digest
+
+    def recall(self, name: str) -> str | None:
+        """The digest that was remembered under a name; None if there is none."""
         query = "SELECT CAST(sha256 AS BLOB), checksum FROM digest WHERE file = ?"
         for known, checksum in self._select(query, [name]):
             if known is not None and checksum == _checksum(name, known):
                 return bytes(known).decode()
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return None
+
+    def remember(self, name: str, digest: str) -> None:
+        """Keep a digest that takes long to make. The name tells everything it depends on."""
         self._insert("digest", [(name, digest, _checksum(name, digest))])
-        return digest
 
     def verify(self) -> Verified:
         """Check the file and every row in it, and delete the rows that are damaged.
@@ -259,7 +269,7 @@ class Store:
             self._database.create_function("checksum", 2, _checksum, deterministic=True)
             n_rows = n_damaged = 0
             with self._transaction():
-                for table, value in (*_VALUES.items(), ("digest", "sha256")):
+                for table, value in (*VALUES.items(), ("digest", "sha256")):
                     key = "file" if table == "digest" else "key"
                     damaged = (
                         f"checksum IS NOT checksum(CAST({key} AS BLOB), CAST({value} AS BLOB))"
@@ -274,36 +284,36 @@ class Store:
 
     def _get(
         self, table: str, keys: Sequence[bytes], condition: str = ""
-    ) -> Iterator[tuple[bytes, Vector]]:
+    ) -> Iterator[tuple[bytes, bytes]]:
         for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
-                f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
+                f"SELECT key, CAST({VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
                 f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
                     self.damaged += 1
                 else:
-                    yield key, np.frombuffer(value, dtype="<f4")
+                    yield key, value
 
     def _select(self, query: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        with self._errors("read"):
+        with self._lock, self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
     def _put(
-        self, table: str, values: Mapping[bytes, Vector], model: str | None, *others: object
+        self, table: str, values: Mapping[bytes, bytes], model: str | None, *others: object
     ) -> None:
-        blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
         more = (self._model_id(model), int(time.time() // DAY_S), *others)
-        self._insert(table, [(key, blob, _checksum(key, blob), *more) for key, blob in blobs])
+        rows = values.items()
+        self._insert(table, [(key, blob, _checksum(key, blob), *more) for key, blob in rows])
 
     def _model_id(self, name: str | None) -> int | None:
         """The number of a model in this store, which is added if it is new."""
         if name is None:
             return None
         if name not in self._models:
-            with self._errors("written"), self._transaction():
+            with self._lock, self._errors("written"), self._transaction():
                 self._database.execute("INSERT OR IGNORE INTO model (name) VALUES (?)", [name])
             ((self._models[name],),) = self._select("SELECT id FROM model WHERE name = ?", [name])
         return self._models[name]
@@ -311,9 +321,9 @@ class Store:
     def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
-        columns = ", ".join(_COLUMNS[table])
+        columns = ", ".join(COLUMNS[table])
         query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({_marks(rows[0])})"
-        with self._errors("written"), self._transaction():
+        with self._lock, self._errors("written"), self._transaction():
             self._database.executemany(query, rows)
 
     @contextmanager
@@ -359,3 +369,13 @@ def _retry(action: Callable[[], _Result]) -> _Result:
             if not is_busy or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)
+
+
+def default_store() -> Path:
+    """The store that is used if none is named."""
+    return cache_folder() / "scores.sqlite"
+
+
+def open_store(path: str | None) -> Store:
+    """The store that `--store` names: `off` is a temporary one. Raises StoreError."""
+    return Store(None if path == "off" else path or default_store())

@@ -17,11 +17,11 @@ import numpy as np
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.errors import StoreError, UsageError
 from ifdkit.scoring.store import DAY_S, Store
+from ifdkit.scoring.store_schema import VALUES
 
 UNKNOWN_MODEL = "unknown"
 """Rows that an earlier version wrote."""
 _ROWS_PER_GROUP = 4096
-_VALUES = {"nll": "nats", "embedding": "vector"}
 _BYTES = "length(CAST({} AS BLOB)) + 32 + 8"
 """Of a row: its value, its key and its checksum."""
 
@@ -33,7 +33,7 @@ class StoredModel:
     model: str
     """Name and data type."""
     kind: str
-    """`nll` or `embedding`."""
+    """`nll`, `embedding`, or `finished`: rows of scores."""
     rows: int
     size_bytes: int
     """Of the values and their keys."""
@@ -76,7 +76,7 @@ class ManagedStore(Store):
         """Rows and bytes by model."""
         found = [
             StoredModel(name or UNKNOWN_MODEL, table, rows, size, _day(oldest), _day(newest))
-            for table, value in _VALUES.items()
+            for table, value in VALUES.items()
             for name, rows, size, oldest, newest in self._select(
                 f"SELECT m.name, count(*), sum({_BYTES.format(value)}), min(day), max(day)"
                 f" FROM {table} LEFT JOIN model m ON m.id = model GROUP BY m.name",
@@ -161,7 +161,7 @@ class ManagedStore(Store):
                 raise UsageError(f"--model {model}: the store has no such model; it has {names}")
         day = None if older_than_days is None else int(time.time() // DAY_S) - older_than_days
         deleted = 0
-        for table in _VALUES:
+        for table in VALUES:
             conditions, parameters = [], list[object]()
             if model == UNKNOWN_MODEL:
                 conditions.append("model IS NULL")
@@ -180,7 +180,7 @@ class ManagedStore(Store):
         sizes = self._database.execute(
             " UNION ALL ".join(
                 f"SELECT coalesce(day, 0) AS d, sum({_BYTES.format(value)}) FROM {table} GROUP BY d"
-                for table, value in _VALUES.items()
+                for table, value in VALUES.items()
             )
         ).fetchall()
         # The file is larger than its rows: by the share that pages waste, assumed to stay.
@@ -192,7 +192,7 @@ class ManagedStore(Store):
         excess = total - total * max_bytes / used if used > max_bytes else 0
         deleted = 0
         for day in sorted({day for day, _ in sizes}):
-            for table, value in _VALUES.items():
+            for table, value in VALUES.items():
                 if excess <= 0:
                     return deleted
                 deleted_here, freed = self._delete_of_day(table, value, day, excess)

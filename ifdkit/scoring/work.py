@@ -1,4 +1,4 @@
-"""What a scorer has done so far."""
+"""What a run has done, for progress and for the manifest."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ class Work:
     """Everything but loading: alignment, the passes, the embedder and the store."""
     embedding_s: float = 0.0
     """The embedder's part of it."""
+
+    def add_known(self, requests: int) -> None:
+        """Count distinct Requests of rows that the store has finished."""
+        self.requests += requests
+        self.requests_from_store += requests

@@ -12,6 +12,7 @@ from ifdkit.report.comparison import figures
 from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.sparkline import sparkline
+from ifdkit.report.comparison.topic_map import topic_map
 from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
@@ -111,6 +112,7 @@ def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
         ],
         "picture": _safe_drawing(figures.length_control("ifd", control)) if control else None,
         "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
+        "topic_map": _safe_drawing(topic_map(rows, summary)),
         "scatter_note": _scatter_note(len(rows)),
     }
 

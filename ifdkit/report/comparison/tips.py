@@ -64,22 +64,26 @@ def line_tips(axes: Axes, texts: Sequence[str]) -> tuple[Tip, ...]:
     )
 
 
+def places_tips(axes: Axes, x: Column, y: Column, texts: Sequence[str]) -> tuple[Tip, ...]:
+    """One part around each point, shapes (n,)."""
+    xs, ys = _pixels(axes, x, y)
+    half = _POINT / 2
+    return tuple(
+        Tip(px - half, py - half, _POINT, _POINT, text)
+        for px, py, text in zip(xs, ys, texts, strict=True)
+    )
+
+
 def point_tips(axes: Axes, lengths: Column, values: Column, label: str) -> tuple[Tip, ...]:
     """The numbers of each point, or of many points how many are in each part of a grid."""
     xs, ys = _pixels(axes, lengths, values)
     left, top, width, height = _box(axes)
     is_inside = (xs >= left) & (xs <= left + width) & (ys >= top) & (ys <= top + height)
     if len(xs) <= MAX_POINTS:
-        return tuple(
-            Tip(
-                xs[i] - _POINT / 2,
-                ys[i] - _POINT / 2,
-                _POINT,
-                _POINT,
-                f"{number(lengths[i])} tokens, {label} {number(values[i])}",
-            )
-            for i in np.flatnonzero(is_inside).tolist()
-        )
+        inside = np.flatnonzero(is_inside)
+        pairs = zip(lengths[inside].tolist(), values[inside].tolist(), strict=True)
+        texts = [f"{number(length)} tokens, {label} {number(value)}" for length, value in pairs]
+        return places_tips(axes, lengths[inside], values[inside], texts)
     ranges = ((left, left + width), (top, top + height))
     counts, across, down = np.histogram2d(xs[is_inside], ys[is_inside], _GRID, ranges)
     tips = []

@@ -364,7 +364,7 @@
   for (const item of document.querySelectorAll(".findings li[data-kind]")) {
     if (!titleOf[item.dataset.kind]) continue;
     const button = element("button", { type: "button", className: "chip" }, "Show rows");
-    button.setAttribute("aria-label", `Show the rows: ${titleOf[item.dataset.kind]}`);
+    button.setAttribute("aria-label", `Show rows: ${titleOf[item.dataset.kind]}`);
     button.addEventListener("click", () => {
       for (const id of ["direction", "status", "tag", "search"]) byId(id).value = "";
       state.exactId = null;
