@@ -199,10 +199,9 @@ class Scorer:
         """The model, loaded at first use."""
         if self._backend is None:
             workers = self.settings.workers
-            copies = f" in {workers} processes" if workers and workers > 1 else ""
-            self._progress.note(
-                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
-            )
+            copies = f", in {workers} processes" if workers and workers > 1 else ""
+            where = f"{self.dtype} on {self.device}{copies}"
+            self._progress.note(f"loading {self.weights.name} ({where})")
             self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(
