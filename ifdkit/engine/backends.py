@@ -43,6 +43,8 @@ class ModelSpec:
     trust_remote_code: bool = False
     backend: str = DEFAULT_BACKEND
     """A key of REPLICAS."""
+    device_map: str | None = None
+    """`auto`: the weights are spread over all devices of the machine."""
 
     def load(self) -> Backend:
         """Load the model. Raises ModelError."""
@@ -53,6 +55,7 @@ class ModelSpec:
             device=self.device,
             dtype=self.dtype,
             trust_remote_code=self.trust_remote_code,
+            **({} if self.device_map is None else {"device_map": self.device_map}),
         )
         return loaded
 

@@ -68,6 +68,7 @@ class ChunkedHead:
 
     def _chunk_nll(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self._model(inputs_embeds=rows[None], use_cache=False).logits[0]  # (rows, vocab)
+        targets = targets.to(logits.device)  # another one if the model is spread over several
         return F.cross_entropy(logits.float(), targets, reduction="none")  # (rows,)
 
     @contextmanager

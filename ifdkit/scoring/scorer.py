@@ -94,8 +94,8 @@ class Scorer:
                 device=self.device,
                 trust_remote_code=settings.trust_remote_code,
             )
-        log.info("model %s: %s, weights %s", self.weights.name, self.weights.source,
-                 self.weights_hash[:16])  # fmt: skip
+        weights, digest = self.weights, self.weights_hash[:16]
+        log.info("model %s: %s, weights %s", weights.name, weights.source, digest)
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
@@ -162,10 +162,8 @@ class Scorer:
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
-            self._progress.note(
-                f"the score store was damaged: {plural(self.store.damaged, 'row')} not used, and"
-                " scored again"
-            )
+            n = plural(self.store.damaged, "row")
+            self._progress.note(f"the score store was damaged: {n} not used, and scored again")
         if self._owns_store:
             self.store.close()
 
@@ -200,8 +198,8 @@ class Scorer:
         if self._backend is None:
             workers = self.settings.workers
             copies = f", in {workers} processes" if workers and workers > 1 else ""
-            where = f"{self.dtype} on {self.device}{copies}"
-            self._progress.note(f"loading {self.weights.name} ({where})")
+            what = f"{self.weights.name} ({self.dtype} on {self.device}{copies})"
+            self._progress.note(f"loading {what}")
             self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(
@@ -222,6 +220,7 @@ class Scorer:
             dtype=self.dtype,
             trust_remote_code=self.settings.trust_remote_code,
             backend=self.settings.backend,
+            device_map=self.settings.device_map,
         )
 
     @property
