@@ -188,7 +188,13 @@ worker_options = together(
         metavar="N",
         help="Processes with a copy of the model each: one per GPU, or per group of cores.",
     ),
+    option("--device-map", help="auto: spread one copy of the model over all devices."),
     option("--backend", help="torch (default), or ray: a cluster."),
+    option(
+        "--ray-address",
+        trusted=True,
+        help="Address of the Ray cluster.  [default: RAY_ADDRESS, else this machine]",
+    ),
 )
 """What computes, and where."""
 
