@@ -31,8 +31,11 @@ class Opened:
         return found
 
     def unfold(self) -> None:
-        """Open all folds."""
+        """Open all folds, and the figures of all metrics."""
         self.page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+        self.page.locator("tr.detail[hidden]").evaluate_all(
+            "all => all.forEach(one => { one.hidden = false })"
+        )
 
 
 Visit = Callable[..., Opened]

@@ -263,7 +263,7 @@ def _shaded(text: str, rng: np.random.Generator) -> tuple[ShadedToken, ...]:
     pieces = [words[0], *(f" {word}" for word in words[1:])]
     nlls = rng.gamma(1.2, 1.8, len(pieces))
     return tuple(
-        ShadedToken(piece, None if i == 0 else float(nll))
+        ShadedToken(piece, *((None, None) if i == 0 else (float(nll), float(nll) * (0.5 + i % 3))))
         for i, (piece, nll) in enumerate(zip(pieces, nlls, strict=True))
     )
 
@@ -296,7 +296,13 @@ def make_explored(rows: pd.DataFrame, n: int = 40, seed: int = 0) -> tuple[Explo
             for side, text in texts.items()
         }
         pairs.append(
-            ExploredPair(before=sides["before"], after=sides["after"], why=whys[i % len(whys)])
+            ExploredPair(
+                before=sides["before"],
+                after=sides["after"],
+                why=whys[i % len(whys)],
+                reasons=(whys[i % len(whys)], *(("IFD of 1 or more after",) if i % 5 == 0 else ())),
+                findings=("shared_opening",) if i in (0, 1, 9) else (),
+            )
         )
     return tuple(pairs)
 

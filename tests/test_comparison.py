@@ -381,10 +381,10 @@ def test_explored_pairs_are_limited_and_have_reasons() -> None:
     after["response_tokens"][99] = 1
     chosen = choose(before, after, {3: "finding: refusal"}, 5000, seed=0)
     assert len(chosen) == MAX_EXPLORED
-    assert chosen[17] == "largest rise in IFD"
-    assert chosen[99] == "response shrank most"
-    assert chosen[3] == "finding: refusal"
-    assert list(chosen.values()).count("drawn at random") == MAX_EXPLORED - 3
+    assert chosen[17] == ("largest rise in IFD", "IFD of 1 or more after")
+    assert chosen[99] == ("response shrank most",)
+    assert chosen[3] == ("finding: refusal",)
+    assert list(chosen.values()).count(("drawn at random",)) == MAX_EXPLORED - 3
     assert chosen == choose(before, after, {3: "finding: refusal"}, 5000, seed=0)
     assert chosen != choose(before, after, {3: "finding: refusal"}, 5000, seed=1)
 

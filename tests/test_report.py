@@ -91,12 +91,12 @@ def test_every_metric_has_a_row_two_distributions_and_a_paired_change(
     page: str, summary: Summary
 ) -> None:
     for field in summary.metrics:
-        assert f'<th scope="row">{metric_of(field).label}' in page
+        assert f'aria-controls="figures-{field}">{metric_of(field).label}</button>' in page
         assert f'id="dist-{field}-title"' in page
         assert f'id="change-{field}-title"' in page
-    table = page[page.index('id="table"') : page.index('id="length"')]
+    table = page[page.index('<section id="table"') : page.index('<section id="length"')]
     change = summary.metrics["ifd"].change
-    for text in (signed(change.median), interval(change.mean_ci95), percent(change.share_up)):
+    for text in (signed(change.median), interval(change.mean_ci95), percent(change.share_rose)):
         assert text in table
     assert "another model’s numbers" in table
     assert "49.2" in table
@@ -196,7 +196,10 @@ def test_figures_are_deterministic(summary: Summary, rows: pd.DataFrame) -> None
 
 def test_figures_take_their_colours_from_the_page(page: str) -> None:
     """They have no colour, style or font of their own; text stays text."""
-    for svg in re.findall(r"<svg.*?</svg>", page, re.S):
+    sparks = re.findall(r'<svg class="sparkline".*?</svg>', page, re.S)
+    assert len(sparks) == len(FIELDS)
+    assert all('aria-hidden="true"' in one and "#" not in one for one in sparks)
+    for svg in re.findall(r"<svg (?!class=.sparkline).*?</svg>", page, re.S):
         assert not re.search(r'(fill|stroke)="#', svg)
         assert not re.search(r"style=|<style|font-family|<image|xmlns", svg)
         assert "<text" in svg
@@ -247,8 +250,11 @@ def test_the_explorer_contains_the_pairs(page: str, explored: tuple[ExploredPair
     assert [pair["before"]["id"] for pair in data["pairs"]] == [one.before.id for one in explored]
     first, side = data["pairs"][0]["after"], explored[0].after
     assert "".join(first["tokens"]) == side.response
-    assert first["nats"][0] is None
-    assert first["nats"][1] == pytest.approx(side.tokens[1].nll, abs=0.05)
+    assert first["given"][0] is None
+    assert first["given"][1] == pytest.approx(side.tokens[1].nll, abs=0.05)
+    assert first["alone"][1] == pytest.approx(side.tokens[1].nll_direct, abs=0.05)
+    assert data["pairs"][0]["findings"] == ["shared_opening"]
+    assert data["findings"] == [{"kind": "shared_opening", "title": "Shared openings"}]
     assert first["numbers"][6] == side.numbers["ifd"]  # None here: undefined
     assert data["pairs"][0]["before"]["numbers"][6] == pytest.approx(
         explored[0].before.numbers["ifd"], rel=1e-4
@@ -263,7 +269,7 @@ def test_text_after_the_scored_tokens_is_shown_unshaded(
     data = json.loads(explorer_data([short], FIELDS, has_text=True).json)
     shown = data["pairs"][0]["before"]
     assert "".join(shown["tokens"]) == side.response
-    assert shown["nats"][3:] == [None]
+    assert shown["given"][3:] == [None]
 
 
 def test_long_texts_are_cut_at_a_stated_length(explored: tuple[ExploredPair, ...]) -> None:
@@ -460,5 +466,5 @@ def test_an_unknown_metric_is_drawn_under_its_own_name(
     metric: MetricChange = summary.metrics["ifd"]
     wide = rows.assign(novel_before=rows["ifd_before"], novel_after=rows["ifd_after"])
     page = render_html(replace(summary, metrics={"novel": metric}), wide)
-    assert '<h3 id="m-novel">novel</h3>' in page
+    assert '<tbody class="metric" id="m-novel">' in page
     assert 'id="dist-novel-title"' in page

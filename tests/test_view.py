@@ -325,3 +325,95 @@ def test_ctrl_c_ends_the_server_at_once(tmp_path: Path, number: signal.Signals) 
     assert time.perf_counter() - begin < 5
     assert list(tmp_path.glob("ifdkit-view-*")) == [], "temporary files are deleted"
     assert json.loads(path.read_text().splitlines()[0]) == ROWS[0]
+
+
+def embedded(folder: Path, n: int = 60, *, is_started: bool = True) -> Session:
+    """A session with vectors around two centres; rows before n // 2 are near each other."""
+    rows = [{"id": f"r{i}", "instruction": f"Write about {'bread' if i < n // 2 else 'moons'}.",
+             "output": f"Text {i}.", "n": i} for i in range(n)]  # fmt: skip
+    session = opened(folder, write_rows(folder / "data.jsonl", rows))
+    rng = np.random.default_rng(0)
+    centres = np.repeat(np.eye(2, 8), [n // 2, n - n // 2], axis=0)
+    vectors = centres + rng.normal(0, 0.1, (n, 8))
+    session.embedded.vectors = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f2")
+
+    def embed() -> None:
+        session.embedded.add_topics(session.table, session.texts[-1])
+
+    session._embed = embed  # type: ignore[method-assign]  # no store is needed
+    if is_started:
+        session.start()
+        session.wait()
+        assert session.problem is None
+    return session
+
+
+def test_topics_are_columns_to_filter_sort_and_colour_by(tmp_path: Path) -> None:
+    from ifdkit.viewing.maps import map_bytes, topic_table
+
+    session = embedded(tmp_path)
+    table, queries = session.table, session.queries
+    assert session.state()["has_map"]
+    assert [one["name"] for one in session.state()["facets"]] == ["topic"]
+    topics = topic_table(table, queries, Query(), table.n, ())
+    assert {one["title"] for one in topics} == {"bread", "moons"} or all(
+        one["title"].split(" ·")[0] in {"bread", "moons", "write"} for one in topics
+    )
+    assert sum(one["n"] for one in topics) == 60
+    some = topic_table(table, queries, Query(where="n < 10"), table.n, ())
+    assert sorted(one["chosen"] for one in some) == [0, 10]
+    data = map_bytes(table, queries, Query(where="n < 10"), "n", table.n)
+    length = int.from_bytes(data[:4], "little")
+    assert json.loads(data[4 : 4 + length]) == {"n": 60, "places": 2, "classes": None}
+    arrays = np.frombuffer(data[4 + length : 4 + length + 3 * 60 * 4], "<f4").reshape(3, 60)
+    assert np.array_equal(arrays[0], queries.numbers("map_x", 60).astype("f4"))
+    assert arrays[2] == pytest.approx(np.arange(60) / 59)
+    assert np.frombuffer(data[-60:], np.uint8).sum() == 10
+    with pytest.raises(UsageError, match="no column"):
+        map_bytes(table, queries, Query(), "nothing", table.n)
+    session.close()
+
+
+def test_nearest_rows_of_the_viewer(tmp_path: Path) -> None:
+    session = embedded(tmp_path)
+    near = session.near(3)
+    assert len(near) == 8
+    assert all(one["position"] < 30 and one["position"] != 3 for one in near)
+    assert [one["cosine"] for one in near] == sorted((one["cosine"] for one in near), reverse=True)
+    with pytest.raises(UsageError, match="there is no row 60"):
+        session.near(60)
+    session.close()
+
+
+def test_rows_without_scores_have_no_map(rows: Session) -> None:
+    state = rows.state()
+    assert (state["has_map"], state["has_neighbors"]) == (False, False)
+    assert state["map_note"].startswith("no map: ")
+    assert rows.near(0) == []
+
+
+def test_the_export_is_what_embedding_atlas_reads(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from ifdkit.viewing.export import export_atlas
+
+    session = embedded(tmp_path)
+    command = export_atlas(session, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    names = dict(zip(command[2::2], command[3::2], strict=True))
+    assert set(names) == {"--x", "--y", "--neighbors", "--text"}
+    assert set(names.values()) <= set(table.column_names)
+    neighbors = table["neighbors"].to_pylist()
+    assert all(len(one["ids"]) == len(one["distances"]) == 15 for one in neighbors)
+    assert all(i not in one["ids"] for i, one in enumerate(neighbors))
+    assert table["text"][0].as_py() == "Write about bread.\n\nText 0."
+    session.close()
+
+
+def test_an_export_without_a_map_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "data.jsonl", ROWS)
+    assert main(["view", str(path), "--export", "atlas"]) == 2
+    assert "no map: the rows have no scores" in capsys.readouterr().err
+    assert not Path(f"{path}.atlas.parquet").exists()

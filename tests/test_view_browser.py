@@ -273,3 +273,38 @@ def test_axe_finds_no_serious_violation(
     page.locator(".switch button", has_text="Changes").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert grave_violations(page) == []
+
+
+def test_the_map_draws_filters_and_opens(browser: Any, tmp_path: Path) -> None:
+    from tests.test_view import embedded
+
+    session = embedded(tmp_path, is_started=False)
+    with serving(session) as address:
+        session.wait()
+        page = browser.new_page(viewport={"width": DESK[0], "height": DESK[1]})
+        said: list[str] = []
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+        page.click("#show-map")
+        page.wait_for_selector("#map[data-ready]")
+        coloured = page.evaluate(
+            "(() => { const c = document.getElementById('map'); const d = c.getContext('2d')"
+            ".getImageData(0, 0, c.width, c.height).data; let n = 0;"
+            " for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
+        )
+        assert coloured >= 60, "every row is drawn"
+        page.locator("#topics button").first.click()
+        page.wait_for_function("document.getElementById('count').textContent.includes(' of ')")
+        box = page.locator("#map").bounding_box()
+        page.keyboard.down("Shift")
+        page.mouse.move(box["x"] + 2, box["y"] + 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=4)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        page.wait_for_selector("#ranges .chip")
+        assert page.locator("#ranges .chip").count() == 2
+        assert grave_violations(page) == []
+        assert said == []
+        page.close()

@@ -17,11 +17,14 @@ import click
 
 from ifdkit.cli import INTERRUPTED
 from ifdkit.cli.audit import audit
+from ifdkit.cli.card import card
 from ifdkit.cli.compare import compare
+from ifdkit.cli.completion import answer_shell, completion
 from ifdkit.cli.config import load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from ifdkit.cli.generate import generate
 from ifdkit.cli.judge import judge
+from ifdkit.cli.merge import merge
 from ifdkit.cli.models import models
 from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
@@ -38,7 +41,7 @@ from ifdkit.visible import one_line, visible
 
 COMMANDS = (
     *(score, compare, show, reflect, select, audit, view),
-    *(train, generate, judge, predict, models, store),
+    *(train, generate, judge, predict, merge, card, models, store, completion),
 )
 
 
@@ -89,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.ERROR, handlers=[_StderrHandler()])
     signal.signal(signal.SIGTERM, _interrupt)
+    if (answered := answer_shell(cli)) is not None:
+        return answered
     try:
         # Not cli.main(), which exits with 1 for errors of its own: here 1 is a failed gate.
         with cli.make_context("ifdkit", arguments) as context:

@@ -173,6 +173,17 @@ model_options = together(
 )
 """The model, the protocol and how DATA is read."""
 
+worker_options = together(
+    option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Processes with a copy of the model each: one per GPU, or per group of cores.",
+    ),
+    option("--backend", help="torch (default), or ray: a cluster."),
+)
+"""What computes, and where."""
+
 quiet_options = together(
     option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
     option("--verbose", "-v", is_flag=True, help="Print resolved options, and tracebacks."),

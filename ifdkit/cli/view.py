@@ -31,6 +31,11 @@ from ifdkit.cli.options import call_option, model_options, option, quiet_options
     is_flag=True,
     help="Load the model for the tokens of a row that are not stored.",
 )
+@call_option(
+    "--export",
+    type=click.Choice(["atlas"]),
+    help="Serve nothing; write PATH.atlas.parquet with the map, for embedding-atlas.",
+)
 @model_options
 @quiet_options
 @click.pass_context
@@ -55,6 +60,7 @@ def view(context: click.Context, /, paths: tuple[str, ...], **flags: Any) -> Non
         port=flags["port"],
         is_opened=not flags["no_open"],
         on_demand=flags["model_on_demand"],
+        export=flags["export"] == "atlas",
         settings=settings_given(flags),
         read_options=read_options_of(flags),
         say=click.echo,

@@ -11,11 +11,14 @@ from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.data.pairing import Pairs, Positions
 from ifdkit.findings.finding import Finding
+from ifdkit.records import NLL
 from ifdkit.scoring.inspect import token_texts
 
 MAX_EXPLORED = 300
-_PER_REASON = 40
-_PER_FINDING = 3
+_PER_REASON = 30
+_PER_FINDING = 12
+_MAX_NAMED = 100
+"""Pairs that are chosen because findings name them; the others get the findings as tags only."""
 _DRAWN = "drawn at random"
 Columns = Mapping[str, NDArray[np.float64]]
 """Metric → values of the pairs, shape (pairs,); NaN if undefined."""
@@ -29,11 +32,13 @@ def explore(
     findings: Sequence[Finding],
     seed: int,
 ) -> tuple[ExploredPair, ...]:
-    """At most MAX_EXPLORED pairs, ordered by reason."""
+    """At most MAX_EXPLORED pairs, ordered by their first reason."""
+    kinds = _kinds_of(findings, before, after, pairs)
+    named = _first_named(kinds)
     reasons = choose(
         _columns(before, pairs.before, metrics),
         _columns(after, pairs.after, metrics),
-        _named_in(findings, before, after, pairs),
+        named,
         len(pairs),
         seed,
     )
@@ -41,9 +46,11 @@ def explore(
         ExploredPair(
             before=_side(before, int(pairs.before[i]), metrics),
             after=_side(after, int(pairs.after[i]), metrics),
-            why=why,
+            why=whys[0],
+            reasons=whys,
+            findings=kinds.get(i, ()),
         )
-        for i, why in reasons.items()
+        for i, whys in reasons.items()
     )
 
 
@@ -53,24 +60,26 @@ def _columns(side: ComparedSide, positions: Positions, metrics: Sequence[str]) -
 
 def choose(
     before: Columns, after: Columns, named: Mapping[int, str], n_pairs: int, seed: int
-) -> dict[int, str]:
-    """Position of a pair → the first reason to choose it.
+) -> dict[int, tuple[str, ...]]:
+    """Position of a pair → the reasons to choose it, at least one.
 
     `named`: the pairs that a finding names, each with its reason.
     """
-    chosen: dict[int, str] = {}
+    reasons: dict[int, list[str]] = {}
     for why, score in _rankings(before, after):
         # The sort is stable: of equal pairs the first in the file is chosen.
         order = np.argsort(-score, kind="stable")
         for i in order[np.isfinite(score[order]) & (score[order] > 0)][:_PER_REASON].tolist():
-            chosen.setdefault(i, why)
+            reasons.setdefault(i, []).append(why)
     for i, why in named.items():
-        if len(chosen) < MAX_EXPLORED:
-            chosen.setdefault(i, why)
-    left = np.setdiff1d(np.arange(n_pairs), np.fromiter(chosen, dtype=np.int64, count=len(chosen)))
-    n_drawn = min(MAX_EXPLORED - len(chosen), len(left))
+        if i in reasons or len(reasons) < MAX_EXPLORED:
+            reasons.setdefault(i, []).append(why)
+    chosen = np.fromiter(reasons, dtype=np.int64, count=len(reasons))
+    left = np.setdiff1d(np.arange(n_pairs), chosen)
+    n_drawn = min(MAX_EXPLORED - len(reasons), len(left))
     drawn = np.random.default_rng(seed).choice(left, n_drawn, replace=False)
-    return chosen | dict.fromkeys(np.sort(drawn).tolist(), _DRAWN)
+    reasons |= {i: [_DRAWN] for i in np.sort(drawn).tolist()}
+    return {i: tuple(whys) for i, whys in reasons.items()}
 
 
 def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -90,21 +99,34 @@ def _rankings(before: Columns, after: Columns) -> Iterator[tuple[str, NDArray[np
             yield "response shrank most", -longer
 
 
-def _named_in(
+def _kinds_of(
     findings: Sequence[Finding], before: ComparedSide, after: ComparedSide, pairs: Pairs
-) -> dict[int, str]:
-    """Pairs named by a finding, a few for each."""
-    kinds: dict[tuple[bool, str], str] = {}
+) -> dict[int, tuple[str, ...]]:
+    """Position of a pair → kinds of the findings that name it, in the order of the findings."""
+    kinds: dict[tuple[bool, str], list[str]] = {}
     for finding in findings:
-        for name in finding.row_ids[:_PER_FINDING]:
-            kinds.setdefault((finding.side == "before", name), finding.kind)
-    found: dict[int, str] = {}
+        for name in finding.row_ids:
+            kinds.setdefault((finding.side == "before", name), []).append(finding.kind)
+    found: dict[int, list[str]] = {}
     for is_before, side, positions in ((True, before, pairs.before), (False, after, pairs.after)):
         wanted = {name for was_before, name in kinds if was_before is is_before}
         for i, position in enumerate(positions.tolist()) if wanted else ():
             if (name := side.scores.ids[position]) in wanted:
-                found.setdefault(i, f"finding: {kinds[is_before, name].replace('_', ' ')}")
-    return found
+                found.setdefault(i, []).extend(kinds[is_before, name])
+    order = list(dict.fromkeys(finding.kind for finding in findings))
+    return {i: tuple(sorted(set(names), key=order.index)) for i, names in found.items()}
+
+
+def _first_named(kinds: Mapping[int, Sequence[str]]) -> dict[int, str]:
+    """The first pairs of each finding, each with its first finding as the reason."""
+    taken: dict[str, int] = {}
+    named: dict[int, str] = {}
+    for i in sorted(kinds):
+        for kind in kinds[i]:
+            if taken.get(kind, 0) < _PER_FINDING and len(named) < _MAX_NAMED:
+                named.setdefault(i, f"finding: {kind.replace('_', ' ')}")
+            taken[kind] = taken.get(kind, 0) + 1
+    return named
 
 
 def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
@@ -123,19 +145,31 @@ def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
 
 
 def _tokens(side: ComparedSide, i: int) -> tuple[ShadedToken, ...]:
-    """The response cut at its tokens, each with its conditional NLL.
+    """The response cut at its tokens, each with its NLLs.
 
     Empty if the NLLs or the tokenizer are not available, or if the response had other tokens when
     it was scored behind its prompt.  A token has no NLL if it is only context or was truncated.
     """
-    nlls = side.scores.token_nll_conditional
-    nll = nlls[i] if nlls is not None else None
+    conditional, direct = side.scores.token_nll_conditional, side.scores.token_nll_direct
+    nll = conditional[i] if conditional is not None else None
     if nll is None or side.scorer is None or side.texts is None:
         return ()
     texts = token_texts(side.texts.responses[i], side.scorer.tokenizer)
-    cut_off = len(texts) - int(side.scores.scored_tokens[i])
-    skipped = len(texts) - cut_off - len(nll)
-    if skipped not in (0, 1) or cut_off < 0:
+    n_scored = int(side.scores.scored_tokens[i])
+    given = _nats(nll, len(texts), n_scored)
+    if given is None:
         return ()
-    nats = [None] * skipped + [float(value) for value in nll] + [None] * cut_off
-    return tuple(ShadedToken(text, value) for text, value in zip(texts, nats, strict=True))
+    alone = _nats(direct[i] if direct is not None else None, len(texts), n_scored)
+    both = zip(texts, given, alone or [None] * len(texts), strict=True)
+    return tuple(ShadedToken(*one) for one in both)
+
+
+def _nats(nll: NLL | None, n_tokens: int, n_scored: int) -> list[float | None] | None:
+    """One entry per token of the response; None if the NLLs are those of other tokens."""
+    if nll is None:
+        return None
+    cut_off = n_tokens - n_scored
+    skipped = n_tokens - cut_off - len(nll)
+    if skipped not in (0, 1) or cut_off < 0:
+        return None
+    return [None] * skipped + [float(value) for value in nll] + [None] * cut_off

@@ -23,18 +23,29 @@ def headline(
     control: LengthControl | None,
     *,
     is_unchanged: bool,
+    controlled: MetricChange | None = None,
 ) -> str:
-    """The sentences.  `is_unchanged`: every number of every pair is the same on both sides."""
+    """The sentences.  `is_unchanged`: every number of every pair is the same on both sides.
+
+    `controlled` is the change in IFD over the pairs that length control uses.  If they are fewer
+    than those of the table, the sentences about IFD are about them alone: two medians of one
+    metric, over 39 and over 35 pairs, read as a contradiction.
+    """
     if pairing.is_unrelated:
-        return f"Check the pairing: the pairs look unrelated. {_headline(metrics, control)}"
+        told = _headline(metrics, control, controlled)
+        return f"Check the pairing: the pairs look unrelated. {told}"
     if is_unchanged:
         n = pairing.n_pairs
         pairs = "the one pair" if n == 1 else f"all {n:,} pairs"
         return f"Nothing changed: in {pairs} every number is the same on both sides."
-    return _headline(metrics, control)
+    return _headline(metrics, control, controlled)
 
 
-def _headline(metrics: Mapping[str, MetricChange], control: LengthControl | None) -> str:
+def _headline(
+    metrics: Mapping[str, MetricChange],
+    control: LengthControl | None,
+    controlled: MetricChange | None,
+) -> str:
     field = _subject(metrics)
     lengths = _lengths(metrics.get("response_tokens"))
     if field is None:
@@ -45,7 +56,26 @@ def _headline(metrics: Mapping[str, MetricChange], control: LengthControl | None
     verdict = "The effect of length was not estimated: that needs IFD."
     if field == "ifd":
         verdict = control.sentence if control else ""
+        if control and controlled and _is_clear(metric) and controlled.before.n < metric.before.n:
+            changed = _changed_in_part(name, controlled, control.min_tokens)
+            return " ".join(part for part in (lengths, changed, verdict) if part)
     return " ".join(part for part in (lengths, _changed(name, metric), verdict) if part)
+
+
+def _is_clear(metric: MetricChange) -> bool:
+    return metric.change.p_holm is not None and metric.change.p_holm < _ALPHA
+
+
+def _changed_in_part(name: str, metric: MetricChange, min_tokens: int) -> str:
+    """The change over the pairs of length control, which has no p-value of its own."""
+    change, n = metric.change, metric.before.n
+    pairs = f"in the {plural(n, 'pair')} of which both responses have {min_tokens} tokens or more"
+    if not change.median:
+        return f"The median change in {name} is zero {pairs}."
+    direction = "rose" if change.median > 0 else "fell"
+    amount = signed(abs(change.median)).removeprefix("+")
+    ci = "" if change.median_ci95 is None else f" (95 % CI {interval(change.median_ci95)})"
+    return f"{name} {direction} by a median of {amount}{ci} {pairs}; {_rose(change, 'of them')}."
 
 
 def _subject(metrics: Collection[str]) -> str | None:
@@ -73,7 +103,7 @@ def _changed(name: str, metric: MetricChange) -> str:
     p = "no p-value" if change.p_holm is None else f"p {_relation(p_value(change.p_holm))}"
     if change.p_holm is None or change.p_holm >= _ALPHA:
         return f"{name} shows no change beyond chance in {plural(n, 'pair')} ({p})."
-    share = _share_that_rose(change, n)
+    share = _rose(change, f"of {plural(n, 'pair')}")
     if not change.median:
         return f"{name} changed ({p}), but not in the median pair: {share}."
     direction = "rose" if change.median > 0 else "fell"
@@ -86,12 +116,10 @@ def _relation(p: str) -> str:
     return p if p.startswith("<") else f"= {p}"
 
 
-def _share_that_rose(change: Change, n: int) -> str:
+def _rose(change: Change, of_which: str) -> str:
     """Of the pairs that did rise: `share_up` counts half of those that stayed the same."""
-    if change.share_up is None:
-        return f"{percent(None)} of {plural(n, 'pair')} rose"
+    rose = f"{percent(change.share_rose)} {of_which} rose"
     unchanged = change.share_unchanged or 0.0
-    rose = f"{percent(change.share_up - unchanged / 2)} of {plural(n, 'pair')} rose"
     return f"{rose}, {percent(unchanged)} stayed the same" if unchanged >= 0.005 else rose
 
 

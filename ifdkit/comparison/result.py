@@ -78,6 +78,31 @@ class SourceChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopicChange:
+    """What changed in the pairs of one topic: a cluster of the embeddings of the before side."""
+
+    title: str
+    """The words that tell it from the others."""
+    n_pairs: int
+    ifd_before: float | None
+    """Median of the pairs with IFD on both sides."""
+    ifd_after: float | None
+    tokens_before: float | None
+    """Median response tokens."""
+    tokens_after: float | None
+    share_rose: float | None
+    """Share of the pairs whose IFD rose, 0…1."""
+    is_at_common_length: bool
+    """Whether `change` is that at equal length; else it is the raw change in IFD."""
+    change: float | None
+    """Median paired change in IFD."""
+    change_ci95: Interval | None
+    n_change: int
+    p_holm: float | None
+    """Mann-Whitney of the changes of this topic against those of all others, Holm over topics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -101,6 +126,9 @@ class Summary:
     name_before: str
     name_after: str
     pairing: Pairing
+    verdict: str = ""
+    """The headline in one short sentence: `Longer, not harder: 89 % of the rise in IFD is length.`
+    """
     headline: str
     """What changed, whether it is real, whether it is more than length: two or three sentences."""
     metrics: Mapping[str, MetricChange]
@@ -117,16 +145,21 @@ class Summary:
     """Seed of the bootstrap."""
     sources: tuple[SourceChange, ...] = ()
     """One for each input that both sides have, if they have several."""
+    topics: tuple[TopicChange, ...] = ()
+    """The largest first; empty if there are too few pairs, or no stored embeddings."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShadedToken:
-    """A piece of a response and its conditional NLL in nats; None if it was not scored."""
+    """A piece of a response and its NLL in nats in both passes; None if it was not scored."""
 
     text: str
     nll: float | None
+    """Conditional: given the instruction."""
+    nll_direct: float | None = None
+    """Without the instruction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +185,11 @@ class ExploredPair:
     before: ExploredSide
     after: ExploredSide
     why: str
-    """`largest rise in IFD`, `drawn at random`, …"""
+    """`largest rise in IFD`, `drawn at random`, …: the first reason."""
+    reasons: tuple[str, ...] = ()
+    """All of them."""
+    findings: tuple[str, ...] = ()
+    """Kinds of the findings that name this pair."""
 
 
 TEXT_WITHHELD = "(text withheld by --no-text)"
@@ -178,8 +215,17 @@ class Comparison:
             replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
             for pair in self.explored
         )
-        summary = replace(self.summary, findings=findings)
-        return Comparison(summary, self.rows, explored, has_text=False)
+        topics = tuple(
+            replace(one, title=f"topic {i}") for i, one in enumerate(self.summary.topics, 1)
+        )
+        summary = replace(self.summary, findings=findings, topics=topics)
+        rows = self.rows
+        if "topic" in rows:  # titles are words of the texts
+            names = {
+                old.title: new.title for old, new in zip(self.summary.topics, topics, strict=True)
+            }
+            rows = rows.assign(topic=rows["topic"].map(names))
+        return Comparison(summary, rows, explored, has_text=False)
 
     def as_json(self) -> dict[str, Any]:
         """The object of `summary.json`."""

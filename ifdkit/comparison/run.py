@@ -11,7 +11,7 @@ both sides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +29,16 @@ from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
 from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
-from ifdkit.comparison.result import COMPARISON_SCHEMA, Comparison, LengthControl, Summary
+from ifdkit.comparison.result import (
+    COMPARISON_SCHEMA,
+    Comparison,
+    LengthControl,
+    Summary,
+    TopicChange,
+)
 from ifdkit.comparison.sides import ComparedSide, Sides
+from ifdkit.comparison.topics import Topics, find_topics, topic_changes
+from ifdkit.comparison.verdict import short_verdict
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
@@ -44,9 +52,11 @@ from ifdkit.data.pairing import (
     worded_for_documents,
 )
 from ifdkit.data.report_folder import check_report_folder, read_report
+from ifdkit.data.spilling import Chosen
 from ifdkit.errors import InputError, OutputError
-from ifdkit.findings import TextPair, find
-from ifdkit.findings.finding import Finding
+from ifdkit.findings import PairedTexts, find
+from ifdkit.findings.finding import Finding, SideName
+from ifdkit.findings.pairs import SideTexts
 from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
@@ -157,7 +167,8 @@ class _PairedSides:
         before, after, options = self._before, self._after, self._options
         metrics = self._metrics()
         controls, common_ifd = self._length_control()
-        findings = self._findings()
+        findings, is_unchanged = self._findings(), self._is_unchanged()
+        topics = find_topics(before, after, self._pairs, seed=options.seed)
         caveats = list_caveats(before, after, self._pairs, options.min_tokens)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
@@ -171,11 +182,19 @@ class _PairedSides:
             name_before=before.name,
             name_after=after.name,
             pairing=self._pairs.pairing,
+            verdict=short_verdict(
+                self._pairs.pairing,
+                metrics,
+                controls.get("ifd"),
+                findings,
+                is_unchanged=is_unchanged,
+            ),
             headline=headline(
                 self._pairs.pairing,
                 metrics,
                 controls.get("ifd"),
-                is_unchanged=self._is_unchanged(),
+                is_unchanged=is_unchanged,
+                controlled=self._controlled(controls.get("ifd"), common_ifd),
             ),
             metrics=metrics,
             length_control=controls,
@@ -188,10 +207,11 @@ class _PairedSides:
             },
             seed=options.seed,
             sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
+            topics=self._topic_changes(topics, common_ifd),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
-        comparison = Comparison(summary, self._rows(common_ifd), explored, has_text=True)
+        comparison = Comparison(summary, self._rows(common_ifd, topics), explored, has_text=True)
         # The texts of one side alone are not a comparison.
         return comparison if self._has_text else comparison.without_text()
 
@@ -237,34 +257,60 @@ class _PairedSides:
         counts = np.where(counts >= min_tokens, counts, 0)
         return {"ifd": control}, tuple(ifd_of_first(side, pairs, counts) for side in sides)
 
+    def _controlled(
+        self, control: LengthControl | None, common_ifd: tuple[NDArray[np.float64], ...] | None
+    ) -> MetricChange | None:
+        """The change in IFD over the pairs that the sentence of length control is about."""
+        if control is None:
+            return None
+        ifd = self._values("ifd")
+        is_used = np.logical_and(
+            *(one >= control.min_tokens for one in self._values("response_tokens"))
+        )
+        if common_ifd is not None and control.common_length_change is not None:
+            is_used &= np.isfinite(common_ifd).all(axis=0)
+        old, new = (one[is_used] for one in ifd)
+        return compare_metric(old, new, geometric=False, seed=self._options.seed)
+
     def _findings(self) -> tuple[Finding, ...]:
         if not self._has_text:
             return ()
-        return find(list(self._text_pairs()), seed=self._options.seed)
-
-    def _text_pairs(self) -> Iterator[TextPair]:
-        before, after, pairs = self._before, self._after, self._pairs
-        assert before.texts is not None
-        assert after.texts is not None
-        undefined = np.full(len(pairs), np.nan)
+        undefined = np.full(len(self._pairs), np.nan)
         ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        for i, j, ifd_before, ifd_after in zip(
-            pairs.before.tolist(), pairs.after.tolist(), *(c.tolist() for c in ifds), strict=True
-        ):
-            yield TextPair(
-                id_before=before.scores.ids[i],
-                id_after=after.scores.ids[j],
-                instruction_before=before.texts.instructions[i],
-                response_before=before.texts.responses[i],
-                instruction_after=after.texts.instructions[j],
-                response_after=after.texts.responses[j],
-                ifd_before=None if np.isnan(ifd_before) else ifd_before,
-                ifd_after=None if np.isnan(ifd_after) else ifd_after,
-                status_before=before.scores.statuses[i],
-                status_after=after.scores.statuses[j],
+        before, after = (
+            _side_texts(side, name, positions)
+            for side, name, positions in (
+                (self._before, "before", self._pairs.before),
+                (self._after, "after", self._pairs.after),
             )
+        )
+        texts = PairedTexts(
+            before,
+            after,
+            *ifds,
+            [self._before.scores.statuses[i] for i in self._pairs.before.tolist()],
+            [self._after.scores.statuses[i] for i in self._pairs.after.tolist()],
+            self._options.seed,
+        )
+        return find(texts)
 
-    def _rows(self, common_ifd: tuple[NDArray[np.float64], ...] | None) -> pd.DataFrame:
+    def _topic_changes(
+        self, topics: Topics | None, common_ifd: tuple[NDArray[np.float64], ...] | None
+    ) -> tuple[TopicChange, ...]:
+        if topics is None or "ifd" not in self._fields:
+            return ()
+        return topic_changes(
+            topics.titles,
+            topics.labels,
+            self._values("ifd"),
+            self._values("response_tokens"),
+            (common_ifd[0], common_ifd[1]) if common_ifd is not None else None,
+            seed=self._options.seed,
+        )
+
+    def _rows(
+        self, common_ifd: tuple[NDArray[np.float64], ...] | None, topics: Topics | None
+    ) -> pd.DataFrame:
         """One row per pair: its positions, its statuses, each metric before and after."""
         import pandas as pd
 
@@ -282,7 +328,21 @@ class _PairedSides:
             columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
         if common_ifd is not None:
             columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
+        if topics is not None:
+            columns |= topics.columns()
         return pd.DataFrame(columns)
+
+
+def _side_texts(side: ComparedSide, name: SideName, positions: Positions) -> SideTexts:
+    """The texts of the pairs of one side, read when a check asks for them."""
+    assert side.texts is not None
+    ids = side.scores.ids
+    return SideTexts(
+        ids=[ids[i] for i in positions.tolist()],
+        instructions=Chosen(side.texts.instructions, positions),
+        responses=Chosen(side.texts.responses, positions),
+        name=name,
+    )
 
 
 def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:

@@ -71,6 +71,16 @@ class ComparedSide:
         return isinstance(self.data, ScoredDataset) and self.data.has_documents
 
     @property
+    def has_embeddings(self) -> bool:
+        """Whether embeddings of its texts may be in the store."""
+        return (
+            self.texts is not None
+            and not self.has_documents
+            and self.scorer is not None
+            and self.scorer.embeddings is not None
+        )
+
+    @property
     def texts(self) -> Texts | None:
         """None if the dataset behind a scores file was not found."""
         return self.data.texts if isinstance(self.data, ScoredDataset) else None
@@ -209,27 +219,32 @@ class Sides:
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
             dataset = scores.open_dataset()
-            scorer = self._scorer_of(scores.manifest)
+            has_coherence = "coherence" in scores.scores.numbers
+            scorer = self._scorer_of(scores.manifest, with_embedder=has_coherence)
             data = scores.join(dataset, scorer if "ifd" in scores.scores.numbers else None)
         except InputError as error:
             return ComparedSide(data=scores, notes=(f"{word}: numbers only: {error}",))
         return ComparedSide(data=data, scorer=scorer)
 
-    def _scorer_of(self, manifest: Manifest | None) -> Scorer | None:
-        """The scorer that made these scores; None if its model is no longer available."""
+    def _scorer_of(self, manifest: Manifest | None, *, with_embedder: bool) -> Scorer | None:
+        """The scorer that made these scores; None if its model is no longer available.
+
+        `with_embedder` opens the embeddings too, if that model is available.
+        """
         if manifest is None:
             return None
         for scorer in self._scorers.values():
             if gives_same_requests(scorer.setup, manifest.setup):
                 return scorer
         kept = {k: v for k, v in self._given.items() if k not in SETTINGS_IN_MANIFEST}
-        try:
-            scorer = self._scorer(
-                Settings(**{**settings_of(manifest), **kept, "metrics": ("ifd",)})
-            )
-        except (IfdkitError, TypeError):
-            return None
-        return scorer if gives_same_requests(scorer.setup, manifest.setup) else None
+        for metrics in ((("ifd", "coherence"),) if with_embedder else ()) + (("ifd",),):
+            try:
+                made = {**settings_of(manifest), **kept, "metrics": metrics}
+                scorer = self._scorer(Settings(**made))
+            except (IfdkitError, TypeError):
+                continue
+            return scorer if gives_same_requests(scorer.setup, manifest.setup) else None
+        return None
 
 
 def _has_documents(one: _Opened) -> bool | None:

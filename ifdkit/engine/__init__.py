@@ -19,8 +19,8 @@ quiet        keeps transformers from printing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol
 
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.threads import wait_passively
@@ -47,23 +47,3 @@ class Backend(Protocol):
     def float32_problem(self) -> str | None:
         """Why a float32 copy of the model would not fit into memory; None if it would."""
         ...
-
-
-@runtime_checkable
-class StreamingBackend(Protocol):
-    """A Backend that computes several batches at a time."""
-
-    def stream(
-        self, batches: Iterator[Sequence[Request]], *, n_planned: int | None = None
-    ) -> Iterator[list[NLL]]:
-        """The NLLs of each batch, in order; `n_planned`: batches of the whole plan."""
-        ...
-
-
-def stream(
-    backend: Backend, batches: Iterator[Sequence[Request]], *, n_planned: int
-) -> Iterator[list[NLL]]:
-    """The NLLs of each batch, in order, several computed at a time if the backend can do that."""
-    if isinstance(backend, StreamingBackend):
-        return backend.stream(batches, n_planned=n_planned)
-    return map(backend.nll, batches)

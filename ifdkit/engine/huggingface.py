@@ -192,22 +192,16 @@ class HuggingFaceBackend:
         middle = len(requests) // 2
         return self.nll(requests[:middle]) + self.nll(requests[middle:])
 
-    def stream(
-        self, batches: Iterator[Sequence[Request]], *, n_planned: int | None = None
-    ) -> Iterator[list[NLL]]:
-        """The NLLs of each batch, in order. On a CPU several batches are computed at a time.
-
-        `n_planned`: batches of the whole plan; None: many.
-        """
+    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[NLL]]:
+        """The NLLs of each batch, in order. On a CPU several batches are computed at a time."""
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        n_lanes = lanes.lanes_of(threads, lanes.MAX_LANES if n_planned is None else n_planned)
+        n_lanes, threads_each = lanes.lanes_of(threads)
         replicas = self._lanes(n_lanes)
         if not replicas:
             yield from map(self.nll, batches)
             return
         scorers = [one.nll for one in replicas]
-        each = threads // n_lanes
-        yield from lanes.stream(scorers, batches, threads=each, stop=self._stop)
+        yield from lanes.stream(scorers, batches, threads=threads_each, stop=self._stop)
 
     def close(self) -> None:
         """Free what `stream` keeps."""

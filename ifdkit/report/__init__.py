@@ -5,12 +5,21 @@ Importing it registers the files of the reports, so that `result.save()` can wri
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
+from ifdkit.data.views import draws, tabulates
+from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
+from ifdkit.prediction.training_prediction import TrainingPrediction
+from ifdkit.training.result import Trained
 from ifdkit.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
 
@@ -79,3 +88,73 @@ def _prediction_markdown(prediction: Prediction) -> bytes:
     from ifdkit.report.prediction.markdown import render_prediction_markdown
 
     return encoded(render_prediction_markdown(prediction))
+
+
+@renders(TrainingPrediction, "index.html")
+def _training_prediction_html(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_html
+
+    return encoded(render_training_html(prediction))
+
+
+@renders(TrainingPrediction, "report.md")
+def _training_prediction_markdown(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_markdown
+
+    return encoded(render_training_markdown(prediction))
+
+
+@draws(Trained)
+def _training_figure(result: Trained) -> Figure:
+    from ifdkit.report.notebook import training_figure
+
+    return training_figure(result)
+
+
+@tabulates(Trained)
+def _training_table(result: Trained) -> str:
+    from ifdkit.report.notebook import training_html
+
+    return training_html(result)
+
+
+@draws(Judgement)
+def _judgement_figure(result: Judgement) -> Figure:
+    from ifdkit.report.notebook import judgement_figure
+
+    return judgement_figure(result)
+
+
+@tabulates(Judgement)
+def _judgement_table(result: Judgement) -> str:
+    from ifdkit.report.notebook import judgement_html
+
+    return judgement_html(result)
+
+
+@draws(Prediction)
+def _prediction_figure(result: Prediction) -> Figure:
+    from ifdkit.report.notebook import prediction_figure
+
+    return prediction_figure(result)
+
+
+@tabulates(Prediction)
+def _prediction_table(result: Prediction) -> str:
+    from ifdkit.report.notebook import prediction_html
+
+    return prediction_html(result)
+
+
+@draws(TrainingPrediction)
+def _training_prediction_figure(result: TrainingPrediction) -> Figure:
+    from ifdkit.report.notebook import training_prediction_figure
+
+    return training_prediction_figure(result)
+
+
+@tabulates(TrainingPrediction)
+def _training_prediction_table(result: TrainingPrediction) -> str:
+    from ifdkit.report.notebook import training_prediction_html
+
+    return training_prediction_html(result)

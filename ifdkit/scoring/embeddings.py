@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.engine.models import Weights
 from ifdkit.scoring.batches import BatchFiller
@@ -68,6 +71,13 @@ class Embeddings:
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
 
+    def stored(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """Text → embedding, for those that the store has: no model is loaded."""
+        distinct = list(dict.fromkeys(texts))
+        keys = [text_key(self.hash, text) for text in distinct]
+        known = self._store.get_embeddings(keys)
+        return {text: known[key] for text, key in zip(distinct, keys, strict=True) if key in known}
+
     def unload(self) -> None:
         """Free the memory of the model; it loads again when needed."""
         self._embedder = None
@@ -95,3 +105,24 @@ class Embeddings:
         self.usage = EmbedderUsage(
             used.texts + texts, used.embedding_s + embedding_s, used.load_s + load_s
         )
+
+
+def stored_vectors(
+    embeddings: Embeddings, instructions: Sequence[str], responses: Sequence[str]
+) -> NDArray[np.float32]:
+    """One vector per example: the sum of those of its two halves, brought to length 1.
+
+    Shape (examples, dimensions); zeros where the store lacks a half.  Both halves were embedded for
+    coherence, so that a rewrite of either moves the example.
+    """
+    found = embeddings.stored([*instructions, *responses])
+    if not found:
+        return np.zeros((len(instructions), 1), dtype=np.float32)
+    size = len(next(iter(found.values())))
+    vectors = np.zeros((len(instructions), size), dtype=np.float32)
+    for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
+        halves = (found.get(asked), found.get(answered))
+        if halves[0] is not None and halves[1] is not None:
+            total = sum(half / max(float(np.linalg.norm(half)), 1e-12) for half in halves)
+            vectors[i] = total / max(float(np.linalg.norm(total)), 1e-12)
+    return vectors

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import OutputFiles, check_place, dumps, json_line, valid_text
+from ifdkit.data.parquet_files import parquet_table
 from ifdkit.errors import UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import (
@@ -146,12 +147,6 @@ def _read_json_lines(path: Path, names: Sequence[str]) -> pa.Table:
     )
 
 
-def _read_parquet(path: Path, names: Sequence[str]) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path, columns=list(names))
-
-
 def _read_csv(path: Path, names: Sequence[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -196,7 +191,7 @@ class ScoresFormat:
 
     writer: type[RowWriter]
     read: Callable[[Path, Sequence[str]], pa.Table]
-    """Path, columns → Arrow table. Raises ValueError, OSError or ArrowException."""
+    """Path, columns → Arrow table. Raises ValueError, OSError, ArrowException or InputError."""
     columns_of: Callable[[Path], Sequence[str]]
     """Names in the first line or the schema, with the same errors."""
 
@@ -204,7 +199,7 @@ class ScoresFormat:
 FORMATS = {
     ".jsonl": ScoresFormat(JsonLinesWriter, _read_json_lines, _json_lines_columns),
     ".csv": ScoresFormat(CsvWriter, _read_csv, _csv_columns),
-    ".parquet": ScoresFormat(ParquetWriter, _read_parquet, _parquet_columns),
+    ".parquet": ScoresFormat(ParquetWriter, parquet_table, _parquet_columns),
 }
 """Ending → format."""
 

@@ -63,6 +63,22 @@ class ScoringSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """Which part of a dataset a scores file has."""
+
+    number: int
+    """From 1 on."""
+    count: int
+    """Shards of the run."""
+    n_blocks: int
+    """Blocks of the whole dataset. A block is what is batched together, so it is never divided."""
+    blocks: list[int]
+    """The blocks of this shard, from 0 on, ascending."""
+    examples: list[int]
+    """Examples in each of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The manifest beside a scores file."""
 
@@ -136,6 +152,11 @@ class Manifest:
 
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""
+
+    shard: ShardRecord | None = None
+    """None if it has every row."""
+    merged_from: list[str] = field(default_factory=list)
+    """The shards that `ifdkit merge` made it from."""
 
     @property
     def setup(self) -> ScoringSetup:

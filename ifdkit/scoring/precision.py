@@ -86,10 +86,10 @@ def check_precision(
     if problem:
         return PrecisionCheck(n=0, reason=problem)
     progress.note(f"precision check: scoring {plural(len(chosen), 'example')} again in float32")
-    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",))
+    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",), workers=1)
     try:
         with Scorer(settings, store=scorer.store) as exact:
-            rows = exact.score([example for example, _ in chosen])
+            rows = exact.score([example for example, _ in chosen], provisional=True)
     except ModelError as error:
         return PrecisionCheck(n=0, reason=str(error))
     pairs = [(ifd, row["ifd"]) for (_, ifd), row in zip(chosen, rows, strict=True) if row["ifd"]]

@@ -40,6 +40,7 @@ from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceSummary, SourceTally
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
@@ -156,8 +157,9 @@ def score_to_file(
     settings: Settings,
     read_options: ReadOptions,
     progress: Progress | None = None,
+    shard: Shard | None = None,
 ) -> ScoreSummary:
-    """Score a dataset into a file, with its manifest and its rejects beside it.
+    """Score a dataset, or a shard of it, into a file, with its manifest and its rejects beside it.
 
     Without `output`, the file is named after the dataset; scores of another dataset are not
     overwritten then.  The files appear together or not at all.  Raises IfdkitError; what was scored
@@ -166,7 +168,7 @@ def score_to_file(
     begin = time.perf_counter()
     data = expand(data)
     progress = progress or Progress()
-    is_named, output = output is not None, output or default_output(data)
+    is_named, output = output is not None, output or default_output(data, shard)
     check_output(output)
     if isinstance(data, ManyInputs):
         check_not_input(data, output)
@@ -179,7 +181,7 @@ def score_to_file(
         note_dataset(dataset, progress)
         settings = settings_for(dataset, settings, progress)
         with Scorer(settings, progress) as scorer:
-            run = Run(dataset, read_options, scorer)
+            run = Run(dataset, read_options, scorer, shard=shard)
             with row_writer(
                 files,
                 token_nll=settings.token_nll,
@@ -204,6 +206,7 @@ class Run:
         scorer: Scorer,
         *,
         notes_reading: bool = True,
+        shard: Shard | None = None,
     ) -> None:
         """`notes_reading`: whether the progress is told what was not read."""
         self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
@@ -219,6 +222,7 @@ class Run:
         self._ifd_lengths = array("d")
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
+        self._chosen = ChosenBlocks(shard, dataset.name)
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
         """The rows of scores in file order, one list per block."""
@@ -229,7 +233,7 @@ class Run:
         start_progress(self._dataset, progress)
         for block, passes in _prefetched(self._aligned()):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes)
+            rows = self._scorer.score(block.examples, passes, provisional=self._is_cut(block))
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
@@ -244,8 +248,16 @@ class Run:
             progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
+    def _is_cut(self, block: Block) -> bool:
+        """Whether a run over the whole dataset would make another block of these examples."""
+        chosen, data = self._read_options, self._dataset
+        is_part = data.n_rows < data.n_rows_in_all
+        return is_part and (
+            chosen.sample is not None or (chosen.limit is not None and not block.is_full)
+        )
+
     def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
-        for block in blocks(self._dataset, self._log):
+        for block in self._chosen.of(blocks(self._dataset, self._log)):
             yield block, self._scorer.align(block.examples)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
@@ -320,16 +332,8 @@ class Run:
             output_sha256=files.sha256() if files else None,
             rows_left_out=len(self._dataset.left_out),
             template_omissions=dict(self._omissions.most_common()),
+            shard=self._chosen.record(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Rows of a dataset that are scored together."""
-
-    n_rows: int
-    examples: list[Example]
-    rejects: list[Reject]
 
 
 def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
@@ -346,10 +350,10 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
             examples += found
             n_chars += sum(len(one.response) for one in found)
         if len(examples) >= EXAMPLES_PER_BLOCK or n_chars >= CHARS_PER_BLOCK:
-            yield Block(n_rows, examples, rejects)
+            yield Block(n_rows, examples, rejects, is_full=True)
             n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
-        yield Block(n_rows, examples, rejects)
+        yield Block(n_rows, examples, rejects, is_full=False)
 
 
 def start_progress(dataset: Dataset, progress: Progress) -> None:

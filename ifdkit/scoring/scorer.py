@@ -4,7 +4,8 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ifdkit.data.dataset import Dataset
-from ifdkit.engine import Backend, stream
+from ifdkit.engine import Backend
+from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
 from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.schedule import Unscored
 from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
@@ -29,7 +33,7 @@ from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
 from ifdkit.records import NLL, Example, Passes, Request, Status
-from ifdkit.scoring.batches import BatchFiller
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
 from ifdkit.scoring.embeddings import Embeddings
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
@@ -121,6 +125,8 @@ class Scorer:
         self._backend: Backend | None = None
         self._filler = BatchFiller()
         self._is_advised = False
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -166,6 +172,7 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         restore_threads(self._threads_before)
+        close(self._backend)
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -206,21 +213,30 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.embeddings is not None:
             self.embeddings.unload()
@@ -238,12 +254,20 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._nlls(requests, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -253,6 +277,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._problem(each),
             )
             for example, each, coherence in zip(examples, passes, coherences, strict=True)
         ]
@@ -263,7 +288,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -298,10 +323,12 @@ class Scorer:
         self.work.model_load_s += used.load_s
         return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
+    def _from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
         keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys)
+        found = self.store.get_nlls(keys, provisional=provisional)
         known = {
             key: found[key]
             for key, request in zip(keys, requests, strict=True)
@@ -309,18 +336,34 @@ class Scorer:
         }
         return known, keys
 
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
+        known, keys = self._from_store(distinct, provisional=provisional)
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
-            self._compute(distinct, keys, known)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+            self._compute(distinct, keys, known, provisional=provisional)
+        return {
+            request.content: known[key]
+            for request, key in zip(distinct, keys, strict=True)
+            if key in known
+        }
+
+    def _problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: dict[bytes, NLL],
+        *,
+        provisional: bool,
     ) -> None:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
@@ -328,18 +371,22 @@ class Scorer:
         missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
         self._progress.missing(missing)
         self._advise(missing)
-        batches = plan(requests, budget)
-        lacking = [[i for i in batch if keys[i] not in known] for batch in batches]
-        lacking = [batch for batch in lacking if batch]
-        found = stream(
-            backend, ([requests[i] for i in batch] for batch in lacking), n_planned=len(batches)
-        )
-        for batch, nlls in zip(lacking, found, strict=True):
-            self.work.requests_scored += len(batch)
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            made = {keys[i]: nll for i, nll in zip(batch, nlls, strict=True)}
-            self._filler.store(known, made, self.store.put_nlls)
-            self._progress.scored(sum(lengths[i] for i in batch))
+        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
+        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
+        for (missing, whole), found in zip(absent, outcomes, strict=True):
+            self.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, found, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
+            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
+            new = {keys[i]: made[i] for i in missing if i in made}
+            self.work.requests_scored += len(new)
+            self._filler.store(known, new, put)
+            self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 
     def _advise(self, tokens: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -32,8 +33,8 @@ class Settings:
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = None
-    """Threads on a CPU; None: the cores that this process may use. Numbers depend on it by rounding
-    only."""
+    """Threads on a CPU; None: the cores that this process may use. Numbers do not depend on it up
+    to eight, and beyond that by rounding only."""
     max_length: int | None = None
     """Tokens of the longest pass, and of a window over a document; None: the protocol's, or the
     model's context if shorter."""
@@ -49,6 +50,10 @@ class Settings:
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    backend: str = DEFAULT_BACKEND
+    """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
+    workers: int | None = None
+    """Processes with a replica of the model each; None: one, the same process."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -60,6 +65,10 @@ class Settings:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: must be at least one")
+        if self.backend not in BACKENDS:
+            raise UsageError(unknown("backend", self.backend, BACKENDS))
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: must be at least one")
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:

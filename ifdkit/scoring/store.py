@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 2
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it."""
+_FILE_VERSION = 3
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches."""
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
@@ -38,7 +38,8 @@ _VALUES = {"nll": "nats", "embedding": "vector"}
 """Table → its column of float32 values."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, batch BLOB, provisional INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding
     (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest
@@ -60,6 +61,17 @@ def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     """Eight bytes over a row."""
     parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The keys of each query."""
+    for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+        yield keys[begin : begin + MAX_KEYS_PER_QUERY]
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Placeholders of SQL, one for each value."""
+    return ",".join("?" * len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,10 @@ class Store:
                 return
             tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
             if "nll" in tables:
-                self._add_checksums()
+                if version < 2:
+                    self._add_checksums()
+                execute("ALTER TABLE nll ADD COLUMN batch BLOB")
+                execute("ALTER TABLE nll ADD COLUMN provisional INTEGER")
             for statement in _TABLES.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
@@ -153,13 +168,26 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
-        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
-        return dict(self._get("nll", keys))
+    def get_nlls(self, keys: Sequence[bytes], *, provisional: bool = True) -> dict[bytes, NLL]:
+        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out.
 
-    def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
-        """Store the NLLs of one batch, all or nothing."""
-        self._put("nll", nlls)
+        Without `provisional`, so are those that were stored as such.
+        """
+        return dict(self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1"))
+
+    def put_nlls(
+        self, nlls: Mapping[bytes, NLL], batch: bytes | None = None, *, provisional: bool = False
+    ) -> None:
+        """Store the NLLs of one batch, all or nothing, with the name of the batch."""
+        self._put("nll", nlls, batch, int(provisional))
+
+    def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The name of the batch in which each NLL was computed, by key, where it is known."""
+        found: dict[bytes, bytes] = {}
+        for part in _parts(keys):
+            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({_marks(part)})"
+            found.update((key, batch) for key, batch in self._select(query, part) if batch)
+        return found
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
@@ -216,13 +244,14 @@ class Store:
         size = self.path.stat().st_size if self.path else 0
         return Verified(n_rows, n_damaged, size)
 
-    def _get(self, table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
-        for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
-            part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+    def _get(
+        self, table: str, keys: Sequence[bytes], condition: str = ""
+    ) -> Iterator[tuple[bytes, Vector]]:
+        for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
                 f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
-                f" ({','.join('?' * len(part))})"
+                f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
@@ -234,13 +263,16 @@ class Store:
         with self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, Vector]) -> None:
+    def _put(self, table: str, values: Mapping[bytes, Vector], *others: object) -> None:
         blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
-        self._insert(table, [(key, blob, _checksum(key, blob)) for key, blob in blobs])
+        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in blobs])
 
-    def _insert(self, table: str, rows: Iterable[tuple[bytes | str, bytes | str, object]]) -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({_marks(rows[0])})"
         with self._errors("written"), self._transaction():
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+            self._database.executemany(query, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -48,6 +48,13 @@ class Change:
     share_unchanged: float | None = None
     """Share of the pairs that are equal on both sides, 0…1."""
 
+    @property
+    def share_rose(self) -> float | None:
+        """Share of the pairs that did rise, 0…1: without half of the ties, unlike `share_up`."""
+        if self.share_up is None:
+            return None
+        return max(0.0, self.share_up - (self.share_unchanged or 0.0) / 2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:

@@ -9,6 +9,9 @@ words       which words occur in which texts: full-text search
 query       filters, order and bins, all cached
 checks      text checks of every row, made in the background
 tokens      the NLLs of the tokens of one row, from the scores file or the store
+embedded    the stored embeddings: topics, the map, nearest rows
+maps        the map as the page draws it
+export      the rows and their map as a file for embedding-atlas
 details     one row, opened
 diff        which words changed
 marks       rows that the user starred or dropped

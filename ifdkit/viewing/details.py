@@ -78,7 +78,7 @@ class Details:
     def _numbers(self, position: int, n: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for name in self.table.names:
-            if name in ("row", "turn") or not self.table.is_number(name):
+            if name in ("row", "turn") or name.startswith("map_") or not self.table.is_number(name):
                 continue
             value = float(self.queries.numbers(name, n)[position])
             if not math.isfinite(value):

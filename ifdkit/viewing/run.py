@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import socket
 import threading
 import webbrowser
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.data.options import ReadOptions
-from ifdkit.errors import UsageError, brief
+from ifdkit.errors import InputError, UsageError, brief
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.security import new_token
 from ifdkit.viewing.session import Session
@@ -29,6 +30,7 @@ def view(
     port: int | None = None,
     is_opened: bool = True,
     on_demand: bool = False,
+    export: bool = False,
     settings: Mapping[str, Any] | None = None,
     read_options: ReadOptions | None = None,
     say: Callable[[str], None] = print,
@@ -36,8 +38,12 @@ def view(
     """Show datasets, scores files or a comparison folder in a browser, until Ctrl-C.
 
     `settings` are the fields of :class:`ifdkit.Settings` that the caller has set; they are used for
-    the tokens of single rows.  Raises IfdkitError before the server starts.
+    the tokens of single rows.  With `export` nothing is served, and the rows are written with their
+    map for embedding-atlas.  Raises IfdkitError before the server starts.
     """
+    if export:
+        _export(paths, settings or {}, read_options or ReadOptions(), say)
+        return
     check_extra()
     source = open_source(list(paths), read_options or ReadOptions())
     kept = Marks(marks or marks_beside(paths[0]))
@@ -60,6 +66,28 @@ def view(
             session.close()
     finally:
         listener.close()
+
+
+def _export(
+    paths: Sequence[str],
+    settings: Mapping[str, Any],
+    read_options: ReadOptions,
+    say: Callable[[str], None],
+) -> None:
+    from ifdkit.viewing.export import export_atlas
+
+    source = open_source(list(paths), read_options)
+    session = Session(source, Marks(marks_beside(paths[0])), settings)
+    try:
+        session.start()
+        session.wait()
+        if session.problem is not None:
+            raise InputError(session.problem)
+        output = Path(f"{paths[0].rstrip('/')}.atlas.parquet")
+        command = export_atlas(session, output)
+        say(f"→ {output}\n\n  {shlex.join(command)}")
+    finally:
+        session.close()
 
 
 def check_extra() -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from ifdkit.data.atomic import dumps, encoded_json
 from ifdkit.errors import IfdkitError, UsageError
 from ifdkit.selection.ids import MARKS
+from ifdkit.viewing.maps import map_bytes, topic_table
 from ifdkit.viewing.security import App, Guard
 from ifdkit.viewing.session import Session, query_of
 
@@ -27,6 +28,7 @@ ASSETS = {
     "list.js": "text/javascript",
     "detail.js": "text/javascript",
     "brushes.js": "text/javascript",
+    "map.js": "text/javascript",
     "text.js": "text/javascript",
 }
 """The files that are served: a name that is not here does not exist."""
@@ -77,6 +79,9 @@ def make_app(session: Session, *, token: str, port: int) -> App:
                 route(
                     "/api/tokens", lambda request: session.details.tokens(_integer(request, "at"))
                 ),
+                route("/api/near", lambda request: session.near(_integer(request, "at"))),
+                route("/api/topics", lambda request: _topics(session, request)),
+                route("/api/map", lambda request: _map(session, request)),
                 Route("/api/mark", mark, methods=["POST"]),
             ]
         ),
@@ -87,7 +92,10 @@ def make_app(session: Session, *, token: str, port: int) -> App:
 
 def _answered(answer: Answer, request: Request) -> Response:
     try:
-        return _json(answer(request))
+        found = answer(request)
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/octet-stream")
+        return _json(found)
     except UsageError as error:
         return _error(str(error), 400)
     except IfdkitError as error:
@@ -138,6 +146,17 @@ def _histogram(session: Session, request: Request) -> Any:
 def _grid(session: Session, request: Request) -> Any:
     x, y = (request.query_params.get(name, "") for name in ("x", "y"))
     return session.queries.grid(_query(request), x, y, session.table.n)
+
+
+def _map(session: Session, request: Request) -> bytes:
+    colour = request.query_params.get("colour", "")
+    return map_bytes(session.table, session.queries, _query(request), colour, session.table.n)
+
+
+def _topics(session: Session, request: Request) -> Any:
+    summarized = session.source.summary.get("topics")
+    table, queries = session.table, session.queries
+    return topic_table(table, queries, _query(request), table.n, summarized)
 
 
 def _mark(session: Session, body: bytes) -> Any:

@@ -14,6 +14,8 @@ from ifdkit.errors import IfdkitError, UsageError
 from ifdkit.report.comparison.wording import definition, metric_of
 from ifdkit.viewing.checks import add_summarized, check_texts
 from ifdkit.viewing.details import Details
+from ifdkit.viewing.embedded import NO_SCORES, Embedded
+from ifdkit.viewing.maps import places_of
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Findings, Queries, Query, Range
 from ifdkit.viewing.sources import ViewedData
@@ -29,6 +31,7 @@ MAX_FACET_VALUES = 40
 """Columns with more different values have no menu."""
 MAX_FACETS = 4
 PREVIEW_CHARACTERS = 240
+N_NEAREST = 8
 _SUFFIXES = {"_before": ", before", "_after": ", after", "_change": ", change"}
 
 
@@ -50,6 +53,7 @@ class Session:
             folder = self._folder / (side.name or "texts")
             folder.mkdir()
             self.texts.append(TextStore(folder))
+        self.embedded, self._given = Embedded(), given
         self.queries = Queries(self.table, self.texts, self.findings, marks)
         readers = [TokenReader(side, given, on_demand=on_demand) for side in source.sides]
         self.details = Details(source, self.table, self.texts, self.queries, self.findings, marks,
@@ -80,6 +84,7 @@ class Session:
             self._read()
             self.stage = "checking"
             self._check()
+            self._embed()
             self.stage = "done"
         except IfdkitError as error:
             self.problem, self.stage = str(error), "failed"
@@ -109,6 +114,29 @@ class Session:
             ids["after"].setdefault(name, []).append(position)
         add_summarized(self.findings, self.source.summary, ids)
 
+    def _embed(self) -> None:
+        """The map, the topics and the vectors of the nearest rows, as far as they are stored."""
+        if not self.has_texts or self._stop.is_set():
+            self.embedded.note = NO_SCORES
+            return
+        self.embedded.load(self.source.sides[-1], self.texts[-1], self._given, self._stop.is_set)
+        if len(self.embedded.vectors) and not places_of(self.table):
+            self.embedded.add_topics(self.table, self.texts[-1])
+
+    def near(self, position: int) -> list[dict[str, Any]]:
+        """The rows nearest to one. Raises UsageError."""
+        if not 0 <= position < self.table.n:
+            raise UsageError(f"there is no row {position}")
+        return [
+            {
+                "position": at,
+                "id": one_line(self.table.ids[at], 80),
+                "cosine": round(cosine, 3),
+                "texts": self._previews(at),
+            }
+            for at, cosine in self.embedded.nearest(position, N_NEAREST)
+        ]
+
     @property
     def has_texts(self) -> bool:
         """Whether the texts of all sides are there."""
@@ -130,6 +158,9 @@ class Session:
             "columns": [self._described(name) for name in self.table.names],
             "facets": self._facets(n),
             "findings": self.findings.described(),
+            "has_map": bool(places_of(self.table)) and self.stage != "reading",
+            "map_note": one_line(self.embedded.note, 300),
+            "has_neighbors": len(self.embedded.vectors) > 0,
             "marks": self.marks.counts(),
             "marks_file": str(self.marks.path),
             "notes": [one_line(note, 400) for note in self.source.notes],
@@ -155,7 +186,9 @@ class Session:
         found = []
         names = [name for name in self.table.names if self.table.has_values(name)]
         names = [name for name in names if self.table.n_values(name) <= MAX_FACET_VALUES + 1]
-        for name in sorted(names, key=lambda name: not name.startswith(("status", "source"))):
+        for name in sorted(
+            names, key=lambda name: not name.startswith(("status", "source", "topic"))
+        ):
             column = self.table.coded(name, n)
             texts = [one for one in column.dictionary.texts.tolist() if one is not None]
             if name != "reason" and len(texts) > 1:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.parquet_files import parquet_table
 from ifdkit.errors import InputError, UsageError
 from ifdkit.format import plural
 from ifdkit.records import Example, Reject
@@ -31,6 +32,8 @@ _FIRST_CHUNK, _MAX_CHUNK = 2048, 65_536
 MAX_OWN_COLUMNS = 50
 MAX_VALUE_CHARACTERS = 200
 """A column with a longer text is no label: it is left to the full-text search."""
+_NO_CHANGE = ("row", "turn", "map_x", "map_y")
+"""Columns with a before and an after whose difference means nothing."""
 COMPARISON_SCHEMA = "ifdkit.comparison/"
 
 
@@ -248,13 +251,12 @@ class _OwnColumns:
 
 def _comparison(folder: Path) -> ViewedData:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
         if not str(summary["schema"]).startswith(COMPARISON_SCHEMA):
             raise InputError(f"{folder} is the folder of another report than a comparison")
-        table = pq.read_table(folder / "rows.parquet")
+        table = parquet_table(folder / "rows.parquet")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(f"{folder} is not a readable comparison: {error}") from error
     if not {"id", "row_before", "row_after"} <= set(table.column_names):
@@ -310,7 +312,7 @@ def _pairs(table: Any, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
         elif column != "id":
             values[column] = table[column].to_pylist()
     for column in [one.removesuffix("_after") for one in numbers if one.endswith("_after")]:
-        if f"{column}_before" in numbers and column not in ("row", "turn"):
+        if f"{column}_before" in numbers and column not in _NO_CHANGE:
             change = numbers[f"{column}_after"] - numbers[f"{column}_before"]
             if not np.isnan(change).all():
                 numbers[f"{column}_change"] = change

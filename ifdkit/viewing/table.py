@@ -160,6 +160,18 @@ class ColumnTable:
             self._values.setdefault(name, _Values()).put(start, values)
         self.n = start + len(chunk.ids)
 
+    def add_numbers(self, name: str, numbers: Any) -> None:
+        """Add a column of numbers once all rows are there."""
+        column = _Growing(np.float64, np.nan)
+        column.put(0, numbers)
+        self._numbers[name] = column
+
+    def add_values(self, name: str, values: Sequence[Any]) -> None:
+        """Add a column of simple values once all rows are there."""
+        column = _Values()
+        column.put(0, values)
+        self._values[name] = column
+
     @property
     def names(self) -> list[str]:
         """All columns but the id."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
 from ifdkit.data.atomic import dumps
-from ifdkit.report.comparison.wording import metric_of
+from ifdkit.findings import KINDS
+from ifdkit.report.comparison.wording import finding_title, metric_of
 from ifdkit.visible import one_line, visible
 
 MAX_PAIRS = 300
@@ -54,9 +55,11 @@ def _json(
         "fields": [
             {"id": field, "label": one_line(metric_of(field).label, 60)} for field in fields
         ],
+        "findings": _kinds(pairs),
         "pairs": [
             {
-                "why": one_line(pair.why, 80),
+                "reasons": [one_line(why, 80) for why in pair.reasons or (pair.why,)],
+                "findings": list(pair.findings),
                 "before": _side(pair.before, fields, characters),
                 "after": _side(pair.after, fields, characters),
             }
@@ -64,6 +67,13 @@ def _json(
         ],
     }
     return dumps(content, separators=(",", ":")).translate(_SPECIAL)
+
+
+def _kinds(pairs: Sequence[ExploredPair]) -> list[dict[str, str]]:
+    """The kinds of the findings that name a pair, in the order of report."""
+    named = {kind for pair in pairs for kind in pair.findings}
+    kinds = [kind for kind in KINDS if kind in named] + sorted(named.difference(KINDS))
+    return [{"kind": kind, "title": one_line(finding_title(kind), 60)} for kind in kinds]
 
 
 def _side(side: ExploredSide, fields: Sequence[str], characters: int) -> dict[str, Any]:
@@ -81,8 +91,13 @@ def _side(side: ExploredSide, fields: Sequence[str], characters: int) -> dict[st
     return {
         **found,
         "tokens": [token.text for token in tokens],
-        "nats": [None if token.nll is None else round(token.nll, 1) for token in tokens],
+        "given": [_tenths(token.nll) for token in tokens],
+        "alone": [_tenths(token.nll_direct) for token in tokens],
     }
+
+
+def _tenths(nats: float | None) -> float | None:
+    return None if nats is None else round(nats, 1)
 
 
 def _whole(side: ExploredSide) -> list[ShadedToken]:
@@ -97,7 +112,7 @@ def _cut_tokens(tokens: Sequence[ShadedToken], characters: int) -> list[ShadedTo
     left = characters
     for token in tokens:
         text = _cut(token.text, left)
-        kept.append(ShadedToken(text, token.nll))
+        kept.append(replace(token, text=text))
         left -= len(text)
         if left <= 0:
             break

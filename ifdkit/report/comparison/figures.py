@@ -7,6 +7,7 @@ put panels side by side.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from ifdkit.report.comparison.scales import (
     length_columns,
     pair_columns,
 )
-from ifdkit.report.comparison.svg import FONT_SIZE, RC, Ink, inline_svg
+from ifdkit.report.comparison.svg import FONT_SIZE, RC, Ink, Tip, inline_svg
+from ifdkit.report.comparison.tips import bin_tips, line_tips, point_tips
 from ifdkit.report.comparison.wording import RAW, estimates, metric_of
 from ifdkit.stats.paired import MetricChange
 
@@ -35,7 +37,8 @@ _WIDTH_IN, _HEIGHT_IN = 5.0, 3.05  # 360 × 220 pixels
 _TOP_IN, _BOTTOM_IN = 0.25, 0.52  # for the legend; for ticks and the label of the axis
 MAX_POINTS = 1500
 """Pairs above which a scatter plot becomes hexagons."""
-_MIN_PAIRS_FOR_TREND = 30
+MIN_PAIRS_FOR_TREND = 100
+"""Below this a median within tenths of the pairs is noise."""
 _SIDES = (("before", Ink.BEFORE), ("after", Ink.AFTER))
 
 
@@ -88,12 +91,14 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     words = metric_of(field)
     axis = axis_of((before, after), is_log=words.scale == "log")
     figure, axes = empty_panel()
+    binned: list[tuple[Any, Column]] = []
     medians = (metric.before.median, metric.after.median)
     for (_, colour), column, median in zip(_SIDES, (before, after), medians, strict=True):
         counts, edges = np.histogram(column, axis.edges(len(column)))
         shares = counts / len(column)
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.18)
         axes.stairs(shares, edges, color=colour, linewidth=1.4)
+        binned.append((counts, edges))
         if median is not None:
             axes.axvline(median, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
     axis.apply(axes)
@@ -109,6 +114,7 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
             f"Histograms over {plural(len(before), 'pair')}. Median {number(medians[0])} before,"
             f" {number(medians[1])} after."
         ),
+        tips=bin_tips(axes, binned, ("before", "after")),
     )
     return Drawing(svg, _outside_note(axis.n_outside(before, after), "value"))
 
@@ -141,13 +147,14 @@ def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
     axes.set_xlabel("after ÷ before, per pair" if as_factor else "after − before, per pair")
     median = f"× {number(middle)}" if as_factor else signed(middle)
     legend(axes, (f"median {median}", Ink.TEXT))
-    up = metric.change.share_up
-    rose = "" if up is None else f" {percent(up)} of the pairs rose, ties counting half."
+    up = metric.change.share_rose
+    rose = "" if up is None else f" {percent(up)} of the pairs rose."
     svg = inline_svg(
         figure,
         key=f"change-{field}",
         title=f"{words.label}: paired change",
         description=f"Histogram over {plural(len(change), 'pair')}. Median {median}.{rose}",
+        tips=bin_tips(axes, [(counts, edges)], ("pairs",)),
     )
     return Drawing(svg, _outside_note(axis.n_outside(change), "pair"))
 
@@ -181,11 +188,15 @@ def length_control(field: str, control: LengthControl) -> Drawing | None:
     axes.margins(x=0.08)
     label = metric_of(field).label
     axes.set_xlabel(f"median change in {label}")
+    tips = line_tips(
+        axes, [f"{text}. {one.meaning}" for text, one in zip(texts, shown, strict=True)]
+    )
     svg = inline_svg(
         figure,
         key=f"length-{field}",
         title=f"Change in {label} with response length held fixed",
         description=f"Points with 95 % confidence intervals. {'; '.join(texts)}.",
+        tips=tips,
     )
     return Drawing(svg)
 
@@ -206,7 +217,7 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         figure, axes = empty_panel(3.4, left_in=0.42)
         draw = _points if len(lengths[i]) <= MAX_POINTS else _hexagons
         draw(axes, lengths[i], values[i], x, y, colour)
-        if len(lengths[i]) >= _MIN_PAIRS_FOR_TREND:
+        if len(lengths[i]) >= MIN_PAIRS_FOR_TREND:
             dashed: Any = (0, (4, 3))
             axes.plot(*_trend(lengths[i], values[i]), color=Ink.TEXT, linewidth=1.8)
             other = _trend(lengths[1 - i], values[1 - i])
@@ -215,21 +226,23 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         axes.set_ylim(y.low, y.high)
         axes.set_xlabel("response tokens")
         legend(axes, (f"{metric_of(field).label} {side}", colour))
-        drawings.append(Drawing(_scatter_svg(figure, field, side, len(lengths[i]))))
+        tips = point_tips(axes, lengths[i], values[i], metric_of(field).label)
+        drawings.append(Drawing(_scatter_svg(figure, field, side, len(lengths[i]), tips)))
     n_outside = x.n_outside(*lengths) + y.n_outside(*values)
     return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]
 
 
-def _scatter_svg(figure: Figure, field: str, side: str, n: int) -> str:
+def _scatter_svg(figure: Figure, field: str, side: str, n: int, tips: Sequence[Tip]) -> str:
     label = metric_of(field).label
     return inline_svg(
         figure,
         key=f"scatter-{side}",
         title=f"{label} against response length, {side}",
         description=(
-            f"{plural(n, 'pair')}; the line is the median of {label} within tenths of the pairs"
-            " by length."
+            f"{plural(n, 'pair')}; the line, from {MIN_PAIRS_FOR_TREND} pairs on, is the median of"
+            f" {label} within tenths of the pairs by length."
         ),
+        tips=tips,
     )
 
 

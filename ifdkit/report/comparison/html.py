@@ -11,6 +11,8 @@ from ifdkit.format import plural
 from ifdkit.report.comparison import figures
 from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
+from ifdkit.report.comparison.sparkline import sparkline
+from ifdkit.report.comparison.topic_map import topic_map
 from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
@@ -25,6 +27,7 @@ _MAX_FINDINGS = 60
 @dataclass(frozen=True, slots=True)
 class _MetricSection:
     field: str
+    spark: str
     distributions: Drawing | None
     change: Drawing | None
 
@@ -34,7 +37,6 @@ class _LengthSection:
     field: str
     control: LengthControl
     estimates: tuple[LengthEstimate, ...]
-    figure: Drawing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def render_html(
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
         "report.html",
-        ("theme.js", "report.js"),
+        ("theme.js", "tips.js", "report.js"),
         s=summary,
         version=summary.version,
         data=safe(explorer.json),
@@ -81,46 +83,52 @@ def render_html(
 
 
 def _table(summary: Summary) -> dict[str, Any]:
-    metrics = summary.metrics
-    known = [field for field in paper_metrics() if field in metrics]
     published = {field for row in summary.reference for field in row.values}
-    means = [side.geometric_mean for one in metrics.values() for side in (one.before, one.after)]
     return {
-        "paper_fields": known,
-        "other_fields": [field for field in metrics if field not in known],
         "reference_sources": {(row.model, row.source) for row in summary.reference},
         "reference_fields": [field for field in paper_metrics() if field in published],
-        "has_geometric": any(mean is not None for mean in means),
     }
 
 
 def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
     scatter = figures.against_length(rows)
+    sections = {
+        field: _MetricSection(
+            field,
+            safe(sparkline(rows, field)),
+            _safe_drawing(figures.distributions(rows, field, metric)),
+            _safe_drawing(figures.paired_change(rows, field, metric)),
+        )
+        for field, metric in summary.metrics.items()
+    }
+    control = summary.length_control.get("ifd")
+    first = [field for field in paper_metrics() if field in sections]
     return {
-        "metric_sections": [
-            _MetricSection(
-                field,
-                _safe_drawing(figures.distributions(rows, field, metric)),
-                _safe_drawing(figures.paired_change(rows, field, metric)),
-            )
-            for field, metric in summary.metrics.items()
-        ],
+        "paper_sections": [sections[field] for field in first],
+        "other_sections": [one for field, one in sections.items() if field not in first],
         "length_sections": [
-            _LengthSection(
-                field,
-                control,
-                estimates(control),
-                _safe_drawing(figures.length_control(field, control)),
-            )
+            _LengthSection(field, control, estimates(control))
             for field, control in summary.length_control.items()
         ],
+        "picture": _safe_drawing(figures.length_control("ifd", control)) if control else None,
         "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
-        "scatter_note": (
-            "Each point is a row."
-            if len(rows) <= figures.MAX_POINTS
-            else "The stronger the colour of a hexagon, the more rows are in it (log scale)."
-        ),
+        "topic_map": _safe_drawing(topic_map(rows, summary)),
+        "scatter_note": _scatter_note(len(rows)),
     }
+
+
+def _scatter_note(n: int) -> str:
+    points = (
+        "Each point is a row."
+        if n <= figures.MAX_POINTS
+        else "The stronger the colour of a hexagon, the more rows are in it (log scale)."
+    )
+    if n < figures.MIN_PAIRS_FOR_TREND:
+        return points
+    return (
+        f"{points} The solid line is the median within tenths of the pairs by length, the dashed"
+        " line that of the other side."
+    )
 
 
 def _safe_drawing(drawing: Drawing | None) -> Drawing | None:

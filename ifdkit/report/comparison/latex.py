@@ -65,8 +65,7 @@ def render_latex(summary: Summary) -> str:
         f"{before} (before) and {after} (after): median and mean of each side over"
         f" {latex(plural(summary.pairing.n_pairs, 'pair'))}; median paired change with its"
         " 95\\,\\% confidence interval; $p$ of the Wilcoxon signed-rank test after Holm's"
-        " correction; matched-pairs rank-biserial correlation $r$; share of pairs that rose,"
-        " ties counting half."
+        " correction; matched-pairs rank-biserial correlation $r$; share of pairs that rose."
         f" Scored with {latex(model, 80)}."
     )
     lengths = " ".join(
@@ -110,6 +109,6 @@ def _row(field: str, metric: MetricChange) -> str:
         interval(change.median_ci95),
         p_value(change.p_holm),
         correlation(change.effect),
-        percent(change.share_up),
+        percent(change.share_rose),
     )
     return f"    {' & '.join(latex(cell) for cell in cells)} \\\\"

@@ -88,7 +88,8 @@ def render_markdown(summary: Summary) -> str:
 
 def _head(summary: Summary) -> str:
     names = (code(summary.name_before, 80), code(summary.name_after, 80))
-    lines = [f"## {names[0]} → {names[1]}", f"**{prose(summary.headline, 1500)}**"]
+    told = f"{summary.verdict} {summary.headline}".strip()
+    lines = [f"## {names[0]} → {names[1]}", f"**{prose(told, 1500)}**"]
     lines += [
         f"With length held fixed: {prose(one.sentence)}"
         for one in summary.length_control.values()
@@ -114,13 +115,13 @@ def _table(summary: Summary) -> str:
             f"{signed(change.mean)} ({interval(change.mean_ci95)})",
             bound(p_value(change.p_holm)),
             correlation(change.effect),
-            bound(percent(change.share_up)),
+            bound(percent(change.share_rose)),
             f"{one.before.n:,}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     note = (
         "Median, with the mean in brackets. Changes are paired, after − before. Rose: share of the"
-        " pairs that rose, ties counting half."
+        " pairs that rose; unchanged pairs did not."
     )
     geometric = _geometric_means(summary)
     return "\n".join([head, *lines]) + f"\n\n{note}{geometric}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -72,7 +74,23 @@ _FONT_SIZE = re.compile(r"(\d+(?:\.\d+)?)px")
 _REFERENCE = re.compile(r"#([\w-]+)")
 
 
-def inline_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """A part of a figure with the numbers that are shown when the pointer is over it.
+
+    Pixels of the figure from its left upper corner.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+def inline_svg(
+    figure: Figure, *, key: str, title: str, description: str, tips: Sequence[Tip] = ()
+) -> str:
     """The figure as an `<svg>` element; `key` makes its ids unique on a page."""
     import matplotlib as mpl
 
@@ -89,6 +107,11 @@ def inline_svg(figure: Figure, *, key: str, title: str, description: str) -> str
         element = ET.Element(tag, {"id": f"{key}-{tag}"})
         element.text = text
         root.insert(place, element)
+    if tips:
+        group = ET.SubElement(root, "g", {"class": "tips"})
+        for tip in tips:
+            sizes = {name: f"{getattr(tip, name):.1f}" for name in ("x", "y", "width", "height")}
+            ET.SubElement(group, "rect", {**sizes, "data-tip": tip.text})
     return ET.tostring(root, encoding="unicode")
 
 

@@ -4,8 +4,14 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
-  const PAGE = 25;
+  const PAGE = 12;
   const STEPS = [1, 2, 4, 6, 8]; // nats from which a token has the next shade
+  const SAVED = [0.5, 1, 2, 4]; // nats saved (or added) from which it has the next shade
+  const HEATS = {
+    given: ["Given", "Surprise given the instruction, nats:"],
+    alone: ["Alone", "Surprise without the instruction, nats:"],
+    saved: ["Saved", "What the instruction saved, alone − given, nats:"],
+  };
   const LENGTH = data.fields.findIndex((field) => field.id === "response_tokens");
 
   function element(tag, properties = {}, ...children) {
@@ -46,6 +52,22 @@
     return x > 0 && /[1-9]/.test(text) ? `+${text}` : text;
   }
 
+  // ---- the figures of the metrics, folded until they are asked for
+
+  function fold(opener, isOpen) {
+    opener.setAttribute("aria-expanded", String(isOpen));
+    byId(opener.getAttribute("aria-controls")).hidden = !isOpen;
+  }
+  const unfolders = [...document.querySelectorAll(".metric .opener")];
+  for (const opener of unfolders) {
+    fold(opener, false);
+    opener.closest("tr").addEventListener("click", (event) => {
+      if (event.target !== opener && getSelection().toString()) return;
+      fold(opener, opener.getAttribute("aria-expanded") !== "true");
+    });
+  }
+  addEventListener("beforeprint", () => unfolders.forEach((opener) => fold(opener, true)));
+
   // ---- sorting and filtering
 
   if (!data.pairs.length) return;
@@ -63,8 +85,13 @@
   const target = hasInstructions ? "Response" : "Document";
   const state = {
     metric: Math.max(0, data.fields.findIndex((field) => field.id === "ifd")),
-    sort: null, descending: false, exactId: null, shown: PAGE,
+    sort: null, descending: false, exactId: null, shown: PAGE, finding: "", heat: "given",
   };
+  const titleOf = Object.fromEntries(data.findings.map(({ kind, title }) => [kind, title]));
+  for (const pair of data.pairs) {
+    const reasons = pair.reasons.filter((why) => !why.startsWith("finding: "));
+    pair.tags = [...pair.findings.map((kind) => titleOf[kind]), ...reasons];
+  }
   const changeOf = (pair) => {
     const before = pair.before.numbers[state.metric];
     const after = pair.after.numbers[state.metric];
@@ -80,7 +107,7 @@
       { name: "Tokens after", of: (pair) => pair.after.numbers[LENGTH], later: true },
     ]),
     { name: "Status", of: (pair) => pair.status, later: true, words: true },
-    { name: "Reason", of: (pair) => pair.why, later: true, words: true },
+    { name: "Tags", of: (pair) => pair.tags.join(", "), later: true, words: true },
     ...(hasInstructions ? [{
       name: "Instruction", of: (pair) => pair.before.instruction, later: true, words: true,
     }] : []),
@@ -102,10 +129,12 @@
 
   function chosen() {
     const words = byId("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = ["direction", "status", "why"].map((id) => byId(id).value);
+    const [direction, status, tag] = ["direction", "status", "tag"].map((id) => byId(id).value);
     const found = data.pairs.filter((pair) => {
-      const has = [directionOf(pair), pair.status, pair.why];
-      if (!wanted.every((want, i) => !want || want === has[i])) return false;
+      if (direction && direction !== directionOf(pair)) return false;
+      if (status && status !== pair.status) return false;
+      if (tag && !pair.tags.includes(tag)) return false;
+      if (state.finding && !pair.findings.includes(state.finding)) return false;
       if (state.exactId !== null) {
         return pair.before.id === state.exactId || pair.after.id === state.exactId;
       }
@@ -120,6 +149,43 @@
 
   // ---- drawing
 
+  function shadeOf(nats) {
+    if (state.heat !== "saved") return `s${STEPS.filter((limit) => nats >= limit - 1e-9).length}`;
+    const step = SAVED.filter((limit) => Math.abs(nats) >= limit - 1e-9).length;
+    return step ? `${nats > 0 ? "b" : "s"}${step}` : "s0";
+  }
+
+  function drawHeat() {
+    if (!byId("heat")) return;
+    const has = (name) => data.pairs.some(({ before, after }) => [before, after].some(
+      (side) => side[name]?.some((x) => x !== null)));
+    const offered = has("alone") ? ["given", "alone", "saved"] : ["given"];
+    byId("heat").replaceChildren(...offered.map((name) => {
+      const button = element("button", { type: "button" }, HEATS[name][0]);
+      button.setAttribute("aria-pressed", String(state.heat === name));
+      button.addEventListener("click", () => {
+        state.heat = name;
+        drawHeat();
+        for (const detail of byId("pairs").querySelectorAll(".detail")) redrawSides(detail);
+        byId("heat").children[offered.indexOf(name)].focus();
+      });
+      return button;
+    }));
+    const shade = (name, text) => element("span", { className: name }, text);
+    const shades = state.heat === "saved"
+      ? [shade("s3", "−2"), shade("s2", "−1"), shade("s1", "−0.5"), shade("s0", "0"),
+        shade("b1", "+0.5"), shade("b2", "+1"), shade("b3", "+2"), shade("b4", "+4")]
+      : [shade("s0", "0–1"), shade("s1", "1–2"), shade("s2", "2–4"), shade("s3", "4–6"),
+        shade("s4", "6–8"), shade("s5", "8+")];
+    byId("heat-legend").replaceChildren(
+      shade("muted", HEATS[state.heat][1]), ...shades, shade("unscored", "not scored"));
+  }
+
+  function redrawSides(detail) {
+    detail.querySelector(".sides").replaceChildren(
+      sideOf(detail.pair, "before"), sideOf(detail.pair, "after"));
+  }
+
   function shaded(side) {
     const text = element("div", { className: "text", dir: "auto" });
     if (!side.tokens) {
@@ -127,12 +193,15 @@
       return text;
     }
     side.tokens.forEach((piece, i) => {
-      const nats = side.nats[i];
-      if (nats === null) text.append(element("span", { className: "unscored" }, piece));
-      else {
-        const step = STEPS.filter((limit) => nats >= limit).length;
-        text.append(element("span", { className: `s${step}`, title: `${nats} nats` }, piece));
-      }
+      const [given, alone] = [side.given[i], side.alone[i]];
+      const saved = given === null || alone === null ? null : alone - given;
+      const nats = { given, alone, saved }[state.heat];
+      const known = [["given", given], ["alone", alone]].filter(([, x]) => x !== null);
+      const said = known.map(([name, x]) => `${name} ${x.toFixed(1)}`);
+      if (saved !== null) said.push(`saved ${signed(saved)}`);
+      const span = element("span", { className: nats === null ? "unscored" : shadeOf(nats) }, piece);
+      span.dataset.tip = said.length ? `${said.join(" · ")} nats` : "not scored";
+      text.append(span);
     });
     return text;
   }
@@ -177,9 +246,11 @@
     if (open) return line.nextElementSibling.remove();
     const inside = element("div", { className: "detail-inside" },
       element("div", { className: "sides" }, sideOf(pair, "before"), sideOf(pair, "after")),
-      element("p", { className: "note" }, `Reason: ${pair.why}`), numbersOf(pair));
-    line.after(element("tr", { className: "detail" },
-      element("td", { colSpan: COLUMNS.length }, inside)));
+      element("p", { className: "note" }, `Tags: ${pair.tags.join(", ") || "none"}`), numbersOf(pair));
+    const detail = element("tr", { className: "detail" },
+      element("td", { colSpan: COLUMNS.length }, inside));
+    detail.pair = pair;
+    line.after(detail);
   }
 
   function lineOf(pair) {
@@ -191,7 +262,9 @@
       const names = [column.later && "later", column.words && "words",
         column.name === "Instruction" && "snippet"].filter(Boolean).join(" ");
       const shown = column.name === "Change" ? signed(value)
-        : column.words ? element("bdi", {}, value.slice(0, 120)) : number(value);
+        : column.name === "Tags" ? element("span", { className: "tags" }, ...pair.tags.map(
+          (tag) => element("span", { className: "tag" }, tag)))
+          : column.words ? element("bdi", {}, value.slice(0, 120)) : number(value);
       return element("td", { className: names }, shown);
     });
     const line = element("tr", { className: "pair" },
@@ -247,12 +320,12 @@
   });
   byId("metric").value = String(state.metric);
   offer("status", data.pairs.map((pair) => pair.status));
-  offer("why", data.pairs.map((pair) => pair.why));
+  offer("tag", data.pairs.flatMap((pair) => pair.tags));
   byId("metric").addEventListener("change", (event) => {
     state.metric = Number(event.target.value);
     redraw();
   });
-  for (const id of ["direction", "status", "why"]) byId(id).addEventListener("change", redraw);
+  for (const id of ["direction", "status", "tag"]) byId(id).addEventListener("change", redraw);
   byId("search").addEventListener("input", () => {
     state.exactId = null;
     redraw();
@@ -264,14 +337,48 @@
   });
   for (const button of document.querySelectorAll("button.find")) {
     button.addEventListener("click", () => {
-      for (const id of ["direction", "status", "why"]) byId(id).value = "";
+      for (const id of ["direction", "status", "tag"]) byId(id).value = "";
       byId("search").value = state.exactId = button.dataset.find;
+      state.finding = "";
+      drawChips();
       redraw();
       byId("rows").scrollIntoView();
       byId("search").focus({ preventScroll: true });
     });
   }
+  function drawChips() {
+    byId("chips").replaceChildren(...data.findings.map(({ kind, title }) => {
+      const n = data.pairs.filter((pair) => pair.findings.includes(kind)).length;
+      const chip = element("button", { type: "button", className: "chip" }, `${title} ${n}`);
+      chip.setAttribute("aria-pressed", String(state.finding === kind));
+      chip.addEventListener("click", () => {
+        state.finding = state.finding === kind ? "" : kind;
+        drawChips();
+        redraw();
+        byId("chips").children[data.findings.findIndex((one) => one.kind === kind)].focus();
+      });
+      return chip;
+    }));
+  }
+
+  for (const item of document.querySelectorAll(".findings li[data-kind]")) {
+    if (!titleOf[item.dataset.kind]) continue;
+    const button = element("button", { type: "button", className: "chip" }, "Show rows");
+    button.setAttribute("aria-label", `Show rows: ${titleOf[item.dataset.kind]}`);
+    button.addEventListener("click", () => {
+      for (const id of ["direction", "status", "tag", "search"]) byId(id).value = "";
+      state.exactId = null;
+      state.finding = item.dataset.kind;
+      drawChips();
+      redraw();
+      byId("rows").scrollIntoView();
+      byId("chips").querySelector("[aria-pressed=true]").focus({ preventScroll: true });
+    });
+    item.prepend(button);
+  }
   drawHeads();
+  drawChips();
+  drawHeat();
   draw();
   byId("explorer").hidden = false;
 })();

@@ -106,13 +106,13 @@ def _cells(metric: MetricChange, width: int) -> Sequence[str]:
             f"{number(after.median)} ({number(after.mean)})",
             *_change(change),
             correlation(change.effect),
-            percent(change.share_up),
+            percent(change.share_rose),
             f"{before.n:,}",
         )
     cells = (number(before.median), number(after.median))
     if width < _MEDIUM:
         return (*cells, signed(change.median))
-    return (*cells, *_change(change), percent(change.share_up))
+    return (*cells, *_change(change), percent(change.share_rose))
 
 
 def _change(change: Change) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ export class Detail {
   }
 
   show(row, state, place) {
-    Object.assign(this, { row, state, place, tokens: null });
+    Object.assign(this, { row, state, place, tokens: null, near: null });
     this.root.classList.add("open");
     this.draw();
     this.root.scrollTop = 0;
@@ -34,6 +34,19 @@ export class Detail {
     // The first row that has tokens shows them: that is what the viewer is for.
     if (!this.isChosen && tokens.some((one) => one.conditional?.length)) this.view = "conditional";
     this.draw();
+  }
+
+  showNear(near) {
+    this.near = near;
+    this.draw();
+  }
+
+  nearest() {
+    if (!this.near?.length) return null;
+    return element("section", { class: "near numbers", "aria-label": "Nearest rows" }, element("h2", {}, "Nearest rows"),
+      element("ol", {}, ...this.near.map((one) => element("li", {}, element("button", {
+        type: "button", onclick: () => this.acts.openAt(one.position),
+      }, element("span", { class: "muted" }, `${one.cosine.toFixed(2)} · ${one.id} · `), one.texts[0] ?? "")))));
   }
 
   clear() {
@@ -47,7 +60,7 @@ export class Detail {
   draw() {
     if (!this.row) return;
     const top = this.root.scrollTop;
-    this.root.replaceChildren(...[this.head(), this.findings(), this.switch(), this.sides(), this.numbers(), this.values()].filter(Boolean));
+    this.root.replaceChildren(...[this.head(), this.findings(), this.switch(), this.sides(), this.numbers(), this.nearest(), this.values()].filter(Boolean));
     this.root.scrollTop = top;
   }
 

@@ -3,6 +3,7 @@
 import { get, post, isAborted } from "./api.js";
 import { Histogram, Scatter } from "./brushes.js";
 import { Detail } from "./detail.js";
+import { MapView } from "./map.js";
 import { List } from "./list.js";
 import { element, byId, count, number } from "./text.js";
 
@@ -40,8 +41,16 @@ const detail = new Detail({
   close: () => close(),
   filterFinding: (kind) => { query.finding = kind; drawMenus(); refresh(); },
   step: (by) => step(by),
+  openAt: (position) => openAt(position),
 });
 const histogram = new Histogram((ranges) => brushed(ranges, [figures.histogram]));
+const map = new MapView({
+  brushed: (ranges, names) => brushed(ranges, names),
+  openAt: (position) => openAt(position),
+  topic: (title) => { query.facets.topic = query.facets.topic === title ? "" : title; drawMenus(); refresh(); },
+  query: () => asJson(),
+  isTopic: (title) => query.facets.topic === title,
+});
 const scatter = new Scatter((ranges) => brushed(ranges, [figures.x, figures.y]));
 
 // Requests for pages of rows run side by side, so they are not made with `get`, which aborts.
@@ -90,7 +99,7 @@ async function refresh({ keep = false, figures: withFigures = true } = {}) {
     return;
   }
   drawRanges();
-  if (withFigures) await drawFigures();
+  if (withFigures) await Promise.all([drawFigures(), map.refresh()]);
 }
 
 async function drawFigures() {
@@ -187,12 +196,31 @@ async function open(index) {
   try {
     const row = await get("row", { at: line.position });
     if (mine !== opened) return;
-    detail.show(row, state, { index, n: total });
-    const tokens = row.sides.length ? await get("tokens", { at: line.position }) : [];
-    if (mine === opened) detail.showTokens(tokens);
+    await showDetail(row, line.position, mine, { index, n: total });
   } catch (problem) {
     if (!isAborted(problem)) byId("where-error").textContent = problem.message;
   }
+}
+
+async function openAt(position) {
+  opened += 1;
+  const mine = opened;
+  list.select(-1);
+  try {
+    const row = await get("row", { at: position });
+    if (mine === opened) await showDetail(row, position, mine);
+  } catch (problem) {
+    if (!isAborted(problem)) byId("where-error").textContent = problem.message;
+  }
+}
+
+async function showDetail(row, position, mine, place = { index: position, n: state.loaded }) {
+  detail.show(row, state, place);
+  const tokens = row.sides.length ? await get("tokens", { at: position }) : [];
+  if (mine === opened) detail.showTokens(tokens);
+  if (!state.has_neighbors) return;
+  const near = await get("near", { at: position });
+  if (mine === opened) detail.showNear(near);
 }
 
 function step(by) { open(Math.min(total - 1, Math.max(0, list.current + by))); }
@@ -203,9 +231,27 @@ function close() {
   list.scroller.focus();
 }
 
+// A row that was opened from the map or from its neighbors has no line in the list.
+async function markOpened(mark) {
+  const { row } = detail;
+  if (!row) return;
+  const next = row.mark === mark ? null : mark;
+  try {
+    const answer = await post("mark", { at: row.position, mark: next });
+    state.marks = answer.marks;
+    detail.setMark(next);
+    drawMenus();
+  } catch (problem) {
+    byId("where-error").textContent = problem.message;
+  }
+}
+
 async function setMark(mark) {
   const index = list.current;
-  if (index < 0) return;
+  if (index < 0) {
+    await markOpened(mark);
+    return;
+  }
   const line = await list.row(index);
   const next = line.mark === mark ? null : mark;
   try {
@@ -275,6 +321,15 @@ function drawState() {
     ...(state.headline ? [element("p", { class: "headline" }, state.headline)] : []),
     ...state.notes.map((note) => element("p", { class: "note" }, note)));
   drawMenus();
+  byId("shown").hidden = !state.has_map;
+  map.offer(state);
+}
+
+function showMap(isShown) {
+  byId("show-map").setAttribute("aria-pressed", String(isShown));
+  byId("show-rows").setAttribute("aria-pressed", String(!isShown));
+  byId("list").hidden = byId("sorting").hidden = isShown;
+  map.show(isShown);
 }
 
 async function poll() {
@@ -293,6 +348,8 @@ async function poll() {
   if (state.stage === "reading" || state.stage === "checking") setTimeout(poll, POLL_MS);
 }
 
+byId("show-map").addEventListener("click", () => showMap(true));
+byId("show-rows").addEventListener("click", () => showMap(false));
 onType("search", "search");
 onType("where", "where");
 toggle("help", "keys");
@@ -308,7 +365,7 @@ byId("clear").addEventListener("click", () => {
 });
 for (const one of [matchMedia("(prefers-color-scheme: dark)")]) one.addEventListener("change", redraw);
 byId("theme").addEventListener("click", redraw);
-function redraw() { requestAnimationFrame(() => { histogram.draw(); scatter.draw(); }); }
+function redraw() { requestAnimationFrame(() => { histogram.draw(); scatter.draw(); map.draw(); }); }
 let width = 0;
 new ResizeObserver(() => {
   const now = byId("main").clientWidth;

@@ -1,0 +1,96 @@
+"""Shell completion, dataset cards, and the files that other tools read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from ifdkit.cli.main import cli, main
+from tests.select_fixtures import rows_like, scored
+
+ROOT = Path(__file__).parents[1]
+
+
+def completed(words: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
+    """What bash is offered behind these words."""
+    monkeypatch.setenv("_IFDKIT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    assert main([]) == 0
+    lines: list[str] = capsys.readouterr().out.splitlines()
+    return [line.partition(",")[2] for line in lines]
+
+
+def test_commands_and_flags_are_completed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert completed("ifdkit co", monkeypatch, capsys) == ["compare", "completion"]
+    assert set(completed("ifdkit ", monkeypatch, capsys)) == set(cli.commands)
+    assert "--max-length" in completed("ifdkit score data.json --ma", monkeypatch, capsys)
+    assert "".join(completed("ifdkit nothing", monkeypatch, capsys)) == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_asks_the_command_that_answers(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert f"_IFDKIT_COMPLETE={shell}_complete" in script
+    assert main(["completion", "tcsh"]) == 2
+
+
+def test_completion_loads_nothing_heavy() -> None:
+    code = (
+        "import os, sys; os.environ |= {'_IFDKIT_COMPLETE': 'bash_complete',"
+        " 'COMP_WORDS': 'ifdkit sc', 'COMP_CWORD': '1'};"
+        "from ifdkit.cli.main import main; main([]);"
+        "sys.exit(bool({'torch', 'pandas', 'transformers', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "plain,score"
+
+
+def test_a_card_has_the_numbers_their_protocol_and_their_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ifd = [0.5 + i / 40 for i in range(19)] + [None]
+    path = scored(tmp_path, rows_like(20), ifd=ifd)
+    assert main(["card", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("## Scores\n")
+    assert "| IFD | 19 |" in text
+    for part in ("### How it was measured", "### Limits", "Protocol: `aligned`", "weights `"):
+        assert part in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {7}
+
+
+def test_a_card_of_what_is_no_scores_file_is_refused(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("data.json", [{"instruction": "a", "output": "b"}])
+    assert main(["card", str(path)]) == 2
+    assert "is no scores file: make one with `ifdkit score" in capsys.readouterr().err
+
+
+def test_the_files_of_other_tools_run_commands_that_exist() -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, command, *flags = hook["entry"].split()
+    assert (program, command in cli.commands) == ("ifdkit", True)
+    known = {name for one in cli.commands[command].params for name in one.opts}
+    assert set(flags) <= known
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    assert action["runs"]["using"] == "composite"
+    used = " ".join(str(step) for step in action["runs"]["steps"])
+    assert all(f"inputs.{name}" in used for name in action["inputs"])
+    docker = (ROOT / "Dockerfile").read_text()
+    copied = [word for line in docker.splitlines() if line.startswith("COPY")
+              for word in line.split()[1:-1]]  # fmt: skip
+    assert all((ROOT / name).exists() for name in copied)
