@@ -368,9 +368,9 @@ class Scorer:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        self._progress.missing(missing)
-        self._advise(missing)
+        n_tokens = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(n_tokens)
+        self._advise(n_tokens)
         absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
         outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
         for (missing, whole), found in zip(absent, outcomes, strict=True):
