@@ -199,10 +199,11 @@ def main() -> None:
         f"Made by `python -m benchmarks.speed {' '.join(sys.argv[1:])}`: {arguments.model}, a"
         f" sample of {arguments.rows} rows with seed 0, {arguments.rounds} rounds with all scorers"
         f" in turn, medians. {machine()}; {governor()}, {torch.get_num_threads()} threads, device"
-        f" {arguments.device}; load average {before:.1f} before. The recipe is that of the published scripts (batch 1, float32, all"
-        " logits). Timings of tables cover the passes alone: no loading, no tokenising, no store. Peak"
-        " memory is that of the process, including libraries. The share of the GEMM peak counts the"
-        " operations that scoring cannot avoid.\n"
+        f" {arguments.device}; load average {before:.1f} before. The recipe is that of the"
+        " published scripts (batch 1, float32, all logits). Timings of tables cover the passes"
+        " alone: no loading, no tokenising, no store. Peak memory is that of the process,"
+        " including libraries. The share of the GEMM peak counts the operations that scoring"
+        " cannot avoid.\n"
     )
     tables = [table(protocol, arguments) for protocol in METRICS]
     arguments.output.write_text(
