@@ -46,7 +46,9 @@ def engine(task: Task) -> Score:
     def score() -> Means:
         means = [0.0] * len(task.requests)
         batches = plan(task.requests, backend.budget)
-        found = backend.stream([task.requests[i] for i in batch] for batch in batches)
+        found = backend.stream(
+            ([task.requests[i] for i in batch] for batch in batches), n_planned=len(batches)
+        )
         for batch, nlls in zip(batches, found, strict=True):
             for i, nll in zip(batch, nlls, strict=True):
                 means[i] = float(nll.mean(dtype=np.float64))

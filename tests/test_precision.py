@@ -162,7 +162,7 @@ def test_a_faster_dtype_is_named_once(
     said: bool,
 ) -> None:
     monkeypatch.setattr("ifdkit.engine.precision.bfloat16_gain", lambda: gain)
-    monkeypatch.setattr("ifdkit.scoring.scorer.TOKENS_FOR_ADVICE", tokens)
+    monkeypatch.setattr("ifdkit.scoring.dtype_advice.TOKENS_FOR_ADVICE", tokens)
     monkeypatch.setattr("ifdkit.scoring.run.EXAMPLES_PER_BLOCK", 7)  # several blocks
     progress = Notes()
     settings = replace(settings, dtype=dtype, drift=0)

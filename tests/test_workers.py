@@ -98,8 +98,8 @@ def test_results_are_in_order_whatever_order_replicas_work_in(
             yield batch
 
     replicas = Replicas(SimulatedFleet(size, seed, p_death=0, deadly=frozenset()))
-    found = []
-    for outcomes in replicas.stream(reading()):
+    found: list[Sequence[Outcome]] = []
+    for outcomes in replicas.stream(reading(), n_planned=9):
         assert read - len(found) <= 4 * size + 1, "batches in memory are bounded"
         found.append(outcomes)
     assert_same(found, batches)
@@ -111,7 +111,7 @@ def test_lost_work_is_done_again_as_it_was(seed: int, size: int, n: int) -> None
     """Of single Requests, so that no batch is halved: a death in three is more than twice."""
     fleet = SimulatedFleet(size, seed, p_death=0.05, deadly=frozenset())
     batches = [[request(b + 2)] for b in range(n)]
-    found = list(Replicas(fleet).stream(iter(batches)))
+    found = list(Replicas(fleet).stream(iter(batches), n_planned=9))
     given_up = [b for b, (one,) in enumerate(found) if isinstance(one, Unscored)]
     assert len(given_up) <= 1, "three deaths of one unit have a chance of 1 in 8,000"
     kept = [b for b in range(n) if b not in given_up]
@@ -132,7 +132,7 @@ def test_a_deadly_request_is_given_up_and_the_others_are_scored(
     everything = [int(one.ids[-1]) for batch in batches for one in batch]
     deadly = data.draw(st.sets(st.sampled_from(everything), max_size=2))
     fleet = SimulatedFleet(size, seed, p_death=0, deadly=frozenset(deadly))
-    found = list(Replicas(fleet).stream(iter(batches)))
+    found = list(Replicas(fleet).stream(iter(batches), n_planned=9))
     for outcomes, batch in zip(found, batches, strict=True):
         unscored = {
             int(each.ids[-1])
@@ -147,16 +147,16 @@ def test_a_deadly_request_is_given_up_and_the_others_are_scored(
 def test_a_run_in_which_everything_dies_ends() -> None:
     fleet = SimulatedFleet(2, 0, p_death=1, deadly=frozenset())
     with pytest.raises(ModelError, match=f"{MAX_DEATHS_IN_A_ROW + 1} workers died in a row"):
-        list(Replicas(fleet).stream(iter(batches_of([8] * 20))))
+        list(Replicas(fleet).stream(iter(batches_of([8] * 20)), n_planned=9))
 
 
 def test_an_abandoned_stream_does_not_answer_the_next_one() -> None:
     replicas = Replicas(SimulatedFleet(2, 0, p_death=0, deadly=frozenset()))
-    abandoned = replicas.stream(iter(batches_of([3] * 9)))
+    abandoned = replicas.stream(iter(batches_of([3] * 9)), n_planned=9)
     next(abandoned)
     abandoned.close()
     batches = [[request(50 + b)] for b in range(5)]
-    assert_same(list(replicas.stream(iter(batches))), batches)
+    assert_same(list(replicas.stream(iter(batches), n_planned=9)), batches)
 
 
 def test_a_replica_that_plans_otherwise_is_refused() -> None:
@@ -213,7 +213,7 @@ def test_workers_killed_at_random_moments_change_nothing() -> None:
         killer.start()
         while killed < KILLS:
             batches = [[request(b + 2)] for b in range(200)]
-            assert_same(list(replicas.stream(iter(batches))), batches)
+            assert_same(list(replicas.stream(iter(batches), n_planned=9)), batches)
     finally:
         stopped.set()
         killer.join()
@@ -226,13 +226,13 @@ def test_a_deadly_request_in_a_real_process() -> None:
     replicas = Replicas(WorkerProcesses([FakeModel()] * 2))
     try:
         batches = [[request(2), request(3), request(DEADLY)], [request(4)]]
-        first, second = replicas.stream(iter(batches))
+        first, second = replicas.stream(iter(batches), n_planned=9)
         assert_same([second], batches[1:])
         assert [isinstance(one, Unscored) for one in first] == [False, False, True]
         assert isinstance(first[2], Unscored)
         assert first[2].reason.endswith("died 3 times, the last one by signal SIGKILL")
         with pytest.raises(ModelError, match="token 9003 is wrong"):
-            list(replicas.stream(iter([[request(WRONG)]])))
+            list(replicas.stream(iter([[request(WRONG)]]), n_planned=9))
     finally:
         replicas.close()
 
@@ -253,7 +253,7 @@ fleet = WorkerProcesses([FakeModel()] * 2)
 replicas = Replicas(fleet)
 print(*(one.process.pid for one in fleet._workers), flush=True)
 try:
-    for _ in replicas.stream([request({SLOW})] for _ in range(9)):
+    for _ in replicas.stream(([request({SLOW})] for _ in range(9)), n_planned=9):
         pass
 finally:
     replicas.close()
@@ -284,6 +284,6 @@ def test_messages_are_not_in_the_way_of_each_other() -> None:
     replicas = Replicas(WorkerProcesses([FakeModel()] * 2))
     try:
         batches = [[request(*[7] * 300_000, b + 2)] for b in range(6)]
-        assert_same(list(replicas.stream(iter(batches))), batches)
+        assert_same(list(replicas.stream(iter(batches), n_planned=9)), batches)
     finally:
         replicas.close()

@@ -58,10 +58,15 @@ class ModelSpec:
 
 @runtime_checkable
 class ManyReplicas(Backend, Protocol):
-    """A Backend of several replicas, which are at work at the same time."""
+    """A Backend of several replicas, or of several lanes, which are at work at the same time."""
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[Outcome]]:
-        """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
+    def stream(
+        self, batches: Iterator[Sequence[Request]], *, n_planned: int
+    ) -> Iterator[Sequence[Outcome]]:
+        """The outcomes of each batch, in order; a bounded number of batches is read ahead.
+
+        `n_planned`: batches of the whole plan, with those that the store has.
+        """
         ...
 
     def close(self) -> None:
@@ -89,14 +94,19 @@ def _devices(device: str, workers: int) -> list[str]:
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 
-def stream(backend: Backend, batches: Iterable[Sequence[Request]]) -> Iterator[Sequence[Outcome]]:
-    """The outcomes of each batch, in order, computed by one replica or by several."""
+def stream(
+    backend: Backend, batches: Iterable[Sequence[Request]], *, n_planned: int
+) -> Iterator[Sequence[Outcome]]:
+    """The outcomes of each batch, in order, computed by one replica or by several.
+
+    `n_planned`: batches of the whole plan, with those that the store has.
+    """
     if isinstance(backend, ManyReplicas):
-        return backend.stream(iter(batches))
+        return backend.stream(iter(batches), n_planned=n_planned)
     return map(backend.nll, batches)
 
 
 def close(backend: Backend | None) -> None:
-    """End the replicas of a backend, if it has any outside this process."""
+    """End the replicas of a backend, if it has any."""
     if isinstance(backend, ManyReplicas):
         backend.close()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention, lanes
 from ifdkit.engine.batching import Budget
+from ifdkit.engine.devices import CPU_DTYPE
 from ifdkit.engine.forward import (
     ForwardStrategy,
     PackedForward,
@@ -23,6 +24,7 @@ from ifdkit.engine.forward import (
 )
 from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
+from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import NLL, Request
@@ -81,7 +83,7 @@ def resolve_dtype(dtype: str, device: str) -> str:
     if dtype != "auto":
         return dtype
     if not device.startswith("cuda"):
-        return "float32"
+        return CPU_DTYPE
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
@@ -167,6 +169,8 @@ class HuggingFaceBackend:
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
+        A request `with_statistics` gets an array of shape (n_scored, 4), as `Backend` says.
+
         A batch that does not fit into memory is halved until it does.  Raises ModelError if a
         single Request does not fit, or for a token id outside the vocabulary.
         """
@@ -192,16 +196,22 @@ class HuggingFaceBackend:
         middle = len(requests) // 2
         return self.nll(requests[:middle]) + self.nll(requests[middle:])
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[NLL]]:
-        """The NLLs of each batch, in order. On a CPU several batches are computed at a time."""
+    def stream(
+        self, batches: Iterator[Sequence[Request]], *, n_planned: int | None = None
+    ) -> Iterator[list[NLL]]:
+        """The NLLs of each batch, in order. On a CPU several batches are computed at a time.
+
+        `n_planned`: batches of the whole plan; None: many.
+        """
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        n_lanes, threads_each = lanes.lanes_of(threads)
+        n_lanes = lanes.lanes_of(threads, lanes.MAX_LANES if n_planned is None else n_planned)
         replicas = self._lanes(n_lanes)
         if not replicas:
             yield from map(self.nll, batches)
             return
         scorers = [one.nll for one in replicas]
-        yield from lanes.stream(scorers, batches, threads=threads_each, stop=self._stop)
+        each = threads // n_lanes
+        yield from lanes.stream(scorers, batches, threads=each, stop=self._stop)
 
     def close(self) -> None:
         """Free what `stream` keeps."""
@@ -221,8 +231,16 @@ class HuggingFaceBackend:
         return self._replicas[:n] if n > 1 else []
 
     def _batch(self, requests: Sequence[Request]) -> list[NLL]:
+        # For the whole batch: another batch would round the NLLs differently.
+        is_detailed = any(request.with_statistics for request in requests)
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            return self._strategy.nll(requests)
+            if not is_detailed:
+                return self._strategy.nll(requests)
+            arrays = self._strategy.nll(requests, token_statistics)
+        return [
+            array if request.with_statistics else array[:, 0].copy()
+            for request, array in zip(requests, arrays, strict=True)
+        ]
 
     def _fastest_strategy(self) -> ForwardStrategy:
         """The fastest strategy whose NLLs agree with plain logits."""

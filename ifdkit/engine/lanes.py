@@ -32,14 +32,13 @@ class _StoppedError(BaseException):
     """The caller of a stream has gone: the batch under way is not wanted any more."""
 
 
-def lanes_of(threads: int) -> tuple[int, int]:
-    """Number of lanes, and threads of each: one, unless there are more threads than MAX_LANES.
+def lanes_of(threads: int, n_batches: int) -> int:
+    """Lanes for a plan of so many batches. One batch alone is split between all threads.
 
-    A single batch is not split between idle lanes.  The number of threads can change the last bits
-    of a product, and a batch has the same bits whatever else is computed, now or in an earlier run.
+    `n_batches` is that of the whole plan and not of what the store lacks: the number of threads can
+    change the last bits, and a resumed run ends with those of an uninterrupted one.
     """
-    n_lanes = max(1, min(threads, MAX_LANES))
-    return n_lanes, max(1, threads // n_lanes)
+    return max(1, min(threads, MAX_LANES, n_batches))
 
 
 def shared_copy(model: Any, stop: threading.Event) -> Any:

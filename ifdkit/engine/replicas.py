@@ -6,7 +6,7 @@ A `Fleet` starts replicas, gives them units and reports what becomes of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,13 +110,18 @@ class Replicas:
 
         Raises ModelError if each worker that scores one of the Requests dies.
         """
-        outcomes = [one for batch in self.stream(iter([requests])) for one in batch]
+        outcomes = [one for batch in self.stream(iter([requests]), n_planned=1) for one in batch]
         nlls = [one for one in outcomes if not isinstance(one, Unscored)]
         if len(nlls) < len(outcomes):
             raise ModelError("a worker died each time it scored one of the examples")
         return nlls
 
-    def stream(self, batches: Iterator[Sequence[Request]]) -> Iterator[list[Outcome]]:
+    def stream(
+        self,
+        batches: Iterator[Sequence[Request]],
+        *,
+        n_planned: int,  # noqa: ARG002
+    ) -> Generator[list[Outcome]]:
         """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
         schedule = Schedule(batches, max_ahead=BATCHES_PER_REPLICA * self._fleet.size)
         while not schedule.is_finished():

@@ -41,19 +41,28 @@ def use_threads(threads: int | None) -> int:
     return before
 
 
-def threads_in_use() -> int:
-    """Torch's number of threads."""
-    import torch
+class ThreadLimit:
+    """Torch's number of threads from the first use until `restore`. Imports torch when used."""
 
-    return torch.get_num_threads()
+    def __init__(self, threads: int | None) -> None:
+        """`threads` as in `use_threads`."""
+        self.in_use: int | None = None
+        """Torch's number of threads since `use`; None before."""
+        self._threads = threads
+        self._before: int | None = None
 
+    def use(self) -> None:
+        """Set the limit. Call it before a model is loaded."""
+        if self._before is None:
+            import torch
 
-def restore_threads(before: int) -> None:
-    """Set what `use_threads` returned."""
-    import torch
+            self._before = use_threads(self._threads)
+            self.in_use = torch.get_num_threads()
 
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    def restore(self) -> None:
+        """Set what was before."""
+        if self._before is not None and self._before != self.in_use:
+            use_threads(self._before)
 
 
 def available_threads() -> int:

@@ -22,7 +22,6 @@ from typing import Any
 from ifdkit.engine.backends import Loadable
 from ifdkit.engine.replicas import UNITS_PER_REPLICA, Computed, Died, Event, Ready
 from ifdkit.engine.schedule import Unit
-from ifdkit.engine.threads import threads_in_use
 from ifdkit.errors import IfdkitError, ModelError, UsageError
 
 MAX_DEATHS_AT_LOAD = 3
@@ -31,7 +30,9 @@ MAX_DEATHS_AT_LOAD = 3
 
 def threads_per_worker(workers: int) -> int:
     """Threads that each of several workers gets on a CPU: its part of those of this process."""
-    return max(1, threads_in_use() // workers)
+    import torch
+
+    return max(1, torch.get_num_threads() // workers)
 
 
 @dataclass(eq=False, slots=True)

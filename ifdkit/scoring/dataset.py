@@ -28,7 +28,7 @@ from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
 from ifdkit.scoring.run import Run, blocks, note_reading
-from ifdkit.scoring.scorer import Scorer, Work
+from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.table import (
     ScoreTable,
     ScoreTableBuilder,
@@ -37,6 +37,7 @@ from ifdkit.scoring.table import (
     is_scores_file,
     read_scores,
 )
+from ifdkit.scoring.work import Work
 from ifdkit.visible import is_blank
 
 if TYPE_CHECKING:

@@ -27,11 +27,13 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
-from ifdkit.records import Example, Passes, Reject, Status
+from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.documents import settings_for
+from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
@@ -42,6 +44,7 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceSummary, SourceTally
+from ifdkit.scoring.token_metrics import DatasetRatio
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.visible import masked
@@ -73,6 +76,8 @@ class ScoreSummary:
     output: Path | None
     sources: tuple[SourceSummary, ...] = ()
     """One per input, if there are several."""
+    rank_surprisal: float | None = None
+    """Of the dataset, ranks per nat; None if it was not asked for."""
 
     @property
     def has_scores(self) -> bool:
@@ -87,6 +92,7 @@ class ScoreSummary:
             "status_counts": self.status_counts,
             "reasons": [asdict(one) for one in self.reasons],
             **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
+            **({"rank_surprisal": ratio} if (ratio := self.rank_surprisal) else {}),
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -139,6 +145,7 @@ def score(
         token_nll=chosen.token_nll,
         documents=dataset.has_documents,
         has_sources=dataset.has_sources,
+        optional=chosen.optional,
     )
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
     metrics = [metric for name, metric in METRICS.items() if name in names]
@@ -187,6 +194,7 @@ def score_to_file(
                 token_nll=settings.token_nll,
                 documents=dataset.has_documents,
                 has_sources=dataset.has_sources,
+                optional=settings.optional,
             ) as writer:
                 for rows in run.blocks(progress):
                     writer.write(rows)
@@ -220,6 +228,7 @@ class Run:
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
+        self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
         self._chosen = ChosenBlocks(shard, dataset.name)
@@ -231,13 +240,16 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        for block, passes in _prefetched(self._aligned()):
+        if DEMONSTRATED in self._scorer.settings.passes:
+            self._scorer.further.read(self._scorer, blocks(self._dataset))
+        scorer = BlockScorer(self._scorer)
+        for block, prepared in _prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes, provisional=self._is_cut(block))
+            rows = scorer.score(block.examples, prepared)
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
-            self._omissions.update(kind for one in passes for kind in one.omitted)
+            self._omissions.update(kind for one in rows for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
         if self._notes_reading:
@@ -256,23 +268,24 @@ class Run:
             chosen.sample is not None or (chosen.limit is not None and not block.is_full)
         )
 
-    def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
+    def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
         for block in self._chosen.of(blocks(self._dataset, self._log)):
-            yield block, self._scorer.align(block.examples)
+            yield block, scorer.prepare(block.examples, provisional=self._is_cut(block))
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
-        for example, row in zip(block.examples, rows, strict=True):
-            self._sample.add(example, row)
-            self._statuses[row.status] += 1
-            for name, values in self._values.items():
-                if (value := row[name]) is not None:
-                    values.append(value)
-            if row["ifd"] is not None:
-                self._ifd_lengths.append(row["response_tokens"] or 0)
+        self._statuses.update([row.status for row in rows])
+        self._ratio.add(row.numbers for row in rows)
+        for name, values in self._values.items():
+            values.extend([n for row in rows if (n := row.numbers[name]) is not None])
+        with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
+        self._ifd_lengths.extend([row.numbers["response_tokens"] or 0 for row in with_ifd])
+        if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
+            for example, row in zip(block.examples, rows, strict=True):
+                self._sample.add(example, row)
 
     def summary(self, *, elapsed_s: float, files: OutputFiles | None = None) -> ScoreSummary:
         """The summary of the blocks so far.
@@ -289,6 +302,7 @@ class Run:
             manifest=self._manifest(elapsed_s, files),
             output=files.output if files else None,
             sources=self._sources.summaries(),
+            rank_surprisal=self._ratio.value,
         )
 
     def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:
@@ -306,7 +320,7 @@ class Run:
             dtype_asked=settings.dtype,
             drift=self._precision,
             device=scorer.device,
-            threads=scorer.threads,
+            threads=scorer.thread_limit.in_use if scorer.device == "cpu" else None,
             rows_in=self._rows_in,
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
-from ifdkit.engine.batching import computed_tokens, plan
-from ifdkit.engine.embedder import cosine
-from ifdkit.engine.models import Weights, cache_folder, resolve
-from ifdkit.engine.schedule import Unscored
-from ifdkit.engine.threads import restore_threads, threads_in_use, use_threads
+from ifdkit.engine.backends import ModelSpec, close, open_backend
+from ifdkit.engine.devices import resolve_device_and_dtype
+from ifdkit.engine.models import Weights, resolve
+from ifdkit.engine.threads import ThreadLimit
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -32,39 +30,29 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
-from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.records import NLL, PASSES, Example, Passes
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
+from ifdkit.scoring.further import (
+    FurtherPasses,
+    reference_settings,
+    same_tokens,
+    setup_of_optional,
+)
 from ifdkit.scoring.manifest import ScoringSetup
+from ifdkit.scoring.measuring import Measuring
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store, open_store
+from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, wanted_of
+from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-TOKENS_FOR_ADVICE = 20_000
-"""Tokens that a block lacks from which on a faster dtype is named: half a minute on two cores."""
-MIN_GAIN_FOR_ADVICE = 1.3
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -81,35 +69,21 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self._threads_before = use_threads(settings.threads)
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
-        self.threads = threads_in_use() if self.device == "cpu" else None
+        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes,
-            self.stride,
-        )
+        self.further = FurtherPasses(self._reference())
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -123,10 +97,34 @@ class Scorer:
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
-        self._filler = BatchFiller()
-        self._is_advised = False
-        self._unscored: dict[bytes, str] = {}
-        """Content of the Requests that no worker survived, and why. They are not stored."""
+        self.thread_limit = ThreadLimit(settings.threads)
+        self._measuring = Measuring(self, self._progress)
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes & frozenset(PASSES),
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -134,6 +132,13 @@ class Scorer:
             allow_pickle=self.settings.allow_pickle,
             trust_remote_code=self.settings.trust_remote_code,
         )
+
+    def _reference(self) -> Scorer | None:
+        """The second model, over the same store; None if no metric needs it."""
+        if self.settings.reference_model is None:
+            return None
+        settings = reference_settings(self.settings)
+        return same_tokens(Scorer(settings, self._progress, store=self.store), self)
 
     def _template(self) -> Template:
         name = choose_template(self.protocol, self.settings.template)
@@ -171,9 +176,11 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        restore_threads(self._threads_before)
         close(self._backend)
-        self._filler.close()
+        if self.further.reference is not None:
+            self.further.reference.__exit__()
+        self.thread_limit.restore()
+        self._measuring.close()
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
@@ -191,7 +198,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -202,6 +209,7 @@ class Scorer:
             stride=self.stride,
             embedder=embedder.weights.name if embedder else None,
             embedder_hash=embedder.hash if embedder else None,
+            **setup_of_optional(self.settings, self.further.reference),
         )
 
     def setup_of(self, dataset: Dataset) -> ScoringSetup:
@@ -218,6 +226,7 @@ class Scorer:
             self._progress.note(
                 f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            self.thread_limit.use()
             begin = time.perf_counter()
             self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
@@ -238,6 +247,8 @@ class Scorer:
         """Free the memory of the models; they load again when needed."""
         close(self._backend)
         self._backend = None
+        if self.further.reference is not None:
+            self.further.reference.unload()
         if self.embeddings is not None:
             self.embeddings.unload()
 
@@ -266,29 +277,54 @@ class Scorer:
         """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        requests = (request for each in passes for request in each.requests)
-        nlls = self._nlls(requests, provisional=provisional)
+        nlls, statistics = self._measuring.measure(
+            (request for each in passes for request in each.requests),
+            wanted_of(passes, self.settings.statistics),
+            provisional=provisional,
+        )
+        further = self.further.nlls(self, examples, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
                 example,
                 each,
-                _by_pass(each, nlls),
+                {**arrays_by_pass(each, nlls), **more},
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
-                problem=self._problem(each),
+                problem=self._measuring.problem(each),
+                statistics=statistics_by_pass(each, statistics, self.settings.statistics),
+                informative_nats=self.settings.informative_nats,
+                vocabulary=self.tokenizer.vocabulary,
+                optional=self.settings.optional,
             )
-            for example, each, coherence in zip(examples, passes, coherences, strict=True)
+            for example, each, coherence, more in zip(
+                examples, passes, coherences, further, strict=True
+            )
         ]
         loading_s = self.work.model_load_s - load_s
         self.work.scoring_s += time.perf_counter() - begin - loading_s
         return rows
 
+    def conditional_nlls(
+        self, examples: Sequence[Example], *, provisional: bool
+    ) -> list[NLL | None]:
+        """NLLs of each response given its prompt; None if it cannot be scored."""
+        passes = self._conditional(examples)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._measuring.nlls(requests, provisional=provisional)
+        return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
+
+    def _conditional(self, examples: Sequence[Example]) -> list[Passes]:
+        wanted = frozenset({"response_conditional"})
+        return replace(self._aligner, wanted=wanted).align(examples)
+
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
+        return passes, arrays_by_pass(
+            passes, self._measuring.nlls(passes.requests, provisional=True)
+        )
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -297,10 +333,10 @@ class Scorer:
         """
         passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
         requests = {request.content: request for each in passes for request in each.requests}
-        known, keys = self._from_store(list(requests.values()))
+        known, keys = self._measuring.from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
                 if key in known}  # fmt: skip
-        return [_by_pass(each, nlls) for each in passes]
+        return [arrays_by_pass(each, nlls) for each in passes]
 
     def coherences(
         self, examples: Sequence[Example], passes: Sequence[Passes]
@@ -308,112 +344,21 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
-        before = self.embeddings.usage
-        vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
-        used = self.embeddings.usage - before
-        self.work.texts_embedded += used.texts
-        self.work.embedding_s += used.embedding_s
-        self.work.model_load_s += used.load_s
-        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+        self.thread_limit.use()
+        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
 
-    def _from_store(
-        self, requests: Sequence[Request], *, provisional: bool = True
-    ) -> tuple[dict[bytes, NLL], list[bytes]]:
-        """What the store has of these Requests, by key, and the key of each."""
-        keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys, provisional=provisional)
-        known = {
-            key: found[key]
-            for key, request in zip(keys, requests, strict=True)
-            if key in found and len(found[key]) == request.n_scored
-        }
-        return known, keys
-
-    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
-        """NLLs by the Request's content."""
-        distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct, provisional=provisional)
-        self.work.requests += len(keys)
-        self.work.requests_from_store += len(known)
-        if len(known) < len(keys):
-            self._compute(distinct, keys, known, provisional=provisional)
-        return {
-            request.content: known[key]
-            for request, key in zip(distinct, keys, strict=True)
-            if key in known
-        }
-
-    def _problem(self, passes: Passes) -> str | None:
-        """Why an example has no scores although it can be aligned; None if it has."""
-        if not self._unscored:
-            return None
-        reasons = (self._unscored.get(one.content) for one in passes.requests)
-        return next((one for one in reasons if one), None)
-
-    def _compute(
-        self,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        known: dict[bytes, NLL],
-        *,
-        provisional: bool,
-    ) -> None:
-        """Add to `known` what the store lacks, batch by batch of the plan."""
-        budget, backend = self.backend.budget, self.backend
-        lengths = [request.stop for request in requests]
-        n_tokens = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        self._progress.missing(n_tokens)
-        self._advise(n_tokens)
-        absent = gaps(plan(requests, budget), keys, known, self.store.batches_of)
-        outcomes = stream(backend, ([requests[i] for i in whole] for _, whole in absent))
-        for (missing, whole), found in zip(absent, outcomes, strict=True):
-            self.work.tokens_scored += computed_tokens(requests, whole, budget)
-            made: dict[int, NLL] = {}
-            for i, one in zip(whole, found, strict=True):
-                if isinstance(one, Unscored):
-                    self._unscored[requests[i].content] = one.reason
-                else:
-                    made[i] = one
-            name = batch_name([keys[i] for i in made])
-            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
-            new = {keys[i]: made[i] for i in missing if i in made}
-            self.work.requests_scored += len(new)
-            self._filler.store(known, new, put)
-            self._progress.scored(sum(lengths[i] for i in missing))
-        self._filler.wait()
-
-    def _advise(self, tokens: int) -> None:
-        """Name a faster dtype once, if this machine has one and the run is long enough."""
-        if self._is_advised or self.settings.dtype != "auto" or tokens < TOKENS_FOR_ADVICE:
-            return
-        self._is_advised = True
-        from ifdkit.engine.precision import bfloat16_gain
-
-        if self.device != "cpu" or (gain := bfloat16_gain()) < MIN_GAIN_FOR_ADVICE:
-            return
-        self._progress.note(
-            f"this processor multiplies bfloat16 {gain:.1f} times as fast as float32:"
-            " --dtype bfloat16 uses that, with less precision"
-        )
-
-
-def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
-    """The NLLs of each pass that are known, from those of Requests by content."""
-    found = ((name, one.nll(nlls)) for name, one in passes.present())
-    return {name: nll for name, nll in found if nll is not None}
-
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        wanted = wanted_of(passes, self.settings.statistics)
+        requests = [request for one in passes for request in one.requests]
+        if not self._measuring.has_all(requests, wanted, provisional=provisional):
+            return False
+        reference = self.further.reference
+        if reference is not None:
+            others = reference._conditional(examples)
+            if not reference.has_all(examples, others, provisional=provisional):
+                return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)

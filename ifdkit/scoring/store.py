@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
 
@@ -34,8 +36,8 @@ MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 be
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
 """SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
-_VALUES = {"nll": "nats", "embedding": "vector"}
-"""Table → its column of float32 values."""
+_VALUES = {"nll": "nats", "embedding": "vector", "finished": "record"}
+"""Table → its column of values: float32, or records that `ifdkit.scoring.finished` makes."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
     (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, batch BLOB, provisional INTEGER)
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS embedding
     (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest
     (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS finished
+    (key BLOB PRIMARY KEY, record BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 """
 
 
@@ -55,6 +59,10 @@ def request_key(scope: str, request: Request) -> bytes:
 def text_key(scope: str, text: str) -> bytes:
     """Key of a text's embedding, 32 bytes. The scope is the embedder's fingerprint."""
     return hashlib.sha256(f"{_KEY_VERSION} {scope} ".encode() + text.encode()).digest()
+
+
+def _blobs(arrays: Mapping[bytes, Vector]) -> dict[bytes, bytes]:
+    return {key: array.astype("<f4").tobytes() for key, array in arrays.items()}
 
 
 def _checksum(key: bytes | str, value: bytes | str) -> bytes:
@@ -99,6 +107,8 @@ class Store:
         cannot be written.
         """
         self.path = None if path is None else Path(path)
+        self._lock = threading.Lock()
+        """A run reads for its next block while another thread stores a batch."""
         self.damaged = 0
         """Rows read so far that did not match their checksum."""
         with self._errors("opened"):
@@ -126,7 +136,7 @@ class Store:
         execute = self._database.execute
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        if self._version() == _FILE_VERSION:
+        if self._version() == _FILE_VERSION and "finished" in self._tables():
             return
         with self._transaction():
             version = self._version()  # again: another process may have been first
@@ -135,10 +145,8 @@ class Store:
                     f"the score store {self.path} was made by a newer version of ifdkit: name"
                     " another with --store PATH"
                 )
-            if version == _FILE_VERSION:
-                return
-            tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
-            if "nll" in tables:
+            # A store of this version may lack the finished rows, which earlier ifdkits ignore.
+            if "nll" in self._tables() and version < _FILE_VERSION:
                 if version < 2:
                     self._add_checksums()
                 execute("ALTER TABLE nll ADD COLUMN batch BLOB")
@@ -150,10 +158,13 @@ class Store:
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._database.execute("SELECT name FROM sqlite_schema")}
+
     def _add_checksums(self) -> None:
         """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""
         self._database.create_function("checksum", 2, _checksum, deterministic=True)
-        for table, value in (*_VALUES.items(), ("digest", "sha256")):
+        for table, value in (("nll", "nats"), ("embedding", "vector"), ("digest", "sha256")):
             key = "file" if table == "digest" else "key"
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
@@ -173,13 +184,14 @@ class Store:
 
         Without `provisional`, so are those that were stored as such.
         """
-        return dict(self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1"))
+        found = self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1")
+        return {key: np.frombuffer(value, "<f4") for key, value in found}
 
     def put_nlls(
         self, nlls: Mapping[bytes, NLL], batch: bytes | None = None, *, provisional: bool = False
     ) -> None:
         """Store the NLLs of one batch, all or nothing, with the name of the batch."""
-        self._put("nll", nlls, batch, int(provisional))
+        self._put("nll", _blobs(nlls), batch, int(provisional))
 
     def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The name of the batch in which each NLL was computed, by key, where it is known."""
@@ -191,11 +203,19 @@ class Store:
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
-        return dict(self._get("embedding", keys))
+        return {key: np.frombuffer(value, "<f4") for key, value in self._get("embedding", keys)}
 
     def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("embedding", vectors)
+        self._put("embedding", _blobs(vectors))
+
+    def get_finished(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Records of finished rows by key; keys not in the store are left out."""
+        return dict(self._get("finished", keys))
+
+    def put_finished(self, records: Mapping[bytes, bytes]) -> None:
+        """Store the records of one block, all or nothing."""
+        self._put("finished", records)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -207,14 +227,24 @@ class Store:
         name = (
             f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         )
+        if (known := self.recall(name)) is not None:
+            return known
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.remember(name, digest)
+        return digest
+
+    def recall(self, name: str) -> str | None:
+        """The digest that was remembered under a name; None if there is none."""
         query = "SELECT CAST(sha256 AS BLOB), checksum FROM digest WHERE file = ?"
         for known, checksum in self._select(query, [name]):
             if known is not None and checksum == _checksum(name, known):
                 return bytes(known).decode()
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return None
+
+    def remember(self, name: str, digest: str) -> None:
+        """Keep a digest that takes long to make. The name tells everything it depends on."""
         self._insert("digest", [(name, digest, _checksum(name, digest))])
-        return digest
 
     def verify(self) -> Verified:
         """Check the file and every row in it, and delete the rows that are damaged.
@@ -246,7 +276,7 @@ class Store:
 
     def _get(
         self, table: str, keys: Sequence[bytes], condition: str = ""
-    ) -> Iterator[tuple[bytes, Vector]]:
+    ) -> Iterator[tuple[bytes, bytes]]:
         for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
@@ -257,21 +287,21 @@ class Store:
                 if value is None or checksum != _checksum(key, value):
                     self.damaged += 1
                 else:
-                    yield key, np.frombuffer(value, dtype="<f4")
+                    yield key, value
 
     def _select(self, query: str, parameters: Sequence[bytes | str]) -> list[tuple[Any, ...]]:
-        with self._errors("read"):
+        with self._lock, self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, Vector], *others: object) -> None:
-        blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
-        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in blobs])
+    def _put(self, table: str, values: Mapping[bytes, bytes], *others: object) -> None:
+        rows = values.items()
+        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in rows])
 
     def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
         query = f"INSERT OR REPLACE INTO {table} VALUES ({_marks(rows[0])})"
-        with self._errors("written"), self._transaction():
+        with self._lock, self._errors("written"), self._transaction():
             self._database.executemany(query, rows)
 
     @contextmanager
@@ -316,3 +346,13 @@ def _retry(action: Callable[[], _Result]) -> _Result:
             if not is_busy or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)
+
+
+def default_store() -> Path:
+    """The store that is used if none is named."""
+    return cache_folder() / "scores.sqlite"
+
+
+def open_store(path: str | None) -> Store:
+    """The store that `--store` names: `off` is a temporary one. Raises StoreError."""
+    return Store(None if path == "off" else path or default_store())
