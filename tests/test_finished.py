@@ -54,6 +54,7 @@ DOCUMENTS = [{"text": "The sea is wide. " * n} for n in (0, 1, 5, 60)]
 DATASETS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "pairs": (PAIRS, {"max_length": 64, "metrics": ("ppl", "ifd", "rifd", "coherence")}),
     "published": (PAIRS, {"protocol": "superfiltering", "metrics": ("ppl", "ifd")}),
+    "on request": (PAIRS, {"max_length": 64, "metrics": ("ppl", "ifd", "tokens", "text")}),
     "conversations": (CHATS, {"template": "chat", "metrics": ("ppl", "ifd")}),
     "documents": (DOCUMENTS, {"max_length": 40, "metrics": ("ppl",)}),
 }
@@ -310,7 +311,12 @@ def test_a_record_reads_back_as_it_was(
     with Store(None) as store:
         rows = FinishedRows(store, "scope", METRICS)  # as if all were asked for
         back = rows._unpacked(rows._packed(row, requests), example)
+        plain = FinishedRows(store, "scope")
+        some = plain._unpacked(plain._packed(row, requests), example).row.numbers
     assert back.row == row
+    assert list(some) == list(METRICS)
+    for name, metric in METRICS.items():  # those on request take no space if nobody asks for them
+        assert some[name] == (None if metric.is_optional else numbers[name])
     assert all(type(back.row.numbers[name]) is type(value) for name, value in numbers.items())
     assert list(back.row.numbers) == list(METRICS)
     assert back.requests == requests

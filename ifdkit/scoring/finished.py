@@ -102,16 +102,26 @@ def _code_digest() -> str:
 class FinishedRows:
     """The finished rows of a store in one scope."""
 
-    def __init__(self, store: Store, scope: str, optional: Collection[str] = ()) -> None:
-        """`optional`: the metrics that were asked for of those that are computed only then."""
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        scope: str,
+        optional: Collection[str] = (),
+        *,
+        model: str | None = None,
+    ) -> None:
+        """`optional`: the metrics that were asked for of those that are computed only then.
+
+        `model` is its name for `store info`.
+        """
+        self._store, self._model = store, model
         whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
         self._bases = (whole, hashlib.sha256(whole.digest()))
         """Of the rows of whole blocks, and of provisional rows."""
         self._names = tuple(
             name for name, one in METRICS.items() if name in optional or not one.is_optional
         )
-        self._others = [name for name in METRICS if name not in self._names]
+        self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
@@ -153,7 +163,8 @@ class FinishedRows:
                 self._key(example, provisional=provisional): self._packed(row, request_digests(one))
                 for example, row, one in triples
                 if row.status != Status.INVALID
-            }
+            },
+            self._model,
         )
 
     def _key(self, example: Example, *, provisional: bool = False) -> bytes:
@@ -201,10 +212,7 @@ class FinishedRows:
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers={
-                **dict(zip(self._names, values, strict=True)),
-                **dict.fromkeys(self._others),
-            },
+            numbers={**self._blank, **dict(zip(self._names, values, strict=True))},
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
@@ -237,7 +245,11 @@ class BlockScorer:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         scope = scope_of(scorer)
-        self._rows = FinishedRows(scorer.store, scope, scorer.settings.optional) if scope else None
+        self._rows = (
+            FinishedRows(scorer.store, scope, scorer.settings.optional, model=scorer.model_name)
+            if scope
+            else None
+        )
 
     def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
         """Look up or align the examples of a block. Scores nothing, so it can run ahead."""
