@@ -239,6 +239,7 @@ def test_a_store_without_the_table_gets_it(tmp_path: Path) -> None:
         store.put_finished({b"key": b"value"})
     database = sqlite3.connect(path)
     database.execute("DROP TABLE finished")
+    database.execute("PRAGMA user_version = 2")
     database.close()
     with Store(path) as store:
         assert store.get_finished([b"key"]) == {}
