@@ -58,7 +58,7 @@ ROWS: list[dict[str, Any]] = [
 FLOATS = tuple(
     name
     for name, metric in METRICS.items()
-    if not metric.is_integer and metric.applies_to != "documents"
+    if not (metric.is_integer or metric.is_optional) and metric.applies_to != "documents"
 )
 
 

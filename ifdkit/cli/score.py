@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from ifdkit.cli.options import (
     metavar="I/N",
     help="Only part I of N, by text length; `ifdkit merge` puts the parts together.",
 )
+@call_option("--plan", is_flag=True, help="Only say what it would cost: tokens, store, time.")
 @rows_options()
 @call_option(
     "--until",
@@ -60,18 +62,22 @@ def score(
     \b
     Example:
       ifdkit score data.json -o scores.parquet --model gpt2
+      ifdkit score data.json --plan
       ifdkit score "shards/*.jsonl.gz" more.parquet -o scores.parquet
     """
     from ifdkit.errors import InputError, UsageError
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.joining import score_into_rows
-    from ifdkit.scoring.run import score_to_file
+    from ifdkit.scoring.run import ScoreSummary, score_to_file
     from ifdkit.scoring.shards import parse_shard
     from ifdkit.scoring.until import parse_until, score_until
 
     start(context, flags)
+    if flags["plan"]:
+        _plan(data, flags)
+        return
     shard = parse_shard(flags["shard"], join=flags["join"])
-    write = partial(score_to_file, shard=shard) if shard else score_to_file
+    write: Callable[..., ScoreSummary] = partial(score_to_file, shard=shard)
     if flags["join"]:
         write = score_into_rows
         flags["turns"] = flags["turns"] or "last"
@@ -90,3 +96,16 @@ def score(
         counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
         name = summary.manifest.input
         raise InputError(f"no example of {name} could be scored: {counts or 'no examples'}")
+
+
+def _plan(data: tuple[str, ...], flags: dict[str, Any]) -> None:
+    """Print what a run would cost."""
+    from ifdkit.report.terminal.cost import print_cost
+    from ifdkit.scoring.cost import cost_plan
+
+    with progress_of(flags) as progress:
+        found = cost_plan(data, settings_of(flags), read_options_of(flags), progress)
+    if flags["as_json"]:
+        echo_json(found.as_json())
+    else:
+        print_cost(found)
