@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ifdkit
+from ifdkit.cli.main import main
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenStatistics, Turn
 from ifdkit.scoring import text_metrics
@@ -471,6 +473,21 @@ def test_select_ranks_by_metrics_on_request(
     assert main([*arguments, *more]) == 0
     best = sorted(frame["learnability"].nlargest(2).index)
     assert json.loads(output.read_text()) == [ROWS[i] for i in best]
+
+
+def test_the_summary_has_the_ratio_of_the_dataset(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps(ROWS[:3]))
+    arguments = ["-m", str(tiny_model), "--store", "off", "-q", "-o", str(tmp_path / "s.jsonl")]
+    assert main(["score", str(data), *arguments, "--metrics", "ppl,tokens", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = pd.read_json(tmp_path / "s.jsonl", lines=True)
+    expected = rows["mean_rank"].mean() / rows["nll_response_conditional"].mean()
+    assert found["rank_surprisal"] == pytest.approx(expected)
+    assert main(["score", str(data), *arguments, "--metrics", "ppl", "--json"]) == 0
+    assert "rank_surprisal" not in json.loads(capsys.readouterr().out)
 
 
 # Errors
