@@ -180,7 +180,8 @@ def main() -> None:
         "# What `score --until` costs, and whether its interval can be believed",
         f"Made by `python -m benchmarks.sampling {arguments.rows}` on {machine()}: {arguments.runs}"
         f" runs each ({PEEKING_RUNS:,} of the rule that looks after every row) over {ROWS:,}"
-        f" simulated rows, whose IFD is drawn from the {len(real):,} real ones of the file (standard deviation {single.values.std():.3f}). No model is run; the"
+        f" simulated rows, whose IFD is drawn from the {len(real):,} real ones of the file"
+        f" (standard deviation {single.values.std():.3f}). No model is run; the"
         " saving is rows of the dataset ÷ rows scored. Nominal coverage is 95 %.",
         "| rule | dataset | width | rows scored (median) | saving | looks | coverage |\n"
         "|---|---|--:|--:|--:|--:|--:|\n" + "\n".join(lines),

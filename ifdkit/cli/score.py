@@ -68,8 +68,9 @@ def score(
     from ifdkit.errors import InputError, UsageError
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.joining import score_into_rows
-    from ifdkit.scoring.run import ScoreSummary, score_to_file
+    from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.shards import parse_shard
+    from ifdkit.scoring.summary import ScoreSummary
     from ifdkit.scoring.until import parse_until, score_until
 
     start(context, flags)

@@ -83,5 +83,6 @@ def about_all_rows(
     found = cluster_intervals(columns, share, drawn.seed).get("difference")
     if found is None:
         return change
-    intervals = {"mean_ci95": found.mean, "median_ci95": found.median}
-    return replace(change, change=replace(change.change, **intervals))
+    return replace(
+        change, change=replace(change.change, mean_ci95=found.mean, median_ci95=found.median)
+    )

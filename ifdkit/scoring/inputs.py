@@ -58,6 +58,11 @@ class ReadRecord(Protocol):
         ...
 
     @property
+    def until(self) -> str | None:
+        """As in ReadOptions."""
+        ...
+
+    @property
     def turns(self) -> str:
         """`all` or `last`."""
         ...
