@@ -19,6 +19,7 @@ from ifdkit.cli.options import (
     WHERE_SCORES,
     call_option,
     common_options,
+    on_request_options,
     option,
     output_option,
     rows_options,
@@ -58,6 +59,7 @@ select_options = together(
 @output_option("File for the rows kept, in the format of DATA.", required=True)
 @select_options
 @rows_options(seed="Seed of everything random.", where=WHERE_SCORES)
+@on_request_options
 @common_options
 @click.pass_context
 def select(context: click.Context, /, data: tuple[str, ...], output: Path, **flags: Any) -> None:
