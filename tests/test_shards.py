@@ -62,7 +62,9 @@ def score(folder: Path, tiny_model: Path) -> Callable[..., Path]:
 
 def files(path: Path) -> dict[str, bytes]:
     names = (path, Path(f"{path}.rejects.jsonl"))
-    return {str(one).removeprefix(path.stem): one.read_bytes() for one in names}
+    return {
+        str(one).removeprefix(path.stem): one.read_bytes() if one.exists() else b"" for one in names
+    }
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -116,6 +118,12 @@ def test_what_merge_refuses_and_names(shards: list[Path], score: Callable[..., P
         merge(shards, shards[0])
     with pytest.raises(OutputError, match=r"end it in \.jsonl, as the shards do"):
         merge([*shards[:2], score("s3.jsonl", 3)], Path("out.csv"))
+
+
+def test_rejects_that_were_left_behind(shards: list[Path]) -> None:
+    (left, *_) = sorted(Path().glob("s?.jsonl.rejects.jsonl"))
+    left.unlink()
+    refused(shards, f"{left} is missing, which belongs to a shard")
 
 
 def test_a_changed_dataset_is_another_run(
