@@ -40,6 +40,11 @@ from ifdkit.cli.options import (
 )
 @call_option("--plan", is_flag=True, help="Only say what it would cost: tokens, store, time.")
 @rows_options()
+@call_option(
+    "--until",
+    metavar="RULE",
+    help="Random rows until the mean of a metric is known that well, as in 'ifd ± 0.005'.",
+)
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
 @worker_options
@@ -60,11 +65,13 @@ def score(
       ifdkit score data.json --plan
       ifdkit score "shards/*.jsonl.gz" more.parquet -o scores.parquet
     """
-    from ifdkit.errors import InputError
+    from ifdkit.errors import InputError, UsageError
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.joining import score_into_rows
-    from ifdkit.scoring.run import ScoreSummary, score_to_file
+    from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.shards import parse_shard
+    from ifdkit.scoring.summary import ScoreSummary
+    from ifdkit.scoring.until import parse_until, score_until
 
     start(context, flags)
     if flags["plan"]:
@@ -75,6 +82,11 @@ def score(
     if flags["join"]:
         write = score_into_rows
         flags["turns"] = flags["turns"] or "last"
+    rule = flags.pop("until")  # a field of ReadOptions has the same name
+    if rule is not None:
+        if shard or flags["join"]:
+            raise UsageError("--until chooses the rows: leave out --shard and --join")
+        write = partial(score_until, until=parse_until(rule))
     with progress_of(flags) as progress:
         summary = write(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:

@@ -60,7 +60,7 @@ class Settings:
     token_nll: bool = False
     drift: int | None = None
     """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
-    most 64, and none of fewer than 300."""
+    most 64, and none of fewer than 800."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
