@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ifdkit.prediction.run import predict as predict
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
+    from ifdkit.scoring.frames import summary as summary
     from ifdkit.scoring.metric import Measured as Measured
     from ifdkit.scoring.metrics import register_metric as register_metric
     from ifdkit.scoring.progress import Progress as Progress
@@ -59,6 +60,7 @@ _MODULES = {
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
+    "summary": "ifdkit.scoring.frames",
     "Selected": "ifdkit.selection.result",
     "train": "ifdkit.training.run",
     "Trained": "ifdkit.training.result",
@@ -71,6 +73,7 @@ _MODULES = {
 _WITH_REPORTS = {
     *("audit", "Audit", "compare", "Comparison"),
     *("predict", "Prediction", "train", "Trained"),
+    *("select", "Selected", "summary"),
 }
 
 __all__ = [
@@ -96,6 +99,7 @@ __all__ = [
     "register_metric",
     "score",
     "select",
+    "summary",
     "train",
 ]
 

@@ -5,12 +5,20 @@ Importing it registers the files of the reports, so that `result.save()` can wri
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
+from ifdkit.data.notebook import draws, views
 from ifdkit.data.report_folder import encoded, renders
 from ifdkit.prediction.result import Prediction
+from ifdkit.scoring.frames import FrameSummary
+from ifdkit.selection.result import Selected
 from ifdkit.training.trained_model import TrainedModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
 
@@ -79,3 +87,59 @@ def _prediction_markdown(prediction: Prediction) -> bytes:
     from ifdkit.report.prediction.markdown import render_prediction_markdown
 
     return encoded(render_prediction_markdown(prediction))
+
+
+@views(Comparison)
+def _comparison_view(result: Comparison) -> str:
+    from ifdkit.report.notebook.views import comparison_view
+
+    return comparison_view(result)
+
+
+@draws(Comparison)
+def _comparison_figure(result: Comparison, field: str | None) -> Figure:
+    from ifdkit.report.notebook.figures import comparison_figure
+
+    return comparison_figure(result, field)
+
+
+@views(Audit)
+def _audit_view(result: Audit) -> str:
+    from ifdkit.report.notebook.views import audit_view
+
+    return audit_view(result)
+
+
+@draws(Audit)
+def _audit_figure(result: Audit, field: str | None) -> Figure:
+    from ifdkit.report.notebook.figures import audit_figure
+
+    return audit_figure(result, field)
+
+
+@views(Selected)
+def _selection_view(result: Selected) -> str:
+    from ifdkit.report.notebook.views import selection_view
+
+    return selection_view(result)
+
+
+@draws(Selected)
+def _selection_figure(result: Selected, field: str | None) -> Figure:
+    from ifdkit.report.notebook.figures import selection_figure
+
+    return selection_figure(result, field)
+
+
+@views(FrameSummary)
+def _scores_view(result: FrameSummary) -> str:
+    from ifdkit.report.notebook.views import scores_view
+
+    return scores_view(result)
+
+
+@draws(FrameSummary)
+def _scores_figure(result: FrameSummary, field: str | None) -> Figure:
+    from ifdkit.report.notebook.figures import scores_figure
+
+    return scores_figure(result, field)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -39,7 +39,7 @@ from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.sources import SourceSummary, SourceTally
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
@@ -103,14 +103,16 @@ def score(
     seed: int = 0,
     where: str | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKeywords],
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, or any iterable of dictionaries; with `lines`, each line of a text file
+    `data` is a path, `-`, a DataFrame, whose index is kept, or any iterable of dictionaries, such as
+    a `datasets.Dataset`; with `lines`, each line of a text file
     is a document.  `where` is an expression about the columns of the rows, and only rows for which
     it is true are scored.  `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`,
-    …), metrics also as `"ifd,rifd"` or `"all"`.  `frame.attrs` contains the `manifest` and the
+    …), metrics also as `"ifd,rifd"` or `"all"`, and `model` also as a model of transformers that is
+    in memory, with its `tokenizer`.  `frame.attrs` contains the `manifest` and the
     `rejects`.  Raises IfdkitError.
     """
     import pandas as pd
@@ -145,6 +147,8 @@ def score(
     # pandas' own type for integers of which some are missing, as those of an instruction can be.
     missing = [one.name for one in metrics if one.is_integer and frame[one.name].isna().any()]
     frame = frame.astype(dict.fromkeys(missing, "Int64"))
+    if isinstance(data, pd.DataFrame) and not isinstance(data.index, pd.RangeIndex):
+        frame.index = data.index.take(frame["row"].to_numpy(dtype=int))
     frame.attrs["manifest"] = summary.manifest.as_json()
     frame.attrs["rejects"] = [reject.as_json() for reject in run.rejects]
     return frame

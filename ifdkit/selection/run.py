@@ -9,13 +9,15 @@ with one line for every row of the input, and `OUT.manifest.json`.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -44,6 +46,8 @@ from ifdkit.selection.verdict import Verdict, row_log
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ifdkit.scoring.inputs import Data
 
 
@@ -51,9 +55,17 @@ ROW_LOG = ".rows.jsonl"
 """Appended to the name of the output: the log with one line for every row of the input."""
 
 
+@overload
+def select(data: Data, output: str | Path, **options: Any) -> Selected: ...
+
+
+@overload
+def select(data: Data, output: None = None, **options: Any) -> pd.DataFrame: ...
+
+
 def select(
     data: Data,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
     by: str | None = None,
     method: str | None = None,
@@ -67,8 +79,11 @@ def select(
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
-) -> Selected:
+) -> Selected | pd.DataFrame:
     """Write the rows of a dataset that are worth training on to `output`, and describe them.
+
+    Without `output` no file is kept, and the rows are returned as a DataFrame, of a DataFrame with
+    its own index and types; `frame.attrs["selection"]` is the manifest.
 
     `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.  `by` is
     a metric, `method` the name of a published method; `top` is a number of rows or a share such as
@@ -80,22 +95,36 @@ def select(
     if unknown := options.keys() - own - known:
         raise UsageError(f"select() has no option {sorted(unknown)[0]!r}")
     chosen = {name: value for name, value in options.items() if name in own}
-    return select_to_file(
-        data,
-        Path(output),
-        SelectOptions(by=by, method=method, top=top, **chosen),
-        {name: value for name, value in options.items() if name in known},
-        ReadOptions(
-            columns=columns,
-            turns=turns,
-            reasoning=reasoning,
-            lines=lines,
-            limit=limit,
-            sample=sample,
-            seed=seed,
-        ),
-        progress,
+    select_options = SelectOptions(by=by, method=method, top=top, **chosen)
+    settings = {name: value for name, value in options.items() if name in known}
+    read_options = ReadOptions(
+        columns=columns,
+        turns=turns,
+        reasoning=reasoning,
+        lines=lines,
+        limit=limit,
+        sample=sample,
+        seed=seed,
     )
+    if output is not None:
+        return select_to_file(data, Path(output), select_options, settings, read_options, progress)
+    with TemporaryDirectory(prefix="ifdkit-select-") as folder:
+        path = Path(folder, "kept.jsonl")
+        done = select_to_file(data, path, select_options, settings, read_options, progress)
+        return _as_frame(data, done, path)
+
+
+def _as_frame(data: Data, done: Selected, path: Path) -> pd.DataFrame:
+    """The kept rows: those of a DataFrame as they are there, others as they were written."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame) and len(data) == done.rows_in:
+        frame = data.iloc[list(done.kept_rows)].copy()
+    else:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        frame = pd.DataFrame([json.loads(line) for line in lines])
+    frame.attrs["selection"] = done.as_json()
+    return frame
 
 
 def _names(kind: type) -> set[str]:

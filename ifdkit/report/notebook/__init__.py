@@ -1,0 +1,1 @@
+"""Results in notebooks: HTML views, and figures of matplotlib."""
