@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ifdkit.data.atomic import json_file
+from ifdkit.data.notebook import Shown
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
+from ifdkit.visible import one_line
 
 AUDIT_SCHEMA = "ifdkit.audit/1"
 

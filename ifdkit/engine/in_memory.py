@@ -1,4 +1,4 @@
-"""A model and its tokenizer that are in memory already, as a folder like that of any other model."""
+"""A model in memory and its tokenizer, as a folder like that of any other model."""
 
 from __future__ import annotations
 

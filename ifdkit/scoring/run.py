@@ -107,8 +107,8 @@ def score(
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, a DataFrame, whose index is kept, or any iterable of dictionaries, such as
-    a `datasets.Dataset`; with `lines`, each line of a text file
+    `data` is a path, `-`, a DataFrame, whose index is kept, or any iterable of dictionaries, such
+    as a `datasets.Dataset`; with `lines`, each line of a text file
     is a document.  `where` is an expression about the columns of the rows, and only rows for which
     it is true are scored.  `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`,
     …), metrics also as `"ifd,rifd"` or `"all"`, and `model` also as a model of transformers that is

@@ -79,7 +79,7 @@ class Settings:
 
 
 class SettingsKeywords(TypedDict, total=False):
-    """The keywords of the public functions that are fields of :class:`Settings`, and what they take.
+    """Keywords of the public functions: the fields of :class:`Settings`, and what they take.
 
     A test compares the two.
     """
@@ -117,7 +117,8 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
 
     Metrics may be text, as in `"ifd,rifd"` or `"all"`, or any iterable of names; paths may be Path
     objects.  A model in memory is saved into a temporary folder, so that its weights are known by
-    their content as those of any other.  Raises UsageError for an unknown keyword or a value of the wrong type.
+    their content as those of any other.  Raises UsageError for an unknown keyword or a value of
+    the wrong type.
     """
     known = get_type_hints(Settings)
     keywords, found = _with_saved_model(function, keywords), {}
