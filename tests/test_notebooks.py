@@ -42,6 +42,10 @@ def frame() -> pd.DataFrame:
     )
 
 
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def test_a_comparison_has_a_short_repr_a_view_and_a_figure() -> None:
     import ifdkit.report  # noqa: F401
 
@@ -76,7 +80,7 @@ def test_scores_keep_the_index_and_have_a_summary(
 ) -> None:
     scores = ifdkit.score(frame, **settings)
     assert scores.index.tolist() == frame.index.tolist()
-    assert ifdkit.score(frame.to_dict("records"), **settings).index.tolist() == list(range(16))
+    assert ifdkit.score(rows_of(frame), **settings).index.tolist() == list(range(16))
     found = ifdkit.summary(scores)
     assert repr(found).startswith("<Scores of 16 examples: ")
     assert f"{16:,}</td>" in found._repr_html_()
@@ -108,7 +112,7 @@ def test_a_selection_without_a_file_is_a_frame(
     assert set(kept.index) <= set(frame.index)
     assert kept.equals(frame.loc[kept.index])
     assert kept.attrs["selection"]["kept"] == len(kept) == 4
-    rows = frame.to_dict("records")
+    rows = rows_of(frame)
     again = ifdkit.select(rows, by="response_words", top=4, **settings)
     assert again["output"].tolist() == kept["output"].tolist()
 

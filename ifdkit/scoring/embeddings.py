@@ -121,8 +121,11 @@ def stored_vectors(
     size = len(next(iter(found.values())))
     vectors = np.zeros((len(instructions), size), dtype=np.float32)
     for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
-        halves = (found.get(asked), found.get(answered))
-        if halves[0] is not None and halves[1] is not None:
-            total = sum(half / max(float(np.linalg.norm(half)), 1e-12) for half in halves)
-            vectors[i] = total / max(float(np.linalg.norm(total)), 1e-12)
+        one, other = found.get(asked), found.get(answered)
+        if one is not None and other is not None:
+            vectors[i] = _unit(_unit(one) + _unit(other))
     return vectors
+
+
+def _unit(vector: Vector) -> Vector:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=np.float32)

@@ -37,7 +37,7 @@ class FrameSummary(Shown):
 
 def summary(scores: pd.DataFrame) -> FrameSummary:
     """Describe a DataFrame that `ifdkit.score` made. Raises InputError if it is none."""
-    if not has_score_columns(list(scores)):
+    if not has_score_columns([str(name) for name in scores]):
         raise InputError("this DataFrame has no scores: make it with ifdkit.score")
     columns: dict[str, Column] = {}
     for name in METRICS:

@@ -56,11 +56,11 @@ ROW_LOG = ".rows.jsonl"
 
 
 @overload
-def select(data: Data, output: str | Path, **options: Any) -> Selected: ...
+def select(data: Data, output: None = None, **options: Any) -> pd.DataFrame: ...
 
 
 @overload
-def select(data: Data, output: None = None, **options: Any) -> pd.DataFrame: ...
+def select(data: Data, output: str | Path, **options: Any) -> Selected: ...
 
 
 def select(

@@ -103,7 +103,8 @@ def _plane(centred: Vectors) -> Vectors:
 
 
 def _is_known(rows: Vectors) -> NDArray[np.bool_]:
-    return np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    found: NDArray[np.bool_] = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    return found
 
 
 def _unit(rows: Vectors) -> Vectors:

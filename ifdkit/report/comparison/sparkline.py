@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ifdkit.report.comparison.scales import axis_of, pair_columns
+from ifdkit.report.comparison.scales import Column, axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def sparkline(rows: pd.DataFrame, field: str) -> str:
     )
 
 
-def _steps(heights: np.ndarray) -> str:  # type: ignore[type-arg]  # of any float type
+def _steps(heights: Column) -> str:
     """The outline of a histogram with heights 0…1, as the data of an SVG path."""
     width = _WIDTH / len(heights)
     parts = [f"M0 {_HEIGHT}"]
