@@ -8,13 +8,16 @@ export HF_HUB_OFFLINE := 1
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
 
+# One process per core; a file's tests stay in one process, which makes its fixtures once.
+PARALLEL := -n logical --dist loadfile
+
 test: check docs
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(PARALLEL)
 
 # The inner loop: no real model, under a minute.
 quick: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/pytest -q -x -m "not slow and not real_model and not long"
+	$(BIN)/pytest -q -x $(PARALLEL) -m "not slow and not real_model and not long"
 
 # The four real files with the embedded model, memory of a large file, many kills, the outputs that
 # the docs show: an hour or more.

@@ -27,3 +27,17 @@ def _cpu_lines() -> list[str]:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+
+
+def load() -> float:
+    """Load average over the last minute: processes that run or wait for a core; 0 if unknown."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def governor() -> str:
+    """The frequency governor of the first core, in words."""
+    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    try:
+        return f"governor {file.read_text(encoding='utf-8').strip()}"
+    except OSError:
+        return "governor not visible"

@@ -84,6 +84,7 @@ def _measure(tree: Path, file: Path, *, with_log: bool) -> tuple[int, float, flo
     script = (_WITH_LOG if with_log else _WITHOUT_LOG) + _READ
     done = subprocess.run(
         [sys.executable, "-c", script, str(file)],
+        cwd=tree,  # where python -c looks first
         env={**os.environ, "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,

@@ -45,9 +45,31 @@ def engine(task: Task) -> Score:
 
     def score() -> Means:
         means = [0.0] * len(task.requests)
-        for batch in plan(task.requests, backend.budget):
-            nlls = backend.nll([task.requests[i] for i in batch])
+        batches = plan(task.requests, backend.budget)
+        found = backend.stream(
+            ([task.requests[i] for i in batch] for batch in batches), n_planned=len(batches)
+        )
+        for batch, nlls in zip(batches, found, strict=True):
             for i, nll in zip(batch, nlls, strict=True):
+                means[i] = float(nll.mean(dtype=np.float64))
+        return means
+
+    return score
+
+
+def barriers(task: Task) -> Score:
+    """The engine with one batch at a time, every product split between all threads."""
+    from ifdkit.engine.batching import plan
+    from ifdkit.engine.huggingface import HuggingFaceBackend
+    from ifdkit.engine.models import Weights
+
+    weights = Weights(task.folder.name, task.folder, "benchmark")
+    backend = HuggingFaceBackend(weights, device=task.device, dtype=task.dtype)
+
+    def score() -> Means:
+        means = [0.0] * len(task.requests)
+        for batch in plan(task.requests, backend.budget):
+            for i, nll in zip(batch, backend.nll([task.requests[i] for i in batch]), strict=True):
                 means[i] = float(nll.mean(dtype=np.float64))
         return means
 
@@ -160,6 +182,7 @@ def data_juicer(task: Task) -> Score:
 SCORERS: dict[str, Callable[[Task], Score]] = {
     "recipe": recipe,
     "ifdkit": engine,
+    "barriers": barriers,
     "lm-eval": lm_eval,
     "minicons": minicons,
     "data-juicer": data_juicer,

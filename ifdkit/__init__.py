@@ -5,6 +5,7 @@
     result = ifdkit.compare("before.json", "after.json")  # .summary, .rows, .save("reports/x")
     audit = ifdkit.audit("data.json")                     # .passed, .rules, .save("reports/y")
     found = ifdkit.predict("annotations.json")            # .scores, .verdict, .save("reports/z")
+    found = ifdkit.predict_training(["runs-a", "runs-b"]) # .runs, .scores, .verdict
     done = ifdkit.reflect("data.json", "recycled.json", oracle="local")
     done = ifdkit.select("data.json", "best.json", by="ifd", top="5%")
     done = ifdkit.train("best.json", "tuned", preset="laptop", eval="held-out.json")
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from ifdkit.generation.run import generate as generate
     from ifdkit.judging.result import Judgement as Judgement
     from ifdkit.judging.run import judge as judge
+    from ifdkit.prediction.from_training import predict_training as predict_training
     from ifdkit.prediction.result import Prediction as Prediction
     from ifdkit.prediction.run import predict as predict
+    from ifdkit.prediction.training_prediction import TrainingPrediction as TrainingPrediction
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
     from ifdkit.scoring.frames import summary as summary
@@ -55,7 +58,9 @@ _MODULES = {
     "judge": "ifdkit.judging.run",
     "Judgement": "ifdkit.judging.result",
     "predict": "ifdkit.prediction.run",
+    "predict_training": "ifdkit.prediction.from_training",
     "Prediction": "ifdkit.prediction.result",
+    "TrainingPrediction": "ifdkit.prediction.training_prediction",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
@@ -72,7 +77,16 @@ _MODULES = {
 }
 _WITH_REPORTS = {
     *("audit", "Audit", "compare", "Comparison"),
-    *("predict", "Prediction", "train", "Trained"),
+    *(
+        "judge",
+        "Judgement",
+        "predict",
+        "Prediction",
+        "predict_training",
+        "TrainingPrediction",
+        "train",
+        "Trained",
+    ),
     *("select", "Selected", "summary"),
 }
 
@@ -89,12 +103,14 @@ __all__ = [
     "Selected",
     "Settings",
     "Trained",
+    "TrainingPrediction",
     "__version__",
     "audit",
     "compare",
     "generate",
     "judge",
     "predict",
+    "predict_training",
     "reflect",
     "register_metric",
     "score",

@@ -40,13 +40,13 @@ def with_reasoning(reasoning: str, answer: str) -> str:
     return "\n\n".join(part for part in (_THINKING.format(reasoning), answer) if part)
 
 
-_OF_SEVERAL = frozenset(("source", "sources", "inputs"))
+_OF_SEVERAL = frozenset(("source", "sources", "inputs", "shard", "merged_from"))
 
 
 def plain(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, as `dataclasses.asdict`.
 
-    What only a dataset of several inputs has is left out of the others.
+    What only a dataset of several inputs or a run of several shards has is left out of the others.
     """
     return asdict(
         record,

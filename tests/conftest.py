@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import tiny
@@ -16,6 +17,10 @@ from tests.browsing import browser, visit
 __all__ = ["browser", "visit"]  # fixtures
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# An example is not wrong for being slow, and a busy machine makes any example slow.
+hypothesis.settings.register_profile("ifdkit", deadline=None)
+hypothesis.settings.load_profile("ifdkit")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -36,14 +41,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiny models run several times faster on one thread, and do not fight over two cores."""
+    """Tiny models run several times faster on one thread, and do not fight over two cores.
+
+    Nor do real ones where pytest-xdist has a process for each core.
+    """
     import torch
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes that tests start
     is_real = request.node.get_closest_marker("real_model") or request.node.get_closest_marker(
         "slow"
     )
-    torch.set_num_threads((os.cpu_count() or 1) if is_real else 1)
+    has_machine = is_real and "PYTEST_XDIST_WORKER" not in os.environ
+    torch.set_num_threads((os.cpu_count() or 1) if has_machine else 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ifdkit.engine import attention
+from ifdkit.engine import attention, precision
 from ifdkit.engine.attention import CannotPackError
 from ifdkit.engine.forward import PackedForward, PaddedForward, PlainForward, SelectedForward
 from ifdkit.engine.head import ChunkedHead
@@ -165,23 +165,29 @@ def test_attention_does_not_use_onednn(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments have many lengths, and oneDNN keeps generated code for each."""
-    import torch
-
-    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    seen: dict[str, set[str]] = {"attention": set(), "elsewhere": set()}
-    attend = attention._attend
+    seen = {"attention": 0, "elsewhere": 0}
+    inside = False
+    attend, product = attention._attend, precision.onednn_linear
 
     def watched(*arguments: Any) -> Any:
-        seen["attention"].add(products.fp32_precision)
-        return attend(*arguments)
+        nonlocal inside
+        inside = True
+        try:
+            return attend(*arguments)
+        finally:
+            inside = False
+
+    def counted(*arguments: Any) -> Any:
+        seen["attention" if inside else "elsewhere"] += 1
+        return product(*arguments)
 
     monkeypatch.setattr(attention, "_attend", watched)
-    head = backend.model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda *_: seen["elsewhere"].add(products.fp32_precision))
+    monkeypatch.setattr(precision, "onednn_linear", counted)
     backend.nll(some_requests())
-    hook.remove()
-    assert seen["attention"] == {"ieee"}
-    assert seen["elsewhere"] == {"bf16" if onednn_stays_float32() else products.fp32_precision}
+    assert seen["attention"] == 0
+    layers = backend.model.config.get_text_config().num_hidden_layers
+    assert seen["elsewhere"] > (4 * layers if onednn_stays_float32() else -1)
+    assert products().fp32_precision in ("none", "ieee")
 
 
 def test_matrices_come_in_few_sizes(backend: HuggingFaceBackend) -> None:
@@ -419,20 +425,40 @@ def products() -> Any:
     return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # untyped in torch
 
 
-def test_float32_products_are_float32_accurate_and_the_setting_is_restored() -> None:
+def test_float32_products_are_float32_accurate_and_no_setting_changes() -> None:
     import torch
 
     x, weight = (torch.randn(n, 576, generator=torch.Generator().manual_seed(n)) for n in (99, 200))
     exact = x.double() @ weight.double().T
     setting = products().fp32_precision
-    with fast_float32(torch.device("cpu"), torch.float32):
+    with torch.inference_mode(), fast_float32(torch.device("cpu"), torch.float32):
         error = (torch.nn.functional.linear(x, weight) - exact).abs().max()
+        assert products().fp32_precision == setting
     assert error < 1e-3
-    assert products().fp32_precision == setting
     rounded = torch.nn.functional.linear(x.bfloat16(), weight.bfloat16()).float()
     assert (rounded - exact).abs().max() > 1e-2, (
         "negative control: bf16 inputs exceed the tolerance"
     )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 24), (2, 7, 24), (1, 24)])
+def test_products_by_onednn_are_those_of_the_layers(shape: tuple[int, ...], bias: bool) -> None:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(0)
+    x = torch.randn(*shape)
+    layers = [torch.nn.Linear(24, 40, bias=bias), Conv1D(40, 24)]
+    with torch.inference_mode():
+        for layer in layers:
+            expected = layer(x)
+            with fast_float32(torch.device("cpu"), torch.float32):
+                np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+                # What the route does not cover keeps torch's own.
+                assert layer(x[..., :0, :]).shape == (*shape[:-2], 0, 40)
+                coarse = layer.bfloat16()(x.bfloat16())
+            np.testing.assert_allclose(coarse.float(), expected, atol=0.1)
 
 
 def test_onednn_is_not_used_if_it_rounds_to_bfloat16(
@@ -440,19 +466,21 @@ def test_onednn_is_not_used_if_it_rounds_to_bfloat16(
 ) -> None:
     import torch
 
-    linear = torch.nn.functional.linear
+    used = []
 
-    def like_amx(x: Any, weight: Any) -> Any:
-        if products().fp32_precision == "bf16":
-            x, weight = x.bfloat16().float(), weight.bfloat16().float()
-        return linear(x, weight)
+    def like_amx(x: Any, weight: Any, bias: Any = None) -> Any:
+        used.append(x)
+        x, weight = x.bfloat16().float(), weight.bfloat16().float()
+        return torch.nn.functional.linear(x, weight, bias)
 
-    monkeypatch.setattr(torch.nn.functional, "linear", like_amx)
+    monkeypatch.setattr(precision, "onednn_linear", like_amx)
     onednn_stays_float32.cache_clear()
     try:
         assert not onednn_stays_float32()
+        used.clear()
         with fast_float32(torch.device("cpu"), torch.float32):
-            assert products().fp32_precision != "bf16"
+            torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3))
+        assert not used
     finally:
         onednn_stays_float32.cache_clear()
 

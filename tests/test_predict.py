@@ -123,9 +123,23 @@ def test_a_few_pairs_give_no_interval_and_a_verdict_that_says_so(tiny_model: Pat
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_nothing_to_predict_is_an_error(tiny_model: Path) -> None:
+def test_ties_alone_give_a_verdict_that_says_so(
+    write: Make, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A judge that follows the position gives nothing else."""
     row = {"instruction": "Do it", "output_1": "a", "output_2": "b", "preference": 1.5}
-    with pytest.raises(InputError, match="no preference for one of two answers"):
+    source = write("judged.json", [row, row])
+    arguments = ["-m", str(tiny_model), "--metrics", "ppl", "--store", "off", "-q"]
+    assert main(["predict", str(source), "-o", str(source.with_name("x")), *arguments]) == 0
+    found = json.loads((source.with_name("x") / "prediction.json").read_text())
+    assert (found["n"], found["n_tied"], found["scores"]) == (0, 2, {})
+    assert found["verdict"].startswith("Nothing can be concluded: 0 pairs with a preference")
+    assert "left out: 2 ties" in capsys.readouterr().out
+
+
+def test_a_file_without_a_preference_is_an_error(tiny_model: Path) -> None:
+    row = {"instruction": "Do it", "output_1": "a", "output_2": "b", "preference": None}
+    with pytest.raises(InputError, match="has no preference: every one is missing"):
         run([row], tiny_model)
 
 

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ifdkit.data import detection, layouts, messages, table_rows
 from ifdkit.data.columns import Columns, parse_columns
 from ifdkit.data.dataset import Dataset, open_dataset
+from ifdkit.data.examples import OccurrenceIds
 from ifdkit.data.layouts import LAYOUTS as LAYOUT_TABLE
 from ifdkit.data.layouts import PAIR, Layout, describe_columns, walk_row
 from ifdkit.data.messages import MessageForm
@@ -986,3 +990,19 @@ def test_errors_form_one_tree() -> None:
     assert issubclass(AmbiguousFormatError, InputError)
     assert issubclass(InputError, IfdkitError)
     assert isinstance(open_dataset([{"prompt": "u", "answer": "a"}]), Dataset)
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=12), st.integers(1, 5))
+def test_ids_do_not_depend_on_where_their_counts_are(responses: list[str], in_memory: int) -> None:
+    def made() -> list[str]:
+        with OccurrenceIds() as ids:
+            return [ids.identify(Example("", 0, 0, (), one)).id for one in responses]
+
+    expected = made()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ifdkit.data.examples.MAX_COUNTS_IN_MEMORY", in_memory)
+        assert made() == expected
+    counts = Counter[str]()
+    for response, found in zip(responses, expected, strict=True):
+        assert found.endswith(f"-{counts[response]}")
+        counts[response] += 1

@@ -475,6 +475,41 @@ def test_invalid_custom_prompts(tmp_path: Path, name: str, text: str, message: s
         load_prompts(tmp_path)
 
 
+_LOOP = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ fence }}" + _LOOP, "takes more than 2 s"),
+        ("{{ fence }}{{ 7 ** (9 ** 9) }}", "takes more than 2 s"),
+        ("{{ fence.ljust(10 ** 10) }}", "MiB of memory"),
+        ("{{ fence }}{% for i in range(99999) %}{{ fence * 99 }}{% endfor %}", "characters"),
+        ("{{ fence }}" + "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "not valid Jinja"),
+        ("{{ fence }}{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_custom_prompts_that_loop_or_grow_end_within_limits(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "system.txt").write_text(text)
+    with time_limit(60), pytest.raises(UsageError, match=message) as caught:
+        load_prompts(tmp_path).call(Stage.RESPONSE, example(), model="m")
+    assert "system.txt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_custom_prompts_render_as_the_built_in_ones_do(tmp_path: Path) -> None:
+    for path in BUILT_IN.glob("*.txt"):
+        # A comment renders nothing, and makes each file another than the built-in one.
+        (tmp_path / path.name).write_text("{# mine #}" + path.read_text())
+    (tmp_path / "version.txt").unlink()
+    for stage in Stage:
+        mine = load_prompts(tmp_path).call(stage, example(), model="m")
+        expected = PROMPTS.call(stage, example(), model="m")
+        assert replace(mine, prompt_version=expected.prompt_version) == expected
+
+
 def test_missing_folder_of_prompts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_prompts(tmp_path / "absent")

@@ -586,7 +586,7 @@ def test_a_failure_to_store_is_an_error(
 ) -> None:
     """Scores are stored in the background, but a failure is not silent."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(Store, "put_nlls", full)

@@ -225,6 +225,32 @@ def test_a_value_of_another_type_or_length_is_a_miss(tmp_path: Path, value: obje
     assert what_is_read(path) == 2 * len(ROWS)
 
 
+def test_a_store_of_version_2_is_migrated_with_its_rows(tmp_path: Path) -> None:
+    path = saved(tmp_path / "store.sqlite")
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("ALTER TABLE nll DROP COLUMN batch")
+        database.execute("ALTER TABLE nll DROP COLUMN provisional")
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    assert what_is_read(path) == 2 * len(ROWS)
+    with Store(path) as store:
+        assert store.batches_of(list(ROWS)) == {}
+        store.put_nlls(ROWS, b"batch")
+        assert store.batches_of(list(ROWS)) == dict.fromkeys(ROWS, b"batch")
+
+
+def test_provisional_rows_are_read_by_those_who_ask(tmp_path: Path) -> None:
+    first, *others = ROWS
+    with Store(tmp_path / "store.sqlite") as store:
+        store.put_nlls({first: ROWS[first]}, provisional=True)
+        store.put_nlls({key: ROWS[key] for key in others})
+        assert set(store.get_nlls(list(ROWS))) == set(ROWS)
+        assert set(store.get_nlls(list(ROWS), provisional=False)) == set(others)
+        store.put_nlls({first: ROWS[first]})
+        assert set(store.get_nlls(list(ROWS), provisional=False)) == set(ROWS)
+
+
 def save_as_version_1(path: Path) -> None:
     """A store as ifdkit 0.1 made it."""
     database = sqlite3.connect(path)
@@ -282,7 +308,7 @@ def test_two_processes_migrate_one_store(tmp_path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "store.sqlite")
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 3")
+    database.execute("PRAGMA user_version = 4")
     database.close()
     with pytest.raises(StoreError, match="newer version of ifdkit"):
         Store(path)

@@ -14,6 +14,7 @@ from ifdkit.errors import UsageError
 from ifdkit.prompting.alignment import Aligner
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import JinjaTemplate, load_template
+from ifdkit.prompting.tokens import Encoded
 from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
 
 BOS = 0
@@ -26,6 +27,7 @@ class Words:
 
     anchor_id: int | None = BOS
     adds_bos: bool = False
+    added_ids: tuple[list[int], list[int]] | None = None
 
     def _pieces(self, text: str) -> list[tuple[int, int]]:
         return [m.span() for m in re.finditer(r":\n| ?\w+|\s|[^\w\s]", text)]
@@ -34,6 +36,13 @@ class Words:
         first = [BOS] if special and self.adds_bos else []
         return [
             first + [1 + hash(text[a:b]) % 10**6 for a, b in self._pieces(text)] for text in texts
+        ]
+
+    def encode_from(self, texts: Sequence[str], *, special: bool, first: int) -> list[Encoded]:
+        offsets = [self.offsets(text, special=special) for text in texts]
+        return [
+            Encoded(ids, *((one[first - 1][1], one[-1][1]) if 0 < first <= len(one) else (0, 0)))
+            for ids, one in zip(self.encode(texts, special=special), offsets, strict=True)
         ]
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:

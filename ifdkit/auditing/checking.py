@@ -19,6 +19,7 @@ from ifdkit.auditing.result import (
     TemplateCheck,
     Unit,
 )
+from ifdkit.auditing.text_hits import TextHits, TextWorkers
 from ifdkit.findings.checks import TextCheck
 from ifdkit.findings.documents import measured
 from ifdkit.findings.languages import language_of
@@ -122,6 +123,8 @@ class AuditedDataset:
     second_template: SecondTemplate | None = None
     is_documents: bool = False
     """Whether the examples are text documents: responses without an instruction."""
+    workers: TextWorkers | None = None
+    """Processes that apply the text rules; None if this one does."""
 
     @classmethod
     def of(
@@ -135,10 +138,10 @@ class AuditedDataset:
         """The dataset with its texts as the checks of `findings` expect them."""
         texts = scored.texts
         corpus = Corpus(
-            tuple(scored.scores.ids),
-            tuple(texts.instructions),
-            tuple(texts.responses),
-            inputs=tuple(texts.inputs),
+            scored.scores.ids,
+            texts.instructions,
+            texts.responses,
+            inputs=texts.inputs,
         )
         return cls(scored, corpus, against, second_template, is_documents)
 
@@ -172,6 +175,12 @@ class AuditedDataset:
             self._results[rule.name] = CheckResult() if is_off else rule.check(self, rule)
         return self._results[rule.name]
 
+    def text_hits(self, rule: Rule, check: TextCheck) -> TextHits:
+        """What the text check of a rule finds."""
+        if self.workers is not None and rule.name in self.workers.names:
+            return self.workers.hits(rule.name)
+        return TextHits.of(check, self.corpus)
+
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """A column of scores, shape (examples,), NaN if undefined; None without the column."""
         return self.scored.scores.numbers.get(name)
@@ -198,7 +207,7 @@ class AuditedDataset:
         `quoted` gives the words to show of each, by default those of `shown`; `values` are those of
         all examples.
         """
-        where = [int(index) for index in indices]
+        where = list(map(int, indices))
         quoted = quoted or self.shown
         return CheckResult(
             checked=checked,
@@ -236,9 +245,8 @@ class OfTexts:
 
     def __call__(self, data: AuditedDataset, rule: Rule) -> CheckResult:
         """The hits of the text check."""
-        del rule
-        quotes = {hit.index: hit.quote for hit in self.text_check(data.corpus)}
-        return data.result(quotes, len(data), quoted=quotes.__getitem__)
+        hits = data.text_hits(rule, self.text_check)
+        return data.result(hits.indices, len(data), quoted=hits.quotes.__getitem__)
 
 
 def text_rule(

@@ -73,7 +73,9 @@ def near_duplicate(data: AuditedDataset, rule: Rule) -> CheckResult:
     del rule
     responses = data.corpus.responses
     repeated, _ = _repeats(data)
-    groups = near_duplicates(responses, whole=data.is_documents)
+    groups = near_duplicates(
+        responses, whole=data.is_documents, distinct=data.corpus.distinct_responses
+    )
     near = {index for group in groups for index in group[1:]}
     indices = near.difference(repeated)
     return data.result(
@@ -133,7 +135,9 @@ def recurring_phrase(data: AuditedDataset, rule: Rule) -> CheckResult:
 
 def _recurring(data: AuditedDataset, rule: Rule, kind: PhraseKind) -> CheckResult:
     corpus = data.corpus
-    found = recurring(corpus.responses, kind=kind, min_share=rule.limit)
+    found = recurring(
+        corpus.responses, kind=kind, min_share=rule.limit, distinct=corpus.distinct_responses
+    )
     found = sorted(found, key=lambda one: (-len(one.indices), one.text))
     phrase_of = {index: one.text for one in reversed(found) for index in one.indices}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ifdkit.data.atomic import json_file
-from ifdkit.data.notebook import Shown
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.views import NotebookView
 from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
@@ -163,7 +163,7 @@ class AuditedInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Audit(Shown):
+class Audit(NotebookView):
     """The verdict on one dataset, rule by rule."""
 
     version: str

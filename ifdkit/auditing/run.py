@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ifdkit.auditing.against import read_against
-from ifdkit.auditing.checking import AuditedDataset, Rule
+from ifdkit.auditing.checking import AuditedDataset, OfTexts, Rule
 from ifdkit.auditing.cleaning import CLEAN_RULES, DROPPED, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.numbers import status_counts
@@ -32,6 +32,7 @@ from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.templates import score_under_second, second_settings
+from ifdkit.auditing.text_hits import text_workers
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -41,6 +42,7 @@ from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError, unknown
+from ifdkit.findings.checks import TextCheck
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -83,6 +85,8 @@ class AuditOptions:
     """Write the rows that pass to this file."""
     clean_rules: CleanRules = "failed"
     """Whose rows do not pass."""
+    text_workers: int | None = None
+    """Processes for the text rules of a large dataset; None for one per core."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for options that contradict each other."""
@@ -118,6 +122,7 @@ def audit(
     scores: bool = True,
     clean: str | PathLike[str] | None = None,
     clean_rules: CleanRules = "failed",
+    text_workers: int | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Audit:
@@ -130,8 +135,9 @@ def audit(
     `template_check` names a second template.  `rules` changes rules, as in
     `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `clean`
     is a file for the rows that pass, in the format of the data; rows that rules of `clean_rules`
-    name are logged beside it.  `settings` are those of :class:`ifdkit.Settings`.  Raises
-    IfdkitError.
+    name are logged beside it.  `text_workers` is the number of processes that apply the text rules
+    to a large dataset, by default one per core; they change no result.  `settings` are those of
+    :class:`ifdkit.Settings`.  Raises IfdkitError.
     """
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
     options = AuditOptions(
@@ -142,6 +148,7 @@ def audit(
         where=where,
         clean=None if clean is None else Path(clean),
         clean_rules=clean_rules,
+        text_workers=text_workers,
     )
     read_options = ReadOptions(
         columns=columns,
@@ -204,7 +211,11 @@ def _audit(
     second = score_under_second(scored, other, read_options.seed, progress) if other else None
     progress.note(f"checking {len(scored):,} examples")
     dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
-    results = apply_rules(dataset, options.rules, is_sample=sample is not None)
+    with text_workers(
+        dataset.corpus, _text_checks(dataset, options.rules), options.text_workers
+    ) as some:
+        dataset = replace(dataset, workers=some)
+        results = apply_rules(dataset, options.rules, is_sample=sample is not None)
     cleaned = None
     if files is not None:
         cleaned = clean(dataset, options.rules, results, files, options.clean_rules)
@@ -253,12 +264,29 @@ def apply_rules(
     data: AuditedDataset, rules: Sequence[Rule], *, is_sample: bool = False
 ) -> tuple[RuleResult, ...]:
     """The results of the rules that apply to the data: to pairs, or to text documents."""
-    kind = "documents" if data.is_documents else "pairs"
-    applicable = [rule for rule in rules if rule.applies_to in (kind, "both")]
+    applicable = _applicable(data, rules)
     if data.is_documents:
         applicable = [worded_for_documents(rule) for rule in applicable]
+    # While the workers apply text rules, this process applies the others.
+    for rule in applicable:
+        if data.workers is not None and rule.name not in data.workers.names:
+            data.check(rule)
     results = [_result(rule, data, is_sample=is_sample) for rule in applicable]
     return in_order(with_evidence(results))
+
+
+def _applicable(data: AuditedDataset, rules: Sequence[Rule]) -> list[Rule]:
+    kind = "documents" if data.is_documents else "pairs"
+    return [rule for rule in rules if rule.applies_to in (kind, "both")]
+
+
+def _text_checks(data: AuditedDataset, rules: Sequence[Rule]) -> dict[str, TextCheck]:
+    """Rule → its check, of the rules about texts that apply and are not off."""
+    return {
+        rule.name: rule.check.text_check
+        for rule in _applicable(data, rules)
+        if isinstance(rule.check, OfTexts) and rule.severity != "off"
+    }
 
 
 def _result(rule: Rule, data: AuditedDataset, *, is_sample: bool) -> RuleResult:

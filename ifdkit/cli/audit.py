@@ -49,6 +49,9 @@ audit_options = together(
     option("--clean-rules", metavar="WHICH", help="Whose rows do not pass: those of failed rules,"
            " warnings too (failed), of failed errors only (errors), or of every rule (all)."
            "  [default: failed]"),
+    option("--text-workers", type=click.IntRange(min=1), metavar="N", help="Processes"
+           " for the text rules of a large dataset; they change no result."
+           "  [default: one per core]"),
     option("--no-model", is_flag=True, help="Use no model: apply only the rules about texts."),
     option("--no-text", is_flag=True, help="Omit dataset text from the terminal and the report."),
 )  # fmt: skip
@@ -69,7 +72,7 @@ def audit_options_of(flags: Mapping[str, Any], config: Config) -> AuditOptions:
         scores=not flags["no_model"],
         **{
             name: flags[name]
-            for name in ("where", "clean", "clean_rules")
+            for name in ("where", "clean", "clean_rules", "text_workers")
             if flags[name] is not None
         },
     )

@@ -24,6 +24,7 @@ from ifdkit.cli.config import load_config
 from ifdkit.cli.flags import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from ifdkit.cli.generate import generate
 from ifdkit.cli.judge import judge
+from ifdkit.cli.merge import merge
 from ifdkit.cli.models import models
 from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
@@ -40,7 +41,7 @@ from ifdkit.visible import one_line, visible
 
 COMMANDS = (
     *(score, compare, show, reflect, select, audit, view),
-    *(train, generate, judge, predict, card, models, store, completion),
+    *(train, generate, judge, predict, merge, card, models, store, completion),
 )
 
 

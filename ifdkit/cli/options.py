@@ -127,7 +127,7 @@ metric_options = together(
         type=int,
         metavar="N",
         help="Examples of the precision check, which scores a sample again in float32 if --dtype"
-        " is less; 0 turns it off.  [default: 2 %, 12 to 64]",
+        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 3]",
     ),
 )
 """What to measure, for the commands whose result is scores."""
@@ -143,6 +143,12 @@ model_options = together(
     ),
     option("--dtype", help="auto, float32, bfloat16 or float16."),
     option("--device", help="auto, cpu, cuda, cuda:N or mps."),
+    option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="Threads on a CPU.  [default: the cores that the process may use]",
+    ),
     option("--max-length", type=int, metavar="N", help="Tokens of the longest pass."),
     option(
         "--stride",
@@ -166,6 +172,17 @@ model_options = together(
     ),
 )
 """The model, the protocol and how DATA is read."""
+
+worker_options = together(
+    option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Processes with a copy of the model each: one per GPU, or per group of cores.",
+    ),
+    option("--backend", help="torch (default), or ray: a cluster."),
+)
+"""What computes, and where."""
 
 quiet_options = together(
     option("--quiet", "-q", is_flag=True, help="No progress and no notes."),

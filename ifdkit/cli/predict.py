@@ -12,39 +12,56 @@ from ifdkit.cli.options import metric_options, model_options, option, output_opt
 
 
 @click.command("predict")
-@click.argument("annotations")
-@output_option(
-    "Folder of the report, or a single .md file.  [default: reports/ANNOTATIONS-prediction]"
-)
-@option("--seed", type=int, default=0, help="Seed of the folds.  [default: 0]")
+@click.argument("data", nargs=-1, required=True)
+@output_option("Folder of the report, or a single .md file.  [default: reports/DATA-prediction]")
+@option("--seed", type=int, default=0, help="Seed of the folds and permutations.  [default: 0]")
 @metric_options
 @model_options
 @output_options
 @click.pass_context
-def predict(context: click.Context, /, annotations: str, output: Path | None, **flags: Any) -> None:
-    """Measure which score predicts the preferences of ANNOTATIONS, and whether length does better.
+def predict(
+    context: click.Context, /, data: tuple[str, ...], output: Path | None, **flags: Any
+) -> None:
+    """Measure which score predicts preferences, or what training does, and whether length does too.
 
-    ANNOTATIONS is a file in AlpacaEval's format (instruction, output_1, output_2, preference) or
-    the output of `ifdkit judge`. Both answers of every pair are scored, with all metrics unless
-    --metrics says otherwise, and the change of each score is related to the preference: on all
-    pairs, on pairs of equal length, and with length removed.
+    DATA is a file of annotations in AlpacaEval's format (instruction, output_1, output_2,
+    preference) or the output of `ifdkit judge`. Both answers of every pair are scored, with all
+    metrics unless --metrics says otherwise, and the change of each score is related to the
+    preference: on all pairs, on pairs of equal length, and with length removed.
+
+    Or DATA is one or more results of `ifdkit train --eval`. Then every dataset that was trained on
+    is scored, and its mean scores are related to the change of held-out NLL.
 
     \b
     Example:
       ifdkit predict annotations.json
+      ifdkit predict runs-a runs-b runs-c
     """
+    from ifdkit.prediction.from_training import predict_from_training
     from ifdkit.prediction.run import check_folder, default_folder, predict_preferences
+    from ifdkit.prediction.training_results import is_training_result
     from ifdkit.report.terminal.prediction import print_prediction
+    from ifdkit.report.terminal.training_prediction import print_training_prediction
 
     start(context, flags)
-    folder = output or default_folder(annotations)
-    check_folder(folder)
-    with progress_of(flags) as progress:
-        found = predict_preferences(
-            annotations, settings_given(flags), seed=flags["seed"], progress=progress
+    n_results = sum(map(is_training_result, data))
+    if n_results not in (0, len(data)) or (n_results == 0 and len(data) > 1):
+        raise click.UsageError(
+            "give one file of annotations, or any number of results of `ifdkit train`", context
         )
-    found.save(folder)
+    folder = output or default_folder(data[0])
+    check_folder(folder)
+    settings = settings_given(flags)
+    with progress_of(flags) as progress:
+        if n_results:
+            trained = predict_from_training(data, settings, seed=flags["seed"], progress=progress)
+            trained.save(folder)
+        else:
+            found = predict_preferences(data[0], settings, seed=flags["seed"], progress=progress)
+            found.save(folder)
     if flags["as_json"]:
-        echo_json(found.as_json())
+        echo_json(trained.as_json() if n_results else found.as_json())
+    elif n_results:
+        print_training_prediction(trained, folder)
     else:
         print_prediction(found, folder)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_of, start
-from ifdkit.cli.options import common_options, metric_options, option, output_option, rows_options
+from ifdkit.cli.options import (
+    call_option,
+    common_options,
+    metric_options,
+    option,
+    output_option,
+    rows_options,
+    worker_options,
+)
 
 
 @click.command("score")
@@ -23,9 +32,15 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
     help="Write the rows of DATA, in its format, with their scores as"
     " more columns; of a conversation the last turn's, or lists with --turns all.",
 )
+@call_option(
+    "--shard",
+    metavar="I/N",
+    help="Only part I of N, by text length; `ifdkit merge` puts the parts together.",
+)
 @rows_options()
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
+@worker_options
 @common_options
 @click.pass_context
 def score(
@@ -46,9 +61,11 @@ def score(
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.joining import score_into_rows
     from ifdkit.scoring.run import score_to_file
+    from ifdkit.scoring.shards import parse_shard
 
     start(context, flags)
-    write = score_to_file
+    shard = parse_shard(flags["shard"], join=flags["join"])
+    write = partial(score_to_file, shard=shard) if shard else score_to_file
     if flags["join"]:
         write = score_into_rows
         flags["turns"] = flags["turns"] or "last"
@@ -58,7 +75,7 @@ def score(
         echo_json(summary.as_json())
     else:
         print_summary(summary)
-    if not summary.has_scores:
+    if not summary.has_scores and shard is None:
         counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
         name = summary.manifest.input
         raise InputError(f"no example of {name} could be scored: {counts or 'no examples'}")

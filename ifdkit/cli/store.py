@@ -39,8 +39,7 @@ def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:
     """
     from ifdkit.errors import StoreError
     from ifdkit.format import plural
-    from ifdkit.scoring.scorer import default_store
-    from ifdkit.scoring.store import Store
+    from ifdkit.scoring.store import Store, default_store
 
     start(context, flags)
     file = Path(path) if path else default_store()

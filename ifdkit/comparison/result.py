@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import json_file
-from ifdkit.data.notebook import Shown
 from ifdkit.data.pairing import Pairing
 from ifdkit.data.report_folder import encoded, renders, save_report
+from ifdkit.data.views import MetricView
 from ifdkit.findings.finding import Finding
 from ifdkit.format import plural
 from ifdkit.records import plain
@@ -199,7 +199,7 @@ TEXT_WITHHELD = "(text withheld by --no-text)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Shown):
+class Comparison(MetricView):
     """What `ifdkit.compare` returns."""
 
     summary: Summary

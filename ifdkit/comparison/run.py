@@ -11,7 +11,7 @@ both sides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,9 +52,11 @@ from ifdkit.data.pairing import (
     worded_for_documents,
 )
 from ifdkit.data.report_folder import check_report_folder, read_report
+from ifdkit.data.spilling import Chosen
 from ifdkit.errors import InputError, OutputError
-from ifdkit.findings import TextPair, find
-from ifdkit.findings.finding import Finding
+from ifdkit.findings import PairedTexts, find
+from ifdkit.findings.finding import Finding, SideName
+from ifdkit.findings.pairs import SideTexts
 from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
@@ -273,29 +275,24 @@ class _PairedSides:
     def _findings(self) -> tuple[Finding, ...]:
         if not self._has_text:
             return ()
-        return find(list(self._text_pairs()), seed=self._options.seed)
-
-    def _text_pairs(self) -> Iterator[TextPair]:
-        before, after, pairs = self._before, self._after, self._pairs
-        assert before.texts is not None
-        assert after.texts is not None
-        undefined = np.full(len(pairs), np.nan)
+        undefined = np.full(len(self._pairs), np.nan)
         ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        for i, j, ifd_before, ifd_after in zip(
-            pairs.before.tolist(), pairs.after.tolist(), *(c.tolist() for c in ifds), strict=True
-        ):
-            yield TextPair(
-                id_before=before.scores.ids[i],
-                id_after=after.scores.ids[j],
-                instruction_before=before.texts.instructions[i],
-                response_before=before.texts.responses[i],
-                instruction_after=after.texts.instructions[j],
-                response_after=after.texts.responses[j],
-                ifd_before=None if np.isnan(ifd_before) else ifd_before,
-                ifd_after=None if np.isnan(ifd_after) else ifd_after,
-                status_before=before.scores.statuses[i],
-                status_after=after.scores.statuses[j],
+        before, after = (
+            _side_texts(side, name, positions)
+            for side, name, positions in (
+                (self._before, "before", self._pairs.before),
+                (self._after, "after", self._pairs.after),
             )
+        )
+        texts = PairedTexts(
+            before,
+            after,
+            *ifds,
+            [self._before.scores.statuses[i] for i in self._pairs.before.tolist()],
+            [self._after.scores.statuses[i] for i in self._pairs.after.tolist()],
+            self._options.seed,
+        )
+        return find(texts)
 
     def _topic_changes(
         self, topics: Topics | None, common_ifd: tuple[NDArray[np.float64], ...] | None
@@ -334,6 +331,18 @@ class _PairedSides:
         if topics is not None:
             columns |= topics.columns()
         return pd.DataFrame(columns)
+
+
+def _side_texts(side: ComparedSide, name: SideName, positions: Positions) -> SideTexts:
+    """The texts of the pairs of one side, read when a check asks for them."""
+    assert side.texts is not None
+    ids = side.scores.ids
+    return SideTexts(
+        ids=[ids[i] for i in positions.tolist()],
+        instructions=Chosen(side.texts.instructions, positions),
+        responses=Chosen(side.texts.responses, positions),
+        name=name,
+    )
 
 
 def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:

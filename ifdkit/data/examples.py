@@ -15,6 +15,8 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.turns import BadContentError, RowTurn, kind_of
 from ifdkit.records import Example, Turn
 
+MAX_COUNTS_IN_MEMORY = 2**16
+"""Digests of rows without an id whose counts are in memory: some ten megabytes."""
 _MAX_WHOLE_FLOAT = 2.0**53
 """Floats beyond it no longer tell neighbouring whole numbers apart."""
 
@@ -83,6 +85,8 @@ def _own_id(value: Any) -> str:
 
 def _check_text(text: str) -> None:
     """Refuse text that tokenizers or output files cannot represent."""
+    if "\0" not in text and text.isascii():
+        return
     if "\0" in text:
         raise BadContentError(f"contains a NUL character at {text.index(chr(0))}")
     try:
@@ -101,12 +105,13 @@ class OccurrenceIds:
     equal rows get different ids. An id that an earlier input has used gets the source before it:
     `SOURCE/ID`. Within one input, the ids of the rows are kept as they are.
 
-    Neither depends on which rows are chosen, as long as every row before them is counted. The
-    counts are in a temporary SQLite file, because those of a hundred million rows do not fit in
-    memory.
+    Neither depends on which rows are chosen, as long as every row before them is counted. From
+    MAX_COUNTS_IN_MEMORY on, the counts are in a temporary SQLite file, because those of a hundred
+    million rows do not fit in memory.
     """
 
     def __enter__(self) -> OccurrenceIds:
+        self._counts: dict[str, int] = {}
         # "": a private file on disk. A run that is interrupted closes it from another thread.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")  # the file is never reopened
@@ -133,14 +138,25 @@ class OccurrenceIds:
         text = json.dumps([content, example.response, example.tools])
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         while True:
-            (n,) = self._database.execute(
-                "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
-                (digest,),
-            ).fetchone()
-            found = f"{digest}-{n}"
+            found = f"{digest}-{self._count(digest)}"
             # The ids of an earlier input may have been made in the same way.
             if source is None or self._owner(found, "") == "":
-                return replace(example, id=found)
+                return Example(found, example.row, example.turn, example.context, example.response,
+                               example.tools, example.is_document)  # fmt: skip
+
+    def _count(self, digest: str) -> int:
+        """How often a digest was counted before."""
+        if len(self._counts) < MAX_COUNTS_IN_MEMORY:
+            n = self._counts[digest] = self._counts.get(digest, -1) + 1
+            if len(self._counts) == MAX_COUNTS_IN_MEMORY:
+                rows = self._counts.items()
+                self._database.executemany("INSERT INTO seen VALUES (?, ?)", rows)
+            return n
+        (count,) = self._database.execute(
+            "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
+            (digest,),
+        ).fetchone()
+        return int(count)
 
     def _of_source(self, example: Example, source: str) -> Example:
         # The owner tells apart one id of two sources, and `b/1` of a row from `b/1` made of `1`.

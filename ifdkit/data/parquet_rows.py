@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import valid_text
+from ifdkit.data.parquet_files import text_batches
 from ifdkit.data.raw import Raw
 from ifdkit.data.rows_writer import Appended
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_ROWS_PER_GROUP = 4096
 
 
 def parquet_schema(source: Path) -> pa.Schema:
@@ -62,7 +61,7 @@ class ParquetRows:
         import pyarrow.parquet as pq
 
         self._file = pq.ParquetFile(source)
-        self._batches = self._file.iter_batches(batch_size=_ROWS_PER_GROUP)
+        self._batches = text_batches(source)
         self._batch = None
         self._begin = self._end = first_row
 

@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ifdkit.data.csv_dialect import Dialect
+from ifdkit.data.parquet_files import (
+    MAX_BATCH_BYTES,
+    as_texts,
+    n_text_bytes,
+    parquet_batches,
+    until_expanded,
+)
 from ifdkit.data.plain import plain
 from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
 from ifdkit.data.sources import open_bytes
@@ -21,18 +28,11 @@ from ifdkit.regular import read_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _ROWS_PER_BATCH = 256
 _CHUNK = 2**20
 _FREE_BYTES = 2**20
 """Bytes that may be read again before the limit of `hand_back` applies."""
-_MAX_BATCH_BYTES = 2 * MAX_ROW_BYTES
-"""Texts of a batch that are in memory at once."""
-_MAX_EXPANDED_BYTES, _MAX_EXPANSION = 2**30, 1000
-"""A Parquet file is refused if its texts exceed both this size and this multiple of its own."""
-_MAX_VALUES_PER_GROUP = 2**26
-"""Values of a column in a row group, which may all be in one row. Each takes a few bytes."""
 _COMMAS = Dialect(",")
 
 
@@ -152,104 +152,13 @@ def csv_rows(stream: BinaryIO, name: str, dialect: Dialect = _COMMAS) -> Iterato
 
 def parquet_rows(path: Path) -> Iterator[Raw]:
     """The rows of a Parquet file, in batches. Raises InputError if it cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with tempfile.TemporaryFile() as seekable, open_bytes(path) as stream:
         source = stream
         if not isinstance(getattr(stream, "raw", None), io.FileIO):
             # Parquet readers seek to the footer; a compressed stream cannot seek.
             shutil.copyfileobj(stream, seekable)
             source = seekable
-        try:
-            with pq.ParquetFile(source) as file:
-                names = _expandable(file.metadata, path)
-            source.seek(0)
-            with pq.ParquetFile(source, read_dictionary=names) as file:
-                batches = file.iter_batches(batch_size=_ROWS_PER_BATCH)
-                yield from batch_rows(_until_expanded(batches, path))
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
-
-
-def _until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches. Raises InputError once their texts are far more than the file can contain."""
-    limit = max(_MAX_EXPANDED_BYTES, _MAX_EXPANSION * path.stat().st_size)
-    n_bytes = 0
-    for batch in batches:
-        n_bytes += sum(map(_n_bytes, batch.columns))
-        if n_bytes > limit:
-            raise InputError(
-                f"{path}: its texts take more than {limit:,} bytes, {_MAX_EXPANSION:,} times its"
-                " size: write it as JSON Lines if that is right"
-            )
-        yield batch
-
-
-def _expandable(metadata: pq.FileMetaData, path: Path) -> list[str]:
-    """Columns whose values are few but may be long, and are read as references to them.
-
-    A file of 1 KB can contain one text of 20 MB, compressed, and refer to it from every row.  Read
-    as text, a batch of its rows takes gigabytes.  Raises InputError if that could happen in a
-    single row too.
-    """
-    found: dict[str, None] = {}
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            if column.num_values > _MAX_VALUES_PER_GROUP:
-                raise InputError(
-                    f"{path}: a row group has more than {_MAX_VALUES_PER_GROUP:,} values: write it"
-                    " with smaller row groups"
-                )
-            n_bytes = column.total_uncompressed_size * min(column.num_values, _ROWS_PER_BATCH)
-            has_references = any("DICTIONARY" in one for one in column.encodings)
-            if has_references and n_bytes > _MAX_BATCH_BYTES:
-                found[column.path_in_schema] = None
-    return list(found)
-
-
-def _n_bytes(array: pa.Array) -> int:
-    """Bytes of the texts in an array as Python would have them, each reference counted."""
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
-    kind = array.type
-    if pt.is_dictionary(kind):
-        if not _is_text(kind.value_type):
-            return int(array.nbytes)
-        lengths = pc.binary_length(array.dictionary).take(array.indices)
-        return pc.sum(lengths.cast("int64")).as_py() or 0
-    if _is_text(kind):
-        return pc.sum(pc.binary_length(array).cast("int64")).as_py() or 0
-    if pt.is_list(kind) or pt.is_large_list(kind):
-        return _n_bytes(array.flatten())
-    if pt.is_struct(kind):
-        return sum(map(_n_bytes, array.flatten()))
-    return int(array.nbytes)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow.types as pt
-
-    checks = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
-    return any(check(kind) for check in checks)
-
-
-def _without_references(kind: pa.DataType) -> pa.DataType:
-    """The type of the same values as texts."""
-    import pyarrow as pa
-    import pyarrow.types as pt
-
-    if pt.is_dictionary(kind):
-        return kind.value_type
-    if pt.is_list(kind) or pt.is_large_list(kind):
-        make = pa.list_ if pt.is_list(kind) else pa.large_list
-        return make(kind.value_field.with_type(_without_references(kind.value_type)))
-    if pt.is_struct(kind):
-        fields = (kind.field(i) for i in range(kind.num_fields))
-        return pa.struct([one.with_type(_without_references(one.type)) for one in fields])
-    return kind
+        yield from batch_rows(parquet_batches(source, path, n_rows=_ROWS_PER_BATCH))
 
 
 def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
@@ -274,7 +183,7 @@ def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
     for file in files:
         try:
             with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
-                for raw in batch_rows(iter(batches), start):
+                for raw in batch_rows(until_expanded(batches, file), start):
                     yield raw
                     start = raw.row + 1
         except (pa.ArrowException, OSError) as error:
@@ -297,7 +206,6 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, str | None]]:
     Arrow does not check that text is UTF-8. If a batch cannot be converted, its rows are tried one
     by one, so that only the bad ones are rejected.
     """
-    import pyarrow as pa
     import pyarrow.types as pt
 
     checks = (
@@ -309,7 +217,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, str | None]]:
         pt.is_null,
     )
     others = [one.name for one in batch.schema if not any(check(one.type) for check in checks)]
-    if sum(map(_n_bytes, batch.columns)) > _MAX_BATCH_BYTES:
+    if n_text_bytes(batch) > MAX_BATCH_BYTES:
         if batch.num_rows == 1:
             yield None, too_long(MAX_ROW_BYTES)
             return
@@ -318,8 +226,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, str | None]]:
         yield from _values(batch.slice(middle))
         return
     try:
-        fields = [one.with_type(_without_references(one.type)) for one in batch.schema]
-        rows = batch.cast(pa.schema(fields)).to_pylist()
+        rows = as_texts(batch).to_pylist()
         for row in rows:
             for name in others:
                 row[name] = plain(row[name], drop_nulls=True)

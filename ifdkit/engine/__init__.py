@@ -2,6 +2,7 @@
 
 models       from the name of a model to its files and their fingerprint
 gguf         unpacks a quantised GGUF file
+devices      device and dtype of a run, without torch where they are known
 tokenizer    text to ids, by the model's own tokenizer
 batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
@@ -11,6 +12,8 @@ forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
 precision    float32 products by the fastest accurate route
 embedder     sentence embeddings
+lanes        several batches at a time on a CPU
+threads      how many threads, and how idle ones wait
 tensors      between numpy arrays and tensors
 quiet        keeps transformers from printing
 """
@@ -21,7 +24,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ifdkit.engine.batching import Budget
+from ifdkit.engine.threads import wait_passively
 from ifdkit.records import NLL, Request
+
+wait_passively()  # before any module of this package imports torch
 
 
 class Backend(Protocol):

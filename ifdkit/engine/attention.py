@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 
 from ifdkit.engine.layout import Segment, Segments
-from ifdkit.engine.precision import plain_float32
 from ifdkit.engine.tensors import to_device
 
 NAME = "ifdkit_segments"
@@ -158,14 +157,11 @@ def _one_by_one(
     """One call of torch's attention per segment, shape (1, tokens, heads, head)."""
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
-    # Without oneDNN.  It is slower than torch's own attention here, and keeps generated code for
-    # each length of segment: half a gigabyte after some thousand rows.
-    with plain_float32():
-        for segment in segments.parts:
-            own = slice(segment.begin, segment.end)
-            k, v = (_keys(t, segment) for t in (key, value))  # (kv heads, keys, head)
-            attended = _attend(query[0, :, own], k, v, scale, window)  # (heads, queries, head)
-            out[0, own] = attended.transpose(0, 1)
+    for segment in segments.parts:
+        own = slice(segment.begin, segment.end)
+        k, v = (_keys(t, segment) for t in (key, value))  # (kv heads, keys, head)
+        attended = _attend(query[0, :, own], k, v, scale, window)  # (heads, queries, head)
+        out[0, own] = attended.transpose(0, 1)
     return out
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ifdkit.engine import attention
+from ifdkit.engine import attention, lanes
 from ifdkit.engine.batching import Budget
+from ifdkit.engine.devices import CPU_DTYPE
 from ifdkit.engine.forward import (
     ForwardStrategy,
     PackedForward,
@@ -78,7 +82,7 @@ def resolve_dtype(dtype: str, device: str) -> str:
     if dtype != "auto":
         return dtype
     if not device.startswith("cuda"):
-        return "float32"
+        return CPU_DTYPE
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
@@ -119,6 +123,8 @@ class HuggingFaceBackend:
                 " probability of earlier ones"
             )
         self._strategy = self._fastest_strategy()
+        self._replicas: list[HuggingFaceBackend] = []
+        self._stop = threading.Event()
 
     @property
     def budget(self) -> Budget:
@@ -187,6 +193,40 @@ class HuggingFaceBackend:
         middle = len(requests) // 2
         return self.nll(requests[:middle]) + self.nll(requests[middle:])
 
+    def stream(
+        self, batches: Iterator[Sequence[Request]], *, n_planned: int | None = None
+    ) -> Iterator[list[NLL]]:
+        """The NLLs of each batch, in order. On a CPU several batches are computed at a time.
+
+        `n_planned`: batches of the whole plan; None: many.
+        """
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        n_lanes = lanes.lanes_of(threads, lanes.MAX_LANES if n_planned is None else n_planned)
+        replicas = self._lanes(n_lanes)
+        if not replicas:
+            yield from map(self.nll, batches)
+            return
+        scorers = [one.nll for one in replicas]
+        each = threads // n_lanes
+        yield from lanes.stream(scorers, batches, threads=each, stop=self._stop)
+
+    def close(self) -> None:
+        """Free what `stream` keeps."""
+        self._replicas = []
+
+    def _lanes(self, n: int) -> list[HuggingFaceBackend]:
+        """Copies of this backend over the same weights; none if one lane is enough or possible."""
+        try:
+            while len(self._replicas) < n > 1:
+                replica = copy.copy(self)
+                replica.model = lanes.shared_copy(self.model, self._stop)
+                replica._strategy = replica._open(type(self._strategy))
+                self._replicas.append(replica)
+        except Exception as error:  # a model with code of its own may not allow copies
+            log.info("%s: one batch at a time: %s", self._name, brief(error))
+            self._replicas = []
+        return self._replicas[:n] if n > 1 else []
+
     def _batch(self, requests: Sequence[Request]) -> list[NLL]:
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
             return self._strategy.nll(requests)
@@ -219,12 +259,11 @@ class HuggingFaceBackend:
         )
         return plain
 
-    def _open(
-        self, kind: type[PackedForward] | type[PaddedForward] | type[SelectedForward]
-    ) -> ForwardStrategy:
-        if issubclass(kind, SelectedForward):
-            return kind(self.model)
-        return kind(self.model, rows_per_chunk=self._rows_per_chunk)
+    def _open(self, kind: type[Any]) -> ForwardStrategy:
+        if issubclass(kind, (PackedForward, PaddedForward)):
+            return kind(self.model, rows_per_chunk=self._rows_per_chunk)
+        opened: ForwardStrategy = kind(self.model)
+        return opened
 
     def _passes_window(self, windows: set[int]) -> bool:
         """Whether the layers passed the sliding window that the model's config declares.

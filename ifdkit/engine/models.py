@@ -114,6 +114,20 @@ class Weights:
                 whole.update(f"adapter {digest(file)}\n".encode())
         return whole.hexdigest()
 
+    def tokenizer_fingerprint(self, digest: Callable[[Path], str]) -> str:
+        """Hex digest of all that decides which ids a text becomes, without loading a tokenizer.
+
+        It covers the files that a tokenizer is loaded from, and the libraries that load it.
+        """
+        versions = [metadata.version(name) for name in ("tokenizers", "transformers")]
+        whole, folder = hashlib.sha256(repr(versions).encode()), self.tokenizer_folder
+        code = {*self.folder.rglob("*.py"), *folder.rglob("*.py")}
+        endings = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab"}
+        files = [p for p in folder.glob("*") if p.suffix in endings]
+        for file in (*sorted(files), *sorted(code)):
+            whole.update(f"{file.name} {digest(file)}\n".encode())
+        return whole.hexdigest()
+
 
 def _json_object(path: Path, model: str) -> dict[str, object]:
     try:

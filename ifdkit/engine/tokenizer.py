@@ -10,6 +10,7 @@ from typing import Any, cast
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, brief
+from ifdkit.prompting.tokens import Encoded
 
 
 class HuggingFaceTokenizer:
@@ -30,12 +31,41 @@ class HuggingFaceTokenizer:
             ) from error
         if not self._tokenizer.is_fast:
             raise ModelError(f"model {weights.name}: its tokenizer has no character offsets")
-
-    @property
-    def anchor_id(self) -> int | None:
-        """The id of BOS, else of EOS, else None."""
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        return cast("int | None", eos if bos is None else bos)
+        self.anchor_id: int | None = eos if bos is None else bos
+        """The id of BOS, else of EOS, else None."""
+        self._rust = self._rust_tokenizer()
+        self.added_ids = self._added_ids()
+        """The ids that `special` puts before and after every text; None if that is not known."""
+
+    def _rust_tokenizer(self) -> Any:
+        """The tokenizer behind it, if a call does nothing but that; else None.
+
+        transformers makes several Python objects of each text, which takes as long as the text.
+        """
+        from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+        kind = type(self._tokenizer)
+        if (
+            kind.__call__ is not PreTrainedTokenizerBase.__call__
+            or kind._encode_plus is not PreTrainedTokenizerFast._encode_plus
+            or hasattr(kind, "_switch_to_input_mode")
+        ):
+            return None
+        self._tokenizer("")  # turns truncation and padding off, which a tokenizer.json can turn on
+        return self._tokenizer.backend_tokenizer
+
+    def _added_ids(self) -> tuple[list[int], list[int]] | None:
+        """What is added to every text, as one text shows: no post-processor looks at the text."""
+        if self._rust is None:
+            return None
+        (bare,), (whole,) = (self.encode(["a"], special=special) for special in (False, True))
+        (empty,) = self.encode([""], special=True)
+        for begin in range(len(whole) - len(bare) + 1):
+            before, after = whole[:begin], whole[begin + len(bare) :]
+            if bare and whole[begin : begin + len(bare)] == bare and before + after == empty:
+                return before, after
+        return None
 
     def end_of_response(self, written: str) -> list[int]:
         """The ids that end a response: `written` up to its first special token, else EOS.
@@ -60,6 +90,10 @@ class HuggingFaceTokenizer:
         """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
         if not texts:
             return []
+        if self._rust is not None:
+            # Without offsets, in all threads.
+            found = self._rust.encode_batch_fast(list(texts), add_special_tokens=special)
+            return [one.ids for one in found]
         encoded = self._tokenizer(
             list(texts),
             add_special_tokens=special,
@@ -68,6 +102,19 @@ class HuggingFaceTokenizer:
             verbose=False,
         )
         return cast(list[list[int]], encoded["input_ids"])
+
+    def encode_from(self, texts: Sequence[str], *, special: bool, first: int) -> list[Encoded]:
+        """The same with the characters that the ids from position `first` on stand for."""
+        if self._rust is None:
+            ids = self.encode(texts, special=special)
+            offsets = [self.offsets(text, special=special) for text in texts]
+            return [
+                Encoded(one, places[first - 1][1] if 0 < first <= len(one) else 0,
+                        places[-1][1] if places else 0)
+                for one, places in zip(ids, offsets, strict=True)
+            ]  # fmt: skip
+        found = self._rust.encode_batch(list(texts), add_special_tokens=special)
+        return [Encoded(one.ids, _end(one, first - 1), _end(one, len(one) - 1)) for one in found]
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
@@ -104,3 +151,9 @@ class HuggingFaceTokenizer:
         special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
         digest.update(json.dumps(special).encode())
         return digest.hexdigest()
+
+
+def _end(encoding: Any, position: int) -> int:
+    """The character at which the token at a position ends; 0 for one that stands for no text."""
+    place = encoding.token_to_chars(position) if 0 <= position < len(encoding) else None
+    return int(place[1]) if place else 0

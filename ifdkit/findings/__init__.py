@@ -42,7 +42,7 @@ from ifdkit.findings.rewrites import (
 from ifdkit.findings.scripts import language_switch
 from ifdkit.findings.stock_phrases import ai_disclaimer, prompt_leak, refusal
 
-__all__ = ["CHECKS", "KINDS", "TITLES", "TextPair", "find"]
+__all__ = ["CHECKS", "KINDS", "TITLES", "PairedTexts", "TextPair", "find"]
 
 CHECKS = (
     on_both_sides(prompt_leak),
@@ -73,7 +73,7 @@ TITLES = {check.kind: check.title for check in CHECKS}
 """Kind → a plural noun phrase as it reads inside a sentence: "refusals"."""
 
 
-def find(pairs: Sequence[TextPair], *, seed: int = 0) -> tuple[Finding, ...]:
+def find(pairs: Sequence[TextPair] | PairedTexts, *, seed: int = 0) -> tuple[Finding, ...]:
     """The findings in these pairs, by kind in the order of KINDS, the largest first.
 
     Ids are those of the finding's side, and of the after side if it is `both`; rows that the other
@@ -83,7 +83,7 @@ def find(pairs: Sequence[TextPair], *, seed: int = 0) -> tuple[Finding, ...]:
     """
     if not pairs:
         return ()
-    texts = PairedTexts.of(pairs, seed)
+    texts = pairs if isinstance(pairs, PairedTexts) else PairedTexts.of(pairs, seed)
     found = [
         sorted(check(texts), key=lambda finding: (-finding.count, finding.text)) for check in CHECKS
     ]

@@ -48,6 +48,8 @@ class TextCheck:
     description: str
     """What an example that is hit shows, in one sentence."""
     search: CorpusSearch
+    is_of_examples: bool = False
+    """Whether an example is hit or not whatever the other examples are."""
 
     def __call__(self, corpus: Corpus) -> list[Hit]:
         """The examples that show the problem."""
@@ -68,6 +70,6 @@ def example_check(kind: str, title: str, description: str) -> Callable[[ExampleS
             shown = (search(instruction, response) for instruction, response in texts)
             return [Hit(index, quote) for index, quote in enumerate(shown) if quote is not None]
 
-        return TextCheck(kind, title, description, search_all)
+        return TextCheck(kind, title, description, search_all, is_of_examples=True)
 
     return declare

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ifdkit.findings.checks import Hit, TextCheck
 from ifdkit.findings.finding import Finding, SideName
 from ifdkit.findings.texts import Corpus, quote
@@ -49,11 +52,18 @@ class SideTexts(Corpus):
 class PairedTexts:
     """Both sides of a comparison, row by row."""
 
-    pairs: Sequence[TextPair]
     before: SideTexts
     after: SideTexts
+    ifd_before: NDArray[np.float64]
+    """NaN if undefined; shape (pairs,)."""
+    ifd_after: NDArray[np.float64]
+    statuses_before: Sequence[str | None]
+    statuses_after: Sequence[str | None]
     seed: int
     """Of the samples that a check draws."""
+
+    def __len__(self) -> int:
+        return len(self.before.ids)
 
     @classmethod
     def of(cls, pairs: Sequence[TextPair], seed: int) -> PairedTexts:
@@ -70,7 +80,16 @@ class PairedTexts:
             responses=tuple(pair.response_after for pair in pairs),
             name="after",
         )
-        return cls(pairs, before, after, seed)
+        return cls(
+            before,
+            after,
+            # None becomes NaN.
+            np.array([pair.ifd_before for pair in pairs], dtype=np.float64),
+            np.array([pair.ifd_after for pair in pairs], dtype=np.float64),
+            [pair.status_before for pair in pairs],
+            [pair.status_after for pair in pairs],
+            seed,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

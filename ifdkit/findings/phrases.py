@@ -13,10 +13,12 @@ any one kind.
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -64,20 +66,20 @@ def _shared(
     texts: PairedTexts, before: Sequence[str], after: Sequence[str], *, from_end: bool
 ) -> Iterator[Evidence]:
     """The shared phrases of both sides: one family of tests."""
-    both = [*before, *after]
-    n_before = len(before)
-    phrases = closed_phrases([reading(text, from_end=from_end) for text in both])
+    n_before, n = len(before), len(before) + len(after)
+    phrases = closed_phrases(reading(text, from_end=from_end) for text in chain(before, after))
     test = TaroneTest.of([len(phrase.rows) for phrase in phrases], n_before, len(after))
     end: Literal["head", "tail"] = "tail" if from_end else "head"
     for side, of_side, offset in ((texts.before, before, 0), (texts.after, after, n_before)):
         is_before = side is texts.before
-        on_side = (np.arange(len(both)) < n_before) == is_before
+        on_side = (np.arange(n) < n_before) == is_before
         is_reported = partial(test.is_reported, is_before=is_before)
         for phrase, n_other in cover(phrases, on_side, is_reported):
-            shown = [both[row] for row in phrase.rows]
+            rows = (phrase.rows - offset).tolist()
+            shown = (of_side[row] for row in rows)
             yield Evidence(
                 side=side,
-                rows=(phrase.rows - offset).tolist(),
+                rows=rows,
                 text=usual_wording(shown, len(phrase.words), from_end=from_end),
                 quoted=quoting(of_side, end),
                 other_count=n_other,
@@ -91,7 +93,7 @@ def reading(text: str, *, from_end: bool) -> str:
     return text.rstrip()[-max_chars:][::-1] if from_end else text.lstrip()[:max_chars]
 
 
-def usual_wording(texts: Sequence[str], n_words: int, *, from_end: bool) -> str:
+def usual_wording(texts: Iterable[str], n_words: int, *, from_end: bool) -> str:
     """The most frequent way in which these texts write the phrase that they share."""
     written: Counter[str] = Counter()
     for text in texts:
@@ -114,7 +116,7 @@ class Phrase:
     rows: Rows
 
 
-def closed_phrases(texts: Sequence[str]) -> list[Phrase]:
+def closed_phrases(texts: Iterable[str]) -> list[Phrase]:
     """Beginnings of MIN_WORDS to MAX_WORDS words that at least MIN_ROWS texts share.
 
     Only closed ones: a beginning after which every text has the same next word is left out in
@@ -143,14 +145,15 @@ def closed_phrases(texts: Sequence[str]) -> list[Phrase]:
     return closed + _phrases(shorter, set(), table, vocabulary, MAX_WORDS)
 
 
-def _word_table(texts: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+def _word_table(texts: Iterable[str]) -> tuple[NDArray[np.int32], list[str]]:
     """The first words of each text as numbers, shape (texts, MAX_WORDS), −1 past the end."""
     vocabulary: dict[str, int] = {}
-    table = np.full((len(texts), MAX_WORDS), -1, dtype=np.int64)
-    for row, text in enumerate(texts):
+    padding = [-1] * MAX_WORDS
+    cells = array("i")
+    for text in texts:
         numbers = [vocabulary.setdefault(word, len(vocabulary)) for word in words(text, MAX_WORDS)]
-        table[row, : len(numbers)] = numbers
-    return table, list(vocabulary)
+        cells.extend((numbers + padding)[:MAX_WORDS])
+    return np.array(cells, dtype=np.int32).reshape(-1, MAX_WORDS), list(vocabulary)
 
 
 def _members(rows: Rows, group: NDArray[np.int64]) -> dict[int, Rows]:
@@ -166,7 +169,7 @@ def _members(rows: Rows, group: NDArray[np.int64]) -> dict[int, Rows]:
 def _phrases(
     members: dict[int, Rows],
     replaced: set[int],
-    table: NDArray[np.int64],
+    table: NDArray[np.int32],
     vocabulary: Sequence[str],
     n_words: int,
 ) -> list[Phrase]:

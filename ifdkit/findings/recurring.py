@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from ifdkit.data.spilling import Chosen
 from ifdkit.findings.phrases import (
     MAX_PHRASES,
     Phrase,
@@ -23,7 +24,7 @@ from ifdkit.findings.phrases import (
     usual_wording,
 )
 from ifdkit.findings.shared_ngrams import MAX_WORDS_PER_TEXT, SharedNgram, shared_ngrams
-from ifdkit.findings.texts import EMPTY_KEY, indices_by_key, key, quote, word_spans
+from ifdkit.findings.texts import DistinctTexts, key, quote, word_spans
 
 PhraseKind = Literal["opening", "closing", "phrase"]
 
@@ -46,25 +47,28 @@ class Recurring:
 
 
 def recurring(
-    texts: Sequence[str], *, kind: PhraseKind, min_share: float = MIN_SHARE
+    texts: Sequence[str],
+    *,
+    kind: PhraseKind,
+    min_share: float = MIN_SHARE,
+    distinct: DistinctTexts | None = None,
 ) -> list[Recurring]:
     """What at least `min_share` of the distinct texts share, and at least MIN_TEXTS.
 
     An `opening` or `closing` has 3 to 12 words; one of 4 words needs twice the share, one of 3
     three times.  A `phrase` has 6 to 32 words inside of texts.  At most MAX_PHRASES, by the words
-    they cover; a text has one opening, and a word is in one phrase.
+    they cover; a text has one opening, and a word is in one phrase.  `distinct` are the distinct
+    ones of the texts, if they are known.
     """
-    indices_of = indices_by_key([key(text) for text in texts])
-    indices_of.pop(EMPTY_KEY, None)
-    copies = list(indices_of.values())
-    distinct = [texts[indices[0]] for indices in copies]
+    distinct = distinct or DistinctTexts.of([key(text) for text in texts])
+    chosen = Chosen(texts, distinct.firsts)
     min_texts = min_share * len(distinct)
     if kind == "phrase":
-        found = _phrases(distinct, min_texts)
+        found = _phrases(chosen, min_texts)
     else:
-        found = _ends(distinct, min_texts, from_end=kind == "closing")
+        found = _ends(chosen, min_texts, from_end=kind == "closing")
     return [
-        Recurring(text, tuple(sorted(index for row in rows for index in copies[row])))
+        Recurring(text, tuple(sorted(index for row in rows for index in distinct.indices(row))))
         for text, rows in found
     ]
 
@@ -79,7 +83,7 @@ def _ends(texts: Sequence[str], min_texts: float, *, from_end: bool) -> _Found:
         return len(phrase.rows) >= max(MIN_TEXTS, times * min_texts)
 
     found = cover(
-        closed_phrases([reading(text, from_end=from_end) for text in texts]),
+        closed_phrases(reading(text, from_end=from_end) for text in texts),
         np.ones(len(texts), dtype=bool),
         is_frequent,
         # From PLAIN_WORDS on more rows beat more words: "Here is a new and" with all its rows, not
@@ -88,9 +92,7 @@ def _ends(texts: Sequence[str], min_texts: float, *, from_end: bool) -> _Found:
     )
     return [
         (
-            usual_wording(
-                [texts[row] for row in phrase.rows], len(phrase.words), from_end=from_end
-            ),
+            usual_wording(Chosen(texts, phrase.rows), len(phrase.words), from_end=from_end),
             phrase.rows.tolist(),
         )
         for phrase, _ in found

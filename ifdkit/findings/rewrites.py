@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ifdkit.findings.checks import Hit, corpus_check
 from ifdkit.findings.near import MAX_WORDS, are_near, nearly_repeated
 from ifdkit.findings.pairs import Evidence, PairedTexts, differences, pair_check, quoting
@@ -144,13 +146,7 @@ def _hits(texts: Sequence[str], rows: Sequence[int]) -> list[Hit]:
 @pair_check("got_worse", "pairs whose IFD rose to 1 or more")
 def got_worse(texts: PairedTexts) -> Iterator[Evidence]:
     """Pairs with an IFD below 1 before, and of 1 or more after."""
-    rows = [
-        row
-        for row, pair in enumerate(texts.pairs)
-        if pair.ifd_before is not None
-        and pair.ifd_after is not None
-        and pair.ifd_before < 1 <= pair.ifd_after
-    ]
+    rows = np.flatnonzero((texts.ifd_before < 1) & (texts.ifd_after >= 1)).tolist()
     text = "IFD rose to 1 or more: the new instruction no longer helps its response."
     yield Evidence(side=texts.after, rows=rows, text=text, quoted=quoting(texts.after.instructions))
 
@@ -159,9 +155,10 @@ def got_worse(texts: PairedTexts) -> Iterator[Evidence]:
 def no_longer_scored(texts: PairedTexts) -> Iterator[Evidence]:
     """Rows that were scored before and are not after, by the status that says why."""
     rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, pair in enumerate(texts.pairs):
-        if pair.status_before in _SCORED and pair.status_after not in {None, *_SCORED}:
-            rows_of[str(pair.status_after)].append(row)
+    statuses = zip(texts.statuses_before, texts.statuses_after, strict=True)
+    for row, (before, after) in enumerate(statuses):
+        if before in _SCORED and after not in {None, *_SCORED}:
+            rows_of[str(after)].append(row)
     for status, rows in sorted(rows_of.items()):
         text = f"The row was scored before, but could not be scored after: {status}."
         yield Evidence(

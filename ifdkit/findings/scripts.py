@@ -58,11 +58,11 @@ def _switched(side: SideTexts) -> list[Hit]:
 def _changed_script(texts: PairedTexts) -> list[int]:
     """Rows in which both the instruction and the response change script."""
     before, after = texts.before, texts.after
+    columns = before.responses, after.responses, before.instructions, after.instructions
     return [
         row
-        for row in range(len(texts.pairs))
-        if scripts_differ(before.responses[row], after.responses[row])
-        and scripts_differ(before.instructions[row], after.instructions[row])
+        for row, (answer, new_answer, asked, new_asked) in enumerate(zip(*columns, strict=True))
+        if scripts_differ(answer, new_answer) and scripts_differ(asked, new_asked)
     ]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.visible import is_blank
 
@@ -31,10 +34,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u
 class Corpus:
     """The texts of a dataset's examples, in their order."""
 
-    ids: tuple[str, ...]
-    instructions: tuple[str, ...]
-    responses: tuple[str, ...]
-    inputs: tuple[str, ...] = field(default=(), kw_only=True)
+    ids: Sequence[str]
+    instructions: Sequence[str]
+    responses: Sequence[str]
+    inputs: Sequence[str] = field(default=(), kw_only=True)
     """The part of each instruction that is its input; empty if the inputs are not known."""
 
     @cached_property
@@ -46,6 +49,11 @@ class Corpus:
     def response_keys(self) -> list[bytes]:
         """One :func:`key` per response."""
         return [key(text) for text in self.responses]
+
+    @cached_property
+    def distinct_responses(self) -> DistinctTexts:
+        """The responses that are distinct by their keys, and not empty."""
+        return DistinctTexts.of(self.response_keys)
 
 
 def key(text: str) -> bytes:
@@ -67,6 +75,46 @@ def indices_by_key(keys: Iterable[bytes]) -> dict[bytes, list[int]]:
     for index, one in enumerate(keys):
         indices.setdefault(one, []).append(index)
     return indices
+
+
+@dataclass(frozen=True, eq=False)
+class DistinctTexts:
+    """The distinct texts of a column by their keys, in arrays: 32 bytes per text."""
+
+    firsts: NDArray[np.int64]
+    """Where each occurs first, ascending; shape (distinct,)."""
+    keys: NDArray[np.bytes_]
+    """Their keys."""
+    _order: NDArray[np.int64]
+    _borders: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, keys: Sequence[bytes]) -> DistinctTexts:
+        """Those of a column with these keys, but for the empty text."""
+        # Digests of equal length stay different without the zeros at their end.
+        array = np.array(keys, dtype="S16")
+        filled = np.flatnonzero(array != np.array(EMPTY_KEY, dtype="S16"))
+        found, first, inverse = np.unique(array[filled], return_index=True, return_inverse=True)
+        by_first = np.argsort(first)
+        rank = np.empty(len(found), dtype=np.int64)
+        rank[by_first] = np.arange(len(found))
+        number = rank[inverse]
+        order = np.argsort(number, kind="stable")
+        borders = np.searchsorted(number[order], np.arange(len(found) + 1))
+        return cls(filled[first[by_first]], found[by_first], filled[order], borders)
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    def indices(self, number: int) -> list[int]:
+        """Where a distinct text occurs, ascending."""
+        at: list[int] = self._order[self._borders[number] : self._borders[number + 1]].tolist()
+        return at
+
+    @property
+    def repeated(self) -> NDArray[np.int64]:
+        """The numbers of the texts that occur more than once, ascending."""
+        return np.flatnonzero(np.diff(self._borders) > 1)
 
 
 def words(text: str, max_words: int) -> list[str]:

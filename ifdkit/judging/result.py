@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.data.pairing import Pairing
+from ifdkit.data.views import NotebookView
 from ifdkit.scoring.manifest import save_manifest
 from ifdkit.stats.win_rates import PublishedRate, Rate
 
@@ -51,7 +52,7 @@ class PositionBias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(NotebookView):
     """Which of two files of answers is preferred."""
 
     schema: str = JUDGEMENT_SCHEMA

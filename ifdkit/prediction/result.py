@@ -13,6 +13,7 @@ from typing import Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.views import NotebookView
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.discrimination import CalibrationBin
@@ -100,7 +101,7 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(NotebookView):
     """What `ifdkit.predict` returns."""
 
     schema: str = PREDICTION_SCHEMA
@@ -124,8 +125,8 @@ class Prediction:
     """Pairs without a preference."""
     n_instructions: int
     """Distinct instructions of the pairs with a preference; intervals treat each as one cluster."""
-    share_second: float
-    """Share of the pairs in which the second answer is preferred, 0…1."""
+    share_second: float | None
+    """Share of the pairs in which the second answer is preferred, 0…1; None without pairs."""
     length_field: str
     """The score that is the baseline."""
     baseline: Predictor

@@ -25,6 +25,7 @@ from ifdkit.data.dataset import open_dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.errors import InputError, OutputError
+from ifdkit.format import plural
 from ifdkit.prediction.combination import combine
 from ifdkit.prediction.result import Prediction, Predictor, is_markdown
 from ifdkit.prediction.verdict import verdict
@@ -81,7 +82,7 @@ def check_folder(folder: Path) -> None:
             raise OutputError(f"-o {folder} is a folder: name a file, or a folder without .md")
         return
     check_report_folder(
-        folder, "earlier prediction", file="prediction.json", schema="ifdkit.prediction/"
+        folder, "earlier prediction", file="prediction.json", schema="ifdkit.prediction"
     )
 
 
@@ -100,11 +101,12 @@ def predict_preferences(
     begin = time.perf_counter()
     progress = progress or Progress()
     annotations = read_annotations(data)
+    if not annotations.known:
+        raise InputError(f"{annotations.name} has no preference: every one is missing")
     decided = [row for row in annotations.known if row.preference != TIE]
-    if not decided:
-        raise InputError(f"{annotations.name} has no preference for one of two answers")
     with Scorer(Settings(**{"metrics": groups(), **settings}), progress) as scorer:
-        scored = _score(decided, scorer, progress)
+        # With ties alone there is nothing to relate, but still a result that says so.
+        scored = _score(decided or list(annotations.known[:1]), scorer, progress)
     return _related(annotations, decided, scored, seed, begin)
 
 
@@ -116,7 +118,7 @@ def _score(pairs: list[Annotation], scorer: Scorer, progress: Progress) -> Score
         for output in pair.outputs
     ]
     dataset = replace(open_dataset(rows, columns=_COLUMNS), name="the answers")
-    progress.note(f"{len(pairs):,} pairs with a preference, {len(rows):,} answers to score")
+    progress.note(f"{plural(len(pairs), 'pair')}, {len(rows):,} answers to score")
     options = ReadOptions(columns=_COLUMNS)
     return score_dataset(dataset, options, scorer, progress, notes_reading=False)
 
@@ -130,7 +132,8 @@ def _related(
 ) -> Prediction:
     labels: Labels = preferences_of(pairs) > TIE
     clusters = cluster_codes([pair.instruction for pair in pairs])
-    characters = np.array([[len(text) for text in pair.outputs] for pair in pairs], np.float64)
+    lengths_of = [[len(text) for text in pair.outputs] for pair in pairs]
+    characters = np.array(lengths_of, np.float64).reshape(-1, 2)
     is_matched = _is_length_matched(characters)
     changes = _changes(scored, len(pairs))
     in_characters = _change(characters, is_log=True)
@@ -159,7 +162,7 @@ def _related(
         n_tied=len(annotations.known) - len(pairs),
         n_missing=n_missing,
         n_instructions=len(np.unique(clusters)),
-        share_second=float(labels.mean()),
+        share_second=float(labels.mean()) if pairs else None,
         length_field=LENGTH,
         baseline=length,
         baseline_characters=_predictor(LENGTH, in_characters, labels, clusters, is_matched, ()),
@@ -194,8 +197,8 @@ def _changes(scored: ScoredDataset, n: int) -> dict[str, Column]:
     A metric of the instruction alone, which both answers share, is left out.
     """
     scores = scored.scores
-    found = {}
-    for name in table_metrics():
+    found: dict[str, Column] = {}
+    for name in table_metrics() if n else ():
         # Rounding differs between batches, so that the two numbers of one instruction may too.
         if name not in scores.numbers or METRICS[name].passes == ("instruction_direct",):
             continue

@@ -26,6 +26,7 @@ from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
 from ifdkit.visible import is_blank
 
 _THINK = "<think>"
+_INSTRUCTION_PASSES = frozenset({"instruction_direct", "instruction_conditional"})
 _MAX_DOCUMENT_CHARS = 2**20
 """Characters of the documents that are tokenised together. A tokenizer keeps some hundred bytes per
 token until its call returns, and the array of a document four."""
@@ -75,10 +76,10 @@ class Aligner:
         """The passes of documents: the direct one, in windows. No template is used."""
         for part in _groups(examples, _MAX_DOCUMENT_CHARS):
             ids = TokenCache(self.tokenizer)
-            ids.prime((one.response for one in part), special=False)
             joining = self._joining(ids)
             if self.protocol.joined:
                 joining.prime(part, [None] * len(part))
+            ids.prime((one.response for one in part), special=False)
             yield from [self._document(one.response, joining, ids) for one in part]
 
     def _document(self, text: str, joining: Joining, ids: TokenCache) -> Passes:
@@ -112,13 +113,16 @@ class Aligner:
     def _align_together(self, examples: Sequence[Example]) -> list[Passes]:
         """The same of a few. Equal texts are tokenised once."""
         ids = TokenCache(self.tokenizer)
-        ids.prime((t for e in examples for t in (e.instruction, e.response)), special=False)
         joining = self._joining(ids)
         prompts = self.template.prompts([(e.context, e.tools) for e in examples])
         scored = [_without_second_think(e, p.text) for e, p in zip(examples, prompts, strict=True)]
-        ids.prime((e.response for e in scored), special=False)
         joining.prime(scored, [prompt.text for prompt in prompts])
+        bare = (t for e, s in zip(examples, scored, strict=True)
+                for t in (e.instruction, e.response, s.response))  # fmt: skip
+        ids.prime(bare, special=False)
         reverse = self._reverse_prompts(examples)
+        if self.wanted & _INSTRUCTION_PASSES:
+            joining.prime_instructions(examples, reverse)
         return [
             self._passes(*one, joining, ids, reverse)
             for one in zip(examples, scored, prompts, strict=True)
@@ -189,7 +193,7 @@ class Aligner:
         has_instruction = not is_blank(example.instruction)
         has_response = not is_blank(scored.response)
         instruction = response = None
-        if has_instruction and self.wanted & {"instruction_direct", "instruction_conditional"}:
+        if has_instruction and self.wanted & _INSTRUCTION_PASSES:
             try:
                 instruction = joining.instruction(example, reverse)
             except jinja2.TemplateError as error:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +70,13 @@ class Joining(Protocol):
     """Makes the passes over the response and over the instruction of an example."""
 
     def prime(self, examples: Sequence[Example], prompts: Sequence[str | None]) -> None:
-        """Tokenise the texts that are going to be needed, in batches."""
+        """Tokenise the texts that passes over the response are going to need, in batches."""
+        ...
+
+    def prime_instructions(
+        self, examples: Sequence[Example], reverse: ReversePrompt | None
+    ) -> None:
+        """The same for passes over the instruction, with `reverse` as in `instruction`."""
         ...
 
     def response(self, example: Example, prompt: str) -> PassPair:
@@ -105,6 +112,14 @@ class SeparateTokens:
         del examples
         self.ids.prime((prompt for prompt in prompts if prompt is not None), special=False)
 
+    def prime_instructions(
+        self, examples: Sequence[Example], reverse: ReversePrompt | None
+    ) -> None:
+        """Tokenise the reverse prompts; the bare texts of the examples are in the cache already."""
+        if reverse is not None:
+            texts = (_rendered(reverse, one.response) for one in examples)
+            self.ids.prime((text for text in texts if text is not None), special=False)
+
     def response(self, example: Example, prompt: str) -> PassPair:
         """The passes over the response."""
         return self._pair(self._anchored(prompt), example.response)
@@ -139,7 +154,7 @@ class SeparateTokens:
             np.array([*anchor, *target], dtype=np.int32),
             len(anchor) + skipped,
             skipped,
-            _n_bytes(self.tokenizer, text, target, skipped, len(target), special=False),
+            self.ids.n_bytes(text, skipped, len(target), special=False),
         )
 
     def _anchored(self, prompt: str) -> list[int]:
@@ -161,7 +176,7 @@ class SeparateTokens:
             conditional=_pass([*context, *kept], len(context) + skipped, skipped),
             context_tokens=len(context),
             truncated_tokens=len(target) - len(kept),
-            scored_bytes=_n_bytes(self.tokenizer, text, target, skipped, len(kept), special=False),
+            scored_bytes=self.ids.n_bytes(text, skipped, len(kept), special=False),
         )
 
 
@@ -177,11 +192,24 @@ class JoinedText:
     """As in `Protocol`."""
 
     def prime(self, examples: Sequence[Example], prompts: Sequence[str | None]) -> None:
-        """Tokenise prompts, prompts with responses, and direct texts."""
+        """Tokenise direct texts, prompts, and prompts with responses."""
+        first = len(self.ids(self.direct_prefix, special=True)) if self.direct_prefix else 1
+        direct = [self.direct_prefix + e.response for e in examples]
+        self.ids.prime(direct, special=True, first=first)
         prompted = [(p, e) for p, e in zip(prompts, examples, strict=True) if p is not None]
-        texts = [text for p, e in prompted for text in (p, p + e.response)]
-        texts += [self.direct_prefix + e.response for e in examples]
-        self.ids.prime(texts, special=True)
+        self.ids.prime((text for p, e in prompted for text in (p, p + e.response)), special=True)
+
+    def prime_instructions(
+        self, examples: Sequence[Example], reverse: ReversePrompt | None
+    ) -> None:
+        """Tokenise direct texts, reverse prompts, and reverse prompts with instructions."""
+        texts = [(one, user.text + user.input) for one in examples if (user := one.last_user_turn)]
+        self.ids.prime((target for _, target in texts), special=True, first=1)
+        if reverse is not None:
+            made = ((_rendered(reverse, one.response), one, target) for one, target in texts)
+            joined = ((text + target, one) for text, one, target in made if text is not None)
+            parts = ((whole[: self._split(whole, one)], whole) for whole, one in joined)
+            self.ids.prime((text for pair in parts for text in pair), special=True)
 
     def response(self, example: Example, prompt: str) -> PassPair:
         """The passes over the response."""
@@ -203,15 +231,20 @@ class JoinedText:
         if reverse is None:
             return self._pair("", target, "")
         whole = reverse(example.response) + target
-        split = whole.rfind(user.text)
+        split = self._split(whole, example)
         return self._pair(whole[:split], whole[split:], "", direct_text=target)
+
+    def _split(self, whole: str, example: Example) -> int:
+        """Where the instruction begins in a reverse prompt with the instruction."""
+        user = example.last_user_turn
+        return whole.rfind(user.text if user else "")
 
     def whole(self, text: str) -> WholeText:
         """The tokens of a text behind the direct prefix."""
         text = self.direct_prefix + text
         ids = self.ids(text, special=True)
         first, skipped = self._first(text, self.direct_prefix)
-        scored_bytes = _n_bytes(self.tokenizer, text, ids, first, len(ids), special=True)
+        scored_bytes = self.ids.n_bytes(text, first, len(ids), special=True)
         return WholeText(np.array(ids, dtype=np.int32), first, skipped, scored_bytes)
 
     def _first(self, text: str, prefix: str) -> tuple[int, int]:
@@ -243,10 +276,16 @@ class JoinedText:
             conditional=_pass(kept, max(context_tokens, 1), 0 if context_tokens else 1),
             context_tokens=context_tokens,
             truncated_tokens=min(len(joined) - len(kept), max(0, len(joined) - context_tokens)),
-            scored_bytes=_n_bytes(
-                self.tokenizer, direct_text, direct_ids, first, stop, special=True
-            ),
+            scored_bytes=self.ids.n_bytes(direct_text, first, stop, special=True),
         )
+
+
+def _rendered(reverse: ReversePrompt, response: str) -> str | None:
+    """The reverse prompt of a response; None if the template fails on it."""
+    try:
+        return reverse(response)
+    except jinja2.TemplateError:
+        return None
 
 
 def _pass(ids: list[int], first: int, skipped: int) -> Pass | None:
@@ -254,17 +293,3 @@ def _pass(ids: list[int], first: int, skipped: int) -> Pass | None:
     if first >= len(ids):
         return None
     return Pass((Request(np.array(ids, dtype=np.int32), first, len(ids)),), skipped)
-
-
-def _n_bytes(
-    tokenizer: Tokenizer, text: str, ids: list[int], first: int, stop: int, *, special: bool
-) -> int:
-    """Number of UTF-8 bytes of `text` that its tokens ids[first:stop] stand for."""
-    if first == 0 and stop == len(ids):
-        return len(text.encode())
-    if first >= stop:
-        return 0
-    offsets = tokenizer.offsets(text, special=special)
-    # From the end of the token before, because some tokenizers leave spaces out of offsets.
-    begin = offsets[first - 1][1] if first else 0
-    return len(text[begin : offsets[stop - 1][1]].encode())

@@ -1,6 +1,7 @@
 """Where untrusted templates are rendered: in a process of its own, within limits.
 
-A chat template comes with a model, and a template file often with a dataset.  Jinja's sandbox keeps
+A chat template comes with a model, and a template file or the prompts of `reflect` often with a
+dataset.  Jinja's sandbox keeps
 both from Python's internals, but not from looping or growing without end, in the template and even
 while it compiles (`{{ 10**10**10 }}`).  So they are compiled and rendered in a process that the
 operating system ends at a limit, whatever it is doing.  It has no environment variables and cannot

@@ -14,23 +14,26 @@ token that does not occur in the text, so that no text can end its block:
 
 The token is derived from the content, so that the same example makes the same call, and therefore
 has the same key in the journal.
+
+The files of a user may come with a dataset, and are rendered in the sandbox of `prompting`, within
+limits on time, memory and length.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ifdkit.errors import UsageError
+from ifdkit.errors import UsageError, brief
 from ifdkit.oracle.calls import Sampling
 from ifdkit.oracle.fencing import fenced, fenced_conversation, make_fence
+from ifdkit.prompting.sandbox import Job, Sandbox
 from ifdkit.records import Example, Turn
 from ifdkit.reflection.outcomes import Call, Stage
 from ifdkit.regular import read_regular
@@ -56,9 +59,8 @@ _VERSION_FILE = "version.txt"
 _MAX_PROMPT_BYTES = 2**20
 
 # The output is not HTML, so nothing is escaped.  The dataset's text is a value, never a template.
-_JINJA = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=False
-)
+_JINJA = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+_Render = Callable[[Mapping[str, str]], str]
 
 
 class Prompts:
@@ -66,7 +68,7 @@ class Prompts:
 
     def __init__(self, texts: Mapping[str, str], version: str) -> None:
         """`texts` by file name. Raises UsageError for an unknown or missing variable."""
-        self._templates = {name: _template(name, texts[name]) for name in _ALLOWED}
+        self._templates = {name: _renderer(name, texts[name]) for name in _ALLOWED}
         content = json.dumps([[name, texts[name]] for name in _ALLOWED])
         self.version = f"{version}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
         """The version for people and a hash of all texts, such as `1-3fa9…`."""
@@ -112,10 +114,7 @@ class Prompts:
         )
 
     def _rendered(self, name: str, values: Mapping[str, str]) -> str:
-        try:
-            return self._templates[name].render(values).strip()
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise UsageError(f"the prompt {name} cannot be rendered: {error}") from error
+        return self._templates[name](values).strip()
 
 
 def load_prompts(folder: Path | None = None) -> Prompts:
@@ -125,11 +124,7 @@ def load_prompts(folder: Path | None = None) -> Prompts:
     if the folder contains no prompt or an unknown `.txt` file, or if a variable is unknown or
     missing.
     """
-    built_in = resources.files("ifdkit.reflection").joinpath("prompts")
-    texts = {
-        name: built_in.joinpath(name).read_text(encoding="utf-8")
-        for name in [*_ALLOWED, _VERSION_FILE]
-    }
+    texts = {name: _built_in(name) for name in [*_ALLOWED, _VERSION_FILE]}
     if folder is not None:
         texts |= {_VERSION_FILE: "custom"} | _own_texts(folder)
     return Prompts(texts, texts[_VERSION_FILE].strip() or "custom")
@@ -154,18 +149,35 @@ def _own_texts(folder: Path) -> dict[str, str]:
     return texts
 
 
-def _template(name: str, text: str) -> jinja2.Template:
+def _built_in(name: str) -> str:
+    folder = resources.files("ifdkit.reflection").joinpath("prompts")
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def _renderer(name: str, text: str) -> _Render:
+    """What renders a prompt. Raises UsageError if it uses other variables than it may and must."""
+    if text == _built_in(name):
+        return _JINJA.from_string(text).render
     try:
-        used = meta.find_undeclared_variables(_JINJA.parse(text))
-        template = _JINJA.from_string(text)
-    except jinja2.TemplateError as error:
-        raise UsageError(f"the prompt {name} is not valid Jinja: {error}") from error
+        parsed = _JINJA.parse(text)
+    except (jinja2.TemplateError, RecursionError) as error:
+        raise UsageError(f"the prompt {name} is not valid Jinja: {brief(error)}") from error
+    # Before its variables are looked for, which computes constants as compiling does.
+    sandbox = Sandbox(f"--prompts {name}", {name: text}, style="file")
+    used = meta.find_undeclared_variables(parsed)
     if unknown := sorted(used - _ALLOWED[name]):
         names = ", ".join(sorted(_ALLOWED[name]))
         raise UsageError(f"the prompt {name} uses {{{{ {unknown[0]} }}}}; it may use {names}")
     if missing := sorted(_REQUIRED[name] - used):
         raise UsageError(f"the prompt {name} must use {{{{ {missing[0]} }}}}")
-    return template
+
+    def render(values: Mapping[str, str]) -> str:
+        (made,) = sandbox.render([Job(name, values, sum(map(len, values.values())))])
+        if made.text is None:
+            raise UsageError(f"the prompt {name} cannot be rendered: {made.problem}")
+        return made.text
+
+    return render
 
 
 def _texts(turns: Sequence[Turn]) -> list[str]:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
-from ifdkit.data.notebook import draws, views
 from ifdkit.data.report_folder import encoded, renders
+from ifdkit.data.views import draws, draws_metrics, tabulates
+from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
+from ifdkit.prediction.training_prediction import TrainingPrediction
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
+from ifdkit.training.result import Trained
 from ifdkit.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -89,57 +92,127 @@ def _prediction_markdown(prediction: Prediction) -> bytes:
     return encoded(render_prediction_markdown(prediction))
 
 
-@views(Comparison)
+@tabulates(Comparison)
 def _comparison_view(result: Comparison) -> str:
-    from ifdkit.report.notebook.views import comparison_view
+    from ifdkit.report.result_views import comparison_view
 
     return comparison_view(result)
 
 
-@draws(Comparison)
+@draws_metrics(Comparison)
 def _comparison_figure(result: Comparison, field: str | None) -> Figure:
-    from ifdkit.report.notebook.figures import comparison_figure
+    from ifdkit.report.result_figures import comparison_figure
 
     return comparison_figure(result, field)
 
 
-@views(Audit)
+@tabulates(Audit)
 def _audit_view(result: Audit) -> str:
-    from ifdkit.report.notebook.views import audit_view
+    from ifdkit.report.result_views import audit_view
 
     return audit_view(result)
 
 
 @draws(Audit)
-def _audit_figure(result: Audit, field: str | None) -> Figure:
-    from ifdkit.report.notebook.figures import audit_figure
+def _audit_figure(result: Audit) -> Figure:
+    from ifdkit.report.result_figures import audit_figure
 
-    return audit_figure(result, field)
+    return audit_figure(result)
 
 
-@views(Selected)
+@tabulates(Selected)
 def _selection_view(result: Selected) -> str:
-    from ifdkit.report.notebook.views import selection_view
+    from ifdkit.report.result_views import selection_view
 
     return selection_view(result)
 
 
 @draws(Selected)
-def _selection_figure(result: Selected, field: str | None) -> Figure:
-    from ifdkit.report.notebook.figures import selection_figure
+def _selection_figure(result: Selected) -> Figure:
+    from ifdkit.report.result_figures import selection_figure
 
-    return selection_figure(result, field)
+    return selection_figure(result)
 
 
-@views(FrameSummary)
+@tabulates(FrameSummary)
 def _scores_view(result: FrameSummary) -> str:
-    from ifdkit.report.notebook.views import scores_view
+    from ifdkit.report.result_views import scores_view
 
     return scores_view(result)
 
 
-@draws(FrameSummary)
+@draws_metrics(FrameSummary)
 def _scores_figure(result: FrameSummary, field: str | None) -> Figure:
-    from ifdkit.report.notebook.figures import scores_figure
+    from ifdkit.report.result_figures import scores_figure
 
     return scores_figure(result, field)
+
+
+@renders(TrainingPrediction, "index.html")
+def _training_prediction_html(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_html
+
+    return encoded(render_training_html(prediction))
+
+
+@renders(TrainingPrediction, "report.md")
+def _training_prediction_markdown(prediction: TrainingPrediction) -> bytes:
+    from ifdkit.report.prediction.training import render_training_markdown
+
+    return encoded(render_training_markdown(prediction))
+
+
+@draws(Trained)
+def _training_figure(result: Trained) -> Figure:
+    from ifdkit.report.notebook import training_figure
+
+    return training_figure(result)
+
+
+@tabulates(Trained)
+def _training_table(result: Trained) -> str:
+    from ifdkit.report.notebook import training_html
+
+    return training_html(result)
+
+
+@draws(Judgement)
+def _judgement_figure(result: Judgement) -> Figure:
+    from ifdkit.report.notebook import judgement_figure
+
+    return judgement_figure(result)
+
+
+@tabulates(Judgement)
+def _judgement_table(result: Judgement) -> str:
+    from ifdkit.report.notebook import judgement_html
+
+    return judgement_html(result)
+
+
+@draws(Prediction)
+def _prediction_figure(result: Prediction) -> Figure:
+    from ifdkit.report.notebook import prediction_figure
+
+    return prediction_figure(result)
+
+
+@tabulates(Prediction)
+def _prediction_table(result: Prediction) -> str:
+    from ifdkit.report.notebook import prediction_html
+
+    return prediction_html(result)
+
+
+@draws(TrainingPrediction)
+def _training_prediction_figure(result: TrainingPrediction) -> Figure:
+    from ifdkit.report.notebook import training_prediction_figure
+
+    return training_prediction_figure(result)
+
+
+@tabulates(TrainingPrediction)
+def _training_prediction_table(result: TrainingPrediction) -> str:
+    from ifdkit.report.notebook import training_prediction_html
+
+    return training_prediction_html(result)

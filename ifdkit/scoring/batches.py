@@ -1,14 +1,64 @@
-"""Filling the gaps of the store batch by batch, each batch stored as a whole."""
+"""Filling the gaps of the store batch by batch, each batch stored as a whole.
+
+Matrix products round differently in batches of different composition.  So every number is stored
+with the name of the batch that it was computed in, and one that was lost is computed in that batch
+again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[bytes, NDArray[np.float32]]
+
+
+def batch_name(keys: Sequence[bytes]) -> bytes:
+    """Eight bytes that stand for what was computed together, and in which order."""
+    return hashlib.blake2b(b"".join(keys), digest_size=8).digest()
+
+
+def computed_together(
+    planned: Sequence[int],
+    missing: Sequence[int],
+    keys: Sequence[bytes],
+    batches: Mapping[bytes, bytes],
+) -> list[int]:
+    """What to compute so that the `missing` numbers of a planned batch get their bytes again.
+
+    `planned` and `missing` are positions of `keys`, `batches` maps the keys of known numbers to the
+    names of their batches.  If some known numbers and the missing ones make up the batch of the
+    known ones, the result is that batch.  Otherwise the known numbers come from other datasets, and
+    the result is what is missing: computing the others again would cost time and gain nothing.
+    """
+    lost = set(missing)
+    for name in dict.fromkeys(batches[keys[i]] for i in planned if keys[i] in batches):
+        whole = [i for i in planned if i in lost or batches.get(keys[i]) == name]
+        if batch_name([keys[i] for i in whole]) == name:
+            return whole
+    return list(missing)
+
+
+def gaps(
+    plan: Iterable[Sequence[int]],
+    keys: Sequence[bytes],
+    known: Container[bytes],
+    batches_of: Callable[[list[bytes]], Mapping[bytes, bytes]],
+) -> list[tuple[list[int], list[int]]]:
+    """Of each planned batch that is not all known: what is missing, and what to compute for it."""
+    found = []
+    for batch in plan:
+        missing = [i for i in batch if keys[i] not in known]
+        if len(missing) == len(batch):
+            found.append((missing, missing))
+        elif missing:
+            batches = batches_of([keys[i] for i in batch if keys[i] in known])
+            found.append((missing, computed_together(batch, missing, keys, batches)))
+    return found
 
 
 class BatchFiller:
@@ -34,6 +84,15 @@ class BatchFiller:
         if not missing:
             return
         made = dict(zip((keys[i] for i in missing), compute(missing), strict=True))
+        self.store(known, made, put)
+
+    def store(
+        self,
+        known: Arrays,
+        made: Mapping[bytes, NDArray[np.float32]],
+        put: Callable[[Mapping[bytes, NDArray[np.float32]]], None],
+    ) -> None:
+        """Add what a batch gave to `known`, and store it in the background. Raises StoreError."""
         known.update(made)
         self.wait()
         self._pending = self._writer.submit(put, made)

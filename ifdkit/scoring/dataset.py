@@ -18,6 +18,7 @@ import numpy as np
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.read_log import ReadLog
+from ifdkit.data.spilling import TextColumn
 from ifdkit.data.unchanged import Unchanged
 from ifdkit.errors import InputError, UsageError
 from ifdkit.records import Example, Reject, Status
@@ -27,7 +28,7 @@ from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.ragged import Ragged, RaggedBuilder
 from ifdkit.scoring.run import Run, blocks, note_reading
-from ifdkit.scoring.scorer import Scorer, Work
+from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.table import (
     ScoreTable,
     ScoreTableBuilder,
@@ -36,6 +37,7 @@ from ifdkit.scoring.table import (
     is_scores_file,
     read_scores,
 )
+from ifdkit.scoring.work import Work
 from ifdkit.visible import is_blank
 
 if TYPE_CHECKING:
@@ -46,17 +48,20 @@ if TYPE_CHECKING:
 class Texts:
     """Instruction and response of every example, in the order of its scores."""
 
-    instructions: list[str] = field(default_factory=list)
-    responses: list[str] = field(default_factory=list)
-    inputs: list[str] = field(default_factory=list)
+    instructions: Sequence[str] = field(default_factory=TextColumn)
+    responses: Sequence[str] = field(default_factory=TextColumn)
+    inputs: Sequence[str] = field(default_factory=TextColumn)
     """The instruction's `input`, which `instructions` contain too; empty without one."""
 
     def append(self, example: Example) -> None:
         """Add the next example."""
-        self.instructions.append(example.instruction)
-        self.responses.append(example.response)
         user = example.last_user_turn
-        self.inputs.append(user.input if user else "")
+        texts = example.instruction, example.response, user.input if user else ""
+        for column, text in zip(
+            (self.instructions, self.responses, self.inputs), texts, strict=True
+        ):
+            assert isinstance(column, (TextColumn, list)), "a column that can grow"
+            column.append(text)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.embedder import cosine
 from ifdkit.engine.models import Weights
+from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
+from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
     from ifdkit.engine.embedder import SentenceEmbedder
@@ -35,6 +38,32 @@ class EmbedderUsage:
             self.embedding_s - before.embedding_s,
             self.load_s - before.load_s,
         )
+
+
+def coherences(
+    embeddings: Embeddings, pairs: Sequence[tuple[str, str] | None], work: Work
+) -> list[float | None]:
+    """Cosine of each pair of texts, None for None; what was done is added to `work`."""
+    before = embeddings.usage
+    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    used = embeddings.usage - before
+    work.texts_embedded += used.texts
+    work.embedding_s += used.embedding_s
+    work.model_load_s += used.load_s
+    return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+
+
+def text_pairs(
+    examples: Sequence[Example], passes: Sequence[Passes]
+) -> list[tuple[str, str] | None]:
+    """The two texts of each example whose embeddings are compared; None if it has no coherence."""
+    undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
+    return [
+        None
+        if example.is_document or each.status in undefined
+        else (example.instruction, example.response)
+        for example, each in zip(examples, passes, strict=True)
+    ]
 
 
 class Embeddings:
@@ -70,6 +99,11 @@ class Embeddings:
             self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def has_all(self, texts: Iterable[str]) -> bool:
+        """Whether the store has the embedding of every text."""
+        keys = {text_key(self.hash, text) for text in texts}
+        return self._store.get_embeddings(list(keys)).keys() >= keys
 
     def stored(self, texts: Iterable[str]) -> dict[str, Vector]:
         """Text → embedding, for those that the store has: no model is loaded."""
@@ -121,11 +155,11 @@ def stored_vectors(
     size = len(next(iter(found.values())))
     vectors = np.zeros((len(instructions), size), dtype=np.float32)
     for i, (asked, answered) in enumerate(zip(instructions, responses, strict=True)):
-        one, other = found.get(asked), found.get(answered)
-        if one is not None and other is not None:
-            vectors[i] = _unit(_unit(one) + _unit(other))
+        halves = [found[text] for text in (asked, answered) if text in found]
+        if len(halves) == 2:
+            vectors[i] = _unit(_unit(halves[0]) + _unit(halves[1]))
     return vectors
 
 
 def _unit(vector: Vector) -> Vector:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=np.float32)
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ifdkit.data.notebook import Shown
+from ifdkit.data.views import MetricView
 from ifdkit.errors import InputError
 from ifdkit.format import plural
 from ifdkit.scoring.metrics import METRICS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FrameSummary(Shown):
+class FrameSummary(MetricView):
     """What `ifdkit.summary` returns: its notebook view is a table, `plot()` a histogram."""
 
     n_examples: int

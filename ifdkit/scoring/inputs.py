@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ifdkit.data.columns import SLOTS
 from ifdkit.data.containers import locate
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.many_inputs import ManyInputs, NamedInput, expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.parts import InputRecord
 from ifdkit.data.sources import sha256
 from ifdkit.errors import InputError, OutputError
 from ifdkit.expressions.syntax import parse
-from ifdkit.scoring.manifest import Manifest, manifest_beside
+from ifdkit.scoring.manifest import manifest_beside
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.table import is_scores_file
 from ifdkit.scoring.where import score_fields
@@ -31,6 +32,68 @@ if TYPE_CHECKING:
         | ManyInputs
         | pd.DataFrame
     )
+
+
+class ReadRecord(Protocol):
+    """What a manifest says about a file and how it was read."""
+
+    @property
+    def input(self) -> str:
+        """Path of the file, or what the dataset was called."""
+        ...
+
+    @property
+    def input_sha256(self) -> str | None:
+        """Digest of the file; None if there was none, or several."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[InputRecord]:
+        """Each of several inputs."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Slot → column."""
+        ...
+
+    @property
+    def turns(self) -> str:
+        """`all` or `last`."""
+        ...
+
+    @property
+    def reasoning(self) -> str:
+        """`keep` or `drop`."""
+        ...
+
+    @property
+    def lines(self) -> bool:
+        """Whether each line of a text file was a row."""
+        ...
+
+    @property
+    def limit(self) -> int | None:
+        """Only the first rows."""
+        ...
+
+    @property
+    def sample(self) -> int | None:
+        """Only so many random rows."""
+        ...
+
+    @property
+    def seed(self) -> int | None:
+        """Of the sample."""
+        ...
+
+    @property
+    def where(self) -> str | None:
+        """Only rows for which it was true."""
+        ...
+
+
+_SCORED = "contains scores without texts, and {}, their source,"
 
 
 def open_data(data: Data, read_options: ReadOptions) -> Dataset:
@@ -58,7 +121,7 @@ def open_data(data: Data, read_options: ReadOptions) -> Dataset:
     return read_options.narrow(dataset, score_fields())
 
 
-def read_options_of(manifest: Manifest, read_options: ReadOptions | None = None) -> ReadOptions:
+def read_options_of(manifest: ReadRecord, read_options: ReadOptions | None = None) -> ReadOptions:
     """The options with which the dataset behind a scores file was read.
 
     Columns of `read_options`, and its `turns` if they are `"last"`, take precedence. Reasoning is
@@ -83,22 +146,23 @@ def _every_slot(columns: Mapping[str, str]) -> dict[str, str]:
     return {slot: columns.get(slot, "") for slot in SLOTS}
 
 
-def source_of(data: Data, manifest: Manifest) -> Path | ManyInputs:
+def source_of(data: Data, manifest: ReadRecord, role: str = _SCORED) -> Path | ManyInputs:
     """The dataset that a scores file was made from; every file of it is as it was then.
 
-    Raises InputError if one is gone or has changed.
+    `role` is what `data` says of the file `{}`, for errors.  Raises InputError if one is gone or
+    has changed.
     """
     if not manifest.inputs:
-        return _as_it_was(data, manifest.input, manifest.input_sha256)
+        return _as_it_was(data, manifest.input, manifest.input_sha256, role)
     inputs = []
     for one in manifest.inputs:
-        path = _as_it_was(data, one.path, one.sha256)
+        path = _as_it_was(data, one.path, one.sha256, role)
         columns = _every_slot(one.columns)
         inputs.append(NamedInput(str(path), one.source, locate(str(path))[0], columns))
     return ManyInputs(manifest.input, tuple(inputs))
 
 
-def _as_it_was(data: Data, name: str, digest: str | None) -> Path:
+def _as_it_was(data: Data, name: str, digest: str | None, role: str) -> Path:
     # The path is as it was typed, relative to the working folder of that run, which may have been
     # the folder of the scores.
     places = [Path(name)]
@@ -109,9 +173,7 @@ def _as_it_was(data: Data, name: str, digest: str | None) -> Path:
         if sha256(locate(str(path))[0]) == digest:
             return path
     what = "has changed since" if present else "is not here"
-    raise InputError(
-        f"{data} contains scores without texts, and {Path(name)}, their source, {what}"
-    )
+    raise InputError(f"{data} {role.format(Path(name))} {what}")
 
 
 def check_not_input(data: Data, output: Path) -> None:

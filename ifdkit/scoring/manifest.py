@@ -37,6 +37,8 @@ class PrecisionCheck:
     """Rank correlation of the two; None for fewer than ten examples."""
     reason: str | None = None
     """Why it was not measured."""
+    elapsed_s: float | None = None
+    """What the check took, loading included; it is part of the run's `elapsed_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,22 @@ class ScoringSetup:
     """The day, as YYYY-MM-DD, that the prompts name as today; None if the template names none."""
     stride: int | None = None
     """Tokens from one window over a long document to the next; None if there are only pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """Which part of a dataset a scores file has."""
+
+    number: int
+    """From 1 on."""
+    count: int
+    """Shards of the run."""
+    n_blocks: int
+    """Blocks of the whole dataset. A block is what is batched together, so it is never divided."""
+    blocks: list[int]
+    """The blocks of this shard, from 0 on, ascending."""
+    examples: list[int]
+    """Examples in each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +145,18 @@ class Manifest:
     """What the template left out, by key of `ifdkit.prompting.omissions.OMISSIONS`: examples."""
     stride: int | None = None
     """As in ScoringSetup."""
+    threads: int | None = None
+    """Threads on a CPU; None on another device."""
     lines: bool = False
     """Whether each line of a text file was a document."""
 
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""
+
+    shard: ShardRecord | None = None
+    """None if it has every row."""
+    merged_from: list[str] = field(default_factory=list)
+    """The shards that `ifdkit merge` made it from."""
 
     @property
     def setup(self) -> ScoringSetup:

@@ -17,6 +17,7 @@ from ifdkit.scoring.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
+    from ifdkit.scoring.shards import Shard
 
 
 NAME_OF_SEVERAL = "ifdkit"
@@ -25,12 +26,14 @@ REJECTS = ".rejects.jsonl"
 """Appended to the name of an output: the file of the rows that could not be read."""
 
 
-def default_output(data: Data) -> Path:
+def default_output(data: Data, shard: Shard | None = None) -> Path:
     """`data.scores.jsonl` in the working folder for `some/folder/data.json.gz`.
 
-    Several inputs are named after their folder: `shards.scores.jsonl`.
+    Several inputs are named after their folder: `shards.scores.jsonl`; a shard also after its
+    number: `data.scores.3-of-8.jsonl`.
     """
-    return Path(f"{output_stem(data)}.scores.jsonl")
+    part = f".{shard.number}-of-{shard.count}" if shard else ""
+    return Path(f"{output_stem(data)}.scores{part}.jsonl")
 
 
 def default_joined_output(data: Data) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.data.dataset import Turns
+from ifdkit.data.spilling import Chosen
 from ifdkit.data.where import ROW, Cells, check_any, judged_rows
 from ifdkit.expressions import evaluation
 from ifdkit.expressions.nodes import Expression, Name, names_of
@@ -135,12 +136,12 @@ def _score_columns(rows: RowNumbers) -> dict[Name, evaluation.Column]:
 
 def only_rows(scored: ScoredDataset, positions: Places) -> ScoredDataset:
     """The examples of the rows at these positions, and all rejects."""
-    places = np.flatnonzero(np.isin(scored.scores.rows, positions)).tolist()
+    places = np.flatnonzero(np.isin(scored.scores.rows, positions))
     texts = scored.texts
     rejected = (one.row for one in scored.rejects)
     return replace(
         scored,
         dataset=scored.dataset.choose_where({*positions.tolist(), *rejected}),
-        scores=scored.scores.take(places),
-        texts=Texts([texts.instructions[i] for i in places], [texts.responses[i] for i in places]),
+        scores=scored.scores.take(places.tolist()),
+        texts=Texts(Chosen(texts.instructions, places), Chosen(texts.responses, places)),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 
 from ifdkit.errors import ModelError
+from ifdkit.format import plural
 from ifdkit.records import Example
 from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.progress import Progress
@@ -14,7 +16,11 @@ from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.stats.columns import spearman
 
-_MIN_EXAMPLES, _MAX_EXAMPLES, _ONE_IN = 12, 64, 50
+# One example in a hundred, which takes up to four times as long in float32, and loading the model
+# again are at most 5 % of a run.  Fewer than three examples would say little.
+_MIN_EXAMPLES, _MAX_EXAMPLES, _ONE_IN = 3, 64, 100
+
+_HOW = "--drift 12 measures it with 12"
 
 
 class PrecisionSample:
@@ -24,7 +30,7 @@ class PrecisionSample:
     """
 
     def __init__(self, size: int | None, seed: int = 0) -> None:
-        """`size`: examples to keep; None: one in 50, at least 12 and at most 64."""
+        """`size`: examples to keep; None: one in 100, at most 64, and none of a short dataset."""
         self._size = size
         self._capacity = _MAX_EXAMPLES if size is None else size
         self._generator = np.random.default_rng(seed)
@@ -41,9 +47,21 @@ class PrecisionSample:
         elif (slot := int(self._generator.integers(self._seen))) < self._capacity:
             self._kept[slot] = (example, row["ifd"])
 
+    @property
+    def is_short(self) -> bool:
+        """Whether there are too few examples for a check that nobody asked for."""
+        return self._size is None and self._seen < _MIN_EXAMPLES * _ONE_IN
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no example has an IFD, or none is wanted."""
+        return not self._kept
+
     def choose(self) -> list[tuple[Example, float]]:
         """The sampled examples, each with its IFD."""
-        wanted = max(_MIN_EXAMPLES, self._seen // _ONE_IN) if self._size is None else self._size
+        if self.is_short:
+            return []
+        wanted = self._seen // _ONE_IN if self._size is None else self._size
         if wanted >= len(self._kept):
             return self._kept
         chosen = self._generator.choice(len(self._kept), wanted, replace=False)
@@ -58,17 +76,20 @@ def check_precision(
     The scorer's own models are unloaded first, because two copies may not fit.  The float32 scores
     go to the same store, so that a second run computes nothing.
     """
-    if scorer.dtype == "float32" or not (chosen := sample.choose()):
+    if scorer.dtype == "float32" or sample.is_empty:
         return None
+    if sample.is_short:
+        return PrecisionCheck(n=0, reason=f"fewer than {_MIN_EXAMPLES * _ONE_IN} examples: {_HOW}")
+    begin, chosen = time.perf_counter(), sample.choose()
     problem = scorer.float32_problem()
     scorer.unload()
     if problem:
         return PrecisionCheck(n=0, reason=problem)
-    progress.note(f"precision check: scoring {len(chosen)} examples again in float32")
-    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",))
+    progress.note(f"precision check: scoring {plural(len(chosen), 'example')} again in float32")
+    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",), workers=1)
     try:
         with Scorer(settings, store=scorer.store) as exact:
-            rows = exact.score([example for example, _ in chosen])
+            rows = exact.score([example for example, _ in chosen], provisional=True)
     except ModelError as error:
         return PrecisionCheck(n=0, reason=str(error))
     pairs = [(ifd, row["ifd"]) for (_, ifd), row in zip(chosen, rows, strict=True) if row["ifd"]]
@@ -81,4 +102,5 @@ def check_precision(
         median_abs_ifd=float(np.median(difference)),
         p95_abs_ifd=float(np.percentile(difference, 95)),
         spearman=spearman(approximate.tolist(), exact_ifd.tolist()),
+        elapsed_s=round(time.perf_counter() - begin, 3),
     )

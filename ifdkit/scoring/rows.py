@@ -45,6 +45,8 @@ class ScoreRow:
     """Perplexities of consecutive parts of a document, as `perplexity_profile` returns them."""
     token_nll_response_direct: list[float] | None = field(default=None, repr=False)
     token_nll_response_conditional: list[float] | None = field(default=None, repr=False)
+    omitted: tuple[str, ...] = field(default=(), repr=False)
+    """What the template left out, as in `Passes`; it is counted, and no column."""
 
     def __getitem__(self, name: str) -> Value:
         """The value of a metric; KeyError for an unknown one."""
@@ -76,18 +78,24 @@ def score_row(
     coherence: float | None = None,
     window: int = 64,
     token_nll: bool = False,
+    problem: str | None = None,
 ) -> ScoreRow:
-    """All columns of one example, from the NLLs of the passes that were run."""
+    """All columns of one example, from the NLLs of the passes that were run.
+
+    `problem` is why some of them could not be run; then no number of the model is kept.
+    """
     status, reason = str(passes.status), passes.reason
+    if problem is not None:
+        nlls, status, reason = {}, str(Status.INVALID), problem
     broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
     if broken:
         # None of the numbers of a model that overflows is kept.
         nlls, status = {}, str(Status.INVALID)
         reason = f"the model gave no finite probability in the {_in_words(broken[0])} pass"
     measured = Measured(example, passes, nlls, coherence, window)
-    problem = _ratio_problem(measured)
-    if problem and status in (Status.OK, Status.TRUNCATED):
-        status, reason = str(Status.INVALID), problem
+    undefined = _ratio_problem(measured)
+    if undefined and status in (Status.OK, Status.TRUNCATED):
+        status, reason = str(Status.INVALID), undefined
     return ScoreRow(
         id=example.id,
         row=example.row,
@@ -103,6 +111,7 @@ def score_row(
         ),
         token_nll_response_direct=_as_list(measured.nll("response_direct"), token_nll),
         token_nll_response_conditional=_as_list(measured.nll("response_conditional"), token_nll),
+        omitted=passes.omitted,
     )
 
 

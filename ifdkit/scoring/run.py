@@ -27,8 +27,9 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
-from ifdkit.records import Example, Passes, Reject, Status
+from ifdkit.records import Example, Reject, Status
 from ifdkit.scoring.documents import settings_for
+from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
@@ -40,6 +41,7 @@ from ifdkit.scoring.reasons import ReasonCounter, StatusReason
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
+from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceSummary, SourceTally
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
@@ -160,8 +162,9 @@ def score_to_file(
     settings: Settings,
     read_options: ReadOptions,
     progress: Progress | None = None,
+    shard: Shard | None = None,
 ) -> ScoreSummary:
-    """Score a dataset into a file, with its manifest and its rejects beside it.
+    """Score a dataset, or a shard of it, into a file, with its manifest and its rejects beside it.
 
     Without `output`, the file is named after the dataset; scores of another dataset are not
     overwritten then.  The files appear together or not at all.  Raises IfdkitError; what was scored
@@ -170,7 +173,7 @@ def score_to_file(
     begin = time.perf_counter()
     data = expand(data)
     progress = progress or Progress()
-    is_named, output = output is not None, output or default_output(data)
+    is_named, output = output is not None, output or default_output(data, shard)
     check_output(output)
     if isinstance(data, ManyInputs):
         check_not_input(data, output)
@@ -183,7 +186,7 @@ def score_to_file(
         note_dataset(dataset, progress)
         settings = settings_for(dataset, settings, progress)
         with Scorer(settings, progress) as scorer:
-            run = Run(dataset, read_options, scorer)
+            run = Run(dataset, read_options, scorer, shard=shard)
             with row_writer(
                 files,
                 token_nll=settings.token_nll,
@@ -208,6 +211,7 @@ class Run:
         scorer: Scorer,
         *,
         notes_reading: bool = True,
+        shard: Shard | None = None,
     ) -> None:
         """`notes_reading`: whether the progress is told what was not read."""
         self._dataset, self._read_options, self._scorer = dataset, read_options, scorer
@@ -223,6 +227,7 @@ class Run:
         self._ifd_lengths = array("d")
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
+        self._chosen = ChosenBlocks(shard, dataset.name)
 
     def blocks(self, progress: Progress) -> Iterator[list[ScoreRow]]:
         """The rows of scores in file order, one list per block."""
@@ -231,13 +236,14 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        for block, passes in _prefetched(self._aligned()):
+        scorer = BlockScorer(self._scorer)
+        for block, prepared in _prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
-            rows = self._scorer.score(block.examples, passes)
+            rows = scorer.score(block.examples, prepared)
             if self._dataset.has_sources:
                 rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
             self._count(block, rows)
-            self._omissions.update(kind for one in passes for kind in one.omitted)
+            self._omissions.update(kind for one in rows for kind in one.omitted)
             yield block.examples, rows
             progress.end_block()
         if self._notes_reading:
@@ -248,23 +254,31 @@ class Run:
             progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
-    def _aligned(self) -> Iterator[tuple[Block, list[Passes]]]:
-        for block in blocks(self._dataset, self._log):
-            yield block, self._scorer.align(block.examples)
+    def _is_cut(self, block: Block) -> bool:
+        """Whether a run over the whole dataset would make another block of these examples."""
+        chosen, data = self._read_options, self._dataset
+        is_part = data.n_rows < data.n_rows_in_all
+        return is_part and (
+            chosen.sample is not None or (chosen.limit is not None and not block.is_full)
+        )
+
+    def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
+        for block in self._chosen.of(blocks(self._dataset, self._log)):
+            yield block, scorer.prepare(block.examples, provisional=self._is_cut(block))
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
-        for example, row in zip(block.examples, rows, strict=True):
-            self._sample.add(example, row)
-            self._statuses[row.status] += 1
-            for name, values in self._values.items():
-                if (value := row[name]) is not None:
-                    values.append(value)
-            if row["ifd"] is not None:
-                self._ifd_lengths.append(row["response_tokens"] or 0)
+        self._statuses.update([row.status for row in rows])
+        for name, values in self._values.items():
+            values.extend([n for row in rows if (n := row.numbers[name]) is not None])
+        with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
+        self._ifd_lengths.extend([row.numbers["response_tokens"] or 0 for row in with_ifd])
+        if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
+            for example, row in zip(block.examples, rows, strict=True):
+                self._sample.add(example, row)
 
     def summary(self, *, elapsed_s: float, files: OutputFiles | None = None) -> ScoreSummary:
         """The summary of the blocks so far.
@@ -298,6 +312,7 @@ class Run:
             dtype_asked=settings.dtype,
             drift=self._precision,
             device=scorer.device,
+            threads=scorer.thread_limit.in_use if scorer.device == "cpu" else None,
             rows_in=self._rows_in,
             rows_scored=self._rows_in - len(self.rejects),
             rows_rejected=len(self.rejects),
@@ -323,16 +338,8 @@ class Run:
             output_sha256=files.sha256() if files else None,
             rows_left_out=len(self._dataset.left_out),
             template_omissions=dict(self._omissions.most_common()),
+            shard=self._chosen.record(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Rows of a dataset that are scored together."""
-
-    n_rows: int
-    examples: list[Example]
-    rejects: list[Reject]
 
 
 def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
@@ -349,10 +356,10 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
             examples += found
             n_chars += sum(len(one.response) for one in found)
         if len(examples) >= EXAMPLES_PER_BLOCK or n_chars >= CHARS_PER_BLOCK:
-            yield Block(n_rows, examples, rejects)
+            yield Block(n_rows, examples, rejects, is_full=True)
             n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
-        yield Block(n_rows, examples, rejects)
+        yield Block(n_rows, examples, rejects, is_full=False)
 
 
 def start_progress(dataset: Dataset, progress: Progress) -> None:

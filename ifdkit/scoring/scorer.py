@@ -4,7 +4,8 @@
 
 The plan is made from everything in a block; of each planned batch, what the store lacks is
 computed and stored in one transaction, while the next batch is under way.  An interrupted run
-therefore resumes with the very batches it would have made, and ends with the same bits.
+therefore resumes with the very batches it would have made, and ends with the same bits.  A run over
+part of a dataset makes batches that no run over all of it makes: their numbers are provisional.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
+from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
 from ifdkit.engine.batching import computed_tokens, plan
-from ifdkit.engine.embedder import cosine
-from ifdkit.engine.models import Weights, cache_folder, resolve
+from ifdkit.engine.devices import resolve_device_and_dtype
+from ifdkit.engine.models import Weights, resolve
+from ifdkit.engine.schedule import Unscored
+from ifdkit.engine.threads import ThreadLimit
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
@@ -27,36 +32,23 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request, Status
-from ifdkit.scoring.batches import BatchFiller
-from ifdkit.scoring.embeddings import Embeddings
+from ifdkit.records import NLL, Example, Passes, Request
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
+from ifdkit.scoring.dtype_advice import DtypeAdvice
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, request_key
+from ifdkit.scoring.store import Store, open_store, request_key
+from ifdkit.scoring.work import Work
+
+if TYPE_CHECKING:
+    from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
 
 RESPONSE_PASSES = frozenset({"response_direct", "response_conditional"})
-
-
-@dataclass(slots=True)
-class Work:
-    """What a scorer has done so far, for progress and for the manifest."""
-
-    requests: int = 0
-    """Distinct Requests seen."""
-    requests_from_store: int = 0
-    requests_scored: int = 0
-    tokens_scored: int = 0
-    """Tokens sent through the model, context and padding included, shared prefixes once."""
-    texts_embedded: int = 0
-    model_load_s: float = 0.0
-    scoring_s: float = 0.0
-    """Everything but loading: alignment, the passes, the embedder and the store."""
-    embedding_s: float = 0.0
-    """The embedder's part of it."""
 
 
 class Scorer:
@@ -73,33 +65,20 @@ class Scorer:
 
         A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
         """
-        from ifdkit.engine.huggingface import resolve_device, resolve_dtype
-        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
-
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self.device = resolve_device(settings.device)
-        self.dtype = resolve_dtype(settings.dtype, self.device)
+        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
         self._owns_store = store is None
-        self.store = store or _open_store(settings.store)
+        self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
-        self.tokenizer = HuggingFaceTokenizer(
-            self.weights, trust_remote_code=settings.trust_remote_code
-        )
+        self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
+        self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
-        self._aligner = Aligner(
-            self.tokenizer,
-            self.protocol,
-            self.template,
-            self.max_length,
-            settings.passes,
-            self.stride,
-        )
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -114,6 +93,36 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self._filler = BatchFiller()
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
+        self.thread_limit = ThreadLimit(settings.threads)
+        self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
+
+    @cached_property
+    def tokenizer(self) -> HuggingFaceTokenizer:
+        """The model's tokenizer, loaded at first use. Raises ModelError."""
+        from ifdkit.engine.tokenizer import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+
+    def _tokenizer_hash(self) -> str:
+        """The tokenizer's fingerprint, without loading it if that was done before."""
+        name = f"tokenizer {self.tokenizer_files} {self.settings.trust_remote_code}"
+        if (known := self.store.recall(name)) is not None:
+            return known
+        self.store.remember(name, self.tokenizer.fingerprint)
+        return self.tokenizer.fingerprint
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(
+            self.tokenizer,
+            self.protocol,
+            self.template,
+            self.max_length,
+            self.settings.passes,
+            self.stride,
+        )
 
     def _resolve(self, name: str) -> Weights:
         return resolve(
@@ -158,6 +167,8 @@ class Scorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        close(self._backend)
+        self.thread_limit.restore()
         self._filler.close()
         if self.embeddings is not None:
             self.embeddings.close()
@@ -176,7 +187,7 @@ class Scorer:
         return ScoringSetup(
             model=self.weights.name,
             weights_hash=self.weights_hash,
-            tokenizer_hash=self.tokenizer.fingerprint,
+            tokenizer_hash=self.tokenizer_hash,
             protocol=self.protocol.name,
             template=self.template.name,
             template_text=self.template.source,
@@ -198,21 +209,31 @@ class Scorer:
     def backend(self) -> Backend:
         """The model, loaded at first use."""
         if self._backend is None:
-            from ifdkit.engine.huggingface import HuggingFaceBackend
-
-            self._progress.note(f"loading {self.weights.name} ({self.dtype} on {self.device})")
-            begin = time.perf_counter()
-            self._backend = HuggingFaceBackend(
-                self.weights,
-                device=self.device,
-                dtype=self.dtype,
-                trust_remote_code=self.settings.trust_remote_code,
+            workers = self.settings.workers
+            copies = f" in {workers} processes" if workers and workers > 1 else ""
+            self._progress.note(
+                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
             )
+            self.thread_limit.use()
+            begin = time.perf_counter()
+            self._backend = open_backend(self.spec, workers=workers)
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What each replica of the model is made from."""
+        return ModelSpec(
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            trust_remote_code=self.settings.trust_remote_code,
+            backend=self.settings.backend,
+        )
+
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
+        close(self._backend)
         self._backend = None
         if self.embeddings is not None:
             self.embeddings.unload()
@@ -230,12 +251,20 @@ class Scorer:
         return self._aligner.contexts(examples)
 
     def score(
-        self, examples: Sequence[Example], passes: Sequence[Passes] | None = None
+        self,
+        examples: Sequence[Example],
+        passes: Sequence[Passes] | None = None,
+        *,
+        provisional: bool = False,
     ) -> list[ScoreRow]:
-        """Rows of one block of examples, in order; `passes` are those that `align` gave."""
+        """Rows of one block of examples, in order; `passes` are those that `align` gave.
+
+        The store gives `provisional` numbers to provisional blocks only.
+        """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls = self._nlls(request for each in passes for request in each.requests)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._nlls(requests, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
@@ -245,6 +274,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
+                problem=self._problem(each),
             )
             for example, each, coherence in zip(examples, passes, coherences, strict=True)
         ]
@@ -255,7 +285,7 @@ class Scorer:
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests))
+        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -275,25 +305,26 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        undefined = {Status.EMPTY_INSTRUCTION, Status.EMPTY_RESPONSE}
-        pairs = [
-            None
-            if example.is_document or each.status in undefined
-            else (example.instruction, example.response)
-            for example, each in zip(examples, passes, strict=True)
-        ]
-        before = self.embeddings.usage
-        vectors = self.embeddings.embed(text for pair in pairs if pair for text in pair)
-        used = self.embeddings.usage - before
-        self.work.texts_embedded += used.texts
-        self.work.embedding_s += used.embedding_s
-        self.work.model_load_s += used.load_s
-        return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
+        self.thread_limit.use()
+        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
 
-    def _from_store(self, requests: Sequence[Request]) -> tuple[dict[bytes, NLL], list[bytes]]:
+    def has_all(
+        self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has everything that the rows of these examples need."""
+        requests = [request for one in passes for request in one.requests]
+        known, keys = self._from_store(requests, provisional=provisional)
+        if not known.keys() >= set(keys):
+            return False
+        pairs = text_pairs(examples, passes)
+        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
+
+    def _from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
         keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys)
+        found = self.store.get_nlls(keys, provisional=provisional)
         known = {
             key: found[key]
             for key, request in zip(keys, requests, strict=True)
@@ -301,35 +332,58 @@ class Scorer:
         }
         return known, keys
 
-    def _nlls(self, requests: Iterable[Request]) -> dict[bytes, NLL]:
+    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct)
+        known, keys = self._from_store(distinct, provisional=provisional)
         self.work.requests += len(keys)
         self.work.requests_from_store += len(known)
         if len(known) < len(keys):
-            self._compute(distinct, keys, known)
-        return {request.content: known[key] for request, key in zip(distinct, keys, strict=True)}
+            self._compute(distinct, keys, known, provisional=provisional)
+        return {
+            request.content: known[key]
+            for request, key in zip(distinct, keys, strict=True)
+            if key in known
+        }
+
+    def _problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
 
     def _compute(
-        self, requests: Sequence[Request], keys: Sequence[bytes], known: dict[bytes, NLL]
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: dict[bytes, NLL],
+        *,
+        provisional: bool,
     ) -> None:
         """Add to `known` what the store lacks, batch by batch of the plan."""
         budget, backend = self.backend.budget, self.backend
         lengths = [request.stop for request in requests]
-        self._progress.missing(
-            sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        )
-
-        def compute(batch: list[int]) -> list[NLL]:
-            nlls = backend.nll([requests[i] for i in batch])
-            self.work.requests_scored += len(batch)
-            self.work.tokens_scored += computed_tokens(requests, batch, budget)
-            return nlls
-
-        for batch in plan(requests, budget):
-            missing = [i for i in batch if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self.store.put_nlls)
+        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
+        self._progress.missing(n_missing)
+        self._advice.give(n_missing, self._progress.note)
+        batches = plan(requests, budget)
+        absent = gaps(batches, keys, known, self.store.batches_of)
+        to_compute = ([requests[i] for i in whole] for _, whole in absent)
+        outcomes = stream(backend, to_compute, n_planned=len(batches))
+        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
+            self.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, outcome, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
+            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
+            new = {keys[i]: made[i] for i in missing if i in made}
+            self.work.requests_scored += len(new)
+            self._filler.store(known, new, put)
             self._progress.scored(sum(lengths[i] for i in missing))
         self._filler.wait()
 
@@ -338,12 +392,3 @@ def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
     """The NLLs of each pass that are known, from those of Requests by content."""
     found = ((name, one.nll(nlls)) for name, one in passes.present())
     return {name: nll for name, nll in found if nll is not None}
-
-
-def default_store() -> Path:
-    """The store that is used if none is named."""
-    return cache_folder() / "scores.sqlite"
-
-
-def _open_store(path: str | None) -> Store:
-    return Store(None if path == "off" else path or default_store())

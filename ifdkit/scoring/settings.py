@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypedDict, get_args, get_origin, get_type_hints
 
+from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -31,6 +32,9 @@ class Settings:
     """Groups (`ppl`, `ifd`, `rifd`, `coherence`) or single metrics."""
     dtype: str = "auto"
     device: str = "auto"
+    threads: int | None = None
+    """Threads on a CPU; None: the cores that this process may use. Numbers depend on it by rounding
+    only."""
     max_length: int | None = None
     """Tokens of the longest pass, and of a window over a document; None: the protocol's, or the
     model's context if shorter."""
@@ -40,11 +44,16 @@ class Settings:
     """Response tokens of `ifd_window`."""
     token_nll: bool = False
     drift: int | None = None
-    """Examples of the precision check, if `dtype` is less than float32; None: 2 %, 12 to 64."""
+    """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
+    most 64, and none of fewer than 300."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    backend: str = DEFAULT_BACKEND
+    """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
+    workers: int | None = None
+    """Processes with a replica of the model each; None: one, the same process."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -54,6 +63,12 @@ class Settings:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
+        if self.backend not in BACKENDS:
+            raise UsageError(unknown("backend", self.backend, BACKENDS))
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: must be at least one")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: must be at least one")
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:

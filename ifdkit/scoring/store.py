@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
 
@@ -28,21 +30,24 @@ _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 2
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it."""
+_FILE_VERSION = 3
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches."""
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
 """SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
-_VALUES = {"nll": "nats", "embedding": "vector"}
-"""Table → its column of float32 values."""
+_VALUES = {"nll": "nats", "embedding": "vector", "finished": "record"}
+"""Table → its column of values: float32, or records that `ifdkit.scoring.finished` makes."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
+    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, batch BLOB, provisional INTEGER)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding
     (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digest
     (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS finished
+    (key BLOB PRIMARY KEY, record BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
 """
 
 
@@ -56,10 +61,25 @@ def text_key(scope: str, text: str) -> bytes:
     return hashlib.sha256(f"{_KEY_VERSION} {scope} ".encode() + text.encode()).digest()
 
 
+def _blobs(arrays: Mapping[bytes, Vector]) -> dict[bytes, bytes]:
+    return {key: array.astype("<f4").tobytes() for key, array in arrays.items()}
+
+
 def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     """Eight bytes over a row."""
     parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The keys of each query."""
+    for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
+        yield keys[begin : begin + MAX_KEYS_PER_QUERY]
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Placeholders of SQL, one for each value."""
+    return ",".join("?" * len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,8 @@ class Store:
         cannot be written.
         """
         self.path = None if path is None else Path(path)
+        self._lock = threading.Lock()
+        """A run reads for its next block while another thread stores a batch."""
         self.damaged = 0
         """Rows read so far that did not match their checksum."""
         with self._errors("opened"):
@@ -114,7 +136,7 @@ class Store:
         execute = self._database.execute
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        if self._version() == _FILE_VERSION:
+        if self._version() == _FILE_VERSION and "finished" in self._tables():
             return
         with self._transaction():
             version = self._version()  # again: another process may have been first
@@ -123,11 +145,12 @@ class Store:
                     f"the score store {self.path} was made by a newer version of ifdkit: name"
                     " another with --store PATH"
                 )
-            if version == _FILE_VERSION:
-                return
-            tables = {name for (name,) in execute("SELECT name FROM sqlite_schema")}
-            if "nll" in tables:
-                self._add_checksums()
+            # A store of this version may lack the finished rows, which earlier ifdkits ignore.
+            if "nll" in self._tables() and version < _FILE_VERSION:
+                if version < 2:
+                    self._add_checksums()
+                execute("ALTER TABLE nll ADD COLUMN batch BLOB")
+                execute("ALTER TABLE nll ADD COLUMN provisional INTEGER")
             for statement in _TABLES.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
@@ -135,10 +158,13 @@ class Store:
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._database.execute("SELECT name FROM sqlite_schema")}
+
     def _add_checksums(self) -> None:
         """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""
         self._database.create_function("checksum", 2, _checksum, deterministic=True)
-        for table, value in (*_VALUES.items(), ("digest", "sha256")):
+        for table, value in (("nll", "nats"), ("embedding", "vector"), ("digest", "sha256")):
             key = "file" if table == "digest" else "key"
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
@@ -153,21 +179,43 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get_nlls(self, keys: Sequence[bytes]) -> dict[bytes, NLL]:
-        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out."""
-        return dict(self._get("nll", keys))
+    def get_nlls(self, keys: Sequence[bytes], *, provisional: bool = True) -> dict[bytes, NLL]:
+        """NLLs by key, float32 nats of shape (n_scored,); keys not in the store are left out.
 
-    def put_nlls(self, nlls: Mapping[bytes, NLL]) -> None:
-        """Store the NLLs of one batch, all or nothing."""
-        self._put("nll", nlls)
+        Without `provisional`, so are those that were stored as such.
+        """
+        found = self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1")
+        return {key: np.frombuffer(value, "<f4") for key, value in found}
+
+    def put_nlls(
+        self, nlls: Mapping[bytes, NLL], batch: bytes | None = None, *, provisional: bool = False
+    ) -> None:
+        """Store the NLLs of one batch, all or nothing, with the name of the batch."""
+        self._put("nll", _blobs(nlls), batch, int(provisional))
+
+    def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The name of the batch in which each NLL was computed, by key, where it is known."""
+        found: dict[bytes, bytes] = {}
+        for part in _parts(keys):
+            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({_marks(part)})"
+            found.update((key, batch) for key, batch in self._select(query, part) if batch)
+        return found
 
     def get_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
-        return dict(self._get("embedding", keys))
+        return {key: np.frombuffer(value, "<f4") for key, value in self._get("embedding", keys)}
 
     def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("embedding", vectors)
+        self._put("embedding", _blobs(vectors))
+
+    def get_finished(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Records of finished rows by key; keys not in the store are left out."""
+        return dict(self._get("finished", keys))
+
+    def put_finished(self, records: Mapping[bytes, bytes]) -> None:
+        """Store the records of one block, all or nothing."""
+        self._put("finished", records)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -179,14 +227,24 @@ class Store:
         name = (
             f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         )
+        if (known := self.recall(name)) is not None:
+            return known
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.remember(name, digest)
+        return digest
+
+    def recall(self, name: str) -> str | None:
+        """The digest that was remembered under a name; None if there is none."""
         query = "SELECT CAST(sha256 AS BLOB), checksum FROM digest WHERE file = ?"
         for known, checksum in self._select(query, [name]):
             if known is not None and checksum == _checksum(name, known):
                 return bytes(known).decode()
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return None
+
+    def remember(self, name: str, digest: str) -> None:
+        """Keep a digest that takes long to make. The name tells everything it depends on."""
         self._insert("digest", [(name, digest, _checksum(name, digest))])
-        return digest
 
     def verify(self) -> Verified:
         """Check the file and every row in it, and delete the rows that are damaged.
@@ -216,31 +274,35 @@ class Store:
         size = self.path.stat().st_size if self.path else 0
         return Verified(n_rows, n_damaged, size)
 
-    def _get(self, table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Vector]]:
-        for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
-            part = keys[begin : begin + MAX_KEYS_PER_QUERY]
+    def _get(
+        self, table: str, keys: Sequence[bytes], condition: str = ""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
                 f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
-                f" ({','.join('?' * len(part))})"
+                f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
                     self.damaged += 1
                 else:
-                    yield key, np.frombuffer(value, dtype="<f4")
+                    yield key, value
 
     def _select(self, query: str, parameters: Sequence[bytes | str]) -> list[tuple[Any, ...]]:
-        with self._errors("read"):
+        with self._lock, self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, Vector]) -> None:
-        blobs = ((key, value.astype("<f4").tobytes()) for key, value in values.items())
-        self._insert(table, [(key, blob, _checksum(key, blob)) for key, blob in blobs])
+    def _put(self, table: str, values: Mapping[bytes, bytes], *others: object) -> None:
+        rows = values.items()
+        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in rows])
 
-    def _insert(self, table: str, rows: Iterable[tuple[bytes | str, bytes | str, object]]) -> None:
-        with self._errors("written"), self._transaction():
-            self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        query = f"INSERT OR REPLACE INTO {table} VALUES ({_marks(rows[0])})"
+        with self._lock, self._errors("written"), self._transaction():
+            self._database.executemany(query, rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -284,3 +346,13 @@ def _retry(action: Callable[[], _Result]) -> _Result:
             if not is_busy or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)
+
+
+def default_store() -> Path:
+    """The store that is used if none is named."""
+    return cache_folder() / "scores.sqlite"
+
+
+def open_store(path: str | None) -> Store:
+    """The store that `--store` names: `off` is a temporary one. Raises StoreError."""
+    return Store(None if path == "off" else path or default_store())

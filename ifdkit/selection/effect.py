@@ -174,12 +174,12 @@ def _median_of(column: Column) -> Statistic:
 
 def _repetitions(rows: Rows) -> Iterator[_Asked]:
     """Shares of rows whose texts another row of the same set has before them."""
-    texts = [rows.text(place) for place in range(len(rows))]
-    firsts: dict[bytes, int] = {}
-    codes = np.array([firsts.setdefault(key(text), place) for place, text in enumerate(texts)])
+    keys = np.fromiter((key(rows.text(place)) for place in range(len(rows))), "S16", len(rows))
+    _, firsts, numbers = np.unique(keys, return_index=True, return_inverse=True)
+    codes = firsts[numbers]
     yield _Asked("repeated", "share", _share_repeated(codes))
     if len(rows) <= MAX_COMPARED:
-        for group in near_duplicates(texts):
+        for group in near_duplicates([rows.text(place) for place in range(len(rows))]):
             codes[list(group)] = group[0]
         yield _Asked("nearly_repeated", "share", _share_repeated(codes))
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from ifdkit.data.notebook import Shown
 from ifdkit.data.parts import InputRecord
+from ifdkit.data.views import NotebookView
 from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
@@ -19,7 +19,7 @@ SELECTION_SCHEMA = "ifdkit.selection/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Selected(Shown):
+class Selected(NotebookView):
     """What a selection kept and dropped, and how the kept rows differ from the input."""
 
     schema: str

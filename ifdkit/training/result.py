@@ -8,6 +8,7 @@ from typing import Any
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import write_file
+from ifdkit.data.views import NotebookView
 from ifdkit.training.evaluation import Contrast, Evaluated
 from ifdkit.training.trained_model import TrainedModel
 
@@ -15,7 +16,7 @@ TRAINING_SCHEMA = "ifdkit.training/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class Trained(NotebookView):
     """The models of one call, and what training did to held-out responses."""
 
     schema: str

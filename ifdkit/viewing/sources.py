@@ -17,6 +17,7 @@ import numpy as np
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.parquet_files import parquet_table
 from ifdkit.errors import InputError, UsageError
 from ifdkit.format import plural
 from ifdkit.records import Example, Reject
@@ -250,13 +251,12 @@ class _OwnColumns:
 
 def _comparison(folder: Path) -> ViewedData:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
         if not str(summary["schema"]).startswith(COMPARISON_SCHEMA):
             raise InputError(f"{folder} is the folder of another report than a comparison")
-        table = pq.read_table(folder / "rows.parquet")
+        table = parquet_table(folder / "rows.parquet")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(f"{folder} is not a readable comparison: {error}") from error
     if not {"id", "row_before", "row_after"} <= set(table.column_names):

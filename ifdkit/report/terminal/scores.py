@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ifdkit.engine.models import Available
-from ifdkit.format import correlation, duration, fixed, number, plural, signed, size
+from ifdkit.format import correlation, duration, fixed, number, percent, plural, signed, size
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.scoring.inspect import Inspection, Token
 from ifdkit.scoring.manifest import PrecisionCheck
@@ -111,17 +111,21 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
         f" {made.device} · at most {made.max_length:,} tokens"
     )
     if made.drift is not None:
-        yield _drift_line(made.dtype, made.drift)
+        yield _drift_line(made.dtype, made.drift, made.elapsed_s)
 
 
-def _drift_line(dtype: str, drift: PrecisionCheck) -> str:
+def _drift_line(dtype: str, drift: PrecisionCheck, elapsed_s: float) -> str:
+    """What 16 bits cost in precision; `elapsed_s` is that of the run, the check included."""
     if drift.reason:
         return f"{dtype} against float32: not measured, {drift.reason}"
     # Three decimals: two would hide how close to 1 it is.
     rank = "" if drift.spearman is None else f", Spearman {signed(drift.spearman, 3)}"
+    cost = ""
+    if drift.elapsed_s is not None and elapsed_s:
+        cost = f" ({percent(drift.elapsed_s / elapsed_s)} of the time)"
     return (
         f"{dtype} against float32, IFD of {plural(drift.n, 'example')}: median |Δ|"
-        f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}"
+        f" {number(drift.median_abs_ifd)}, 95 % within {number(drift.p95_abs_ifd)}{rank}{cost}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Results as small tables of HTML. All text of a dataset is escaped."""
+"""Scores, comparisons, audits and selections in notebooks, as small tables. All text of a dataset is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of results, made with matplotlib and without pyplot, so that no window opens."""
+"""Figures of scores, comparisons, audits and selections, made with matplotlib and without pyplot, so that no window opens."""
 
 from __future__ import annotations
 
@@ -78,10 +78,8 @@ def _histogram(axes: Axes, column: Any, axis: Axis, colour: str, label: str) -> 
         axes.axvline(float(np.median(column)), color=colour, linestyle="--", linewidth=1)
 
 
-def audit_figure(result: Audit, field: str | None) -> Figure:
+def audit_figure(result: Audit) -> Figure:
     """The share of rows that each rule finds, with the largest share that passes."""
-    if field is not None:
-        raise UsageError("plot(): an audit has no fields; leave it out")
     rules = [rule for rule in result.rules if rule.count and rule.share is not None][:_MAX_BARS]
     figure, axes = _empty(1.2 + 0.3 * max(1, len(rules)))
     for place, rule in enumerate(rules):
@@ -94,10 +92,8 @@ def audit_figure(result: Audit, field: str | None) -> Figure:
     return figure
 
 
-def selection_figure(result: Selected, field: str | None) -> Figure:
+def selection_figure(result: Selected) -> Figure:
     """How many rows were kept, and why the others were dropped."""
-    if field is not None:
-        raise UsageError("plot(): a selection has no fields; leave it out")
     counts = {"kept": result.kept, **result.dropped}
     figure, axes = _empty(1.0 + 0.35 * len(counts))
     colours = [_AFTER, *[_MUTED] * len(result.dropped)]

@@ -1,0 +1,182 @@
+"""Time and memory of `audit`, `compare` and `select` by number of rows.
+
+    python -m benchmarks.scale ../shared/data/alpaca_1k.json
+
+Every run is the whole command in a process of its own.  Rows are made from those of the file
+(`benchmarks.many_rows`); their scores are drawn at random, so that no model is needed.  Memory is
+the largest sum over the command and its child processes, looked at five times a second.  Writes
+`reports/scale.md`; the rows of earlier runs stay in it, so that one size can be run at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.machine import machine
+from benchmarks.many_rows import write_rows
+
+ROWS = (10_000, 100_000, 1_000_000)
+_HEAD = "| command | rows | seconds | CPU seconds | peak memory |\n|---|--:|--:|--:|--:|"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One run of a command."""
+
+    elapsed_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def run(arguments: Sequence[str], folder: Path) -> Cost:
+    """Run a command of ifdkit in a folder; one that fails its gate has run too."""
+    command = [sys.executable, "-m", "ifdkit", *arguments]
+    begin, peak, cpu = time.perf_counter(), 0, {0: 0.0}
+    with (folder / "log").open("wb") as log:
+        process = psutil.Popen(command, cwd=folder, stdout=log, stderr=log)
+        while process.poll() is None:
+            used = 0
+            for one in _tree(process):
+                try:
+                    used += one.memory_info().rss
+                    times = one.cpu_times()
+                    cpu[one.pid] = times.user + times.system
+                except psutil.Error:
+                    continue
+            peak = max(peak, used)
+            time.sleep(0.2)
+    elapsed_s = time.perf_counter() - begin
+    if process.returncode not in (0, 1):
+        raise SystemExit((folder / "log").read_text(encoding="utf-8"))
+    return Cost(elapsed_s, sum(cpu.values()), peak)
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def write_scores(path: Path, n: int, seed: int) -> None:
+    """Scores of `n` rows drawn at random, as Parquet, with the ids of the rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draw = np.random.default_rng(seed)
+    tokens = draw.integers(5, 400, size=n)
+    nll = draw.gamma(8, 0.3, size=n)
+    ratio = draw.beta(12, 6, size=n)
+    columns = {
+        "id": [hashlib.sha256(b"%d" % i).hexdigest()[:16] + "-0" for i in range(n)],
+        "row": np.arange(n),
+        "turn": np.zeros(n, dtype=np.int64),
+        "status": ["ok"] * n,
+        "reason": pa.nulls(n, pa.string()),
+        "instruction_tokens": draw.integers(5, 60, size=n),
+        "response_tokens": tokens,
+        "truncated_tokens": np.zeros(n, dtype=np.int64),
+        "nll_response_direct": nll,
+        "nll_response_conditional": nll + np.log(ratio),
+        "ppl_response_direct": np.exp(nll),
+        "ppl_response_conditional": np.exp(nll) * ratio,
+        "ifd": ratio,
+        "ifd_loss": 1 + np.log(ratio) / nll,
+        "coherence": draw.beta(6, 3, size=n),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def audit(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`audit --no-model` of JSON Lines."""
+    data = folder / f"{n}.jsonl"
+    if not data.exists():
+        write_rows(data, source, n)
+    return run(["audit", data.name, "--no-model", "-q"], folder)
+
+
+def compare(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`compare` of two scores files without their texts."""
+    del source
+    for name, seed in (("before", 1), ("after", 2)):
+        write_scores(folder / f"{name}.parquet", n, seed)
+    return run(["compare", "before.parquet", "after.parquet", "--force", "-q", "-o", "out"], folder)
+
+
+def select(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`select --by response_words --top 10%` of JSON Lines."""
+    data = folder / f"{n}.jsonl"
+    if not data.exists():
+        write_rows(data, source, n)
+    return run(["select", data.name, "--by", "response_words", "--top", "10%", "-q",
+                "-o", "kept.jsonl"], folder)  # fmt: skip
+
+
+Measure = Callable[[Path, list[dict[str, str]], int], Cost]
+MEASURES: dict[str, Measure] = {
+    "audit --no-model": audit,
+    "compare, scores only": compare,
+    "select --by response_words": select,
+}
+
+
+def lines_of(report: Path) -> dict[tuple[str, int], str]:
+    """The measurements in an earlier report."""
+    found: dict[tuple[str, int], str] = {}
+    for line in report.read_text(encoding="utf-8").splitlines() if report.exists() else ():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0].strip("`") in MEASURES and len(cells) == 5:
+            found[cells[0].strip("`"), int(cells[1].replace(",", ""))] = line
+    return found
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--only", choices=[name.split()[0].strip(",") for name in MEASURES])
+    parser.add_argument("--folder", type=Path, help="keep the rows that are made here")
+    parser.add_argument("--output", type=Path, default=Path("reports/scale.md"))
+    arguments = parser.parse_args()
+    source = json.loads(arguments.data.read_bytes())
+    found = lines_of(arguments.output)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        for name, measure in MEASURES.items():
+            if arguments.only and not name.startswith(arguments.only):
+                continue
+            for n in arguments.rows:
+                cost = measure(folder, source, n)
+                found[name, n] = (
+                    f"| `{name}` | {n:,} | {cost.elapsed_s:,.0f} | {cost.cpu_s:,.0f}"
+                    f" | {cost.peak_bytes / 1e6:,.0f} MB |"
+                )
+                print(found[name, n], file=sys.stderr)
+    order = list(MEASURES)
+    ordered = sorted(found, key=lambda one: (order.index(one[0]), one[1]))
+    text = [
+        "# Time and memory by number of rows",
+        f"Made by `python -m benchmarks.scale {arguments.data}` on {machine()}. Whole commands:"
+        " starting, reading, computing, writing. Rows are made from those of the file, with"
+        " responses of 116 words on average; scores are drawn at random. Memory is the largest sum"
+        " over the command and its child processes. The machine was shared with other work, so CPU"
+        " seconds, of all processes, say more than seconds.",
+        "\n".join([_HEAD, *(found[key] for key in ordered)]),
+    ]
+    arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Results in a notebook: figures with matplotlib, and tables in HTML.
+
+A table is what the terminal shows, with every text escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ifdkit.format import fixed, interval, number, percent, signed
+from ifdkit.judging.result import Judgement
+from ifdkit.prediction.result import Prediction
+from ifdkit.prediction.training_prediction import TrainingPrediction
+from ifdkit.report.comparison.wording import metric_of
+from ifdkit.report.prediction.training import (
+    RUN_HEADERS,
+    SCORE_HEADERS,
+    run_cells,
+    run_names,
+    score_cells,
+    score_rows,
+    training_basis,
+)
+from ifdkit.report.prediction.wording import area, basis, partial, table_rows
+from ifdkit.stats.columns import Interval
+from ifdkit.stats.win_rates import Rate
+from ifdkit.training.evaluation import Evaluated
+from ifdkit.training.result import Trained
+from ifdkit.visible import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NLL = "nll_response_conditional"
+
+
+def training_figure(done: Trained) -> Figure:
+    """The loss of each model, and what training did to held-out NLL."""
+    evaluated = [one for one in done.evaluated if one.metric == _NLL]
+    figure, panels = _panels(2 if evaluated else 1)
+    for model in done.models:
+        steps, losses = [p.step for p in model.losses], [p.loss for p in model.losses]
+        panels[0].plot(
+            steps, losses, marker="." if len(steps) < 20 else "", label=_name(model.name)
+        )
+    panels[0].set_xlabel("step")
+    panels[0].set_ylabel("loss, nats per trained token")
+    if len(done.models) > 1:
+        panels[0].legend(frameon=False, fontsize=8)
+    if evaluated:
+        rows = [
+            (f"{one.side}: {_name(one.file)}", one.change.mean, _ends(one)) for one in evaluated
+        ]
+        _whiskers(panels[1], rows, "change of held-out NLL, nats per token", null=0.0)
+    return figure
+
+
+def judgement_figure(result: Judgement) -> Figure:
+    """The win rates with their intervals."""
+    figure, (axes,) = _panels(1)
+    rows = [(name, one.value, one.ci95) for name, one in _rates(result)]
+    _whiskers(axes, rows, f"win rate of {_name(result.second)}", null=0.5)
+    axes.set_xlim(0, 1)
+    return figure
+
+
+def prediction_figure(prediction: Prediction) -> Figure:
+    """The AUC of every score with its interval; dashed: that of length."""
+    figure, (axes,) = _panels(1, height=1.2 + 0.3 * len(table_rows(prediction)))
+    rows = [(row.short, row.predictor.auc, row.predictor.ci95) for row in table_rows(prediction)]
+    _whiskers(axes, rows, "AUC on all pairs", null=0.5)
+    if prediction.baseline.auc is not None:
+        axes.axvline(prediction.baseline.auc, color="0.4", linewidth=1, linestyle="--")
+    return figure
+
+
+def training_prediction_figure(prediction: TrainingPrediction) -> Figure:
+    """The held-out change of each dataset against the strongest score."""
+    figure, (axes,) = _panels(1)
+    name = next(iter(prediction.scores), None)
+    for place, (run, label) in enumerate(
+        zip(prediction.runs, run_names(prediction.runs), strict=True)
+    ):
+        x = run.scores.get(name) if name else place
+        if x is not None:
+            axes.plot(x, run.change, "o", color="C0")
+            axes.annotate(label, (x, run.change), (0, 6), textcoords="offset points", ha="center",
+                          fontsize=8, parse_math=False)  # fmt: skip
+    axes.margins(0.25)
+    axes.axhline(0, color="0.7", linewidth=1)
+    axes.set_xlabel(f"{metric_of(name).label}, mean of the dataset" if name else "dataset")
+    axes.set_ylabel("change of held-out NLL")
+    return figure
+
+
+def training_html(done: Trained) -> str:
+    """The models, and held-out metrics before and after."""
+    models = [
+        (
+            _name(one.output), f"{one.examples:,}", f"{one.steps:,}", f"{one.tokens_trained:,}",
+            fixed(one.loss_first, 3), fixed(one.loss_last, 3),
+        )
+        for one in done.models
+    ]  # fmt: skip
+    held_out = [
+        (
+            f"{_name(one.file)}, {one.side}: {metric_of(one.metric).short}", number(one.before, 4),
+            number(one.after, 4), signed(one.change.mean, 4), interval(_ends(one)),
+        )
+        for one in done.evaluated
+    ]  # fmt: skip
+    parts = [_table(("model", "examples", "steps", "tokens", "loss, first", "last"), models)]
+    if held_out:
+        parts.append(_table(("held out", "before", "after", "change", "95 % CI"), held_out))
+    return _block("", parts)
+
+
+def judgement_html(result: Judgement) -> str:
+    """The win rates and the conclusion."""
+    rows = [
+        (name, percent(one.value, 3), interval(one.ci95, percent), f"{one.n:,}")
+        for name, one in _rates(result)
+    ]
+    return _block(result.verdict, [_table(("win rate", "", "95 % CI", "pairs"), rows)])
+
+
+def prediction_html(prediction: Prediction) -> str:
+    """The table of scores and the conclusion."""
+    rows = [
+        (row.label, area(one.auc, one.ci95), area(one.auc_length_matched), partial(one))
+        for row in table_rows(prediction)
+        for one in (row.predictor,)
+    ]
+    headers = ("score", "AUC", "length-matched", "partial, length removed")
+    return _block(prediction.verdict, [_text(basis(prediction)), _table(headers, rows)])
+
+
+def training_prediction_html(prediction: TrainingPrediction) -> str:
+    """The datasets, the scores and the conclusion."""
+    runs = [
+        (name, *run_cells(run))
+        for name, run in zip(run_names(prediction.runs), prediction.runs, strict=True)
+    ]
+    scores = [(label, *score_cells(one)) for label, one in score_rows(prediction, short=False)]
+    tables = [_table(RUN_HEADERS, runs), _table(SCORE_HEADERS, scores)]
+    return _block(prediction.verdict, [_text(training_basis(prediction)), *tables])
+
+
+def _rates(result: Judgement) -> tuple[tuple[str, Rate], ...]:
+    rates = result.win_rates
+    return (
+        ("all pairs", rates.raw),
+        ("decided pairs", rates.decided),
+        ("at equal length, characters", rates.length_controlled_characters),
+        ("at equal length, tokens", rates.length_controlled_tokens),
+    )
+
+
+def _ends(one: Evaluated) -> Interval | None:
+    return one.change.ci95 if one.change.n_seeds > 1 else one.change.ci95_rows
+
+
+def _name(path: str) -> str:
+    return one_line(Path(path).name or path, 60)
+
+
+def _panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
+    panels = figure.subplots(1, n, squeeze=False)[0]
+    for axes in panels:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, list(panels)
+
+
+def _whiskers(
+    axes: Axes,
+    rows: Sequence[tuple[str, float | None, Interval | None]],
+    label: str,
+    *,
+    null: float,
+) -> None:
+    """Values from top to bottom, with intervals, and a line at the null hypothesis."""
+    axes.axvline(null, color="0.7", linewidth=1)
+    for place, (_, value, ends) in enumerate(rows):
+        if value is not None:
+            axes.plot(value, place, "o", color="C0")
+            axes.plot(ends or (value, value), (place, place), color="C0", linewidth=2)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label, parse_math=False)
+
+
+def _block(verdict: str, parts: Sequence[str]) -> str:
+    head = f"<p><strong>{escape(one_line(verdict, 1500))}</strong></p>" if verdict else ""
+    return f"<div>{head}{''.join(parts)}</div>"
+
+
+def _text(text: str) -> str:
+    return f"<p>{escape(one_line(text, 1500))}</p>"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(one)}</th>" for one in headers)
+    body = "".join(
+        f"<tr><th>{escape(one_line(row[0], 100))}</th>"
+        f"{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

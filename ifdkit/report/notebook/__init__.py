@@ -1,1 +1,0 @@
-"""Results in notebooks: HTML views, and figures of matplotlib."""

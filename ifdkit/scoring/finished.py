@@ -1,0 +1,260 @@
+"""Finished rows in the store, by the content of their examples: they are not even tokenised again.
+
+A finished row has what a row of scores has besides its place in a file, and what a run counts of
+it.  Its key covers everything that it depends on: content, weights, tokenizer, template, protocol,
+limits, embedder, the code that makes a row of them, and the versions of the libraries below it.
+
+    block of examples ─ finished rows ─▶ all known ─────────────────────────────▶ rows
+                                     └─▶ the others ─ aligned: are all NLLs known? ─▶ rows
+                                                                               └─▶ the whole block
+
+A block that lacks NLLs is aligned and planned as a whole, because the plan is a function of the
+input alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ifdkit.records import Example, Passes, Status
+from ifdkit.scoring.builtin_metrics import BUILT_IN
+from ifdkit.scoring.metric import Value
+from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.rows import ScoreRow
+from ifdkit.scoring.scorer import Scorer
+from ifdkit.scoring.store import Store
+from ifdkit.version import VERSION
+
+_HEADER = struct.Struct("<HH")
+"""Numbers and Requests of a record. Then follow the numbers as float64, NaN if undefined, 8 bytes
+for each Request, and JSON for what few rows have."""
+_DIGEST_BYTES = 8
+_CODE = ("records.py", "prompting/*.py", "scoring/arithmetic.py", "scoring/builtin_metrics.py",
+         "scoring/metric.py", "scoring/profile.py", "scoring/rows.py", "engine/tokenizer.py",
+         "engine/embedder.py")  # fmt: skip
+"""The code that makes a row of an example and of the NLLs of its passes."""
+_LIBRARIES = ("jinja2", "numpy")
+"""And those below it, besides the tokenizer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A row of scores without its place in a file."""
+
+    row: ScoreRow
+    """With the id and the place of the example that it was made for, or is used for."""
+    requests: frozenset[bytes]
+    """A digest of each of its Requests, to count distinct ones."""
+
+
+def scope_of(scorer: Scorer) -> str | None:
+    """Everything but the example that a finished row depends on; None if rows are not kept.
+
+    They are not if a metric was registered, whose code is not known, if the rows contain the NLLs
+    of their tokens, or if only the prompts can show whether a template names a date.
+    """
+    settings, template = scorer.settings, scorer.template
+    has_own_metrics = [*METRICS.values()] != [*BUILT_IN]
+    may_read_clock = "strftime_now" in template.source and template.date is None
+    if scorer.store.path is None or settings.token_nll or has_own_metrics or may_read_clock:
+        return None
+    embedder = scorer.embeddings
+    parts = {
+        "code": _code_digest(),
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "weights": scorer.weights_hash,
+        "tokenizer": scorer.tokenizer_files,
+        "dtype": scorer.dtype,
+        "protocol": scorer.protocol.name,
+        "template": [template.name, template.source, settings.template_date],
+        "passes": sorted(settings.passes),
+        "limits": [settings.window, scorer.max_length, scorer.stride],
+        "embedder": embedder.hash if embedder else None,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+@cache
+def _code_digest() -> str:
+    """Of the source of `_CODE`, and of the version in case that source is not there."""
+    root, whole = Path(__file__).parents[1], hashlib.sha256(VERSION.encode())
+    for pattern in _CODE:
+        for path in sorted(root.glob(pattern)):
+            whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+class FinishedRows:
+    """The finished rows of a store in one scope."""
+
+    def __init__(self, store: Store, scope: str) -> None:
+        self._store = store
+        whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
+        self._bases = (whole, hashlib.sha256(whole.digest()))
+        """Of the rows of whole blocks, and of provisional rows."""
+        self._names = tuple(METRICS)
+        self._integers = [i for i, one in enumerate(METRICS.values()) if one.is_integer]
+        self._numbers = struct.Struct(f"<{len(self._names)}d")
+
+    def get(
+        self, examples: Sequence[Example], *, provisional: bool = False
+    ) -> list[Finished | None]:
+        """The finished row of each example, in order; None for one that the store lacks.
+
+        As with NLLs, a row that was kept as `provisional` is for provisional blocks only.
+        """
+        found = self._get(examples, provisional=False)
+        lacking = [i for i, one in enumerate(found) if one is None]
+        if provisional and lacking:
+            others = self._get([examples[i] for i in lacking], provisional=True)
+            for i, one in zip(lacking, others, strict=True):
+                found[i] = one
+        return found
+
+    def _get(self, examples: Sequence[Example], *, provisional: bool) -> list[Finished | None]:
+        keys = [self._key(one, provisional=provisional) for one in examples]
+        records = self._store.get_finished(list(dict.fromkeys(keys)))
+        return [
+            self._unpacked(records[key], example) if key in records else None
+            for key, example in zip(keys, examples, strict=True)
+        ]
+
+    def put(
+        self,
+        examples: Sequence[Example],
+        rows: Sequence[ScoreRow],
+        passes: Sequence[Passes],
+        *,
+        provisional: bool = False,
+    ) -> None:
+        """Keep the rows of a block. An invalid row is not kept: a time limit can be its reason."""
+        triples = zip(examples, rows, passes, strict=True)
+        self._store.put_finished(
+            {
+                self._key(example, provisional=provisional): self._packed(row, request_digests(one))
+                for example, row, one in triples
+                if row.status != Status.INVALID
+            }
+        )
+
+    def _key(self, example: Example, *, provisional: bool = False) -> bytes:
+        """Of the scope and everything in an example but its id and its place."""
+        texts = [example.response, example.tools]
+        for turn in example.context:
+            texts += (turn.role, turn.text, turn.input, turn.tool_calls, turn.reasoning)
+        # The lengths tell where each text ends, whatever the texts contain.
+        head = f"{example.is_document:d} {' '.join([str(len(text)) for text in texts])}\n"
+        whole = self._bases[provisional].copy()
+        whole.update((head + "".join(texts)).encode("utf-8", "surrogatepass"))
+        return whole.digest()
+
+    def _packed(self, row: ScoreRow, requests: frozenset[bytes]) -> bytes:
+        found = (row.numbers[name] for name in self._names)
+        values = [math.nan if value is None else value for value in found]
+        rest = [row.status, row.reason, row.omitted, row.ppl_windows]
+        is_plain = rest == [Status.OK, None, (), None]
+        return b"".join(
+            (
+                _HEADER.pack(len(values), len(requests)),
+                self._numbers.pack(*values),
+                *sorted(requests),
+                b"" if is_plain else json.dumps(rest).encode(),
+            )
+        )
+
+    def _unpacked(self, record: bytes, example: Example) -> Finished:
+        _, n_requests = _HEADER.unpack_from(record)
+        values: list[Value] = [
+            None if value != value else value  # NaN
+            for value in self._numbers.unpack_from(record, _HEADER.size)
+        ]
+        for i in self._integers:
+            if (value := values[i]) is not None:
+                values[i] = int(value)
+        begin = _HEADER.size + self._numbers.size
+        end = begin + n_requests * _DIGEST_BYTES
+        status, reason, omitted, windows = (
+            json.loads(record[end:]) if len(record) > end else (str(Status.OK), None, (), None)
+        )
+        row = ScoreRow(
+            id=example.id,
+            row=example.row,
+            turn=example.turn,
+            status=status,
+            reason=reason,
+            numbers=dict(zip(self._names, values, strict=True)),
+            ppl_windows=windows,
+            omitted=tuple(omitted),
+        )
+        requests = (record[i : i + _DIGEST_BYTES] for i in range(begin, end, _DIGEST_BYTES))
+        return Finished(row, frozenset(requests))
+
+
+def request_digests(passes: Passes) -> frozenset[bytes]:
+    """A digest of the content of each Request."""
+    return frozenset(
+        hashlib.blake2b(one.content, digest_size=_DIGEST_BYTES).digest() for one in passes.requests
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is known of a block before it is scored."""
+
+    finished: Mapping[int, Finished]
+    """Position in the block → finished row."""
+    passes: Sequence[Passes]
+    """Those of the other examples, in order."""
+    provisional: bool = False
+    """Whether a run over the whole dataset would make another block of these examples."""
+
+
+class BlockScorer:
+    """Scores the blocks of a run, with the finished rows of the store."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        scope = scope_of(scorer)
+        self._rows = FinishedRows(scorer.store, scope) if scope else None
+
+    def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
+        """Look up or align the examples of a block. Scores nothing, so it can run ahead."""
+        if self._rows is None:
+            return Prepared({}, self._scorer.align(examples), provisional)
+        found = enumerate(self._rows.get(examples, provisional=provisional))
+        finished = {i: one for i, one in found if one is not None}
+        others = [one for i, one in enumerate(examples) if i not in finished]
+        passes = self._scorer.align(others) if others else []
+        if (
+            finished
+            and others
+            and not self._scorer.has_all(others, passes, provisional=provisional)
+        ):
+            return Prepared({}, self._scorer.align(examples), provisional)
+        return Prepared(finished, passes, provisional)
+
+    def score(self, examples: Sequence[Example], prepared: Prepared) -> list[ScoreRow]:
+        """The rows of a block, in order."""
+        finished, passes = prepared.finished, prepared.passes
+        others = [one for i, one in enumerate(examples) if i not in finished]
+        scored: list[ScoreRow] = []
+        if others:
+            scored = self._scorer.score(others, passes, provisional=prepared.provisional)
+        if finished:
+            known = frozenset().union(*(one.requests for one in finished.values()))
+            own = frozenset().union(*map(request_digests, passes))
+            self._scorer.work.add_known(len(known - own))
+        if self._rows is not None and others:
+            self._rows.put(others, scored, passes, provisional=prepared.provisional)
+        if not finished:
+            return scored
+        rest = iter(scored)
+        return [finished[i].row if i in finished else next(rest) for i in range(len(examples))]
