@@ -1,4 +1,4 @@
-"""Figures of scores, comparisons, audits and selections, made with matplotlib and without pyplot, so that no window opens."""
+"""Figures of results with several numbers, made without pyplot, so that no window opens."""
 
 from __future__ import annotations
 

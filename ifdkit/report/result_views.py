@@ -1,4 +1,4 @@
-"""Scores, comparisons, audits and selections in notebooks, as small tables. All text of a dataset is escaped."""
+"""Results in notebooks as small tables. All text of a dataset is escaped."""
 
 from __future__ import annotations
 
