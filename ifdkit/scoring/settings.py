@@ -116,6 +116,9 @@ class SettingsKeywords(TypedDict, total=False):
     token_nll: bool
     drift: int | None
     store: str | os.PathLike[str] | None
+    threads: int | None
+    backend: str
+    workers: int | None
     trust_remote_code: bool
     allow_pickle: bool
 
