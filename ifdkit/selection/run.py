@@ -13,6 +13,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ from ifdkit.selection.reflected import provenance_of
 from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
 from ifdkit.selection.sources import Labels, SourceColumns
+from ifdkit.selection.training_formats import add_to_info, check_format, write_converted
 from ifdkit.selection.verdict import Verdict, row_log
 from ifdkit.version import VERSION
 
@@ -150,11 +152,15 @@ def select_to_file(
     read_options = read_options or ReadOptions(turns="last")
     inputs = Inputs(options, settings or {}, read_options, progress or Progress())
     check_not_input(data, output)
+    if options.to is not None:
+        check_format(options.to, output)
     with OutputFiles(output, ROW_LOG, MANIFEST) as files:
         selected = _select(data, files, options, read_options, inputs)
         elapsed_s = round(time.perf_counter() - begin, 3)
         selected = replace(selected, elapsed_s=elapsed_s)
         files.write(MANIFEST, json_file(selected.as_json()))
+    if options.to == "llamafactory":
+        add_to_info(output)
     return selected
 
 
@@ -172,12 +178,15 @@ def _select(
     verdict = _judge(
         Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
     )
-    with dataset_file(files, dataset) as writer:
+    with nullcontext() if options.to else dataset_file(files, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
         on_all = verdict.among(rows, of_all)
         labels = _copy_kept(unconditional.dataset, of_all, on_all, writer)
         effect = effect_of(of_all, on_all, options.field, labels, seed)
+    if options.to is not None:
+        kept = frozenset(rows.positions[verdict.kept].tolist())
+        write_converted(unconditional.dataset, kept, files, options.to)
     files.write_lines(ROW_LOG, row_log(rows, verdict, scored.rejects, dataset.left_out))
     # Unlike that of a scores file, this manifest always has the seed: the effect depends on it.
     read_fields = {
@@ -217,8 +226,13 @@ def _judge(task: Task) -> Verdict:
     return verdict
 
 
-def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) -> Labels | None:
-    """Write the kept rows as they are in the input; return the sources of all readable rows."""
+def _copy_kept(
+    dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter | None
+) -> Labels | None:
+    """Write the kept rows as they are in the input; return the sources of all readable rows.
+
+    Without a writer nothing is written.
+    """
     is_kept = dict(zip(rows.positions.tolist(), verdict.kept.tolist(), strict=True))
     sources = SourceColumns(set(dataset.columns.filled.values()) if not dataset.has_sources else ())
     for raw in dataset.raw_rows():
@@ -227,7 +241,7 @@ def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWrite
         # The inputs are the sources if there are several.
         name = dataset.source_of(raw.row)
         sources.add(raw.value if name is None else {"source": name})
-        if is_kept[raw.row]:
+        if is_kept[raw.row] and writer is not None:
             writer.write(raw, raw.value)
     return sources.labels()
 
