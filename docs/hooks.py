@@ -6,11 +6,12 @@ registries of the code, and links that work both on the site and in the reposito
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,7 @@ from ifdkit.cli.main import cli
 from ifdkit.data.layouts import LAYOUTS
 from ifdkit.prompting.protocols import PROTOCOLS
 from ifdkit.prompting.templates import BUILT_IN
+from ifdkit.scoring.metric import Metric
 from ifdkit.scoring.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def metric_table() -> str:
-    """Every metric of the registry, in the order of the columns."""
+    """Every metric that is a column of each scores file, in their order."""
     return table(
         ("field", "what it is", "unit", "`--metrics`"),
         (
@@ -56,8 +58,92 @@ def metric_table() -> str:
                 f"`{metric.group}`" if metric.group else "always",
             )
             for metric in METRICS.values()
+            if not metric.is_optional
         ),
     )
+
+
+def optional_table() -> str:
+    """Every metric on request: what it is and takes."""
+    return table(
+        ("field", "what it is", "formula", "unit, range", "larger means", "takes", "`--metrics`"),
+        (
+            (
+                f"`{metric.name}`",
+                f"**{metric.label}.** {metric.definition}"
+                + (f" {_with_arxiv_links(metric.source)}." if metric.source else ""),
+                metric.formula,
+                f"{metric.unit}{_range(metric)}",
+                _meaning(metric),
+                metric.cost,
+                f"`{metric.group}`",
+            )
+            for metric in METRICS.values()
+            if metric.is_optional
+        ),
+    )
+
+
+def _range(metric: Metric) -> str:
+    low, high = metric.low, metric.high
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f", at least {low:g}"
+    return f", at most {high:g}" if low is None else f", {low:g} to {high:g}"
+
+
+def _meaning(metric: Metric) -> str:
+    if metric.higher_means:
+        return metric.higher_means
+    names = {True: "harder", False: "easier", None: "–"}
+    return names[metric.higher_is_harder]
+
+
+def evidence_table() -> str:
+    """What `benchmarks.metrics` measured of each metric."""
+    found = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
+    rows = [
+        (
+            f"`{name}`",
+            _correlation(one.get("length"), one.get("length_ci95"), one.get("length_n")),
+            _auc(one, "auc", "ci95", "n"),
+            _auc(one, "auc_length_matched", "ci95_length_matched", "n_length_matched"),
+            _correlation(one.get("predict_partial"), one.get("predict_partial_ci95"), None),
+            _beyond_length(one),
+        )
+        for name in METRICS
+        if (one := found.get(name))
+    ]
+    head = ("field", "with length", "AUC", "AUC, length-matched", "length removed", "beyond length")
+    return table(head, rows)
+
+
+def _correlation(value: float | None, ci95: Sequence[float] | None, n: int | None) -> str:
+    if value is None or ci95 is None:
+        return "–"
+    rows = "" if n is None else f", {n:,} rows"
+    return f"{value:+.2f} ({ci95[0]:+.2f} to {ci95[1]:+.2f}{rows})".replace("-", "−")
+
+
+def _auc(one: Mapping[str, Any], value: str, ci95: str, n: str) -> str:
+    auc, interval = one.get(f"predict_{value}"), one.get(f"predict_{ci95}")
+    if auc is None or interval is None:
+        return "–"
+    return f"{auc:.2f} ({interval[0]:.2f} to {interval[1]:.2f}, {one[f'predict_{n}']} pairs)"
+
+
+def _beyond_length(one: Mapping[str, Any]) -> str:
+    """Whether it predicts more than length: over all pairs, and over the length-matched ones."""
+    p, matched = (
+        one.get(name)
+        for name in ("predict_partial_p_holm", "predict_partial_length_matched_p_holm")
+    )
+    if p is None:
+        return "not measured"
+    if p >= 0.05:
+        return "nothing shown"
+    return "yes" if matched is not None and matched < 0.05 else "on all pairs only"
 
 
 def protocol_table() -> str:
@@ -131,6 +217,8 @@ GENERATED: dict[str, Callable[..., str]] = {
     "help": help_text,
     "layouts": layout_table,
     "metrics": metric_table,
+    "optional_metrics": optional_table,
+    "evidence": evidence_table,
     "protocols": protocol_table,
     "rules": rule_table,
     "templates": template_sources,

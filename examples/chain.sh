@@ -20,8 +20,8 @@ ifdkit score "$DATA" --limit $ROWS -o "$OUT/scores.csv"
 # 2. Rewrite them.  A better oracle: --oracle NAME, and --base-url for a server of your own.
 ifdkit reflect "$DATA" --limit $ROWS -o "$OUT/recycled.json" --oracle local --max-tokens 200
 
-# 3. What has changed?
-ifdkit compare "$DATA" "$OUT/recycled.json" --limit $ROWS -o "$OUT/comparison"
+# 3. What has changed?  The scores stand for the rows that they were made from.
+ifdkit compare "$OUT/scores.csv" "$OUT/recycled.json" -o "$OUT/comparison"
 
 # 4. Train on either version under the same budget, and see what it does to held-out rows.
 ifdkit train "$OUT/recycled.json" --versus "$DATA" --limit $ROWS -o "$OUT/runs" --preset laptop \

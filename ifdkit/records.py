@@ -16,6 +16,31 @@ _THINKING = "<think>\n{}\n</think>"
 """Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
 NLL = NDArray[np.float32]
 """Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
+TokenArrays = NDArray[np.float32]
+"""Several numbers for each of consecutive tokens, shape (scored tokens, numbers)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenStatistics:
+    """What a model expected at each scored token, besides the probability of that token."""
+
+    values: TokenArrays
+    """Rank, entropy and spread of each token: float32 of shape (scored tokens, 3)."""
+
+    @property
+    def rank(self) -> NDArray[np.float32]:
+        """1 + the number of tokens of the vocabulary with a larger logit; exact up to 2**24."""
+        return self.values[:, 0]
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """Entropy of the distribution, nats: minus the mean of log p over it."""
+        return self.values[:, 1]
+
+    @property
+    def spread(self) -> NDArray[np.float32]:
+        """Standard deviation of log p over the distribution, nats."""
+        return self.values[:, 2]
 
 
 class Status(StrEnum):
@@ -40,17 +65,23 @@ def with_reasoning(reasoning: str, answer: str) -> str:
     return "\n\n".join(part for part in (_THINKING.format(reasoning), answer) if part)
 
 
-_OF_SEVERAL = frozenset(("source", "sources", "inputs", "shard", "merged_from"))
+_IF_USED = frozenset(
+    (
+        *("source", "sources", "inputs", "shard", "merged_from"),
+        *("informative_nats", "reference_model", "reference_hash"),
+    )
+)
 
 
 def plain(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, as `dataclasses.asdict`.
 
-    What only a dataset of several inputs or a run of several shards has is left out of the others.
+    What only a dataset of several inputs, a run of several shards or a metric on request has is
+    left out of the others.
     """
     return asdict(
         record,
-        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _OF_SEVERAL},
+        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _IF_USED},
     )
 
 
@@ -149,6 +180,8 @@ class Request:
     ids: NDArray[np.int32]
     start: int
     stop: int
+    with_statistics: bool = False
+    """Whether statistics of each scored token are wanted too, which does not change its scores."""
 
     def __post_init__(self) -> None:
         if not 0 < self.start < self.stop <= len(self.ids):
@@ -188,7 +221,10 @@ class Pass:
         return np.concatenate([one.ids[one.start : one.stop] for one in self.requests])
 
     def nll(self, known: Mapping[bytes, NLL]) -> NLL | None:
-        """The NLLs of the scored tokens by the content of the Requests; None if one is missing."""
+        """The NLLs of the scored tokens by the content of the Requests; None if one is missing.
+
+        Arrays with several numbers for each token are joined in the same way.
+        """
         found = [known.get(one.content) for one in self.requests]
         parts = [one for one in found if one is not None]
         if len(parts) < len(found):

@@ -36,6 +36,24 @@ class ReferenceModel:
             nlls.append(log_sum - row[ids[t]])
         return np.array(nlls)
 
+    def token_statistics(self, ids: list[int], start: int) -> NDArray[np.float64]:
+        """Rank, entropy and spread of the tokens from `start` on, by definition: (tokens, 3)."""
+        import torch
+
+        with torch.no_grad():
+            logits = self._model(input_ids=torch.tensor([ids])).logits[0].numpy()
+        found = []
+        for t in range(start, len(ids)):
+            row = logits[t - 1]
+            better = [score for score in row.tolist() if score > row[ids[t]]]
+            weights = [math.exp(score - max(row.tolist())) for score in row.tolist()]
+            p = [weight / math.fsum(weights) for weight in weights]
+            log_p = [math.log(one) for one in p]
+            mean = math.fsum(a * b for a, b in zip(p, log_p, strict=True))
+            variance = math.fsum(a * (b - mean) ** 2 for a, b in zip(p, log_p, strict=True))
+            found.append((1 + len(better), -mean, math.sqrt(variance)))
+        return np.array(found)
+
     def aligned_ifd(self, instruction: str, response: str) -> float:
         """exp(mean NLL of the response after the prompt − after BOS alone), template `plain`."""
         bos = [self.tokenizer.bos_token_id]

@@ -56,7 +56,7 @@ DATASETS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 }
 OF_THE_RUN = {"created", "command", "requests_from_store", "requests_scored", "texts_embedded",
               "tokens_scored", "elapsed_s", "model_load_s", "scoring_s", "embedding_s",
-              "tokens_per_s", "output", "input", "input_sha256"}  # fmt: skip
+              "tokens_per_s", "threads", "output", "input", "input_sha256"}  # fmt: skip
 
 
 class Notes(Progress):

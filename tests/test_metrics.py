@@ -25,8 +25,9 @@ from ifdkit.scoring.rows import score_row
 FLOATS = tuple(
     name
     for name, metric in METRICS.items()
-    if not metric.is_integer and metric.applies_to != "documents"
+    if not (metric.is_integer or metric.is_optional) and metric.applies_to != "documents"
 )
+"""Metrics on request have a suite of their own, tests/test_optional_metrics.py."""
 EXAMPLE = Example("id", 3, 1, (Turn("user", "Two words", "more"),), "a response of five words")
 
 

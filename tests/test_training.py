@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -436,6 +437,25 @@ def test_missing_packages_are_named(
 def test_unknown_keywords_are_named(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(IfdkitError, match="did you mean"):
         ifdkit.train(words(2), tmp_path / "out", modle=tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda out: ifdkit.train(ROWS, out, learning_rate="x"), "learning_rate='x'"),
+        (lambda out: ifdkit.train(ROWS, out, lora="yes"), "lora='yes'"),
+        (lambda out: ifdkit.train(ROWS, out, seeds=True), "seeds=True"),
+        (lambda out: ifdkit.train(ROWS, out, budget=3), "budget=3"),
+        (lambda out: ifdkit.generate(ROWS, out, max_new_tokens="9"), "max_new_tokens='9'"),
+        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle=3), "oracle=3"),
+        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle="m", max_cost="1"), "max_cost='1'"),
+    ],
+)
+def test_a_keyword_of_the_wrong_type_is_named(
+    call: Callable[[Path], Any], name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{name} has the wrong type")):
+        call(tmp_path / "out.json")
 
 
 def test_presets() -> None:

@@ -53,7 +53,7 @@ from ifdkit.scoring.dataset import (
 )
 from ifdkit.scoring.documents import check_applicable, check_no_documents, settings_for
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
-from ifdkit.scoring.metrics import needs_embedder, passes_of
+from ifdkit.scoring.metrics import needs_embedder, optional_of, passes_of
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
@@ -323,6 +323,7 @@ def _with_metrics(settings: Settings, condition: Where | None) -> Settings:
     more = condition.metrics if condition else ()
     wanted = [name for name in more if not passes_of(name) <= settings.passes]
     wanted += [name for name in more if needs_embedder(name) and not settings.needs_embedder]
+    wanted += [name for name in more if not settings.optional.issuperset(optional_of(name))]
     return replace(settings, metrics=tuple(dict.fromkeys((*settings.metrics, *wanted))))
 
 

@@ -118,7 +118,15 @@ WHERE_SCORES = (
 metric_options = together(
     option(
         "--metrics",
-        help="Of ppl,ifd,rifd,coherence, or all.  [default: all but rifd; compare: all]",
+        help="Of ppl,ifd,rifd,coherence, then tokens,demonstration,text,reference, single fields,"
+        " or all.  [default: ppl,ifd,coherence; compare: rifd too]",
+    ),
+    option("--reference-model", metavar="MODEL", help="The second model of --metrics reference."),
+    option(
+        "--informative-nats",
+        type=float,
+        metavar="NATS",
+        help="s_ifd is over tokens whose NLL the instruction changes by more.  [default: 0.5]",
     ),
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),

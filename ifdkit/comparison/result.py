@@ -71,6 +71,27 @@ class LengthControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LengthOfMetric:
+    """The change of one metric, and what is left of it at equal response length.
+
+    Changes are medians of paired differences, of logarithms if `is_log`.
+    """
+
+    n_pairs: int
+    """Pairs in which it is defined on both sides."""
+    is_log: bool
+    raw_change: float
+    raw_ci95: Interval | None
+    equal_length_change: float
+    """The same with what the change of log length predicts taken away."""
+    equal_length_ci95: Interval | None
+    share_due_to_length: float | None
+    """1 − equal_length_change ÷ raw_change; None if the raw change may be zero."""
+    is_mostly_length: bool
+    """Whether the share is one half or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChange:
     """The pairs of which both sides are from the input of one name."""
 
@@ -138,6 +159,8 @@ class Summary:
     """In the order of the table; fields of a scores row."""
     length_control: Mapping[str, LengthControl]
     """`ifd` → its length control."""
+    length_of_metrics: Mapping[str, LengthOfMetric] = field(default_factory=dict)
+    """Every metric of the response → how much of its change goes with length."""
     findings: tuple[Finding, ...] = ()
     reference: tuple[ReferenceRow, ...] = ()
     warnings: tuple[str, ...] = ()

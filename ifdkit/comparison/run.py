@@ -26,6 +26,7 @@ from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
+from ifdkit.comparison.length_control.residuals import length_of_metrics, mostly_length
 from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
@@ -169,7 +170,9 @@ class _PairedSides:
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
         topics = find_topics(before, after, self._pairs, seed=options.seed)
+        lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = list_caveats(before, after, self._pairs, options.min_tokens)
+        caveats += mostly_length(lengths)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
         summary = Summary(
@@ -198,6 +201,7 @@ class _PairedSides:
             ),
             metrics=metrics,
             length_control=controls,
+            length_of_metrics=lengths,
             findings=findings,
             reference=() if before.has_documents else PUBLISHED,
             warnings=(*warnings, *before.notes, *after.notes, *caveats),
@@ -263,13 +267,10 @@ class _PairedSides:
         """The change in IFD over the pairs that the sentence of length control is about."""
         if control is None:
             return None
-        ifd = self._values("ifd")
-        is_used = np.logical_and(
-            *(one >= control.min_tokens for one in self._values("response_tokens"))
-        )
+        is_used = np.minimum(*self._values("response_tokens")) >= control.min_tokens
         if common_ifd is not None and control.common_length_change is not None:
             is_used &= np.isfinite(common_ifd).all(axis=0)
-        old, new = (one[is_used] for one in ifd)
+        old, new = (one[is_used] for one in self._values("ifd"))
         return compare_metric(old, new, geometric=False, seed=self._options.seed)
 
     def _findings(self) -> tuple[Finding, ...]:

@@ -192,6 +192,7 @@ class Sides:
                     settings.passes,
                     with_embedder=settings.needs_embedder,
                     documents=one.has_documents,
+                    optional=settings.optional,
                 )
             missing = [name for name in needed if name not in present]
             if missing:

@@ -8,6 +8,7 @@ batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
 attention    attention over packed sequences
 head         the model's own LM head on chosen rows
+per_token    what is kept of each row of logits
 forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
 precision    float32 products by the fastest accurate route
@@ -41,7 +42,9 @@ class Backend(Protocol):
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
-        The values for one request depend on the other requests by rounding only.
+        The values for one request depend on the other requests by rounding only.  A request
+        `with_statistics` gets an array of shape (n_scored, 4): the NLL, with the same bits, then
+        the columns of `ifdkit.records.TokenStatistics`.
         """
         ...
 

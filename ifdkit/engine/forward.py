@@ -1,6 +1,7 @@
 """Four forward strategies for the same NLLs, fastest first: packed, padded, selected, plain.
 
-Each takes Requests and returns the NLLs of their spans.  At load, the backend compares each with
+Each takes Requests and returns the NLLs of their spans, or what another `compute` of `per_token`
+keeps of each row of logits.  At load, the backend compares each with
 the last one, which is correct for every causal architecture, and takes the first that agrees.
 """
 
@@ -10,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch.nn.functional as F
 
 from ifdkit.engine import attention
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.layout import Batch, Packed, Padded
+from ifdkit.engine.per_token import PerToken, token_nll
 from ifdkit.engine.tensors import to_device, to_numpy
 from ifdkit.records import NLL, Request
 
@@ -28,8 +29,11 @@ class ForwardStrategy(Protocol):
     bounds_logits: bool
     """Whether the rows of logits in memory are bounded, whatever the batch."""
 
-    def nll(self, requests: Sequence[Request]) -> list[NLL]:
-        """NLL of each token in each span: one float32 array of nats per request, (n_scored,)."""
+    def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
+        """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
+
+        Another `compute` gives arrays of shape (n_scored, …).
+        """
         ...
 
 
@@ -61,7 +65,7 @@ class PackedForward:
         """Restore the model's own attention."""
         self._model.set_attn_implementation(self._before)
 
-    def nll(self, requests: Sequence[Request]) -> list[NLL]:
+    def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), self._model.device
         pack = Packed.of(batch.sequences)
@@ -70,7 +74,8 @@ class PackedForward:
         with attention.packed(pack.segments):
             states = self._head.hidden(ids, position_ids=positions)[0]  # (tokens, hidden)
         rows = states[to_device(pack.predicting, device)]  # (scored, hidden)
-        return batch.split(to_numpy(self._head.nll(rows, to_device(batch.targets, device))))
+        targets = to_device(batch.targets, device)  # (scored,)
+        return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
 
 
 class PaddedForward:
@@ -85,13 +90,14 @@ class PaddedForward:
         self._model = model
         self._head = ChunkedHead(model, rows_per_chunk=rows_per_chunk)
 
-    def nll(self, requests: Sequence[Request]) -> list[NLL]:
+    def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), self._model.device
         padded = Padded.of(batch.sequences)
         states = self._head.hidden(to_device(padded.ids, device))  # (batch, tokens, hidden)
         rows = states[to_device(padded.predicting, device)]  # (scored, hidden)
-        return batch.split(to_numpy(self._head.nll(rows, to_device(batch.targets, device))))
+        targets = to_device(batch.targets, device)  # (scored,)
+        return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
 
 
 class SelectedForward:
@@ -104,7 +110,7 @@ class SelectedForward:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def nll(self, requests: Sequence[Request]) -> list[NLL]:
+    def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), self._model.device
         padded = Padded.of(batch.sequences)
@@ -115,7 +121,7 @@ class SelectedForward:
         )
         logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
         targets = to_device(batch.targets, device)  # (scored,)
-        return batch.split(to_numpy(F.cross_entropy(logits.float(), targets, reduction="none")))
+        return batch.split(to_numpy(compute(logits, targets)))
 
 
 class PlainForward:
@@ -128,13 +134,13 @@ class PlainForward:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def nll(self, requests: Sequence[Request]) -> list[NLL]:
+    def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
-        return [self._one(request) for request in requests]
+        return [self._one(request, compute) for request in requests]
 
-    def _one(self, request: Request) -> NLL:
+    def _one(self, request: Request, compute: PerToken) -> NLL:
         start, stop = request.start, request.stop
         ids = to_device(request.ids[:stop].astype(np.int64), self._model.device)  # (tokens,)
         logits = self._model(input_ids=ids[None], use_cache=False).logits[0]  # (tokens, vocabulary)
-        predicting = logits[start - 1 : stop - 1].float()  # (scored, vocabulary)
-        return to_numpy(F.cross_entropy(predicting, ids[start:], reduction="none"))
+        predicting = logits[start - 1 : stop - 1]  # (scored, vocabulary)
+        return to_numpy(compute(predicting, ids[start:]))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ifdkit.engine.layout import SIZE_MULTIPLE
+from ifdkit.engine.per_token import PerToken, token_nll
 
 
 class _BodyStub(nn.Module):
@@ -53,22 +54,29 @@ class ChunkedHead:
         states: torch.Tensor = output.last_hidden_state
         return states
 
-    def nll(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """NLL of each target (rows,) given its hidden row (rows, hidden): float32 nats, (rows,)."""
+    def nll(
+        self, rows: torch.Tensor, targets: torch.Tensor, compute: PerToken = token_nll
+    ) -> torch.Tensor:
+        """NLL of each target (rows,) given its hidden row (rows, hidden): float32 nats, (rows,).
+
+        Another `compute` gives what it keeps of each row of logits: (rows, …).
+        """
         size, n_rows = self._rows_per_chunk, len(rows)
         missing = -n_rows % SIZE_MULTIPLE
         rows = F.pad(rows, (0, 0, 0, missing))  # (rows + missing, hidden)
         targets = F.pad(targets, (0, missing))  # (rows + missing,)
         with self._body_replaced():
             nats = [
-                self._chunk_nll(rows[i : i + size], targets[i : i + size])
+                self._chunk_nll(rows[i : i + size], targets[i : i + size], compute)
                 for i in range(0, n_rows, size)
             ]
         return torch.cat(nats)[:n_rows]
 
-    def _chunk_nll(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _chunk_nll(
+        self, rows: torch.Tensor, targets: torch.Tensor, compute: PerToken
+    ) -> torch.Tensor:
         logits = self._model(inputs_embeds=rows[None], use_cache=False).logits[0]  # (rows, vocab)
-        return F.cross_entropy(logits.float(), targets, reduction="none")  # (rows,)
+        return compute(logits, targets)  # (rows,) or (rows, n)
 
     @contextmanager
     def _body_replaced(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from ifdkit.engine.forward import (
 )
 from ifdkit.engine.loading import DTYPES, load_model
 from ifdkit.engine.models import Weights
+from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import NLL, Request
@@ -168,6 +169,8 @@ class HuggingFaceBackend:
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
 
+        A request `with_statistics` gets an array of shape (n_scored, 4), as `Backend` says.
+
         A batch that does not fit into memory is halved until it does.  Raises ModelError if a
         single Request does not fit, or for a token id outside the vocabulary.
         """
@@ -228,8 +231,16 @@ class HuggingFaceBackend:
         return self._replicas[:n] if n > 1 else []
 
     def _batch(self, requests: Sequence[Request]) -> list[NLL]:
+        # For the whole batch: another batch would round the NLLs differently.
+        is_detailed = any(request.with_statistics for request in requests)
         with torch.inference_mode(), fast_float32(self.device, self.dtype):
-            return self._strategy.nll(requests)
+            if not is_detailed:
+                return self._strategy.nll(requests)
+            arrays = self._strategy.nll(requests, token_statistics)
+        return [
+            array if request.with_statistics else array[:, 0].copy()
+            for request, array in zip(requests, arrays, strict=True)
+        ]
 
     def _fastest_strategy(self) -> ForwardStrategy:
         """The fastest strategy whose NLLs agree with plain logits."""

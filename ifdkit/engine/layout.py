@@ -106,7 +106,7 @@ class Batch:
         return np.concatenate([s.ids[s.scored] for s in self.sequences]).astype(np.int64)
 
     def split(self, nats: NLL) -> list[NLL]:
-        """NLLs of `targets`, shape (scored,), as one array per Request, in their order."""
+        """NLLs of `targets`, shape (scored, …), as one array per Request, in their order."""
         found: list[NLL] = [np.empty(0, np.float32)] * len(self._requests)
         begin = 0
         for sequence in self.sequences:

@@ -132,6 +132,11 @@ class HuggingFaceTokenizer:
         return cast(str, self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     @property
+    def vocabulary(self) -> int:
+        """Number of tokens, added ones included."""
+        return len(self._tokenizer)
+
+    @property
     def chat_templates(self) -> dict[str, str]:
         """The sources of its chat templates by name, `default` if it is the only one."""
         found = self._tokenizer.chat_template

@@ -38,7 +38,7 @@ from ifdkit.scoring.output_names import REJECTS
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks, command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, check_types, given_settings
 from ifdkit.version import VERSION
 from ifdkit.visible import is_blank
 
@@ -98,6 +98,7 @@ def generate(
     :class:`ifdkit.generation.options.GenerateOptions` (`max_new_tokens`, `temperature`, …) and of
     :class:`ifdkit.Settings` (`model`, `protocol`, …), except `metrics`.  Raises IfdkitError.
     """
+    check_types("generate", {**options, "seed": seed}, GenerateOptions)
     own = {one.name for one in fields(GenerateOptions)}
     scoring = {k: v for k, v in options.items() if k not in own}
     if "metrics" in scoring:

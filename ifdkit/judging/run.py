@@ -47,6 +47,7 @@ from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import output_stem
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
+from ifdkit.scoring.settings import check_types
 from ifdkit.stats.discrimination import cluster_codes
 from ifdkit.stats.win_rates import published_win_rate
 from ifdkit.version import VERSION
@@ -81,6 +82,7 @@ def judge(
     known = {one.name for one in fields(JudgeOptions)}
     if unknown := options.keys() - known:
         raise UsageError(f"judge() has no option {sorted(unknown)[0]!r}")
+    check_types("judge", options, JudgeOptions)
     if annotations is not None:
         if first is not None or second is not None or "oracle" in options:
             raise UsageError("judge() takes two datasets with an oracle, or annotations alone")

@@ -304,6 +304,7 @@ BUILT_IN = (
         short="coherence",
         unit="cosine",
         definition="Cosine of the sentence embeddings of instruction and response, −1 to 1.",
+        needs_embedder=True,
         applies_to="pairs",
         group="coherence",
         source="arXiv 2402.10110, section 6.2",

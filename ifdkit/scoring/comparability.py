@@ -22,12 +22,17 @@ _SAME_ON_BOTH_SIDES = {
     "max_length": "max_length",
     "stride": "stride",
     "embedder_hash": "embedder",
+    "informative_nats": "informative_nats",
+    "reference_hash": "reference model",
 }
 """Field of a setup → the name under which users know it."""
-_IF_ON_BOTH_SIDES = ("embedder_hash", "template_date", "stride")
+_IF_ON_BOTH_SIDES = (
+    *("embedder_hash", "template_date", "stride", "informative_nats", "reference_hash"),
+)
 """Fields that may be None on one side."""
 _FIXED_BY_SCORES = (
     *("protocol", "template", "template_date", "window", "max_length", "stride", "dtype"),
+    "informative_nats",
 )
 """Settings that are decided once a dataset is scored."""
 SETTINGS_IN_MANIFEST = (
@@ -41,6 +46,8 @@ SETTINGS_IN_MANIFEST = (
     "max_length",
     "stride",
     "window",
+    "informative_nats",
+    "reference_model",
 )
 """Settings that a manifest has under the same name."""
 
@@ -72,6 +79,8 @@ def _shown(setup: ScoringSetup, name: str) -> str:
             return f"{setup.model} ({value[:8]})"
         case "embedder_hash":
             return f"{setup.embedder} ({value[:8]})"
+        case "reference_hash":
+            return f"{setup.reference_model} ({value[:8]})"
         case "tokenizer_hash":
             return value[:8]
         case _:
@@ -80,7 +89,9 @@ def _shown(setup: ScoringSetup, name: str) -> str:
 
 def gives_same_requests(a: ScoringSetup, b: ScoringSetup) -> bool:
     """Whether both make the same Requests and store their NLLs under the same keys."""
-    names = set(_SAME_ON_BOTH_SIDES) - {"window", "embedder_hash"}
+    names = set(_SAME_ON_BOTH_SIDES) - {
+        *("window", "embedder_hash", "informative_nats", "reference_hash")
+    }
     return all(_is_same(name, a, b) for name in names)
 
 

@@ -18,16 +18,16 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ifdkit.records import Example, Passes, Status
-from ifdkit.scoring.builtin_metrics import BUILT_IN
-from ifdkit.scoring.metric import Value
-from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.metric import DEMONSTRATED, Value
+from ifdkit.scoring.metrics import METRICS, SHIPPED
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.store import Store
@@ -37,7 +37,8 @@ _HEADER = struct.Struct("<HH")
 """Numbers and Requests of a record. Then follow the numbers as float64, NaN if undefined, 8 bytes
 for each Request, and JSON for what few rows have."""
 _DIGEST_BYTES = 8
-_CODE = ("records.py", "prompting/*.py", "scoring/arithmetic.py", "scoring/builtin_metrics.py",
+_CODE = ("records.py", "prompting/*.py", "scoring/arithmetic.py",
+         "scoring/*_metrics.py", "scoring/further.py", "scoring/token_arrays.py",
          "scoring/metric.py", "scoring/profile.py", "scoring/rows.py", "engine/tokenizer.py",
          "engine/embedder.py")  # fmt: skip
 """The code that makes a row of an example and of the NLLs of its passes."""
@@ -59,15 +60,19 @@ def scope_of(scorer: Scorer) -> str | None:
     """Everything but the example that a finished row depends on; None if rows are not kept.
 
     They are not if a metric was registered, whose code is not known, if the rows contain the NLLs
-    of their tokens, or if only the prompts can show whether a template names a date.
+    of their tokens, if a metric depends on the other rows, or if only the prompts can show whether
+    a template names a date.
     """
     settings, template = scorer.settings, scorer.template
-    has_own_metrics = [*METRICS.values()] != [*BUILT_IN]
+    has_own_metrics = [*METRICS.values()] != [*SHIPPED]
     may_read_clock = "strftime_now" in template.source and template.date is None
+    depends_on_others = DEMONSTRATED in settings.passes
     if scorer.store.path is None or settings.token_nll or has_own_metrics or may_read_clock:
         return None
+    if depends_on_others:
+        return None
     embedder = scorer.embeddings
-    parts = {
+    parts: dict[str, Any] = {
         "code": _code_digest(),
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         "weights": scorer.weights_hash,
@@ -79,6 +84,13 @@ def scope_of(scorer: Scorer) -> str | None:
         "limits": [settings.window, scorer.max_length, scorer.stride],
         "embedder": embedder.hash if embedder else None,
     }
+    if settings.optional:
+        reference = scorer.further.reference
+        parts["optional"] = [
+            sorted(settings.optional),
+            settings.informative_nats,
+            reference.weights_hash if reference else None,
+        ]
     return json.dumps(parts, sort_keys=True)
 
 
@@ -95,13 +107,17 @@ def _code_digest() -> str:
 class FinishedRows:
     """The finished rows of a store in one scope."""
 
-    def __init__(self, store: Store, scope: str) -> None:
+    def __init__(self, store: Store, scope: str, optional: Collection[str] = ()) -> None:
+        """`optional`: the metrics that were asked for of those that are computed only then."""
         self._store = store
         whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
         self._bases = (whole, hashlib.sha256(whole.digest()))
         """Of the rows of whole blocks, and of provisional rows."""
-        self._names = tuple(METRICS)
-        self._integers = [i for i, one in enumerate(METRICS.values()) if one.is_integer]
+        self._names = tuple(
+            name for name, one in METRICS.items() if name in optional or not one.is_optional
+        )
+        self._others = [name for name in METRICS if name not in self._names]
+        self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
     def get(
@@ -190,7 +206,10 @@ class FinishedRows:
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers=dict(zip(self._names, values, strict=True)),
+            numbers={
+                **dict(zip(self._names, values, strict=True)),
+                **dict.fromkeys(self._others),
+            },
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
@@ -223,7 +242,7 @@ class BlockScorer:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         scope = scope_of(scorer)
-        self._rows = FinishedRows(scorer.store, scope) if scope else None
+        self._rows = FinishedRows(scorer.store, scope, scorer.settings.optional) if scope else None
 
     def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
         """Look up or align the examples of a block. Scores nothing, so it can run ahead."""

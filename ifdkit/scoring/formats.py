@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,13 +253,20 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def row_writer(
-    files: OutputFiles, *, token_nll: bool, documents: bool = False, has_sources: bool = False
+    files: OutputFiles,
+    *,
+    token_nll: bool,
+    documents: bool = False,
+    has_sources: bool = False,
+    optional: Collection[str] = (),
 ) -> Iterator[RowWriter]:
     """Open the output of `files` for rows of scores, in the format of its ending.
 
-    `token_nll`, `documents` and `has_sources` decide its columns, as in `score_columns`.
+    The keywords decide its columns, as in `score_columns`.
     """
-    names = score_columns(token_nll=token_nll, documents=documents, has_sources=has_sources)
+    names = score_columns(
+        token_nll=token_nll, documents=documents, has_sources=has_sources, optional=optional
+    )
     writer = FORMATS[files.output.suffix.lower()].writer(files.open(), names)
     try:
         yield writer

@@ -36,7 +36,9 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`: the example, its row of scores and its tokens."""
-        names = score_columns(token_nll=True, documents=self.example.is_document)
+        measured = [name for name, value in self.row.numbers.items() if value is not None]
+        is_document = self.example.is_document
+        names = score_columns(token_nll=True, documents=is_document, optional=measured)
         return {**asdict(self), "row": {name: self.row.column(name) for name in names}}
 
     @property

@@ -102,7 +102,10 @@ def score_names(settings: Settings, dataset: Dataset) -> list[str]:
     """
     documents = dataset.has_documents
     metrics = available_metrics(
-        settings.passes, with_embedder=settings.needs_embedder, documents=documents
+        settings.passes,
+        with_embedder=settings.needs_embedder,
+        documents=documents,
+        optional=settings.optional,
     )
     profile = [PROFILE_FIELD] if documents and settings.passes >= DOCUMENT_PASSES else []
     tokens = TOKEN_FIELDS[: 1 if documents else 2] if settings.token_nll else ()

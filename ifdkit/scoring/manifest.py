@@ -60,6 +60,10 @@ class ScoringSetup:
     """The day, as YYYY-MM-DD, that the prompts name as today; None if the template names none."""
     stride: int | None = None
     """Tokens from one window over a long document to the next; None if there are only pairs."""
+    informative_nats: float | None = None
+    """The threshold of `s_ifd`; None if it is not asked for."""
+    reference_model: str | None = None
+    reference_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +150,13 @@ class Manifest:
     stride: int | None = None
     """As in ScoringSetup."""
     threads: int | None = None
-    """Threads on a CPU; None on another device."""
+    """Threads of the models on a CPU; None on another device, and if no model was needed."""
     lines: bool = False
     """Whether each line of a text file was a document."""
+    informative_nats: float | None = None
+    """As in ScoringSetup, like the two below."""
+    reference_model: str | None = None
+    reference_hash: str | None = None
 
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""

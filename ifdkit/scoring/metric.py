@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ifdkit.records import DOCUMENT_PASSES, NLL, Example, Passes
+from ifdkit.records import DOCUMENT_PASSES, NLL, Example, Passes, TokenStatistics
 from ifdkit.scoring.arithmetic import mean_nll
 
 Scale = Literal["linear", "log"]
 AppliesTo = Literal["pairs", "documents", "both"]
 Value = float | int | None
+DEMONSTRATED = "response_demonstrated"
+"""The conditional pass with the nearest other example before it, as a demonstration."""
+REFERENCE = "response_reference"
+"""The conditional pass of the reference model."""
+FURTHER_PASSES = (DEMONSTRATED, REFERENCE)
+"""Passes over the response, besides those of `ifdkit.records.PASSES`."""
+INFORMATIVE_NATS = 0.5
+"""Default of `--informative-nats`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +34,16 @@ class Measured:
     """Cosine of the two sentence embeddings; None if it was not asked for."""
     window: int = 64
     """Response tokens of `ifd_window`."""
+    statistics: Mapping[str, TokenStatistics] = field(default_factory=dict)
+    """Pass → rank, entropy and spread of each scored token, if a metric asked for them."""
+    informative_nats: float = INFORMATIVE_NATS
+    """Tokens whose NLL the instruction changes by more are informative."""
+    vocabulary: int | None = None
+    """Tokens of the vocabulary."""
     _means: dict[str, float | None] = field(default_factory=dict)
 
     def nll(self, name: str) -> NLL | None:
-        """NLLs of the tokens of one pass of `PASSES`; None if it was not run."""
+        """NLLs of the tokens of one pass; None if it was not run."""
         return self.nlls.get(name)
 
     def mean(self, name: str) -> float | None:
@@ -54,7 +68,19 @@ class Metric:
     definition: str
     """One sentence."""
     passes: tuple[str, ...] = ()
-    """Passes of `PASSES` that it needs."""
+    """Passes of `PASSES` or `FURTHER_PASSES` that it needs."""
+    statistics: tuple[str, ...] = ()
+    """Passes whose tokens' statistics it needs."""
+    needs_embedder: bool = False
+    is_optional: bool = False
+    """Whether it is computed, and has a column, only if it is asked for."""
+    formula: str = ""
+    """How it is computed, in the notation of docs/metrics.md."""
+    low: float | None = None
+    """Its smallest possible value; None if it has none."""
+    high: float | None = None
+    higher_means: str = ""
+    """What a larger number says, if not that the example is harder."""
     group: str | None = None
     """The name of `--metrics` that includes it; None if it costs no model."""
     source: str = ""
@@ -81,6 +107,17 @@ class Metric:
     applies_to: AppliesTo = "both"
     """Instruction–response pairs, text documents, or both as far as the passes are those of both.
     A metric of documents has a column only if there are documents."""
+
+    @property
+    def cost(self) -> str:
+        """What it takes besides reading the rows."""
+        if REFERENCE in self.passes:
+            return "a pass of the reference model"
+        if DEMONSTRATED in self.passes:
+            return "the embedder, and a longer pass"
+        if self.statistics:
+            return "token statistics"
+        return "the embedder" if self.needs_embedder else "its passes" if self.passes else "none"
 
     @property
     def is_for_documents(self) -> bool:

@@ -8,16 +8,23 @@ the table in the docs are derived from `METRICS` at the time of use, so that a m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ifdkit.errors import UsageError, unknown
 from ifdkit.records import PASSES
 from ifdkit.scoring.builtin_metrics import BUILT_IN
-from ifdkit.scoring.metric import Measured, Metric, Scale, Value
+from ifdkit.scoring.context_metrics import CONTEXT_METRICS
+from ifdkit.scoring.metric import REFERENCE, Measured, Metric, Scale, Value
+from ifdkit.scoring.text_metrics import TEXT_METRICS
+from ifdkit.scoring.token_metrics import TOKEN_METRICS
 
 GROUPS = ("ppl", "ifd", "rifd", "coherence")
 """What `--metrics` names, besides single metrics."""
 DEFAULT_GROUPS = ("ppl", "ifd", "coherence")
+OPTIONAL_GROUPS = ("tokens", "demonstration", "reference", "text")
+"""Groups whose metrics have columns only if they are asked for."""
+SHIPPED = (*BUILT_IN, *TOKEN_METRICS, *CONTEXT_METRICS, *TEXT_METRICS)
+"""All that are not registered by the user."""
 RESERVED = frozenset(
     {
         "id",
@@ -28,12 +35,13 @@ RESERVED = frozenset(
         "source",
         "ppl_windows",
         *GROUPS,
-        *(one.name for one in BUILT_IN),
+        *OPTIONAL_GROUPS,
+        *(one.name for one in SHIPPED),
     }
 )
 """Names of built-in columns and groups: no metric can be registered under them."""
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in BUILT_IN}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in SHIPPED}
 """Name → metric, in the order of the columns."""
 
 
@@ -88,9 +96,14 @@ def register_metric(
 
 
 def groups() -> tuple[str, ...]:
-    """What `all` stands for: the built-in groups, then registered metrics."""
+    """What `compare` and `predict` measure by default: the built-in groups, registered metrics."""
     return (*GROUPS, *(name for name, metric in METRICS.items() if metric.group == name
                        and name not in GROUPS))  # fmt: skip
+
+
+def all_groups() -> tuple[str, ...]:
+    """What `all` stands for: every metric of one model, and those of texts."""
+    return (*groups(), *(name for name in OPTIONAL_GROUPS if name != "reference"))
 
 
 def default_groups() -> tuple[str, ...]:
@@ -100,7 +113,9 @@ def default_groups() -> tuple[str, ...]:
 
 def parse_metrics(text: str) -> tuple[str, ...]:
     """`ifd,rifd` or `all` as names; they are checked by `passes_of`."""
-    return groups() if text == "all" else tuple(name.strip() for name in text.split(","))
+    names = (name.strip() for name in text.split(","))
+    found = ((all_groups() if name == "all" else (name,)) for name in names)
+    return tuple(dict.fromkeys(name for part in found for name in part))
 
 
 def passes_of(name: str) -> frozenset[str]:
@@ -112,27 +127,49 @@ def members_of(name: str) -> list[str]:
     """The metrics of a group, or a metric itself. Raises UsageError for an unknown name."""
     found = [name] if name in METRICS else [n for n, one in METRICS.items() if one.group == name]
     if not found:
-        raise UsageError(unknown("metric", name, [*groups(), "all", *METRICS]))
+        known = [*groups(), *OPTIONAL_GROUPS, "all", *METRICS]
+        raise UsageError(unknown("metric", name, known))
     return found
 
 
 def needs_embedder(name: str) -> bool:
     """Whether a group or metric compares embeddings."""
-    return name == "coherence"
+    return any(METRICS[one].needs_embedder for one in members_of(name))
+
+
+def statistics_of(name: str) -> frozenset[str]:
+    """The passes whose tokens' statistics a group or a single metric needs."""
+    return frozenset(one for member in members_of(name) for one in METRICS[member].statistics)
+
+
+def optional_of(name: str) -> list[str]:
+    """The metrics of a group, or a metric itself, that are computed only if they are asked for."""
+    return [one for one in members_of(name) if METRICS[one].is_optional]
+
+
+def needs_reference(name: str) -> bool:
+    """Whether a group or metric compares two models."""
+    return REFERENCE in passes_of(name)
 
 
 def available_metrics(
-    passes: frozenset[str], *, with_embedder: bool, documents: bool = False
+    passes: frozenset[str],
+    *,
+    with_embedder: bool,
+    documents: bool = False,
+    optional: Collection[str] = (),
 ) -> list[str]:
     """Metrics that have numbers once these passes were run, in the order of the columns.
 
-    `documents`: whether the examples are text documents.
+    `documents`: whether the examples are text documents; `optional`: the metrics that were asked
+    for of those that are computed only then.
     """
     return [
         name
         for name, metric in METRICS.items()
         if passes.issuperset(metric.passes)
-        and (with_embedder or not needs_embedder(name))
+        and (name in optional or not metric.is_optional)
+        and (with_embedder or not metric.needs_embedder)
         and (metric.is_for_documents if documents else metric.applies_to != "documents")
     ]
 

@@ -86,7 +86,9 @@ def check_precision(
     if problem:
         return PrecisionCheck(n=0, reason=problem)
     progress.note(f"precision check: scoring {plural(len(chosen), 'example')} again in float32")
-    settings = replace(scorer.settings, dtype="float32", metrics=("ifd",), workers=1)
+    settings = replace(
+        scorer.settings, dtype="float32", metrics=("ifd",), workers=1, reference_model=None
+    )
     try:
         with Scorer(settings, store=scorer.store) as exact:
             rows = exact.score([example for example, _ in chosen], provisional=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ifdkit.errors import UsageError
-from ifdkit.records import NLL, PASSES, Example, Passes, Status
+from ifdkit.records import NLL, PASSES, Example, Passes, Status, TokenStatistics
 from ifdkit.scoring.arithmetic import perplexity
-from ifdkit.scoring.metric import Measured, Metric, Value
+from ifdkit.scoring.metric import INFORMATIVE_NATS, Measured, Metric, Value
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.profile import perplexity_profile
 
@@ -58,14 +58,24 @@ class ScoreRow:
 
 
 def score_columns(
-    *, token_nll: bool = False, documents: bool = False, has_sources: bool = False
+    *,
+    token_nll: bool = False,
+    documents: bool = False,
+    has_sources: bool = False,
+    optional: Collection[str] = (),
 ) -> tuple[str, ...]:
     """The columns of a scores file, in order.
 
-    `documents`: whether there are documents; `has_sources`: whether there are several inputs.
+    `documents`: whether there are documents; `has_sources`: whether there are several inputs;
+    `optional`: the metrics that were asked for of those that have a column only then.
     """
     source = (SOURCE_FIELD,) * has_sources
-    names = (n for n, metric in METRICS.items() if documents or metric.applies_to != "documents")
+    names = (
+        name
+        for name, metric in METRICS.items()
+        if (documents or metric.applies_to != "documents")
+        and (name in optional or not metric.is_optional)
+    )
     profile, tokens = (PROFILE_FIELD,) * documents, TOKEN_FIELDS * token_nll
     return (*IDENTITY_FIELDS, *source, *names, *profile, *tokens)
 
@@ -78,21 +88,29 @@ def score_row(
     coherence: float | None = None,
     window: int = 64,
     token_nll: bool = False,
+    statistics: Mapping[str, TokenStatistics] | None = None,
+    informative_nats: float = INFORMATIVE_NATS,
+    vocabulary: int | None = None,
+    optional: Collection[str] = (),
     problem: str | None = None,
 ) -> ScoreRow:
     """All columns of one example, from the NLLs of the passes that were run.
 
-    `problem` is why some of them could not be run; then no number of the model is kept.
+    `optional`: the metrics that were asked for of those that are computed only then; `problem` is
+    why some passes could not be run: then no number of the model is kept.
     """
+    statistics = statistics or {}
     status, reason = str(passes.status), passes.reason
     if problem is not None:
-        nlls, status, reason = {}, str(Status.INVALID), problem
+        nlls, statistics, status, reason = {}, {}, str(Status.INVALID), problem
     broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
     if broken:
         # None of the numbers of a model that overflows is kept.
-        nlls, status = {}, str(Status.INVALID)
+        nlls, statistics, status = {}, {}, str(Status.INVALID)
         reason = f"the model gave no finite probability in the {_in_words(broken[0])} pass"
-    measured = Measured(example, passes, nlls, coherence, window)
+    measured = Measured(
+        example, passes, nlls, coherence, window, statistics, informative_nats, vocabulary
+    )
     undefined = _ratio_problem(measured)
     if undefined and status in (Status.OK, Status.TRUNCATED):
         status, reason = str(Status.INVALID), undefined
@@ -103,7 +121,10 @@ def score_row(
         status=status,
         reason=reason,
         numbers={
-            name: None if metric.is_ratio and status == Status.INVALID else _value(metric, measured)
+            name: None
+            if (metric.is_ratio and status == Status.INVALID)
+            or (metric.is_optional and name not in optional)
+            else _value(metric, measured)
             for name, metric in METRICS.items()
         },
         ppl_windows=(
@@ -117,8 +138,10 @@ def score_row(
 
 def _value(metric: Metric, measured: Measured) -> Value:
     """The value of a metric; None if a pass it needs was not run, or it is not finite."""
-    if not metric.is_for(measured.example) or any(
-        name not in measured.nlls for name in metric.passes
+    if not (
+        metric.is_for(measured.example)
+        and all(name in measured.nlls for name in metric.passes)
+        and all(name in measured.statistics for name in metric.statistics)
     ):
         return None
     try:

@@ -33,6 +33,7 @@ from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
+from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
@@ -43,6 +44,7 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceSummary, SourceTally
+from ifdkit.scoring.token_metrics import DatasetRatio
 from ifdkit.stats.columns import Description, describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.visible import masked
@@ -74,6 +76,8 @@ class ScoreSummary:
     output: Path | None
     sources: tuple[SourceSummary, ...] = ()
     """One per input, if there are several."""
+    rank_surprisal: float | None = None
+    """Of the dataset, ranks per nat; None if it was not asked for."""
 
     @property
     def has_scores(self) -> bool:
@@ -88,6 +92,7 @@ class ScoreSummary:
             "status_counts": self.status_counts,
             "reasons": [asdict(one) for one in self.reasons],
             **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
+            **({"rank_surprisal": ratio} if (ratio := self.rank_surprisal) else {}),
             "output": str(self.output) if self.output else None,
             "manifest": self.manifest.as_json(),
         }
@@ -142,6 +147,7 @@ def score(
         token_nll=chosen.token_nll,
         documents=dataset.has_documents,
         has_sources=dataset.has_sources,
+        optional=chosen.optional,
     )
     frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
     metrics = [metric for name, metric in METRICS.items() if name in names]
@@ -192,6 +198,7 @@ def score_to_file(
                 token_nll=settings.token_nll,
                 documents=dataset.has_documents,
                 has_sources=dataset.has_sources,
+                optional=settings.optional,
             ) as writer:
                 for rows in run.blocks(progress):
                     writer.write(rows)
@@ -225,6 +232,7 @@ class Run:
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
         self._ifd_lengths = array("d")
+        self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
         self._chosen = ChosenBlocks(shard, dataset.name)
@@ -236,6 +244,8 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
+        if DEMONSTRATED in self._scorer.settings.passes:
+            self._scorer.further.read(self._scorer, blocks(self._dataset))
         scorer = BlockScorer(self._scorer)
         for block, prepared in _prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
@@ -272,6 +282,7 @@ class Run:
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
         self._statuses.update([row.status for row in rows])
+        self._ratio.add(row.numbers for row in rows)
         for name, values in self._values.items():
             values.extend([n for row in rows if (n := row.numbers[name]) is not None])
         with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
@@ -295,6 +306,7 @@ class Run:
             manifest=self._manifest(elapsed_s, files),
             output=files.output if files else None,
             sources=self._sources.summaries(),
+            rank_surprisal=self._ratio.value,
         )
 
     def _manifest(self, elapsed_s: float, files: OutputFiles | None) -> Manifest:

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.backends import ModelSpec, close, open_backend, stream
-from ifdkit.engine.batching import computed_tokens, plan
+from ifdkit.engine.backends import ModelSpec, close, open_backend
 from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.models import Weights, resolve
-from ifdkit.engine.schedule import Unscored
 from ifdkit.engine.threads import ThreadLimit
 from ifdkit.errors import UsageError
 from ifdkit.format import plural
@@ -32,15 +30,21 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, Example, Passes, Request
-from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
-from ifdkit.scoring.dtype_advice import DtypeAdvice
+from ifdkit.records import NLL, PASSES, Example, Passes
 from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
+from ifdkit.scoring.further import (
+    FurtherPasses,
+    reference_settings,
+    same_tokens,
+    setup_of_optional,
+)
 from ifdkit.scoring.manifest import ScoringSetup
+from ifdkit.scoring.measuring import Measuring
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
-from ifdkit.scoring.store import Store, open_store, request_key
+from ifdkit.scoring.store import Store, open_store
+from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, wanted_of
 from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
@@ -79,6 +83,7 @@ class Scorer:
         self.template = self._template()
         self.max_length = self._max_length()
         self.stride = self._stride()
+        self.further = FurtherPasses(self._reference())
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
@@ -92,11 +97,8 @@ class Scorer:
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
-        self._filler = BatchFiller()
-        self._unscored: dict[bytes, str] = {}
-        """Content of the Requests that no worker survived, and why. They are not stored."""
         self.thread_limit = ThreadLimit(settings.threads)
-        self._advice = DtypeAdvice(dtype=settings.dtype, device=self.device)
+        self._measuring = Measuring(self, self._progress)
 
     @cached_property
     def tokenizer(self) -> HuggingFaceTokenizer:
@@ -120,7 +122,7 @@ class Scorer:
             self.protocol,
             self.template,
             self.max_length,
-            self.settings.passes,
+            self.settings.passes & frozenset(PASSES),
             self.stride,
         )
 
@@ -130,6 +132,13 @@ class Scorer:
             allow_pickle=self.settings.allow_pickle,
             trust_remote_code=self.settings.trust_remote_code,
         )
+
+    def _reference(self) -> Scorer | None:
+        """The second model, over the same store; None if no metric needs it."""
+        if self.settings.reference_model is None:
+            return None
+        settings = reference_settings(self.settings)
+        return same_tokens(Scorer(settings, self._progress, store=self.store), self)
 
     def _template(self) -> Template:
         name = choose_template(self.protocol, self.settings.template)
@@ -168,8 +177,10 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         close(self._backend)
+        if self.further.reference is not None:
+            self.further.reference.__exit__()
         self.thread_limit.restore()
-        self._filler.close()
+        self._measuring.close()
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
@@ -198,6 +209,7 @@ class Scorer:
             stride=self.stride,
             embedder=embedder.weights.name if embedder else None,
             embedder_hash=embedder.hash if embedder else None,
+            **setup_of_optional(self.settings, self.further.reference),
         )
 
     def setup_of(self, dataset: Dataset) -> ScoringSetup:
@@ -235,6 +247,8 @@ class Scorer:
         """Free the memory of the models; they load again when needed."""
         close(self._backend)
         self._backend = None
+        if self.further.reference is not None:
+            self.further.reference.unload()
         if self.embeddings is not None:
             self.embeddings.unload()
 
@@ -263,29 +277,54 @@ class Scorer:
         """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        requests = (request for each in passes for request in each.requests)
-        nlls = self._nlls(requests, provisional=provisional)
+        nlls, statistics = self._measuring.measure(
+            (request for each in passes for request in each.requests),
+            wanted_of(passes, self.settings.statistics),
+            provisional=provisional,
+        )
+        further = self.further.nlls(self, examples, provisional=provisional)
         coherences = self.coherences(examples, passes)
         rows = [
             score_row(
                 example,
                 each,
-                _by_pass(each, nlls),
+                {**arrays_by_pass(each, nlls), **more},
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
-                problem=self._problem(each),
+                problem=self._measuring.problem(each),
+                statistics=statistics_by_pass(each, statistics, self.settings.statistics),
+                informative_nats=self.settings.informative_nats,
+                vocabulary=self.tokenizer.vocabulary,
+                optional=self.settings.optional,
             )
-            for example, each, coherence in zip(examples, passes, coherences, strict=True)
+            for example, each, coherence, more in zip(
+                examples, passes, coherences, further, strict=True
+            )
         ]
         loading_s = self.work.model_load_s - load_s
         self.work.scoring_s += time.perf_counter() - begin - loading_s
         return rows
 
+    def conditional_nlls(
+        self, examples: Sequence[Example], *, provisional: bool
+    ) -> list[NLL | None]:
+        """NLLs of each response given its prompt; None if it cannot be scored."""
+        passes = self._conditional(examples)
+        requests = (request for each in passes for request in each.requests)
+        nlls = self._measuring.nlls(requests, provisional=provisional)
+        return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
+
+    def _conditional(self, examples: Sequence[Example]) -> list[Passes]:
+        wanted = frozenset({"response_conditional"})
+        return replace(self._aligner, wanted=wanted).align(examples)
+
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
-        return passes, _by_pass(passes, self._nlls(passes.requests, provisional=True))
+        return passes, arrays_by_pass(
+            passes, self._measuring.nlls(passes.requests, provisional=True)
+        )
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
@@ -294,10 +333,10 @@ class Scorer:
         """
         passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
         requests = {request.content: request for each in passes for request in each.requests}
-        known, keys = self._from_store(list(requests.values()))
+        known, keys = self._measuring.from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
                 if key in known}  # fmt: skip
-        return [_by_pass(each, nlls) for each in passes]
+        return [arrays_by_pass(each, nlls) for each in passes]
 
     def coherences(
         self, examples: Sequence[Example], passes: Sequence[Passes]
@@ -312,83 +351,14 @@ class Scorer:
         self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
     ) -> bool:
         """Whether the store has everything that the rows of these examples need."""
+        wanted = wanted_of(passes, self.settings.statistics)
         requests = [request for one in passes for request in one.requests]
-        known, keys = self._from_store(requests, provisional=provisional)
-        if not known.keys() >= set(keys):
+        if not self._measuring.has_all(requests, wanted, provisional=provisional):
             return False
+        reference = self.further.reference
+        if reference is not None:
+            others = reference._conditional(examples)
+            if not reference.has_all(examples, others, provisional=provisional):
+                return False
         pairs = text_pairs(examples, passes)
         return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
-
-    def _from_store(
-        self, requests: Sequence[Request], *, provisional: bool = True
-    ) -> tuple[dict[bytes, NLL], list[bytes]]:
-        """What the store has of these Requests, by key, and the key of each."""
-        keys = [request_key(f"{self.weights_hash}/{self.dtype}", one) for one in requests]
-        found = self.store.get_nlls(keys, provisional=provisional)
-        known = {
-            key: found[key]
-            for key, request in zip(keys, requests, strict=True)
-            if key in found and len(found[key]) == request.n_scored
-        }
-        return known, keys
-
-    def _nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
-        """NLLs by the Request's content."""
-        distinct = list({request.content: request for request in requests}.values())
-        known, keys = self._from_store(distinct, provisional=provisional)
-        self.work.requests += len(keys)
-        self.work.requests_from_store += len(known)
-        if len(known) < len(keys):
-            self._compute(distinct, keys, known, provisional=provisional)
-        return {
-            request.content: known[key]
-            for request, key in zip(distinct, keys, strict=True)
-            if key in known
-        }
-
-    def _problem(self, passes: Passes) -> str | None:
-        """Why an example has no scores although it can be aligned; None if it has."""
-        if not self._unscored:
-            return None
-        reasons = (self._unscored.get(one.content) for one in passes.requests)
-        return next((one for one in reasons if one), None)
-
-    def _compute(
-        self,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        known: dict[bytes, NLL],
-        *,
-        provisional: bool,
-    ) -> None:
-        """Add to `known` what the store lacks, batch by batch of the plan."""
-        budget, backend = self.backend.budget, self.backend
-        lengths = [request.stop for request in requests]
-        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in known)
-        self._progress.missing(n_missing)
-        self._advice.give(n_missing, self._progress.note)
-        batches = plan(requests, budget)
-        absent = gaps(batches, keys, known, self.store.batches_of)
-        to_compute = ([requests[i] for i in whole] for _, whole in absent)
-        outcomes = stream(backend, to_compute, n_planned=len(batches))
-        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
-            self.work.tokens_scored += computed_tokens(requests, whole, budget)
-            made: dict[int, NLL] = {}
-            for i, one in zip(whole, outcome, strict=True):
-                if isinstance(one, Unscored):
-                    self._unscored[requests[i].content] = one.reason
-                else:
-                    made[i] = one
-            name = batch_name([keys[i] for i in made])
-            put = partial(self.store.put_nlls, batch=name, provisional=provisional)
-            new = {keys[i]: made[i] for i in missing if i in made}
-            self.work.requests_scored += len(new)
-            self._filler.store(known, new, put)
-            self._progress.scored(sum(lengths[i] for i in missing))
-        self._filler.wait()
-
-
-def _by_pass(passes: Passes, nlls: Mapping[bytes, NLL]) -> dict[str, NLL]:
-    """The NLLs of each pass that are known, from those of Requests by content."""
-    found = ((name, one.nll(nlls)) for name, one in passes.present())
-    return {name: nll for name, nll in found if nll is not None}

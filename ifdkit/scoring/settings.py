@@ -6,13 +6,24 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, TypedDict, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
-from ifdkit.scoring.metrics import default_groups, groups, needs_embedder, parse_metrics, passes_of
+from ifdkit.scoring.metric import INFORMATIVE_NATS
+from ifdkit.scoring.metrics import (
+    default_groups,
+    groups,
+    needs_embedder,
+    needs_reference,
+    optional_of,
+    parse_metrics,
+    passes_of,
+    statistics_of,
+)
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -29,7 +40,11 @@ class Settings:
     template_date: str | None = None
     """The day, as YYYY-MM-DD, that a template takes for today; None: 2024-07-26."""
     metrics: tuple[str, ...] = field(default_factory=default_groups)
-    """Groups (`ppl`, `ifd`, `rifd`, `coherence`) or single metrics."""
+    """Groups (`ppl`, `ifd`, `rifd`, `coherence`, `tokens`, …) or single metrics."""
+    reference_model: str | None = None
+    """The second model of metrics of two models."""
+    informative_nats: float = INFORMATIVE_NATS
+    """Tokens whose NLL the instruction changes by more are those of `s_ifd`."""
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = None
@@ -81,11 +96,32 @@ class Settings:
             raise UsageError(f"--template-date {self.template_date}: write it as YYYY-MM-DD")
         choose_template(PROTOCOLS[self.protocol], self.template)
         _ = self.passes  # which raises for an unknown metric
+        self._check_optional()
+
+    def _check_optional(self) -> None:
+        if not 0 <= self.informative_nats < float("inf"):
+            raise UsageError(f"--informative-nats {self.informative_nats}: must be 0 or more")
+        alone = [name for name in self.metrics if needs_reference(name)]
+        if alone and self.reference_model is None:
+            raise UsageError(f"--metrics {alone[0]} compares two models: give --reference-model")
+        if self.reference_model is not None and not alone:
+            raise UsageError("--reference-model is for metrics of two models: add reference to"
+                             " --metrics")  # fmt: skip
 
     @property
     def passes(self) -> frozenset[str]:
         """The passes that the metrics need."""
         return frozenset(one for name in self.metrics for one in passes_of(name))
+
+    @property
+    def statistics(self) -> frozenset[str]:
+        """The passes whose tokens' statistics the metrics need."""
+        return frozenset(one for name in self.metrics for one in statistics_of(name))
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The metrics that were asked for of those that are computed only then."""
+        return frozenset(one for name in self.metrics for one in optional_of(name))
 
     @property
     def needs_embedder(self) -> bool:
@@ -108,6 +144,8 @@ class SettingsKeywords(TypedDict, total=False):
     template: str | None
     template_date: str | None
     metrics: str | Iterable[str]
+    reference_model: str | os.PathLike[str] | None
+    informative_nats: float
     dtype: str
     device: str
     max_length: int | None
@@ -175,10 +213,28 @@ def _with_saved_model(function: str, keywords: Mapping[str, Any]) -> dict[str, A
     return {**left, "model": saved_model(model, tokenizer)}
 
 
+def check_types(function: str, keywords: Mapping[str, Any], *kinds: type) -> None:
+    """Check keywords of a public function that are fields of some dataclasses of options.
+
+    Raises UsageError for a value of the wrong type; values out of range are for the classes.
+    """
+    for kind in kinds:
+        known = get_type_hints(kind)
+        for name in known.keys() & keywords.keys():
+            if not _is_of(keywords[name], known[name]):
+                raise UsageError(f"{function}(): {name}={keywords[name]!r} has the wrong type")
+
+
 def _is_of(value: object, annotation: Any) -> bool:
-    """Whether a value has the type of a field of Settings."""
-    if get_origin(annotation) is tuple:
+    """Whether a value has the type of a field."""
+    origin, members = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
         return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    if origin is Literal:
+        return isinstance(value, type(members[0]))
+    if members and origin in (Union, UnionType):
+        return any(_is_of(value, one) for one in members)
     # A bool is an int to Python, but not a number of tokens.
-    types = get_args(annotation) or (annotation,)
-    return isinstance(value, annotation) and (bool in types or not isinstance(value, bool))
+    if isinstance(value, bool):
+        return annotation is bool
+    return isinstance(value, int | float if annotation is float else origin or annotation)

@@ -94,7 +94,7 @@ def read_scores(path: Path) -> ScoreTable:
     found = FORMATS[path.suffix.lower()]
     try:
         present = set(found.columns_of(path))
-        known = score_columns(token_nll=True, documents=True, has_sources=True)
+        known = score_columns(token_nll=True, documents=True, has_sources=True, optional=METRICS)
         names = [name for name in known if name in present and name != PROFILE_FIELD]
         return from_arrow(found.read(path, names))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -28,7 +28,7 @@ from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, check_types, given_settings
 from ifdkit.training.evaluation import Contrast, Evaluated, HeldOut, contrasts, evaluated, held_out
 from ifdkit.training.model import TrainingSide, train_model
 from ifdkit.training.options import TrainOptions, train_options
@@ -70,6 +70,7 @@ def train(
     IfdkitError.
     """
     own = {one.name for kind in (Recipe, TrainOptions) for one in fields(kind)} - {"recipe"}
+    check_types("train", {**options, "seed": seed}, Recipe, TrainOptions)
     chosen, settings = train_options({**options, "preset": preset, "seed": seed})
     scoring = {k: v for k, v in options.items() if k not in own}
     if "metrics" in scoring:

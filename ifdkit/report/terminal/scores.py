@@ -106,6 +106,8 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
             f"Spearman(IFD, response length) = {correlation(summary.ifd_length_spearman)}:"
             " compare IFD at similar lengths only, or use ifd_window"
         )
+    if summary.rank_surprisal is not None:
+        yield f"rank-surprisal ratio of the dataset: {number(summary.rank_surprisal)} ranks per nat"
     yield (
         f"{made.model} · {made.protocol} protocol, {made.template} template · {made.dtype} on"
         f" {made.device} · at most {made.max_length:,} tokens"

@@ -1,0 +1,155 @@
+"""Requests in, NLLs and statistics of tokens out: from the store, else from the model.
+
+The plan is made from all Requests; of each planned batch, what the store lacks is computed and
+stored in one transaction, while the next batch is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ifdkit.engine.backends import stream
+from ifdkit.engine.batching import computed_tokens, plan
+from ifdkit.engine.schedule import Unscored
+from ifdkit.records import NLL, Passes, Request
+from ifdkit.scoring.batches import BatchFiller, batch_name, gaps
+from ifdkit.scoring.dtype_advice import DtypeAdvice
+from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.store import request_key
+from ifdkit.scoring.token_arrays import Arrays, known_statistics, split_array
+
+if TYPE_CHECKING:
+    from ifdkit.scoring.scorer import Scorer
+
+
+class Measuring:
+    """The store in front of a scorer's model."""
+
+    def __init__(self, scorer: Scorer, progress: Progress) -> None:
+        """The scorer's backend is loaded when it is first needed."""
+        self._scorer, self._progress = scorer, progress
+        self._filler = BatchFiller()
+        self._unscored: dict[bytes, str] = {}
+        """Content of the Requests that no worker survived, and why. They are not stored."""
+        self._advice = DtypeAdvice(dtype=scorer.settings.dtype, device=scorer.device)
+
+    def close(self) -> None:
+        """Finish what is being stored."""
+        self._filler.close()
+
+    @property
+    def _scope(self) -> str:
+        """Of the keys in the store."""
+        return f"{self._scorer.weights_hash}/{self._scorer.dtype}"
+
+    def from_store(
+        self, requests: Sequence[Request], *, provisional: bool = True
+    ) -> tuple[dict[bytes, NLL], list[bytes]]:
+        """What the store has of these Requests, by key, and the key of each."""
+        keys = [request_key(self._scope, one) for one in requests]
+        found = self._scorer.store.get_nlls(keys, provisional=provisional)
+        known = {
+            key: found[key]
+            for key, request in zip(keys, requests, strict=True)
+            if key in found and len(found[key]) == request.n_scored
+        }
+        return known, keys
+
+    def has_all(
+        self, requests: Sequence[Request], detailed: Collection[bytes], *, provisional: bool
+    ) -> bool:
+        """Whether the store has the NLLs of these Requests, and statistics of the `detailed`."""
+        known, keys = self.from_store(requests, provisional=provisional)
+        if not known.keys() >= set(keys):
+            return False
+        stored, more = known_statistics(
+            self._scorer.store, self._scope, requests, detailed, provisional=provisional
+        )
+        return stored.keys() >= set(more.values())
+
+    def nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
+        """NLLs by the Request's content."""
+        return self.measure(requests, (), provisional=provisional)[0]
+
+    def measure(
+        self, requests: Iterable[Request], detailed: Collection[bytes], *, provisional: bool
+    ) -> tuple[Arrays, Arrays]:
+        """NLLs, and statistics of the tokens of the `detailed` Requests, by their content."""
+        distinct = list({request.content: request for request in requests}.values())
+        known, keys = self.from_store(distinct, provisional=provisional)
+        stored, more = known_statistics(
+            self._scorer.store, self._scope, distinct, detailed, provisional=provisional
+        )
+        known |= stored
+        asked = [
+            replace(one, with_statistics=True)
+            if one.content in more and more[one.content] not in known
+            else one
+            for one in distinct
+        ]
+        complete = {
+            key
+            for one, key in zip(asked, keys, strict=True)
+            if key in known and not one.with_statistics
+        }
+        self._scorer.work.requests += len(keys)
+        self._scorer.work.requests_from_store += len(complete)
+        if len(complete) < len(keys):
+            self._compute(asked, keys, known, complete, more, provisional=provisional)
+        named = zip(distinct, keys, strict=True)
+        nlls = {one.content: known[key] for one, key in named if key in known}
+        return nlls, {content: known[key] for content, key in more.items() if key in known}
+
+    def problem(self, passes: Passes) -> str | None:
+        """Why an example has no scores although it can be aligned; None if it has."""
+        if not self._unscored:
+            return None
+        reasons = (self._unscored.get(one.content) for one in passes.requests)
+        return next((one for one in reasons if one), None)
+
+    def _compute(
+        self,
+        requests: Sequence[Request],
+        keys: Sequence[bytes],
+        known: Arrays,
+        complete: Collection[bytes],
+        more: Mapping[bytes, bytes],
+        *,
+        provisional: bool,
+    ) -> None:
+        """Add to `known` what the store lacks, batch by batch of the plan.
+
+        `complete`: the keys of which nothing is lacking; `more`: content of a Request → key of its
+        statistics.
+        """
+        budget, backend = self._scorer.backend.budget, self._scorer.backend
+        lengths = [request.stop for request in requests]
+        n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in complete)
+        self._progress.missing(n_missing)
+        self._advice.give(n_missing, self._progress.note)
+        batches = plan(requests, budget)
+        absent = gaps(batches, keys, complete, self._scorer.store.batches_of)
+        to_compute = ([requests[i] for i in whole] for _, whole in absent)
+        outcomes = stream(backend, to_compute, n_planned=len(batches))
+        for (missing, whole), outcome in zip(absent, outcomes, strict=True):
+            self._scorer.work.tokens_scored += computed_tokens(requests, whole, budget)
+            made: dict[int, NLL] = {}
+            for i, one in zip(whole, outcome, strict=True):
+                if isinstance(one, Unscored):
+                    self._unscored[requests[i].content] = one.reason
+                else:
+                    made[i] = one
+            name = batch_name([keys[i] for i in made])
+            put = partial(self._scorer.store.put_nlls, batch=name, provisional=provisional)
+            new: Arrays = {}
+            for i in (i for i in missing if i in made):
+                new |= split_array(requests[i], made[i], keys[i], more)
+                self._scorer.work.requests_scored += 1
+            # What is stored keeps its bits.
+            new = {key: array for key, array in new.items() if key not in known}
+            self._filler.store(known, new, put)
+            self._progress.scored(sum(lengths[i] for i in missing))
+        self._filler.wait()
