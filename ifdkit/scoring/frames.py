@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from ifdkit.data.views import MetricView
 from ifdkit.errors import InputError
 from ifdkit.format import plural
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.table import has_score_columns
 from ifdkit.stats.columns import Column, Description, describe
 
@@ -51,3 +52,24 @@ def summary(scores: pd.DataFrame) -> FrameSummary:
         metrics={name: describe(column) for name, column in columns.items() if len(column)},
         columns={name: column for name, column in columns.items() if len(column)},
     )
+
+
+def keep_index(data: object, scores: pd.DataFrame) -> None:
+    """Give scores the index of the DataFrame that was scored; one that only counts is left out."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame) and not isinstance(data.index, pd.RangeIndex):
+        scores.index = data.index.take(scores["row"].to_numpy(dtype=int))
+
+
+def frame_of(rows: Sequence[ScoreRow], names: Sequence[str]) -> pd.DataFrame:
+    """Rows of scores as a DataFrame with these columns."""
+    import pandas as pd
+
+    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
+    metrics = [metric for name, metric in METRICS.items() if name in names]
+    frame = frame.astype({one.name: "float64" for one in metrics if not one.is_integer})
+    # pandas' own type for integers of which some are missing, as those of an instruction can be.
+    missing = [one.name for one in metrics if one.is_integer and frame[one.name].isna().any()]
+    frame = frame.astype(dict.fromkeys(missing, "Int64"))
+    return frame
