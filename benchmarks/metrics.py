@@ -112,7 +112,7 @@ def length(data: str, rows: int, output: Path, **settings: Any) -> None:
     counts = frame[list(found)].notna().sum()
     evidence, lines = read_evidence(), []
     # Exact powers of each other, such as NLL and perplexity, are one row.
-    for name in found:
+    for name in map(str, found.columns):
         r = spearman_of(frame, name)
         if r is None:
             continue
@@ -156,8 +156,8 @@ def draw(found: pd.DataFrame) -> None:
 
     figure, axes = plt.subplots(figsize=(11, 10), layout="constrained")
     image = axes.imshow(found.to_numpy(), vmin=-1, vmax=1, cmap="RdBu_r")
-    axes.set_xticks(range(len(found)), list(found), rotation=90, fontsize=7)
-    axes.set_yticks(range(len(found)), list(found), fontsize=7)
+    axes.set_xticks(range(len(found)), found.columns.tolist(), rotation=90, fontsize=7)
+    axes.set_yticks(range(len(found)), found.columns.tolist(), fontsize=7)
     figure.colorbar(image, shrink=0.6, label="Spearman's correlation")
     axes.set_title("Rank correlations of the metrics")
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
@@ -191,8 +191,9 @@ def predict(data: str, pairs: int, earlier: Path, output: Path, **settings: Any)
     # What the model says of all pairs comes from an earlier report over all of them.
     if earlier.exists():
         for name, one in json.loads(earlier.read_text(encoding="utf-8"))["scores"].items():
-            scores[name] = Predictor(**{k: tuple(v) if isinstance(v, list) else v
-                                        for k, v in one.items()})  # fmt: skip
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
+                                      for k, v in one.items()}  # fmt: skip
+            scores[name] = Predictor(**fields)
             origin[name] = "bfloat16, all pairs"
     corrected = with_holm(scores)
     evidence = read_evidence()
@@ -209,10 +210,10 @@ def with_holm(scores: Mapping[str, Predictor]) -> dict[str, Predictor]:
     kinds = ("p", "p_length_matched", "partial_p", "partial_length_matched_p")
     tables = {kind: holm({name: getattr(one, kind) for name, one in scores.items()})
               for kind in kinds}  # fmt: skip
-    return {
-        name: replace(one, **{f"{kind}_holm": tables[kind][name] for kind in kinds})
-        for name, one in scores.items()
+    corrected: dict[str, dict[str, Any]] = {
+        name: {f"{kind}_holm": tables[kind][name] for kind in kinds} for name in scores
     }
+    return {name: replace(one, **corrected[name]) for name, one in scores.items()}
 
 
 def prediction_report(

@@ -156,13 +156,14 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="A .json array of Alpaca rows.")
     parser.add_argument("--rows", type=int, default=8000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--protocols", default="aligned,superfiltering")
     parser.add_argument("--against", type=Path, help="Another checkout.")
     parser.add_argument("--output", type=Path, default=Path("reports/pipeline.md"))
     arguments = parser.parse_args()
     trees = {"this tree": _TREE}
     if arguments.against:
         trees["the other tree"] = arguments.against.resolve()
-    protocols, load = ("aligned", "superfiltering"), os.getloadavg()[0]
+    protocols, load = arguments.protocols.split(","), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         data = write_rows(arguments.data, arguments.rows, Path(folder))
         runs = [line for p in protocols for line in whole_runs(trees, data, p, arguments.rounds)]

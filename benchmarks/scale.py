@@ -175,6 +175,10 @@ def main() -> None:
         " seconds, of all processes, say more than seconds.",
         "\n".join([_HEAD, *(found[key] for key in ordered)]),
     ]
+    missing = [name for name in MEASURES if (name, max(ROWS)) not in found]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        text.append(f"Not measured yet with {max(ROWS):,} rows: {names}.")
     arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """Examples per second of ifdkit, the published recipe and peers, on the same rows and machine.
 
     make benchmark-tools
-    .venv-peers/bin/python -m benchmarks.speed ../shared/data/alpaca_1k.json --rows 16 --rounds 3
+    .venv-peers/bin/python -m benchmarks.speed ../shared/data/alpaca_1k.json --rows 96 --rounds 3
 
 The scorers take turns in every round, because the speed of a machine drifts.  Ratios are computed
 within a round, and their median is reported.  A peer that is not installed or fails is listed with
@@ -11,7 +11,10 @@ the reason.  `--device cuda` runs the same on a GPU.  Writes a table to `reports
 from __future__ import annotations
 
 import argparse
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +22,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.machine import machine
+from benchmarks.machine import governor, load, machine
 from benchmarks.scorers import Task, ratios
 from benchmarks.turns import Timing, take_turns
 from ifdkit.data.options import ReadOptions
@@ -103,6 +106,43 @@ def agreement(timing: Timing, baseline: Timing) -> str:
     return f"– | {change:.1e} (losses) | {rank:.4f}"
 
 
+def command_s(protocol: str, dtype: str, arguments: argparse.Namespace) -> float:
+    """Seconds of the whole command: start-up, loading, precision check, passes, store, output."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = {
+            "--sample": str(arguments.rows),
+            "--protocol": protocol,
+            "--metrics": ",".join(METRICS[protocol]),
+            "--model": arguments.model,
+            "--device": arguments.device,
+            "--dtype": dtype,
+            "--store": str(Path(folder, "store.sqlite")),
+            "--output": str(Path(folder, "scores.jsonl")),
+        }
+        words = [word for pair in flags.items() for word in pair]
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "ifdkit", "score", arguments.data, *words, "--quiet"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - begin
+
+
+def whole_commands(protocol: str, recipe_s: float, arguments: argparse.Namespace) -> str:
+    """The command in both dtypes, in turns, against the passes of the recipe alone."""
+    found: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for _ in range(arguments.rounds):
+        for dtype, times_s in found.items():
+            times_s.append(command_s(protocol, dtype, arguments))
+    parts = (
+        f"{dtype} {(seconds := statistics.median(times_s)):.1f} s"
+        f" ({recipe_s / seconds:.2f} × the recipe's passes)"
+        for dtype, times_s in found.items()
+    )
+    return f"The whole command `ifdkit score`, medians: {', '.join(parts)}."
+
+
 def table(protocol: str, arguments: argparse.Namespace) -> str:
     """One protocol, all scorers, as Markdown."""
     n, requests = requests_of(arguments.data, arguments.rows, protocol, arguments.model)
@@ -138,6 +178,7 @@ def table(protocol: str, arguments: argparse.Namespace) -> str:
             f" | {timing.times_faster_than(baseline):.2f} | {timing.peak_bytes / 2**20:,.0f} MiB"
             f" | {flops / seconds / peak[timing.dtype]:.0%} | {agreement(timing, baseline)} |"
         )
+    lines += ["", whole_commands(protocol, baseline.median_s, arguments)]
     return "\n".join(lines)
 
 
@@ -145,22 +186,24 @@ def main() -> None:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data")
-    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scorers", nargs="+", default=SCORERS_OF["superfiltering"])
     parser.add_argument("--output", type=Path, default=Path("reports/speed.md"))
     arguments = parser.parse_args()
+    before = load()
     head = (
         "# Scoring speed\n\n"
         f"Made by `python -m benchmarks.speed {' '.join(sys.argv[1:])}`: {arguments.model}, a"
         f" sample of {arguments.rows} rows with seed 0, {arguments.rounds} rounds with all scorers"
-        f" in turn, medians. {machine()}; {torch.get_num_threads()} threads, device"
-        f" {arguments.device}. The recipe is that of the published scripts (batch 1, float32, all"
-        " logits). Timings cover the passes alone: no loading, no tokenising, no store. Peak memory"
-        " is that of the process, including libraries. The share of the GEMM peak counts the"
-        " operations that scoring cannot avoid.\n"
+        f" in turn, medians. {machine()}; {governor()}, {torch.get_num_threads()} threads, device"
+        f" {arguments.device}; load average {before:.1f} before. The recipe is that of the"
+        " published scripts (batch 1, float32, all logits). Timings of tables cover the passes"
+        " alone: no loading, no tokenising, no store. Peak memory is that of the process,"
+        " including libraries. The share of the GEMM peak counts the operations that scoring"
+        " cannot avoid.\n"
     )
     tables = [table(protocol, arguments) for protocol in METRICS]
     arguments.output.write_text(

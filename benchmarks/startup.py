@@ -64,13 +64,12 @@ class Taken:
         )
 
 
-def _arguments(case: str, data: Path, folder: Path) -> list[str]:
+def _arguments(case: str, data: Path, store: Path) -> list[str]:
     if case == "`ifdkit --help`":
         return ["--help"]
-    options = [str(folder / f"{time.monotonic_ns()}") if one == "NEW" else one
-               for one in CASES[case]]  # fmt: skip
-    store = [] if "--store" in options else ["--store", str(folder / "store")]
-    return ["score", str(data), "-o", str(folder / "out.jsonl"), *store, *options]
+    options = [f"{store}-{time.monotonic_ns()}" if one == "NEW" else one for one in CASES[case]]
+    given = [] if "--store" in options else ["--store", str(store)]
+    return ["score", str(data), "-o", f"{store}.jsonl", *given, *options]
 
 
 def run(tree: Path, arguments: list[str]) -> Taken:
@@ -118,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path, help="A .json array of rows, of which 5 are scored.")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, default=len(CASES), help="How many of the cases.")
     parser.add_argument("--against", type=Path, help="Another checkout.")
     parser.add_argument("--output", type=Path, default=Path("reports/startup.md"))
     arguments = parser.parse_args()
@@ -131,14 +131,15 @@ def main() -> None:
         data = folder / "five.json"
         data.write_text(json.dumps(json.loads(arguments.data.read_text(encoding="utf-8"))[:5]))
         seen = "5 rows, all scored before"
-        for tree in trees.values():
-            run(tree, _arguments(seen, data, folder))
+        stores = {tree_name: folder / tree_name.replace(" ", "-") for tree_name in trees}
+        for tree_name, tree in trees.items():
+            run(tree, _arguments(seen, data, stores[tree_name]))
         for _ in range(arguments.rounds):
-            for case in CASES:
+            for case in list(CASES)[: arguments.cases]:
                 for tree_name, tree in trees.items():
-                    taken = run(tree, _arguments(case, data, folder))
+                    taken = run(tree, _arguments(case, data, stores[tree_name]))
                     best[case, tree_name] = taken.least(best.get((case, tree_name), taken))
-        packages = imports(_TREE, _arguments(seen, data, folder))
+        packages = imports(_TREE, _arguments(seen, data, stores["this tree"]))
     typed = " ".join(["../other-checkout" if arguments.against and one == str(arguments.against)
                       else one for one in sys.argv[1:]])  # fmt: skip
     lines = [

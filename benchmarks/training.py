@@ -334,7 +334,7 @@ def main() -> None:
     if not (given.work / "pool.json").exists():
         split(given.data, given.work)
     if given.part in (None, "learn"):
-        learn(given.work, TEMPLATES, [given.only] if given.only else RESPONSES)
+        learn(given.work, list(TEMPLATES), [given.only] if given.only else RESPONSES)
     if given.part in (None, "select"):
         for seed in range(N_SEEDS) if given.seed is None else [given.seed]:
             select(given.work, seed)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ifdkit.data.dataset import open_dataset
 from ifdkit.data.raw import Raw
 from ifdkit.data.unchanged import Unchanged
 from ifdkit.errors import InputError
+from tests.oracle_server import OracleServer
 
 ROW = {"instruction": "Name a colour.", "output": "Green is the colour of grass."}
 CHANGED = "data.jsonl changed while it was read"
@@ -76,6 +78,12 @@ def changes_in_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]
     return arrange
 
 
+@pytest.fixture
+def oracle() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 COMMANDS = {
     "score": ["score", "data.jsonl", "-o", "out.jsonl"],
     "join": ["score", "data.jsonl", "--join", "-o", "out.jsonl"],
@@ -85,6 +93,7 @@ COMMANDS = {
     "audit": ["audit", "data.jsonl", "-o", "out.jsonl", "--no-model"],
     "clean": ["audit", "data.jsonl", "--clean", "out.jsonl", "--no-model"],
     "compare": ["compare", "data.jsonl", "same.jsonl", "-o", "out.jsonl"],
+    "reflect": ["reflect", "data.jsonl", "-o", "out.jsonl", "--oracle", "m", "--retries", "0"],
 }
 
 
@@ -98,12 +107,16 @@ def test_a_change_during_a_run_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     changes_in_pass: Callable[..., list[int]],
+    oracle: ExitStack,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "data.jsonl"
     arguments = [*COMMANDS[command], "-q", "-m", str(tiny_model), "--store", "store.sqlite"]
-    if "--no-model" not in arguments and "random" not in arguments and command != "select":
+    if "--no-model" not in arguments and command not in ("random", "select", "reflect"):
         arguments += ["--metrics", "ifd"]
+    if command == "reflect":
+        server = oracle.enter_context(OracleServer())
+        arguments += ["--base-url", server.base_url]
     (tmp_path / "same.jsonl").write_text(lines(9))
     path.write_text(lines(9))
     for at in (1, 2):  # while it is opened, and while it is scored

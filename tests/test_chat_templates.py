@@ -26,8 +26,9 @@ from ifdkit.records import Turn
 from ifdkit.report.terminal.scores import print_summary
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 from tests import tiny
 from tests.chat_styles import (
     CALL,

@@ -7,6 +7,8 @@ import io
 import json
 import math
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifdkit.cli.main import main
 from ifdkit.data.atomic import json_line
 from ifdkit.data.options import ReadOptions
 from ifdkit.prompting.alignment import Aligner
@@ -51,6 +54,7 @@ DOCUMENTS = [{"text": "The sea is wide. " * n} for n in (0, 1, 5, 60)]
 DATASETS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "pairs": (PAIRS, {"max_length": 64, "metrics": ("ppl", "ifd", "rifd", "coherence")}),
     "published": (PAIRS, {"protocol": "superfiltering", "metrics": ("ppl", "ifd")}),
+    "on request": (PAIRS, {"max_length": 64, "metrics": ("ppl", "ifd", "tokens", "text")}),
     "conversations": (CHATS, {"template": "chat", "metrics": ("ppl", "ifd")}),
     "documents": (DOCUMENTS, {"max_length": 40, "metrics": ("ppl",)}),
 }
@@ -305,9 +309,14 @@ def test_a_record_reads_back_as_it_was(
         omitted=omitted,
     )
     with Store(None) as store:
-        rows = FinishedRows(store, "scope")
+        rows = FinishedRows(store, "scope", METRICS)  # as if all were asked for
         back = rows._unpacked(rows._packed(row, requests), example)
+        plain = FinishedRows(store, "scope")
+        some = plain._unpacked(plain._packed(row, requests), example).row.numbers
     assert back.row == row
+    assert list(some) == list(METRICS)
+    for name, metric in METRICS.items():  # those on request take no space if nobody asks for them
+        assert some[name] == (None if metric.is_optional else numbers[name])
     assert all(type(back.row.numbers[name]) is type(value) for name, value in numbers.items())
     assert list(back.row.numbers) == list(METRICS)
     assert back.requests == requests
@@ -338,3 +347,36 @@ def test_a_line_of_numbers_is_what_json_makes_of_it(
 
 def _is_infinite(number: float | None) -> bool:
     return number is not None and math.isinf(number)
+
+
+_COMMAND = """
+import sys
+from ifdkit.cli.main import main
+code = main(sys.argv[1:])
+print(code, *sorted({"torch", "transformers", "tokenizers", "pandas"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.long
+def test_a_command_whose_rows_are_known_imports_neither_torch_nor_a_tokenizer(
+    tmp_path: Path, tiny_model: Path, tiny_embedder: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    arguments = ["score", str(data), "-o", str(tmp_path / "out.jsonl"), "-q", "--device", "cpu"]
+    arguments += ["-m", str(tiny_model), "--embedder", str(tiny_embedder)]
+    arguments += ["--store", str(tmp_path / "store")]
+    assert main(arguments) == 0
+
+    def imported(*more: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", _COMMAND, *arguments, *more],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()[-1].split()
+
+    assert imported() == ["0"]
+    # Negative control: with another window the rows are made again, which takes the tokenizer.
+    assert {"tokenizers", "transformers"} <= set(imported("--window", "9"))

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+import ifdkit.cli.main as cli
 from tests.limits import PEAK_BYTES, needs_proc
 from tests.oracle_server import OracleServer
 
@@ -32,6 +33,9 @@ MAX_SECONDS = 60
 RUN = f"""{PEAK_BYTES}
 import contextlib, io, json, signal, sys, time
 import ifdkit.cli.main as cli
+import ifdkit.viewing.run as viewing
+
+viewing.serve = lambda session, *_: session.wait()  # all rows are read, and nothing is served
 
 def expire(*_):
     raise BaseException("too long")
@@ -67,7 +71,29 @@ COMMANDS: dict[str, list[str]] = {
     "provenance": ["select", "good.jsonl", "-o", "kept.jsonl", "--method", "selective",
                    "--provenance", "./INPUT"],
     "reflect": ["reflect", "INPUT", "-o", "new.jsonl", "--oracle", "m", "--retries", "0"],
+    "ids": ["select", "good.jsonl", "-o", "kept.jsonl", "--ids", "INPUT"],
+    "view": ["view", "INPUT", "--no-open", "--port", "0", "--marks", "marks.jsonl"],
+    "marks": ["view", "good.jsonl", "--no-open", "--port", "0", "--marks", "INPUT"],
+    "train": ["train", "INPUT", "-o", "tuned-INPUT", "--steps", "1", "--batch-size", "2"],
+    "eval": ["train", "good.jsonl", "-o", "tuned-on-INPUT", "--steps", "1", "--batch-size", "2",
+             "--eval", "INPUT"],
+    "generate": ["generate", "INPUT", "-o", "answers-INPUT", "--max-new-tokens", "2"],
+    "judge": ["judge", "INPUT", "good.jsonl", "-o", "judged.json", "--oracle", "m", "--retries",
+              "0"],
+    "from": ["judge", "--from", "INPUT"],
+    "predict": ["predict", "INPUT", "-o", "prediction"],
+    "store": ["store", "verify", "--store", "INPUT"],
+    "merge": ["merge", "INPUT", "-o", "merged.jsonl"],
+    "card": ["card", "INPUT"],
 }  # fmt: skip
+WITHOUT_MODEL = {"model", "reflect", "store", "marks", "merge", "card"}
+WITHOUT_METRICS = {*WITHOUT_MODEL, "random", "provenance", "select", "ids", "view", "train", "eval",
+                   "generate", "judge", "from"}  # fmt: skip
+WITHOUT_LENGTH = {"store", "from", "judge", "merge", "card"}
+ASKS = {"reflect", "judge"}
+"""Commands that ask an oracle."""
+WITHOUT_INPUT = {"models", "completion"}
+"""Commands that read no file of the user."""
 IN_CI = ("score", "audit", "select", "compare", "reflect")
 """Commands that read inputs in different ways; the others are for `make test-slow`."""
 WITHOUT_ROWS = {"bomb.parquet", "fifo", "socket", "device", "linked.jsonl", "folder"}
@@ -125,6 +151,12 @@ def make_inputs(folder: Path) -> list[str]:
     return [*files, "nested.parquet", "fine.parquet", *sorted(WITHOUT_ROWS)]
 
 
+def test_every_command_is_in_the_matrix() -> None:
+    assert {one[0] for one in COMMANDS.values()} | WITHOUT_INPUT == {
+        one.name for one in cli.COMMANDS
+    }
+
+
 @needs_proc
 @pytest.mark.long
 @pytest.mark.parametrize(
@@ -137,14 +169,15 @@ def test_hostile_inputs(
     monkeypatch.chdir(tmp_path)
     inputs = make_inputs(tmp_path)
     (tmp_path / "good.jsonl").write_bytes(lines(GOOD, GOOD, GOOD))
-    flags = [*COMMANDS[command], "--quiet"]
-    if command not in ("model", "reflect"):
+    flags = [*COMMANDS[command], *(["--quiet"] if command != "card" else [])]
+    if command not in WITHOUT_MODEL:
         flags += ["-m", str(tiny_model)]
-    if command not in ("reflect", "random", "provenance", "select"):
+    if command not in WITHOUT_METRICS:
         flags += ["--metrics", "ifd"]
-    flags += ["--max-length", "64"]
+    if command not in WITHOUT_LENGTH:
+        flags += ["--max-length", "64"]
     with OracleServer() as server:
-        if command == "reflect":
+        if command in ASKS:
             flags += ["--base-url", server.base_url]
         done = subprocess.run(
             [sys.executable, "-c", RUN, json.dumps(inputs), json.dumps(flags)],
@@ -162,7 +195,12 @@ def problem_of(
     """Whether a command broke the contract on an input."""
     reads_data = "INPUT" in COMMANDS[command][1]
     # Any text is a template: one that leaves the conversation out.
-    is_refused = name in WITHOUT_ROWS - {"bomb.parquet"} or command in ("model", "provenance")
+    is_refused = name in WITHOUT_ROWS - {"bomb.parquet"} or command in (
+        "model",
+        "provenance",
+        "card",
+        "merge",
+    )
     is_refused = is_refused or (name == "bomb.parquet" and reads_data)
     if reads_data and not is_refused and command != "show":
         # A file of which no row can be scored ends with 2.

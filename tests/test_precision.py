@@ -17,8 +17,9 @@ from ifdkit.report.terminal.scores import _drift_line
 from ifdkit.scoring.precision import PrecisionSample
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 
 Make = Callable[..., Path]
 
@@ -93,7 +94,7 @@ def test_a_short_run_is_not_checked_unless_asked(data: Path, settings: Settings)
     assert drift is not None
     assert drift.n == 0
     line = _drift_line("bfloat16", drift, 1.0)
-    assert "not measured, fewer than 300 examples: --drift 12" in line
+    assert "not measured, fewer than 800 examples: --drift 12" in line
 
 
 def test_there_is_no_check_in_float32_or_without_a_sample(data: Path, settings: Settings) -> None:
@@ -205,7 +206,7 @@ def test_every_example_is_equally_likely() -> None:
     assert np.abs(drawn - 200).max() < 4 * np.sqrt(1000 * 0.2 * 0.8)
 
 
-@pytest.mark.parametrize(("seen", "kept"), [(5, 0), (299, 0), (300, 3), (999, 9), (9000, 64)])
+@pytest.mark.parametrize(("seen", "kept"), [(5, 0), (799, 0), (800, 8), (999, 9), (9000, 64)])
 def test_one_percent_within_bounds(seen: int, kept: int) -> None:
     sample = PrecisionSample(None)
     for number in range(seen):

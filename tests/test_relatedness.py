@@ -26,21 +26,22 @@ N = 60
 def texts(seed: int, n: int = N) -> Texts:
     """Examples of which each has words of its own and words that all have."""
     rng = np.random.default_rng(seed)
-    found = Texts()
+    instructions, responses = [], []
     for _ in range(n):
         own, common = rng.choice(WORDS, 12), rng.choice(COMMON, 12)
-        found.instructions.append(" ".join([*own[:4], *common[:4]]))
-        found.responses.append(" ".join([*own[4:], *common[4:]]))
-    return found
+        instructions.append(" ".join([*own[:4], *common[:4]]))
+        responses.append(" ".join([*own[4:], *common[4:]]))
+    return Texts(instructions, responses)
 
 
 def rewritten(before: Texts, kept: int, seed: int) -> Texts:
     """Other instructions, and responses with a few of the old words among new ones."""
     fresh, rng = texts(seed, len(before.responses)), np.random.default_rng(seed)
-    for i, old in enumerate(before.responses):
-        some = rng.permutation(old.split()[:8])[:kept]
-        fresh.responses[i] = " ".join([*some, fresh.responses[i]])
-    return fresh
+    responses = [
+        " ".join([*rng.permutation(old.split()[:8])[:kept], new])
+        for old, new in zip(before.responses, fresh.responses, strict=True)
+    ]
+    return Texts(fresh.instructions, responses)
 
 
 def paired_by_row(before: Texts, after: Texts) -> Pairs:
@@ -72,11 +73,10 @@ def test_texts_without_spaces_are_related_too() -> None:
     rng = np.random.default_rng(0)
     lines = ["".join(chr(c) for c in rng.integers(0x4E00, 0x9FA0, 30)) for _ in range(2 * N)]
     before = Texts(lines[:N], lines[N:])
-    after = Texts([text[::-1] for text in before.instructions], before.responses)
+    reversed_lines = [text[::-1] for text in lines[:N]]
+    after = Texts(reversed_lines, before.responses)
     assert not paired_by_row(before, after).pairing.is_unrelated
-    shifted = Texts(
-        after.instructions[1:] + after.instructions[:1], lines[N + 1 :] + lines[N : N + 1]
-    )
+    shifted = Texts(reversed_lines[1:] + reversed_lines[:1], lines[N + 1 :] + lines[N : N + 1])
     assert paired_by_row(before, shifted).pairing.is_unrelated
 
 

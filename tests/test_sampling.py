@@ -52,11 +52,11 @@ def test_intervals_of_conversations_cover_and_those_of_single_turns_do_not() -> 
     for _ in range(400):
         is_in = draw(rng, values, rows, 150)
         part, of = values[is_in], rows[is_in]
-        one = mean_estimate(part, of, 2_000)
+        one = mean_estimate(part, of, 150 / 2_000)
         robust.append(abs(one.mean - true) <= one.half_width)
-        wrong = mean_estimate(part, np.arange(len(part)), len(values))
+        wrong = mean_estimate(part, np.arange(len(part)), 150 / 2_000)
         naive.append(abs(wrong.mean - true) <= wrong.half_width)
-        low, high = share_ci95(flags[is_in], of, 2_000)
+        low, high = share_ci95(flags[is_in], of, 150 / 2_000)
         shares.append(low <= flags.mean() <= high)
         low, high = wilson(float(flags[is_in].mean()), int(is_in.sum()))
         naive_shares.append(low <= flags.mean() <= high)
@@ -75,30 +75,30 @@ def test_every_statistic_of_a_sample_has_an_interval_that_covers() -> None:
     hits: dict[str, list[bool]] = {name: [] for name in true}
     for seed in range(150):
         is_in = draw(rng, values, rows, 200)
-        found = cluster_intervals({"x": (values[is_in], rows[is_in])}, 1_500, seed)["x"]
+        found = cluster_intervals({"x": (values[is_in], rows[is_in])}, 200 / 1_500, seed)["x"]
         for name, value in true.items():
             low, high = getattr(found, name)
             hits[name].append(low <= value <= high)
     assert {name: coverage(one) for name, one in hits.items() if coverage(one) < 0.88} == {}
-    again = cluster_intervals({"x": (values[is_in], rows[is_in])}, 1_500, 149)["x"]
+    again = cluster_intervals({"x": (values[is_in], rows[is_in])}, 200 / 1_500, 149)["x"]
     assert again == found
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=12, max_size=40))
 def test_a_sample_of_all_rows_has_no_uncertainty(numbers: list[float]) -> None:
     values, rows = np.array(numbers), np.arange(len(numbers))
-    one = mean_estimate(values, rows, len(numbers))
+    one = mean_estimate(values, rows, 1)
     assert one.half_width == 0
-    low, high = cluster_intervals({"x": (values, rows)}, len(numbers), 0)["x"].mean
+    low, high = cluster_intervals({"x": (values, rows)}, 1, 0)["x"].mean
     assert low == high == pytest.approx(values.mean(), abs=1e-6)
     flags = values > 0
-    assert share_ci95(flags, rows, len(numbers)) == (flags.mean(), flags.mean())
+    assert share_ci95(flags, rows, 1) == (flags.mean(), flags.mean())
 
 
 def test_too_few_rows_have_no_interval() -> None:
-    assert mean_estimate(np.ones(5), np.arange(5), 100).half_width == math.inf
-    assert cluster_intervals({"x": (np.ones(5), np.arange(5))}, 100, 0) == {}
-    low, high = share_ci95(np.zeros(50, dtype=bool), np.arange(50), 10_000)
+    assert mean_estimate(np.ones(5), np.arange(5), 0.05).half_width == math.inf
+    assert cluster_intervals({"x": (np.ones(5), np.arange(5))}, 0.05, 0) == {}
+    low, high = share_ci95(np.zeros(50, dtype=bool), np.arange(50), 0.005)
     assert low == 0
     assert 0.05 < high < 0.09  # none of 50 is no proof of none
 
@@ -125,7 +125,7 @@ def simulated(seed: int, half_width: float, *, naive: bool) -> tuple[bool, int]:
 
     def estimate(look: Look) -> MeanEstimate:
         rows = order[: look.rows]
-        return mean_estimate(values[rows], rows, len(values), look.alpha)
+        return mean_estimate(values[rows], rows, look.rows / len(values), look.alpha)
 
     if not naive:
         found = run_until(half_width, len(values), estimate)
@@ -153,7 +153,7 @@ def test_a_width_that_cannot_be_reached_uses_all_rows() -> None:
 
     def estimate(look: Look) -> MeanEstimate:
         rows = np.arange(look.rows)
-        return mean_estimate(values[rows], rows, len(values), look.alpha)
+        return mean_estimate(values[rows], rows, look.rows / len(values), look.alpha)
 
     found = run_until(1e-9, 1_000, estimate)
     assert found.look.rows == 1_000

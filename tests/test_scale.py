@@ -19,7 +19,7 @@ from ifdkit.data import spilling
 from ifdkit.data.spilling import Chosen, HashColumn, TextColumn
 from ifdkit.findings import near, shared_ngrams
 from ifdkit.findings.recurring import recurring
-from ifdkit.findings.texts import EMPTY_KEY, DistinctTexts, indices_by_key, key
+from ifdkit.findings.texts import EMPTY_KEY, Corpus, DistinctTexts, indices_by_key, key
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=())), max_size=30)
 _SYLLABLES = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
@@ -145,9 +145,12 @@ def test_an_audit_in_several_processes_is_that_of_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(text_hits, "EXAMPLES_PER_CHUNK", 30)
     asked: list[str] = []
     plain = text_hits.TextWorkers._asked
-    monkeypatch.setattr(
-        text_hits.TextWorkers, "_asked", lambda self, job: asked.append("") or plain(self, job)
-    )
+
+    def counting(self: text_hits.TextWorkers, job: Any) -> dict[str, Any] | None:
+        asked.append("")
+        return plain(self, job)
+
+    monkeypatch.setattr(text_hits.TextWorkers, "_asked", counting)
     assert audited(rows, 2) == alone
     assert len(asked) == 7
     # A process that does not answer: its examples are checked here.
@@ -175,7 +178,7 @@ def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(text_hits, "MIN_EXAMPLES", 10)
     monkeypatch.setattr(text_hits, "EXAMPLES_PER_CHUNK", 20)
     rows = rows_with_faults(60)
-    corpus = text_hits.Corpus(
+    corpus = Corpus(
         [str(i) for i in range(60)],
         [row["instruction"] for row in rows],
         [row["response"] for row in rows],
@@ -193,6 +196,6 @@ def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_few_examples_are_not_worth_a_process() -> None:
-    corpus = text_hits.Corpus(["a"], ["b"], ["c"])
+    corpus = Corpus(["a"], ["b"], ["c"])
     with text_hits.text_workers(corpus, checks_by_rule(), 2) as workers:
         assert workers is None

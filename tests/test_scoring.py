@@ -31,11 +31,13 @@ from ifdkit.scoring import run as scoring
 from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.metrics import METRICS, groups
 from ifdkit.scoring.output_names import default_output
+from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.rows import score_columns
-from ifdkit.scoring.run import ScoreSummary, score_to_file
+from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
+from ifdkit.scoring.summary import ScoreSummary
 from tests import tiny
 from tests.reference import ReferenceModel
 
@@ -56,7 +58,7 @@ ROWS: list[dict[str, Any]] = [
 FLOATS = tuple(
     name
     for name, metric in METRICS.items()
-    if not metric.is_integer and metric.applies_to != "documents"
+    if not (metric.is_integer or metric.is_optional) and metric.applies_to != "documents"
 )
 
 
@@ -607,11 +609,11 @@ def test_the_next_block_is_made_while_one_is_scored() -> None:
             yield i
         raise ValueError("broken row")
 
-    prefetched = scoring._prefetched(items())
-    assert next(prefetched) == 1
+    ahead = prefetched(items())
+    assert next(ahead) == 1
     assert started.wait(10), "the second is made before it is requested"
-    assert next(prefetched) == 2
-    assert next(prefetched) == 3
+    assert next(ahead) == 2
+    assert next(ahead) == 3
     with pytest.raises(ValueError, match="broken row"):
-        next(prefetched)
+        next(ahead)
     assert made == [1, 2, 3]

@@ -244,7 +244,13 @@ def test_every_field_of_by_is_among_the_measured_metrics(
 ) -> None:
     """For every field that `--by` accepts, the metrics chosen for it have numbers."""
     source = write("data.json", varied(8))
-    for field in (n for n, metric in METRICS.items() if metric.applies_to != "documents"):
+    # Those of two models need the second, and those of texts longer texts than these.
+    left_out = {"reference", "text"}
+    for field in (
+        name
+        for name, metric in METRICS.items()
+        if metric.applies_to != "documents" and metric.group not in left_out
+    ):
         more = {"window": 4, "keep_misaligned": True}
         done = pick(source, by=field, top=1, **more, **small)
         assert done.kept == 1, field

@@ -225,19 +225,37 @@ def test_a_value_of_another_type_or_length_is_a_miss(tmp_path: Path, value: obje
     assert what_is_read(path) == 2 * len(ROWS)
 
 
-def test_a_store_of_version_2_is_migrated_with_its_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "columns"), [(2, ("batch", "provisional", "model", "day")), (3, ("model", "day"))]
+)
+def test_a_store_of_an_earlier_version_is_migrated_with_its_rows(
+    tmp_path: Path, version: int, columns: tuple[str, ...]
+) -> None:
     path = saved(tmp_path / "store.sqlite")
     database = sqlite3.connect(path)
     with database:
-        database.execute("ALTER TABLE nll DROP COLUMN batch")
-        database.execute("ALTER TABLE nll DROP COLUMN provisional")
-        database.execute("PRAGMA user_version = 2")
+        for column in columns:
+            database.execute(f"ALTER TABLE nll DROP COLUMN {column}")
+        for column in ("model", "day"):
+            database.execute(f"ALTER TABLE embedding DROP COLUMN {column}")
+        database.execute("DROP TABLE model")
+        database.execute(f"PRAGMA user_version = {version}")
     database.close()
     assert what_is_read(path) == 2 * len(ROWS)
     with Store(path) as store:
         assert store.batches_of(list(ROWS)) == {}
-        store.put_nlls(ROWS, b"batch")
+        store.put_nlls(ROWS, b"batch", model="a model")
         assert store.batches_of(list(ROWS)) == dict.fromkeys(ROWS, b"batch")
+        assert store.verify().damaged == 0
+    assert what_is_read(path) == 2 * len(ROWS)
+
+
+def test_long_rows_do_not_take_a_page_each(tmp_path: Path) -> None:
+    rows = {i.to_bytes(32): np.full(250, i, np.float32) for i in range(400)}
+    with Store(tmp_path / "store.sqlite") as store:
+        store.put_nlls(rows)
+        store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (tmp_path / "store.sqlite").stat().st_size < 1.5 * 400 * 1040
 
 
 def test_provisional_rows_are_read_by_those_who_ask(tmp_path: Path) -> None:
@@ -282,7 +300,7 @@ def test_a_killed_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.Mo
     before = path.read_bytes()
     program = (
         "import os, sys; from ifdkit.scoring import store\n"
-        "store._TABLES = 'SELECT stop()'\n"
+        "store.TABLES = 'SELECT stop()'\n"
         "connect = store.sqlite3.connect\n"
         "def connected(*a, **k):\n"
         "    database = connect(*a, **k)\n"
@@ -308,7 +326,7 @@ def test_two_processes_migrate_one_store(tmp_path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "store.sqlite")
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 4")
+    database.execute("PRAGMA user_version = 5")
     database.close()
     with pytest.raises(StoreError, match="newer version of ifdkit"):
         Store(path)

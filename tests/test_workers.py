@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.replicas import Computed, Died, Event, Ready, Replicas
-from ifdkit.engine.schedule import MAX_DEATHS_IN_A_ROW, Outcome, Schedule, Unit, Unscored
+from ifdkit.engine.schedule import MAX_DEATHS_IN_A_ROW, Outcome, Unit, UnitSchedule, Unscored
 from ifdkit.engine.workers import WorkerProcesses
 from ifdkit.errors import ModelError
 from ifdkit.records import Request
@@ -171,8 +171,8 @@ def test_a_replica_that_plans_otherwise_is_refused() -> None:
 
 
 def test_no_batches_at_all() -> None:
-    assert list(Schedule(iter([]), max_ahead=1).results()) == []
-    assert Schedule(iter([]), max_ahead=1).is_finished()
+    assert list(UnitSchedule(iter([]), max_ahead=1).results()) == []
+    assert UnitSchedule(iter([]), max_ahead=1).is_finished()
 
 
 def pids_of(fleet: WorkerProcesses) -> list[int]:

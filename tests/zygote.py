@@ -49,18 +49,20 @@ for line in sys.stdin:
 class Zygote:
     """Runs commands in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, hidden: Sequence[str] = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+    ) -> None:
+        """Its processes have no variables of the `hidden` names."""
+        self._folder, self._hidden = folder, hidden
         self.elapsed_s = 0.0
         """Of the last command."""
         self.log = ""
         """What the last command printed."""
 
     def __enter__(self) -> Self:
-        hidden = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
-        kept = {name: value for name, value in os.environ.items() if name not in hidden}
+        kept = {name: value for name, value in os.environ.items() if name not in self._hidden}
         self._process: Any = subprocess.Popen(
-            [sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, cwd=self._folder,
             env={**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
                  "TOKENIZERS_PARALLELISM": "false"},

@@ -291,7 +291,9 @@ def _text_checks(data: AuditedDataset, rules: Sequence[Rule]) -> dict[str, TextC
 
 def _result(rule: Rule, data: AuditedDataset, *, is_sample: bool) -> RuleResult:
     found = data.check(rule)
-    return with_sources(judge(rule, found, is_sample=is_sample), found, data.scored)
+    rows = data.scored.scores.rows if rule.unit == "example" else None
+    result = judge(rule, found, is_sample=is_sample, rows=rows)
+    return with_sources(result, found, data.scored)
 
 
 def _scored(
@@ -351,12 +353,10 @@ def _sample(
     scored: ScoredDataset, given: ScoresFile | None, read_options: ReadOptions
 ) -> int | None:
     """Rows that were drawn at random, now or when they were scored; None if all were audited."""
-    n_rows = pool = scored.dataset.n_rows_in_all
+    n_rows = scored.dataset.n_rows_in_all
     if given is not None and given.manifest is not None:
         made = given.manifest
         pool = made.rows_in + made.rows_left_out
         if made.sample and pool < min(made.limit or n_rows, n_rows):
             return scored.dataset.n_rows
-    # Rows that `--where` left out, before the sample, could not be drawn.
-    pool = min(read_options.limit or pool, pool - len(scored.dataset.left_out))
-    return read_options.sample if read_options.sample and read_options.sample < pool else None
+    return read_options.sample if read_options.drawn_from(scored.dataset) else None

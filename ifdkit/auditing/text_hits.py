@@ -123,16 +123,16 @@ class TextWorkers:
     def _asked(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """The answer of this thread's process; None if it does not answer."""
         process = getattr(self._local, "process", None)
-        if process is None or process.poll() is not None:
-            process = self._local.process = _start()
-            self._processes.append(process)
-        assert process.stdin
-        assert process.stdout
         try:
+            if process is None or process.poll() is not None:
+                process = self._local.process = _start()
+                self._processes.append(process)
+            assert process.stdin
+            assert process.stdout
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # it cannot be started, or was ended
             return None
         return json.loads(line) if line.endswith(b"\n") else None
 

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ifdkit.auditing.checking import CheckResult, Rule
 from ifdkit.auditing.result import Interval, Place, RuleResult
 from ifdkit.data.dataset import Dataset
 from ifdkit.scoring.dataset import ScoredDataset
+from ifdkit.stats.sampling import design_effect, wilson
 
 _SAMPLE_ONLY = (
     "Rows of the sample were compared only with each other. The whole file contains more, so this"
@@ -19,15 +23,17 @@ _SAMPLE_ONLY = (
 _TOO_FEW = "The share is above the limit, but so few rows can exceed it by chance."
 
 
-def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
+def judge(
+    rule: Rule, result: CheckResult, *, is_sample: bool, rows: NDArray[np.int64] | None = None
+) -> RuleResult:
     """Whether what a check found passes the rule.
 
     A rule of severity `error` passes if the share in the checked rows is at most `most`.  A
     warning needs evidence: it is given only if a share this large would come up in at most 5 % of
     files of this size with a true share of `most` (:func:`exceeds`), so that one row of 41 does not
     exceed a limit of 1 %.  If nothing is allowed, one row is enough for both.  The interval of a
-    sample says how far the whole file may be from the share.  A rule with nothing to check is
-    skipped.
+    sample says how far the whole file may be from the share; `rows` are those of the examples,
+    since the turns of a row were drawn together.  A rule with nothing to check is skipped.
     """
     verdict = RuleResult(
         name=rule.name,
@@ -59,7 +65,7 @@ def judge(rule: Rule, result: CheckResult, *, is_sample: bool) -> RuleResult:
         checked=result.checked,
         count=result.count,
         share=share,
-        share_ci95=wilson_ci95(result.count, result.checked) if has_interval else None,
+        share_ci95=_share_ci95(result, rows) if has_interval else None,
         found=" ".join(sentences),
         places=result.places,
         details=result.details,
@@ -118,12 +124,25 @@ def with_sources(result: RuleResult, found: CheckResult, scored: ScoredDataset) 
     return replace(result, sources=dict(counts.most_common()))
 
 
+def _share_ci95(result: CheckResult, rows: NDArray[np.int64] | None) -> Interval:
+    """The interval of a share, by the rows of the examples if some rows have several.
+
+    Not every example need be checked, and which were is not known: those that were not count as
+    checked ones without a hit for the design effect, by which the sample is smaller than it seems.
+    """
+    if rows is None or not result.indices or len(np.unique(rows)) == len(rows):
+        return wilson_ci95(result.count, result.checked)
+    flags = np.zeros(len(rows), dtype=bool)
+    flags[list(result.indices)] = True
+    effect = max(1.0, design_effect(flags, rows))
+    return wilson(result.count / result.checked, result.checked / effect)
+
+
 def wilson_ci95(count: int, n: int) -> Interval:
     """The 95 % interval of a share by Wilson (JASA 22, 1927), both ends in 0…1.
 
-    It assumes draws with replacement, so a sample that is a good part of the file is closer to the
-    file than the interval says.  It also assumes independent examples, which turns of one
-    conversation are not: if rows have many turns, the interval is too narrow.
+    It assumes independent draws with replacement, so a sample that is a good part of the file is
+    closer to the file than the interval says.
     """
     from scipy.stats import binomtest
 

@@ -30,7 +30,9 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION",
               help="Exit with 1 if it is true, as in 'ifd.median_change < 0'; may be repeated.",
               )  # fmt: skip
-@option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]")
+@option("--sample", type=int, metavar="N",
+        help="Only N random rows, the same ones of both sides.")  # fmt: skip
+@option("--seed", type=int, default=0, help="Seed of sample and bootstrap.  [default: 0]")
 @option("--min-tokens", type=int, metavar="N",
         help="Shortest response used for length control.  [default: 8]")  # fmt: skip
 @metric_options
@@ -69,7 +71,7 @@ def compare(
     given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
     read_options = read_options_of(
-        {name: flags[name] for name in ("columns", "turns", "reasoning")}
+        {name: flags[name] for name in ("columns", "turns", "reasoning", "sample", "seed")}
     )
     with progress_of(flags) as progress:
         result = compare_sides(

@@ -135,7 +135,7 @@ metric_options = together(
         type=int,
         metavar="N",
         help="Examples of the precision check, which scores a sample again in float32 if --dtype"
-        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 3]",
+        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 8]",
     ),
 )
 """What to measure, for the commands whose result is scores."""
@@ -188,7 +188,13 @@ worker_options = together(
         metavar="N",
         help="Processes with a copy of the model each: one per GPU, or per group of cores.",
     ),
+    option("--device-map", help="auto: spread one copy of the model over all devices."),
     option("--backend", help="torch (default), or ray: a cluster."),
+    option(
+        "--ray-address",
+        trusted=True,
+        help="Address of the Ray cluster.  [default: RAY_ADDRESS, else this machine]",
+    ),
 )
 """What computes, and where."""
 

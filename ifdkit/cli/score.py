@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,13 @@ from ifdkit.cli.options import (
     metavar="I/N",
     help="Only part I of N, by text length; `ifdkit merge` puts the parts together.",
 )
+@call_option("--plan", is_flag=True, help="Only say what it would cost: tokens, store, time.")
 @rows_options()
+@call_option(
+    "--until",
+    metavar="RULE",
+    help="Random rows until the mean of a metric is known that well, as in 'ifd ± 0.005'.",
+)
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
 @worker_options
@@ -55,20 +62,31 @@ def score(
     \b
     Example:
       ifdkit score data.json -o scores.parquet --model gpt2
+      ifdkit score data.json --plan
       ifdkit score "shards/*.jsonl.gz" more.parquet -o scores.parquet
     """
-    from ifdkit.errors import InputError
+    from ifdkit.errors import InputError, UsageError
     from ifdkit.report.terminal.scores import print_summary
     from ifdkit.scoring.joining import score_into_rows
     from ifdkit.scoring.run import score_to_file
     from ifdkit.scoring.shards import parse_shard
+    from ifdkit.scoring.summary import ScoreSummary
+    from ifdkit.scoring.until import parse_until, score_until
 
     start(context, flags)
+    if flags["plan"]:
+        _plan(data, flags)
+        return
     shard = parse_shard(flags["shard"], join=flags["join"])
-    write = partial(score_to_file, shard=shard) if shard else score_to_file
+    write: Callable[..., ScoreSummary] = partial(score_to_file, shard=shard)
     if flags["join"]:
         write = score_into_rows
         flags["turns"] = flags["turns"] or "last"
+    rule = flags.pop("until")  # a field of ReadOptions has the same name
+    if rule is not None:
+        if shard or flags["join"]:
+            raise UsageError("--until chooses the rows: leave out --shard and --join")
+        write = partial(score_until, until=parse_until(rule))
     with progress_of(flags) as progress:
         summary = write(data, output, settings_of(flags), read_options_of(flags), progress)
     if flags["as_json"]:
@@ -79,3 +97,16 @@ def score(
         counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
         name = summary.manifest.input
         raise InputError(f"no example of {name} could be scored: {counts or 'no examples'}")
+
+
+def _plan(data: tuple[str, ...], flags: dict[str, Any]) -> None:
+    """Print what a run would cost."""
+    from ifdkit.report.terminal.cost import print_cost
+    from ifdkit.scoring.cost import cost_plan
+
+    with progress_of(flags) as progress:
+        found = cost_plan(data, settings_of(flags), read_options_of(flags), progress)
+    if flags["as_json"]:
+        echo_json(found.as_json())
+    else:
+        print_cost(found)

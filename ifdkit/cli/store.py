@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ifdkit.cli.flags import echo_json, start
-from ifdkit.cli.options import option, output_options
+from ifdkit.cli.options import call_option, option, output_option, output_options
+
+if TYPE_CHECKING:
+    from ifdkit.scoring.store_management import ManagedStore
 
 
 @click.group("store")
@@ -18,14 +21,127 @@ def store() -> None:
 
     \b
     Example:
-      ifdkit store verify
+      ifdkit store info
+      ifdkit store prune --older-than 90d --max-size 10G
     """
 
 
-@store.command("verify")
-@option(
+_path_option = option(
     "--store", "path", trusted=True, help="Path of the score store.  [default: in the user's cache]"
 )
+
+
+def _file_of(path: str | None) -> Path:
+    from ifdkit.scoring.store import default_store
+
+    return Path(path) if path else default_store()
+
+
+def _opened(path: str | None) -> ManagedStore:
+    from ifdkit.scoring.store_management import ManagedStore
+
+    return ManagedStore(_file_of(path))
+
+
+@store.command("path")
+@_path_option
+@output_options
+@click.pass_context
+def path_(context: click.Context, /, path: str | None, **flags: Any) -> None:
+    """Print where the score store is.
+
+    \b
+    Example:
+      ifdkit store path
+    """
+    start(context, flags)
+    file = _file_of(path)
+    if flags["as_json"]:
+        echo_json({"path": str(file), "exists": file.exists()})
+    else:
+        click.echo(str(file))
+
+
+@store.command("info")
+@_path_option
+@output_options
+@click.pass_context
+def info(context: click.Context, /, path: str | None, **flags: Any) -> None:
+    """Print the size of the store, and what it has of each model.
+
+    \b
+    Example:
+      ifdkit store info
+    """
+    start(context, flags)
+    with _opened(path) as opened:
+        found = opened.info()
+    if flags["as_json"]:
+        echo_json(asdict(found))
+        return
+    click.echo(f"{found.path}: {found.size_bytes / 2**20:,.1f} MiB")
+    for one in found.models:
+        days = f"{one.oldest_day} … {one.newest_day}" if one.oldest_day else "day not known"
+        size = f"{one.size_bytes / 2**20:,.1f} MiB"
+        click.echo(f"  {one.model}: {one.rows:,} rows ({one.kind}), {size}, {days}")
+
+
+@store.command("prune")
+@_path_option
+@call_option("--model", "-m", help="Only rows of this model, as `store info` names it.")
+@call_option("--older-than", metavar="DAYS", help="Only rows written before that: 90d, 8w.")
+@call_option("--max-size", metavar="SIZE", help="The oldest, until the file is not larger: 10G.")
+@output_options
+@click.pass_context
+def prune(context: click.Context, /, path: str | None, **flags: Any) -> None:
+    """Delete rows of the store, and give their space back.
+
+    What is deleted is scored again when it is needed.
+
+    \b
+    Example:
+      ifdkit store prune --older-than 90d --max-size 10G
+    """
+    from ifdkit.scoring.store_management import parse_days, parse_size
+
+    start(context, flags)
+    older, largest = flags["older_than"], flags["max_size"]
+    days = None if older is None else parse_days(older)
+    size = None if largest is None else parse_size(largest)
+    with _opened(path) as opened:
+        done = opened.prune(model=flags["model"], older_than_days=days, max_bytes=size)
+    if flags["as_json"]:
+        echo_json({"path": str(_file_of(path)), **asdict(done)})
+    else:
+        before, after = done.size_before_bytes / 2**20, done.size_bytes / 2**20
+        click.echo(
+            f"{_file_of(path)}: {done.rows:,} rows deleted, {before:,.1f} → {after:,.1f} MiB"
+        )
+
+
+@store.command("export")
+@_path_option
+@output_option("Parquet file: key, model, nats.", required=True)
+@output_options
+@click.pass_context
+def export(context: click.Context, /, path: str | None, output: Path, **flags: Any) -> None:
+    """Write the NLLs of the store as Parquet.
+
+    \b
+    Example:
+      ifdkit store export -o store.parquet
+    """
+    start(context, flags)
+    with _opened(path) as opened:
+        n_rows = opened.export(output)
+    if flags["as_json"]:
+        echo_json({"output": str(output), "rows": n_rows})
+    else:
+        click.echo(f"{n_rows:,} rows → {output}")
+
+
+@store.command("verify")
+@_path_option
 @output_options
 @click.pass_context
 def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:
@@ -37,15 +153,11 @@ def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:
     Example:
       ifdkit store verify
     """
-    from ifdkit.errors import StoreError
     from ifdkit.format import plural
-    from ifdkit.scoring.store import Store, default_store
 
     start(context, flags)
-    file = Path(path) if path else default_store()
-    if not file.exists():
-        raise StoreError(f"there is no score store {file}")
-    with Store(file) as opened:
+    file = _file_of(path)
+    with _opened(path) as opened:
         found = opened.verify()
     if flags["as_json"]:
         echo_json({"path": str(file), **asdict(found)})

@@ -28,6 +28,7 @@ from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, len
 from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
 from ifdkit.comparison.length_control.residuals import length_of_metrics, mostly_length
 from ifdkit.comparison.options import CompareOptions
+from ifdkit.comparison.pair_texts import paired_texts
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import (
@@ -37,6 +38,7 @@ from ifdkit.comparison.result import (
     Summary,
     TopicChange,
 )
+from ifdkit.comparison.sampling import DrawnRows, about_all_rows
 from ifdkit.comparison.sides import ComparedSide, Sides
 from ifdkit.comparison.topics import Topics, find_topics, topic_changes
 from ifdkit.comparison.verdict import short_verdict
@@ -53,11 +55,9 @@ from ifdkit.data.pairing import (
     worded_for_documents,
 )
 from ifdkit.data.report_folder import check_report_folder, read_report
-from ifdkit.data.spilling import Chosen
 from ifdkit.errors import InputError, OutputError
-from ifdkit.findings import PairedTexts, find
-from ifdkit.findings.finding import Finding, SideName
-from ifdkit.findings.pairs import SideTexts
+from ifdkit.findings import find
+from ifdkit.findings.finding import Finding
 from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
@@ -80,6 +80,7 @@ def compare(
     pair_by: By | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",
@@ -94,11 +95,14 @@ def compare(
     such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
-    scored differently; length control leaves out responses under `min_tokens` tokens; `seed` is
-    that of the bootstrap.  Raises IfdkitError.
+    scored differently; length control leaves out responses under `min_tokens` tokens; `sample`
+    compares so many random rows, the same positions of both sides; `seed` is that of the sample and
+    of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
-    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning, lines=lines)
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
+    )
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
 
@@ -134,7 +138,7 @@ def compare_sides(
         if old.texts is not None and new.texts is not None:
             texts = [_own_texts(side, side.texts) for side in (old, new) if side.texts]
             pairs = with_overlap(pairs, texts[0], texts[1], options.seed)
-        return _PairedSides(old, new, pairs, options).compare(sides.warnings)
+        return _PairedSides(old, new, pairs, options, sides.drawn).compare(sides.warnings)
 
 
 def _keys(side: ComparedSide) -> Keys:
@@ -156,9 +160,15 @@ class _PairedSides:
     """Two sides and their pairs, and every part of their comparison."""
 
     def __init__(
-        self, before: ComparedSide, after: ComparedSide, pairs: Pairs, options: CompareOptions
+        self,
+        before: ComparedSide,
+        after: ComparedSide,
+        pairs: Pairs,
+        options: CompareOptions,
+        drawn: DrawnRows | None = None,
     ) -> None:
         self._before, self._after, self._pairs, self._options = before, after, pairs, options
+        self._drawn = drawn
         common = before.scores.numbers.keys() & after.scores.numbers.keys()
         self._fields = [name for name in table_metrics() if name in common]
         self._has_text = before.texts is not None and after.texts is not None
@@ -171,7 +181,8 @@ class _PairedSides:
         findings, is_unchanged = self._findings(), self._is_unchanged()
         topics = find_topics(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
-        caveats = list_caveats(before, after, self._pairs, options.min_tokens)
+        caveats = [self._drawn.caveat] if self._drawn else []
+        caveats += list_caveats(before, after, self._pairs, options.min_tokens)
         caveats += mostly_length(lengths)
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
@@ -233,6 +244,11 @@ class _PairedSides:
             )
             for name in self._fields
         }
+        if self._drawn is not None:
+            rows = self._before.scores.rows[self._pairs.before]
+            for name, one in changes.items():
+                old, new = self._values(name)
+                changes[name] = about_all_rows(one, new - old, rows, self._drawn)
         return with_holm({name: one for name, one in changes.items() if one.before.n})
 
     def _is_unchanged(self) -> bool:
@@ -278,21 +294,7 @@ class _PairedSides:
             return ()
         undefined = np.full(len(self._pairs), np.nan)
         ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        before, after = (
-            _side_texts(side, name, positions)
-            for side, name, positions in (
-                (self._before, "before", self._pairs.before),
-                (self._after, "after", self._pairs.after),
-            )
-        )
-        texts = PairedTexts(
-            before,
-            after,
-            *ifds,
-            [self._before.scores.statuses[i] for i in self._pairs.before.tolist()],
-            [self._after.scores.statuses[i] for i in self._pairs.after.tolist()],
-            self._options.seed,
-        )
+        texts = paired_texts(self._before, self._after, self._pairs, ifds, self._options.seed)
         return find(texts)
 
     def _topic_changes(
@@ -332,18 +334,6 @@ class _PairedSides:
         if topics is not None:
             columns |= topics.columns()
         return pd.DataFrame(columns)
-
-
-def _side_texts(side: ComparedSide, name: SideName, positions: Positions) -> SideTexts:
-    """The texts of the pairs of one side, read when a check asks for them."""
-    assert side.texts is not None
-    ids = side.scores.ids
-    return SideTexts(
-        ids=[ids[i] for i in positions.tolist()],
-        instructions=Chosen(side.texts.instructions, positions),
-        responses=Chosen(side.texts.responses, positions),
-        name=name,
-    )
 
 
 def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ifdkit.comparison.sampling import DrawnRows, drawn_rows, sampled_scores
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
@@ -107,6 +108,8 @@ class Sides:
         self._scoring: Scorer | None = None
         self._exits = ExitStack()
         self.warnings: list[str] = []
+        self.drawn: DrawnRows | None = None
+        """The sample, once the sides are open."""
 
     def __enter__(self) -> Sides:
         return self
@@ -127,6 +130,7 @@ class Sides:
             for word, data in zip(_NAMES, (before, after), strict=True)
         }
         self._check_same_kind(sides)
+        self.drawn = drawn_rows(sides["before"], sides["after"], self._read_options)
         datasets = [one for one in sides.values() if isinstance(one, Dataset)]
         if datasets:
             settings = self._settings(sides.values())
@@ -220,10 +224,14 @@ class Sides:
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
             dataset = scores.open_dataset()
+            if self.drawn is not None:
+                dataset = self._read_options.narrow(dataset)
             has_coherence = "coherence" in scores.scores.numbers
             scorer = self._scorer_of(scores.manifest, with_embedder=has_coherence)
             data = scores.join(dataset, scorer if "ifd" in scores.scores.numbers else None)
         except InputError as error:
+            if self.drawn is not None:
+                scores = sampled_scores(scores, self._read_options)
             return ComparedSide(data=scores, notes=(f"{word}: numbers only: {error}",))
         return ComparedSide(data=data, scorer=scorer)
 

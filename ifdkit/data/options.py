@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
 from ifdkit.data.where import choose_where
@@ -34,6 +35,9 @@ class ReadOptions:
     """Read only this many rows, drawn at random within the limit and kept in file order."""
     seed: int = 0
     """Seed of the sample."""
+    until: str | None = None
+    """The rule that chose the size of the sample, whose rows are then the first of a random order:
+    a larger sample has those of a smaller one too."""
     where: Expression | None = None
     """Read only the rows for which it is true. It is about their columns, and comes before the
     limit and the sample."""
@@ -47,6 +51,20 @@ class ReadOptions:
         if self.reasoning not in get_args(Reasoning):
             raise UsageError(unknown("choice of reasoning", self.reasoning, get_args(Reasoning)))
 
+    def drawn_from(self, dataset: Dataset) -> int | None:
+        """How many rows the sample was drawn from; None if it is not a part of them."""
+        # Rows that `--where` left out, before the sample, could not be drawn.
+        pool = dataset.n_rows_in_all - len(dataset.left_out)
+        pool = min(self.limit or pool, pool)
+        return pool if self.sample is not None and self.sample < pool else None
+
+    def draw(self, n_rows: int) -> NDArray[np.int64]:
+        """The positions of the sample among so many rows, of which it is a part."""
+        generator = np.random.default_rng(self.seed)
+        if self.until is not None:
+            return generator.permutation(n_rows)[: self.sample]
+        return generator.choice(n_rows, self.sample, replace=False)
+
     def narrow(self, dataset: Dataset, fields: Iterable[str] = ()) -> Dataset:
         """The dataset with only the rows of `where`, the limit and the sample.
 
@@ -58,9 +76,7 @@ class ReadOptions:
             return dataset
         rows = dataset.rows[: self.limit]
         if self.sample is not None and self.sample < len(rows):
-            generator = np.random.default_rng(self.seed)
-            chosen = generator.choice(len(rows), self.sample, replace=False)
-            return dataset.choose(rows[i] for i in chosen)
+            return dataset.choose(rows[i] for i in self.draw(len(rows)))
         return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
 
     def manifest_fields(self, dataset: Dataset) -> dict[str, Any]:

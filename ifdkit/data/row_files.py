@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -278,12 +279,13 @@ def _csv_header(source: Path) -> tuple[Dialect, list[str], str]:
     with open_bytes(source) as stream:
         dialect = sniff(stream.read(HEAD_BYTES), DELIMITERS.get(suffix(source), ","))
     with open_bytes(source) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        # A bad byte in what is read ahead is a problem of a row.
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
         if dialect.has_separator_line:
             text.readline()
         header = next(csv.reader(text, delimiter=dialect.delimiter, strict=True))
         text.detach()
-    twice = [name for name in header if header.count(name) > 1]
+    twice = [name for name, n in Counter(header).items() if n > 1]
     if twice:
         raise InputError(f"{source} has two columns named {twice[0]!r}: rename one of them")
     return dialect, header, _line_end(source)

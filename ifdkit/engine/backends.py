@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from ifdkit.engine import Backend
+from ifdkit.engine.devices import resolve_device_and_dtype
 from ifdkit.engine.models import Weights
 from ifdkit.engine.schedule import Outcome
 from ifdkit.records import Request
@@ -42,6 +43,8 @@ class ModelSpec:
     trust_remote_code: bool = False
     backend: str = DEFAULT_BACKEND
     """A key of REPLICAS."""
+    device_map: str | None = None
+    """`auto`: the weights are spread over all devices of the machine."""
 
     def load(self) -> Backend:
         """Load the model. Raises ModelError."""
@@ -52,6 +55,7 @@ class ModelSpec:
             device=self.device,
             dtype=self.dtype,
             trust_remote_code=self.trust_remote_code,
+            **({} if self.device_map is None else {"device_map": self.device_map}),
         )
         return loaded
 
@@ -74,15 +78,53 @@ class ManyReplicas(Backend, Protocol):
         ...
 
 
-def open_backend(spec: ModelSpec, *, workers: int | None = None) -> Backend:
-    """Load a model in this process, or in several. Raises ModelError."""
-    if workers is None or workers == 1:
-        return spec.load()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How many replicas there are, and where."""
+
+    workers: int | None = None
+    """None: one in this process, or as many as a cluster has devices."""
+    ray_address: str | None = None
+    """None: RAY_ADDRESS, else a cluster of this machine alone."""
+
+
+def open_backend(
+    spec: ModelSpec, how: Distribution, *, fingerprint: str, allow_pickle: bool = False
+) -> Backend:
+    """Load a model in this process, in several, or on a cluster. Raises ModelError.
+
+    `fingerprint` is that of its weights, which every machine must have.
+    """
     from ifdkit.engine.replicas import Replicas
+
+    if spec.backend == RAY:
+        from ifdkit.engine.ray_cluster import NodeModel, RayActors
+
+        model = NodeModel(replace(spec, backend=DEFAULT_BACKEND), fingerprint, allow_pickle)
+        gpus = int(spec.device.startswith("cuda"))
+        address = how.ray_address
+        return Replicas(RayActors(model, replicas=how.workers, address=address, gpus=gpus))
+    if how.workers is None or how.workers == 1:
+        return spec.load()
     from ifdkit.engine.workers import WorkerProcesses, threads_per_worker
 
-    specs = [replace(spec, device=device) for device in _devices(spec.device, workers)]
-    return Replicas(WorkerProcesses(specs, threads=threads_per_worker(workers)))
+    specs = [replace(spec, device=device) for device in _devices(spec.device, how.workers)]
+    return Replicas(WorkerProcesses(specs, threads=threads_per_worker(how.workers)))
+
+
+def resolve_place(
+    backend: str, device: str, dtype: str, ray_address: str | None
+) -> tuple[str, str]:
+    """What `--device` and `--dtype` stand for, on this machine or on a cluster.
+
+    Raises UsageError for a device that is not there.
+    """
+    if backend != RAY:
+        return resolve_device_and_dtype(device, dtype)
+    from ifdkit.engine.ray_cluster import cluster_device, cluster_dtype
+
+    found = cluster_device(device, ray_address)
+    return found, cluster_dtype(dtype, found)
 
 
 def _devices(device: str, workers: int) -> list[str]:

@@ -16,7 +16,7 @@ from ifdkit.engine import attention
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.layout import Batch, Packed, Padded
 from ifdkit.engine.per_token import PerToken, token_nll
-from ifdkit.engine.tensors import to_device, to_numpy
+from ifdkit.engine.tensors import entry_device, to_device, to_numpy
 from ifdkit.records import NLL, Request
 
 
@@ -67,13 +67,13 @@ class PackedForward:
 
     def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
-        batch, device = Batch(requests), self._model.device
+        batch, device = Batch(requests), entry_device(self._model)
         pack = Packed.of(batch.sequences)
         ids = to_device(pack.ids[None], device)  # (1, tokens)
         positions = to_device(pack.positions[None], device)  # (1, tokens)
         with attention.packed(pack.segments):
             states = self._head.hidden(ids, position_ids=positions)[0]  # (tokens, hidden)
-        rows = states[to_device(pack.predicting, device)]  # (scored, hidden)
+        rows = states[to_device(pack.predicting, states.device)]  # (scored, hidden)
         targets = to_device(batch.targets, device)  # (scored,)
         return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
 
@@ -92,10 +92,10 @@ class PaddedForward:
 
     def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
-        batch, device = Batch(requests), self._model.device
+        batch, device = Batch(requests), entry_device(self._model)
         padded = Padded.of(batch.sequences)
         states = self._head.hidden(to_device(padded.ids, device))  # (batch, tokens, hidden)
-        rows = states[to_device(padded.predicting, device)]  # (scored, hidden)
+        rows = states[to_device(padded.predicting, states.device)]  # (scored, hidden)
         targets = to_device(batch.targets, device)  # (scored,)
         return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
 
@@ -112,7 +112,7 @@ class SelectedForward:
 
     def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""
-        batch, device = Batch(requests), self._model.device
+        batch, device = Batch(requests), entry_device(self._model)
         padded = Padded.of(batch.sequences)
         output = self._model(
             input_ids=to_device(padded.ids, device),  # (batch, tokens)
@@ -121,7 +121,7 @@ class SelectedForward:
         )
         logits = output.logits.reshape(-1, output.logits.shape[-1])  # (scored, vocabulary)
         targets = to_device(batch.targets, device)  # (scored,)
-        return batch.split(to_numpy(compute(logits, targets)))
+        return batch.split(to_numpy(compute(logits, targets.to(logits.device))))
 
 
 class PlainForward:
@@ -140,7 +140,7 @@ class PlainForward:
 
     def _one(self, request: Request, compute: PerToken) -> NLL:
         start, stop = request.start, request.stop
-        ids = to_device(request.ids[:stop].astype(np.int64), self._model.device)  # (tokens,)
+        ids = to_device(request.ids[:stop].astype(np.int64), entry_device(self._model))  # (tokens,)
         logits = self._model(input_ids=ids[None], use_cache=False).logits[0]  # (tokens, vocabulary)
         predicting = logits[start - 1 : stop - 1]  # (scored, vocabulary)
-        return to_numpy(compute(predicting, ids[start:]))
+        return to_numpy(compute(predicting, ids[start:].to(predicting.device)))

@@ -76,6 +76,7 @@ class ChunkedHead:
         self, rows: torch.Tensor, targets: torch.Tensor, compute: PerToken
     ) -> torch.Tensor:
         logits = self._model(inputs_embeds=rows[None], use_cache=False).logits[0]  # (rows, vocab)
+        targets = targets.to(logits.device)  # another one if the model is spread over several
         return compute(logits, targets)  # (rows,) or (rows, n)
 
     @contextmanager

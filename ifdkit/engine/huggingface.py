@@ -22,7 +22,7 @@ from ifdkit.engine.forward import (
     PlainForward,
     SelectedForward,
 )
-from ifdkit.engine.loading import DTYPES, load_model
+from ifdkit.engine.loading import DTYPES, DeviceMap, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
@@ -101,19 +101,31 @@ class HuggingFaceBackend:
     """
 
     def __init__(
-        self, weights: Weights, *, device: str, dtype: str, trust_remote_code: bool = False
+        self,
+        weights: Weights,
+        *,
+        device: str,
+        dtype: str,
+        trust_remote_code: bool = False,
+        device_map: DeviceMap | None = None,
     ) -> None:
         """Load the weights and choose a forward strategy.
 
-        `device` and `dtype` are resolved already.  Raises ModelError if the weights do not load, do
+        `device` and `dtype` are resolved already; with a `device_map` the weights are spread over
+        several devices, of which `device` is one.  Raises ModelError if the weights do not load, do
         not fit on the device, or are not a causal language model.
         """
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
         self._name = weights.name
         self.model = load_model(
-            weights, self.dtype, self.device, trust_remote_code=trust_remote_code
+            weights,
+            self.dtype,
+            self.device,
+            trust_remote_code=trust_remote_code,
+            device_map=device_map,
         )
+        self._is_spread = device_map is not None
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
@@ -219,6 +231,8 @@ class HuggingFaceBackend:
 
     def _lanes(self, n: int) -> list[HuggingFaceBackend]:
         """Copies of this backend over the same weights; none if one lane is enough or possible."""
+        if self._is_spread:  # a copy would share the hooks of accelerate
+            return []
         try:
             while len(self._replicas) < n > 1:
                 replica = copy.copy(self)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ifdkit.engine.adapter import merged, without_adapter
+from ifdkit.engine.flops import ModelSize
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, brief
@@ -18,16 +19,48 @@ DTYPES = {
 }
 
 
+DeviceMap = str | dict[str, str | int]
+"""`auto`, or part of the model → device, as accelerate takes it."""
+
+
+def model_size(weights: Weights, *, trust_remote_code: bool = False) -> ModelSize:
+    """The size of a model, from its config alone. Raises ModelError."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with quiet_libraries(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(
+                weights.folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # each architecture fails in its own way
+        raise ModelError(f"the size of {weights.name} is not known: {brief(error)}") from error
+    return ModelSize.of(model)
+
+
 def load_model(
-    weights: Weights, dtype: torch.dtype, device: torch.device, *, trust_remote_code: bool = False
+    weights: Weights,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    trust_remote_code: bool = False,
+    device_map: DeviceMap | None = None,
 ) -> Any:
     """The model with its adapter merged, in evaluation mode.
+
+    With a `device_map` accelerate spreads its layers over devices, and moves what passes between
+    them.
 
     Raises ModelError if the weights do not load, do not fit on the device, or are incomplete.
     """
     from transformers import AutoModelForCausalLM
 
     pickled = not any(file.suffix == ".safetensors" for file in weights.files)
+    if device_map is not None and weights.adapter is not None:
+        raise ModelError(
+            f"model {weights.name} is an adapter, which --device-map does not spread: merge it into"
+            " its base model first"
+        )
     try:
         with quiet_libraries(), without_adapter(weights.folder) as folder:
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -36,8 +69,9 @@ def load_model(
                 use_safetensors=not pickled,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                **({} if device_map is None else {"device_map": device_map}),
             )
-            model = model.to(device).eval()
+            model = (model if device_map is not None else model.to(device)).eval()
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"model {weights.name} does not fit on {device}: try --dtype bfloat16,"

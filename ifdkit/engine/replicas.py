@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ifdkit.engine.batching import Budget
-from ifdkit.engine.schedule import Outcome, Schedule, Unit, Unscored
+from ifdkit.engine.schedule import Outcome, Unit, UnitSchedule, Unscored
 from ifdkit.errors import ModelError
 from ifdkit.records import NLL, Request
 
@@ -123,7 +123,7 @@ class Replicas:
         n_planned: int,  # noqa: ARG002
     ) -> Generator[list[Outcome]]:
         """The outcomes of each batch, in order; a bounded number of batches is read ahead."""
-        schedule = Schedule(batches, max_ahead=BATCHES_PER_REPLICA * self._fleet.size)
+        schedule = UnitSchedule(batches, max_ahead=BATCHES_PER_REPLICA * self._fleet.size)
         while not schedule.is_finished():
             while self._fleet.has_room() and (unit := schedule.next_unit()):
                 self._fleet.start(unit)
@@ -135,7 +135,7 @@ class Replicas:
         """End all replicas."""
         self._fleet.close()
 
-    def _handle(self, events: Sequence[Event], schedule: Schedule | None) -> None:
+    def _handle(self, events: Sequence[Event], schedule: UnitSchedule | None) -> None:
         for event in events:
             if isinstance(event, Ready):
                 self._admit(event)

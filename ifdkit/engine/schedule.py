@@ -52,7 +52,7 @@ class Unit:
 _NUMBERS = count()
 
 
-class Schedule:
+class UnitSchedule:
     """Hands out units, collects outcomes, and returns them batch by batch."""
 
     def __init__(self, batches: Iterator[Sequence[Request]], *, max_ahead: int) -> None:

@@ -21,3 +21,12 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
 def to_numpy(nats: torch.Tensor) -> NLL:
     """NLLs in nats as a float32 array in main memory."""
     return nats.cpu().numpy().astype(np.float32)
+
+
+def entry_device(model: Any) -> torch.device:
+    """Where a model takes its input.
+
+    That of its first weight, unless accelerate keeps it on disk: then accelerate moves the input.
+    """
+    device: torch.device = model.device
+    return torch.device("cpu") if device.type == "meta" else device

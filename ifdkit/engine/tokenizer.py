@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from ifdkit.engine.models import Weights
+from ifdkit.engine.pieces import LONG_CHARS, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
@@ -91,9 +92,12 @@ class HuggingFaceTokenizer:
         if not texts:
             return []
         if self._rust is not None:
+            long = {text: self._encode_long(text, special=special) for text in texts
+                    if len(text) > LONG_CHARS}  # fmt: skip
             # Without offsets, in all threads.
-            found = self._rust.encode_batch_fast(list(texts), add_special_tokens=special)
-            return [one.ids for one in found]
+            short = [text for text in texts if len(text) <= LONG_CHARS]
+            found = iter(self._rust.encode_batch_fast(short, add_special_tokens=special))
+            return [long[text].ids if text in long else next(found).ids for text in texts]
         encoded = self._tokenizer(
             list(texts),
             add_special_tokens=special,
@@ -113,8 +117,25 @@ class HuggingFaceTokenizer:
                         places[-1][1] if places else 0)
                 for one, places in zip(ids, offsets, strict=True)
             ]  # fmt: skip
-        found = self._rust.encode_batch(list(texts), add_special_tokens=special)
-        return [Encoded(one.ids, _end(one, first - 1), _end(one, len(one) - 1)) for one in found]
+        long = {text: self._encode_long(text, special=special, first=first) for text in texts
+                if len(text) > LONG_CHARS}  # fmt: skip
+        short = [text for text in texts if len(text) <= LONG_CHARS]
+        found = iter(self._rust.encode_batch(short, add_special_tokens=special))
+        return [long[text] if text in long else _encoded(next(found), first) for text in texts]
+
+    def _encode_long(self, text: str, *, special: bool, first: int = 0) -> Encoded:
+        """As `encode_from`, piece by piece: the tokenizer takes some 200 bytes per character."""
+        if special and self.added_ids is None:
+            return _encoded(self._rust.encode(text, add_special_tokens=True), first)
+        made = encode_in_pieces(self._rust, text)
+        if made is None:  # such as one word of millions of characters
+            made = encode_whole(self._rust, text)
+        ids, ends = made
+        before, after = self.added_ids if special and self.added_ids else ([], [])
+        place = first - 1 - len(before)
+        begin = int(ends[place]) if 0 <= place < len(ends) else 0
+        end = int(ends[-1]) if len(ends) and not after else 0
+        return Encoded([*before, *ids, *after], begin, end)
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
@@ -156,6 +177,10 @@ class HuggingFaceTokenizer:
         special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
         digest.update(json.dumps(special).encode())
         return digest.hexdigest()
+
+
+def _encoded(encoding: Any, first: int) -> Encoded:
+    return Encoded(encoding.ids, _end(encoding, first - 1), _end(encoding, len(encoding) - 1))
 
 
 def _end(encoding: Any, position: int) -> int:

@@ -29,15 +29,10 @@ MAX_DEATHS_AT_LOAD = 3
 
 
 def threads_per_worker(workers: int) -> int:
-    """Threads that each of several workers gets on a CPU, so that together they use every core."""
-    return max(1, available_cores() // workers)
+    """Threads that each of several workers gets on a CPU: its part of those of this process."""
+    import torch
 
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, torch.get_num_threads() // workers)
 
 
 @dataclass(eq=False, slots=True)

@@ -147,6 +147,7 @@ def generate_to_file(
         note_dataset(dataset, progress)
         journal_path = Path(f"{output}.journal.sqlite")
         with Scorer(settings, progress) as scorer:
+            scorer.thread_limit.use()
             prompts, problems = _prompts(dataset, scorer, options)
             with AnswerJournal(journal_path) as journal:
                 done = _answer(list(prompts.values()), journal, scorer, options, progress)

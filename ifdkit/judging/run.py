@@ -116,7 +116,7 @@ def judge_annotations(
     names = [
         (authors[0] if len(authors) == 1 else f"{len(authors)} models")
         if authors
-        else f"the {which} answers"
+        else f"the {which} model"
         for which, authors in zip(("first", "second"), annotations.generators, strict=True)
     ]
     rates = win_rates(

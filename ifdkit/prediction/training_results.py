@@ -45,6 +45,8 @@ class TrainedOn:
     sample: int | None
     seed: int | None
     where: str | None
+    until: None = None
+    """`train` takes all rows or a sample of a given size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

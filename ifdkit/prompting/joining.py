@@ -137,9 +137,9 @@ class SeparateTokens:
         while len(context := self._anchored(reverse(response))) > max_context and response:
             # Cut as many tokens as are too many, then check again: the prompt is tokenised as a
             # whole, so it does not always get shorter by exactly the tokens that were cut.
-            offsets = self.tokenizer.offsets(response, special=False)
-            kept = offsets[: max(0, len(offsets) - (len(context) - max_context))]
-            end = kept[-1][1] if kept else 0
+            n_ids = len(self.ids(response, special=False))
+            n_kept = max(0, n_ids - (len(context) - max_context))
+            (end,) = self.ids.ends(response, [n_kept], special=False)
             # A character can be split over several tokens, all of which end where it ends.  Then
             # cutting one of them would not shorten the text: drop the character instead.
             response = response[: min(end, len(response) - 1)]

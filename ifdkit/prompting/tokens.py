@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+_CHARS_PER_ID, _MIN_HEAD_CHARS = 16, 2**12
+_AGREED = 64
+"""Ids beyond the last one asked for that must be equal in a text and in its beginning."""
+
 
 class Encoded(NamedTuple):
     """Token ids of a text, and the characters [begin, end) of it that ids[first:] stand for."""
@@ -96,7 +100,20 @@ class TokenCache:
         shift = self._n_before if is_added else 0
         ends_text = stop == len(ids) and not (is_added and self._added and self._added[1])
         if position != first - shift or not ends_text:
-            offsets = self._tokenizer.offsets(text, special=special)
             # From the end of the token before, because some tokenizers leave spaces out of offsets.
-            begin, end = offsets[first - 1][1] if first else 0, offsets[stop - 1][1]
+            begin, end = self.ends(text, [first, stop], special=special)
         return len(text[begin:end].encode())
+
+    def ends(self, text: str, counts: Sequence[int], *, special: bool) -> list[int]:
+        """The character up to which the first ids of a text stand for it, for each count of ids.
+
+        Of a long text only the beginning is tokenised with its places, if that gives the same ids.
+        """
+        last = max(counts)
+        head = text[: _CHARS_PER_ID * last + _MIN_HEAD_CHARS]
+        if len(head) < len(text):
+            (ids,) = self._tokenizer.encode([head], special=special)
+            if ids[: last + _AGREED] != self(text, special=special)[: last + _AGREED]:
+                head = text
+        offsets = self._tokenizer.offsets(head, special=special)
+        return [offsets[n - 1][1] if n > 0 else 0 for n in counts]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from ifdkit.engine.recipe import LossPoint
+from ifdkit.report.plotting import new_figure
 
 _SMOOTHING = 0.1
 """Weight of the newest step in the moving average, 0…1."""
@@ -15,9 +16,7 @@ _MIN_SMOOTHED = 20
 
 def loss_png(losses: Sequence[LossPoint], title: str) -> bytes:
     """The loss of each step and, for long runs, its exponential moving average."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), dpi=120, layout="constrained")
+    figure = new_figure(figsize=(6.4, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     steps, values = [p.step for p in losses], [p.loss for p in losses]
     is_long = len(losses) >= _MIN_SMOOTHED

@@ -15,6 +15,7 @@ from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
 from ifdkit.report.comparison.wording import metric_of
+from ifdkit.report.plotting import new_figure
 from ifdkit.report.prediction.training import (
     RUN_HEADERS,
     SCORE_HEADERS,
@@ -169,9 +170,7 @@ def _name(path: str) -> str:
 
 
 def _panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
+    figure = new_figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
     panels = figure.subplots(1, n, squeeze=False)[0]
     for axes in panels:
         for side in ("top", "right"):

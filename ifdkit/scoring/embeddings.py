@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,12 +94,24 @@ class Embeddings:
             self._count(texts=len(batch), embedding_s=time.perf_counter() - start)
             return vectors
 
+        put = partial(self._store.put_embeddings, model=self.weights.name)
         size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
         for begin in range(0, len(order), size):
             missing = [i for i in order[begin : begin + size] if keys[i] not in known]
-            self._filler.fill(known, keys, missing, compute, self._store.put_embeddings)
+            self._filler.fill(known, keys, missing, compute, put)
         self._filler.wait()
         return {text: known[key] for text, key in zip(distinct, keys, strict=True)}
+
+    def time(self, texts: Sequence[str], limit_s: float) -> tuple[float, float, int]:
+        """Seconds of embedding and of loading, and how many texts were embedded; stores nothing."""
+        begin = time.perf_counter()
+        embedder, n_done = self._loaded(), 0
+        embedder.embed(texts[:1])  # the first pass of a process takes longer
+        loaded, size = time.perf_counter(), _TEXTS_PER_BATCH[self._device.partition(":")[0]]
+        while n_done < len(texts) and time.perf_counter() - loaded < limit_s:
+            embedder.embed(texts[n_done : n_done + size])
+            n_done = min(len(texts), n_done + size)
+        return time.perf_counter() - loaded, loaded - begin, n_done
 
     def has_all(self, texts: Iterable[str]) -> bool:
         """Whether the store has the embedding of every text."""

@@ -19,7 +19,7 @@ import json
 import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -37,11 +37,12 @@ _HEADER = struct.Struct("<HH")
 """Numbers and Requests of a record. Then follow the numbers as float64, NaN if undefined, 8 bytes
 for each Request, and JSON for what few rows have."""
 _DIGEST_BYTES = 8
-_CODE = ("records.py", "prompting/*.py", "scoring/arithmetic.py",
-         "scoring/*_metrics.py", "scoring/further.py", "scoring/token_arrays.py",
-         "scoring/metric.py", "scoring/profile.py", "scoring/rows.py", "engine/tokenizer.py",
+_CODE = ("records.py", "visible.py", "prompting/*.py", "scoring/*.py", "engine/tokenizer.py",
          "engine/embedder.py")  # fmt: skip
 """The code that makes a row of an example and of the NLLs of its passes."""
+_FREE_SETTINGS = {"model", "embedder", "reference_model", "dtype", "device", "store", "drift",
+                  "threads", "workers", "backend"}  # fmt: skip
+"""Settings that do not change a row, or enter its key as what they stand for. A new one does."""
 _LIBRARIES = ("jinja2", "numpy")
 """And those below it, besides the tokenizer's."""
 
@@ -78,19 +79,13 @@ def scope_of(scorer: Scorer) -> str | None:
         "weights": scorer.weights_hash,
         "tokenizer": scorer.tokenizer_files,
         "dtype": scorer.dtype,
-        "protocol": scorer.protocol.name,
-        "template": [template.name, template.source, settings.template_date],
-        "passes": sorted(settings.passes),
-        "limits": [settings.window, scorer.max_length, scorer.stride],
+        "settings": {k: v for k, v in asdict(settings).items() if k not in _FREE_SETTINGS},
+        "template": template.source,
+        "limits": [scorer.max_length, scorer.stride],
         "embedder": embedder.hash if embedder else None,
     }
-    if settings.optional:
-        reference = scorer.further.reference
-        parts["optional"] = [
-            sorted(settings.optional),
-            settings.informative_nats,
-            reference.weights_hash if reference else None,
-        ]
+    if (reference := scorer.further.reference) is not None:
+        parts["reference"] = reference.weights_hash
     return json.dumps(parts, sort_keys=True)
 
 
@@ -107,16 +102,26 @@ def _code_digest() -> str:
 class FinishedRows:
     """The finished rows of a store in one scope."""
 
-    def __init__(self, store: Store, scope: str, optional: Collection[str] = ()) -> None:
-        """`optional`: the metrics that were asked for of those that are computed only then."""
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        scope: str,
+        optional: Collection[str] = (),
+        *,
+        model: str | None = None,
+    ) -> None:
+        """`optional`: the metrics that were asked for of those that are computed only then.
+
+        `model` is its name for `store info`.
+        """
+        self._store, self._model = store, model
         whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
         self._bases = (whole, hashlib.sha256(whole.digest()))
         """Of the rows of whole blocks, and of provisional rows."""
         self._names = tuple(
             name for name, one in METRICS.items() if name in optional or not one.is_optional
         )
-        self._others = [name for name in METRICS if name not in self._names]
+        self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
         self._numbers = struct.Struct(f"<{len(self._names)}d")
 
@@ -158,7 +163,8 @@ class FinishedRows:
                 self._key(example, provisional=provisional): self._packed(row, request_digests(one))
                 for example, row, one in triples
                 if row.status != Status.INVALID
-            }
+            },
+            self._model,
         )
 
     def _key(self, example: Example, *, provisional: bool = False) -> bytes:
@@ -206,10 +212,7 @@ class FinishedRows:
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers={
-                **dict(zip(self._names, values, strict=True)),
-                **dict.fromkeys(self._others),
-            },
+            numbers={**self._blank, **dict(zip(self._names, values, strict=True))},
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
@@ -242,7 +245,11 @@ class BlockScorer:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         scope = scope_of(scorer)
-        self._rows = FinishedRows(scorer.store, scope, scorer.settings.optional) if scope else None
+        self._rows = (
+            FinishedRows(scorer.store, scope, scorer.settings.optional, model=scorer.model_name)
+            if scope
+            else None
+        )
 
     def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
         """Look up or align the examples of a block. Scores nothing, so it can run ahead."""

@@ -58,6 +58,11 @@ class ReadRecord(Protocol):
         ...
 
     @property
+    def until(self) -> str | None:
+        """As in ReadOptions."""
+        ...
+
+    @property
     def turns(self) -> str:
         """`all` or `last`."""
         ...
@@ -137,6 +142,7 @@ def read_options_of(manifest: ReadRecord, read_options: ReadOptions | None = Non
         limit=manifest.limit,
         sample=manifest.sample,
         seed=manifest.seed or 0,
+        until=manifest.until,
         where=None if manifest.where is None else parse(manifest.where, "where of a manifest"),
     )
 

@@ -36,9 +36,10 @@ from ifdkit.scoring.metrics import available_metrics
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_joined_output
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow
-from ifdkit.scoring.run import Run, ScoreSummary
+from ifdkit.scoring.run import Run
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.summary import ScoreSummary
 
 if TYPE_CHECKING:
     import pyarrow as pa

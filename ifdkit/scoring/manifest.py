@@ -161,6 +161,8 @@ class Manifest:
     inputs: list[InputRecord] = field(default_factory=list)
     """Every input, if there are several; `columns` are then those that they have in common."""
 
+    until: str | None = None
+    """The rule that decided the size of the sample, as in `ifd ± 0.005`."""
     shard: ShardRecord | None = None
     """None if it has every row."""
     merged_from: list[str] = field(default_factory=list)

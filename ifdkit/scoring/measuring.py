@@ -143,7 +143,12 @@ class Measuring:
                 else:
                     made[i] = one
             name = batch_name([keys[i] for i in made])
-            put = partial(self._scorer.store.put_nlls, batch=name, provisional=provisional)
+            put = partial(
+                self._scorer.store.put_nlls,
+                batch=name,
+                provisional=provisional,
+                model=self._scorer.model_name,
+            )
             new: Arrays = {}
             for i in (i for i in missing if i in made):
                 new |= split_array(requests[i], made[i], keys[i], more)

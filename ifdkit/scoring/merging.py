@@ -34,7 +34,7 @@ _TIMES = ("elapsed_s", "model_load_s", "scoring_s", "embedding_s")
 _PER_SHARD = {
     *_COUNTS, *_TIMES, "created", "command", "shard", "status_counts", "output", "output_sha256",
     "drift", "template_omissions", "tokens_per_s", "model_source", "embedder_source", "device",
-    "merged_from", "unread", "reading", "inputs", "input",
+    "threads", "merged_from", "unread", "reading", "inputs", "input",
 }  # fmt: skip
 """Fields that may differ between the shards of a run; all others must be equal."""
 

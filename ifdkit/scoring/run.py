@@ -11,13 +11,12 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -27,7 +26,7 @@ from ifdkit.data.read_log import ReadLog
 from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
-from ifdkit.records import Example, Reject, Status
+from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
@@ -38,15 +37,18 @@ from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
+from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.reasons import ReasonCounter, StatusReason
+from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow, score_columns
+from ifdkit.scoring.sampled import SampleTally
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
-from ifdkit.scoring.sources import SourceSummary, SourceTally
+from ifdkit.scoring.sources import SourceTally
+from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.scoring.token_metrics import DatasetRatio
-from ifdkit.stats.columns import Description, describe, spearman
+from ifdkit.stats.columns import describe, spearman
 from ifdkit.version import VERSION
 from ifdkit.visible import masked
 
@@ -55,48 +57,11 @@ if TYPE_CHECKING:
 
     from ifdkit.scoring.inputs import Data
 
-_Item = TypeVar("_Item")
+Narrow = Callable[[Dataset, ReadOptions, Scorer, Progress], tuple[Dataset, ReadOptions]]
 EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
 CHARS_PER_BLOCK = 2**24
 """Characters of the responses, or documents, of a block: some four million tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """What `ifdkit score` reports at the end of a run."""
-
-    metrics: dict[str, Description]
-    """Metric → its description over the rows in which it is defined."""
-    ifd_length_spearman: float | None
-    """Rank correlation of IFD and response tokens: how much a ranking by IFD follows length."""
-    status_counts: dict[str, int]
-    reasons: tuple[StatusReason, ...]
-    """Why rows are not ok, the most frequent reason first."""
-    manifest: Manifest
-    output: Path | None
-    sources: tuple[SourceSummary, ...] = ()
-    """One per input, if there are several."""
-    rank_surprisal: float | None = None
-    """Of the dataset, ranks per nat; None if it was not asked for."""
-
-    @property
-    def has_scores(self) -> bool:
-        """Whether the response of any example was scored."""
-        return any(Status(status).has_scores for status in self.status_counts)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return {
-            "metrics": {name: asdict(one) for name, one in self.metrics.items()},
-            "ifd_length_spearman": self.ifd_length_spearman,
-            "status_counts": self.status_counts,
-            "reasons": [asdict(one) for one in self.reasons],
-            **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
-            **({"rank_surprisal": ratio} if (ratio := self.rank_surprisal) else {}),
-            "output": str(self.output) if self.output else None,
-            "manifest": self.manifest.as_json(),
-        }
 
 
 def score(
@@ -161,12 +126,13 @@ def score_to_file(
     read_options: ReadOptions,
     progress: Progress | None = None,
     shard: Shard | None = None,
+    narrow: Narrow | None = None,
 ) -> ScoreSummary:
     """Score a dataset, or a shard of it, into a file, with its manifest and its rejects beside it.
 
     Without `output`, the file is named after the dataset; scores of another dataset are not
     overwritten then.  The files appear together or not at all.  Raises IfdkitError; what was scored
-    before stays in the store.
+    before stays in the store.  `narrow` chooses the rows, when the scorer is there.
     """
     begin = time.perf_counter()
     data = expand(data)
@@ -184,6 +150,8 @@ def score_to_file(
         note_dataset(dataset, progress)
         settings = settings_for(dataset, settings, progress)
         with Scorer(settings, progress) as scorer:
+            if narrow is not None:
+                dataset, read_options = narrow(dataset, read_options, scorer, progress)
             run = Run(dataset, read_options, scorer, shard=shard)
             with row_writer(
                 files,
@@ -223,6 +191,12 @@ class Run:
         self._omissions: Counter[str] = Counter()
         described = (name for name, metric in METRICS.items() if metric.in_summary)
         self._values = {name: array("d") for name in described}
+        drawn_from = read_options.drawn_from(dataset)
+        self._tally = (
+            None
+            if drawn_from is None
+            else SampleTally(list(self._values), drawn_from, read_options.seed)
+        )
         self._ifd_lengths = array("d")
         self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
@@ -239,7 +213,7 @@ class Run:
         if DEMONSTRATED in self._scorer.settings.passes:
             self._scorer.further.read(self._scorer, blocks(self._dataset))
         scorer = BlockScorer(self._scorer)
-        for block, prepared in _prefetched(self._prepared(scorer)):
+        for block, prepared in prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
             rows = scorer.score(block.examples, prepared)
             if self._dataset.has_sources:
@@ -273,6 +247,8 @@ class Run:
         self.rejects += block.rejects
         self._reasons.add(rows)
         self._sources.add(rows, block.rejects)
+        if self._tally is not None:
+            self._tally.add(rows)
         self._statuses.update([row.status for row in rows])
         self._ratio.add(row.numbers for row in rows)
         for name, values in self._values.items():
@@ -298,6 +274,7 @@ class Run:
             manifest=self._manifest(elapsed_s, files),
             output=files.output if files else None,
             sources=self._sources.summaries(),
+            sample=self._tally.summary(self._rows_in) if self._tally else None,
             rank_surprisal=self._ratio.value,
         )
 
@@ -343,6 +320,7 @@ class Run:
             rows_left_out=len(self._dataset.left_out),
             template_omissions=dict(self._omissions.most_common()),
             shard=self._chosen.record(),
+            until=self._read_options.until,
         )
 
 
@@ -377,15 +355,6 @@ def note_reading(dataset: Dataset, log: ReadLog, progress: Progress) -> None:
     """Tell the user what was not read of a dataset, such as fields that are not used."""
     for note in log.notes():
         progress.note(f"{dataset.name}: {note}")
-
-
-def _prefetched(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items; a thread makes the next one while the caller works on the current one."""
-    with ThreadPoolExecutor(1, "prefetch") as background:
-        upcoming = background.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = background.submit(next, items, None)
-            yield item
 
 
 def command_line(verb: str) -> str:

@@ -19,18 +19,15 @@ from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.engine import Backend
-from ifdkit.engine.backends import ModelSpec, close, open_backend
-from ifdkit.engine.devices import resolve_device_and_dtype
+from ifdkit.engine.backends import Distribution, ModelSpec, close, open_backend, resolve_place
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.threads import ThreadLimit
-from ifdkit.errors import UsageError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
-from ifdkit.prompting.windows import default_stride
-from ifdkit.records import NLL, PASSES, Example, Passes
+from ifdkit.records import NLL, PASSES, Example, Passes, Request
 from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
 from ifdkit.scoring.further import (
     FurtherPasses,
@@ -38,6 +35,7 @@ from ifdkit.scoring.further import (
     same_tokens,
     setup_of_optional,
 )
+from ifdkit.scoring.lengths import max_length_of, stride_of
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.measuring import Measuring
 from ifdkit.scoring.progress import Progress
@@ -72,7 +70,9 @@ class Scorer:
         self.settings = settings
         self.work = Work()
         self._progress = progress or Progress()
-        self.device, self.dtype = resolve_device_and_dtype(settings.device, settings.dtype)
+        self.device, self.dtype = resolve_place(
+            settings.backend, settings.device, settings.dtype, settings.ray_address
+        )
         self._owns_store = store is None
         self.store = store or open_store(settings.store)
         self.weights = self._resolve(settings.model)
@@ -81,8 +81,8 @@ class Scorer:
         self.tokenizer_hash = self._tokenizer_hash()
         self.protocol = PROTOCOLS[settings.protocol]
         self.template = self._template()
-        self.max_length = self._max_length()
-        self.stride = self._stride()
+        self.max_length = max_length_of(settings, self.weights, self.protocol)
+        self.stride = stride_of(settings, self.max_length)
         self.further = FurtherPasses(self._reference())
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
@@ -92,8 +92,8 @@ class Scorer:
                 device=self.device,
                 trust_remote_code=settings.trust_remote_code,
             )
-        log.info("model %s: %s, weights %s", self.weights.name, self.weights.source,
-                 self.weights_hash[:16])  # fmt: skip
+        weights, digest = self.weights, self.weights_hash[:16]
+        log.info("model %s: %s, weights %s", weights.name, weights.source, digest)
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
@@ -154,24 +154,6 @@ class Scorer:
             date=date,
         )
 
-    def _max_length(self) -> int:
-        context, asked = self.weights.context_length, self.settings.max_length
-        if asked is not None and context is not None and asked > context:
-            raise UsageError(
-                f"--max-length {asked} is more than the {context} tokens of the context of"
-                f" {self.weights.name}"
-            )
-        return asked or min(self.protocol.max_length, context or self.protocol.max_length)
-
-    def _stride(self) -> int:
-        asked = self.settings.stride
-        if asked is not None and asked >= self.max_length:
-            raise UsageError(
-                f"--stride {asked}: must be less than the {self.max_length} tokens of a window, so"
-                " that every token has context"
-            )
-        return asked or default_stride(self.max_length)
-
     def __enter__(self) -> Scorer:
         return self
 
@@ -184,10 +166,8 @@ class Scorer:
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
-            self._progress.note(
-                f"the score store was damaged: {plural(self.store.damaged, 'row')} not used, and"
-                " scored again"
-            )
+            n = plural(self.store.damaged, "row")
+            self._progress.note(f"the score store was damaged: {n} not used, and scored again")
         if self._owns_store:
             self.store.close()
 
@@ -222,13 +202,17 @@ class Scorer:
         """The model, loaded at first use."""
         if self._backend is None:
             workers = self.settings.workers
-            copies = f" in {workers} processes" if workers and workers > 1 else ""
-            self._progress.note(
-                f"loading {self.weights.name} ({self.dtype} on {self.device}){copies}"
-            )
+            copies = f", in {workers} processes" if workers and workers > 1 else ""
+            what = f"{self.weights.name} ({self.dtype} on {self.device}{copies})"
+            self._progress.note(f"loading {what}")
             self.thread_limit.use()
             begin = time.perf_counter()
-            self._backend = open_backend(self.spec, workers=workers)
+            self._backend = open_backend(
+                self.spec,
+                Distribution(workers=workers, ray_address=self.settings.ray_address),
+                fingerprint=self.weights_hash,
+                allow_pickle=self.settings.allow_pickle,
+            )
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
 
@@ -241,7 +225,13 @@ class Scorer:
             dtype=self.dtype,
             trust_remote_code=self.settings.trust_remote_code,
             backend=self.settings.backend,
+            device_map=self.settings.device_map,
         )
+
+    @property
+    def model_name(self) -> str:
+        """What the store calls the model."""
+        return f"{self.weights.name} {self.dtype}"
 
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
@@ -362,3 +352,9 @@ class Scorer:
                 return False
         pairs = text_pairs(examples, passes)
         return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
+
+    def known_requests(self, passes: Sequence[Passes]) -> tuple[list[Request], set[int]]:
+        """The distinct Requests of these passes, and the positions of those in the store."""
+        requests = list({one.content: one for each in passes for one in each.requests}.values())
+        known, keys = self._measuring.from_store(requests)
+        return requests, {i for i, key in enumerate(keys) if key in known}

@@ -60,7 +60,7 @@ class Settings:
     token_nll: bool = False
     drift: int | None = None
     """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
-    most 64, and none of fewer than 300."""
+    most 64, and none of fewer than 800."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
@@ -68,7 +68,12 @@ class Settings:
     backend: str = DEFAULT_BACKEND
     """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
     workers: int | None = None
-    """Processes with a replica of the model each; None: one, the same process."""
+    """Processes with a replica of the model each; None: one, the same process; on a Ray cluster one
+    per GPU, or per core if it has no GPU."""
+    device_map: str | None = None
+    """`auto`: one replica over all devices of this machine; None: on `device` alone."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; None: RAY_ADDRESS, else a cluster of this machine alone."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -78,12 +83,7 @@ class Settings:
             raise UsageError(f"no metric given: choose from {', '.join(groups())}, or all")
         if self.dtype not in DTYPES:
             raise UsageError(unknown("dtype", self.dtype, DTYPES))
-        if self.backend not in BACKENDS:
-            raise UsageError(unknown("backend", self.backend, BACKENDS))
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers {self.workers}: must be at least one")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads {self.threads}: must be at least one")
+        self._check_place()
         if self.window < 1:
             raise UsageError(f"--window {self.window}: must be at least one token")
         if self.max_length is not None and self.max_length < 2:
@@ -107,6 +107,19 @@ class Settings:
         if self.reference_model is not None and not alone:
             raise UsageError("--reference-model is for metrics of two models: add reference to"
                              " --metrics")  # fmt: skip
+
+    def _check_place(self) -> None:
+        """Raise UsageError for a wrong backend, number of workers or device map."""
+        if self.backend not in BACKENDS:
+            raise UsageError(unknown("backend", self.backend, BACKENDS))
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: must be at least one")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: must be at least one")
+        if self.device_map not in (None, "auto"):
+            raise UsageError(f"--device-map {self.device_map}: must be auto")
+        if self.device_map and (self.backend != DEFAULT_BACKEND or (self.workers or 1) > 1):
+            raise UsageError("--device-map is for one replica: without --workers and --backend")
 
     @property
     def passes(self) -> frozenset[str]:

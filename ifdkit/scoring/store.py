@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,31 +24,21 @@ from numpy.typing import NDArray
 from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
+from ifdkit.scoring.store_schema import COLUMNS, TABLES, VALUES
 
 Vector = NDArray[np.float32]
 _Result = TypeVar("_Result")
 
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
-_FILE_VERSION = 3
-"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches."""
+_FILE_VERSION = 4
+"""`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches, and 3
+did not know which model a row is from and when it was written."""
+DAY_S = 86_400
 MAX_KEYS_PER_QUERY = 500  # below SQLite's limit on parameters, which was 999 before 3.32
 BUSY_TIMEOUT_S = 60.0
 _RETRY_S = 0.05
 """SQLite waits in C, where Ctrl-C has to wait too: it waits no longer than this at a time."""
-_VALUES = {"nll": "nats", "embedding": "vector", "finished": "record"}
-"""Table → its column of values: float32, or records that `ifdkit.scoring.finished` makes."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS nll
-    (key BLOB PRIMARY KEY, nats BLOB NOT NULL, checksum BLOB, batch BLOB, provisional INTEGER)
-    WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS embedding
-    (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS digest
-    (file TEXT PRIMARY KEY, sha256 TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS finished
-    (key BLOB PRIMARY KEY, record BLOB NOT NULL, checksum BLOB) WITHOUT ROWID;
-"""
 
 
 def request_key(scope: str, request: Request) -> bytes:
@@ -111,6 +101,7 @@ class Store:
         """A run reads for its next block while another thread stores a batch."""
         self.damaged = 0
         """Rows read so far that did not match their checksum."""
+        self._models: dict[str, int] = {}
         with self._errors("opened"):
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +127,7 @@ class Store:
         execute = self._database.execute
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        if self._version() == _FILE_VERSION and "finished" in self._tables():
+        if self._version() == _FILE_VERSION:
             return
         with self._transaction():
             version = self._version()  # again: another process may have been first
@@ -145,14 +136,13 @@ class Store:
                     f"the score store {self.path} was made by a newer version of ifdkit: name"
                     " another with --store PATH"
                 )
-            # A store of this version may lack the finished rows, which earlier ifdkits ignore.
-            if "nll" in self._tables() and version < _FILE_VERSION:
-                if version < 2:
-                    self._add_checksums()
-                execute("ALTER TABLE nll ADD COLUMN batch BLOB")
-                execute("ALTER TABLE nll ADD COLUMN provisional INTEGER")
-            for statement in _TABLES.split(";"):
+            if version == _FILE_VERSION:
+                return
+            if "nll" in self._tables() and version < 2:
+                self._add_checksums()
+            for statement in TABLES.split(";"):
                 execute(statement)
+            self._add_columns()
             execute(f"PRAGMA user_version = {_FILE_VERSION}")
 
     def _version(self) -> int:
@@ -169,11 +159,21 @@ class Store:
             self._database.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
             self._database.execute(f"UPDATE {table} SET checksum = checksum({key}, {value})")
 
+    def _add_columns(self) -> None:
+        """Migrate a store of an earlier version; what it did not know is null."""
+        types = {"batch": "BLOB", "checksum": "BLOB"}
+        for table, columns in COLUMNS.items():
+            found = {name for _, name, *_ in self._database.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column not in found:
+                    kind = types.get(column, "INTEGER")
+                    self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,10 +188,18 @@ class Store:
         return {key: np.frombuffer(value, "<f4") for key, value in found}
 
     def put_nlls(
-        self, nlls: Mapping[bytes, NLL], batch: bytes | None = None, *, provisional: bool = False
+        self,
+        nlls: Mapping[bytes, NLL],
+        batch: bytes | None = None,
+        *,
+        provisional: bool = False,
+        model: str | None = None,
     ) -> None:
-        """Store the NLLs of one batch, all or nothing, with the name of the batch."""
-        self._put("nll", _blobs(nlls), batch, int(provisional))
+        """Store the NLLs of one batch, all or nothing, with the name of the batch.
+
+        `model` is its name for `store info`.
+        """
+        self._put("nll", _blobs(nlls), model, batch, int(provisional))
 
     def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The name of the batch in which each NLL was computed, by key, where it is known."""
@@ -205,17 +213,17 @@ class Store:
         """Embeddings by key, float32 (dimensions,); keys not in the store are left out."""
         return {key: np.frombuffer(value, "<f4") for key, value in self._get("embedding", keys)}
 
-    def put_embeddings(self, vectors: Mapping[bytes, Vector]) -> None:
+    def put_embeddings(self, vectors: Mapping[bytes, Vector], model: str | None = None) -> None:
         """Store the embeddings of one batch, all or nothing."""
-        self._put("embedding", _blobs(vectors))
+        self._put("embedding", _blobs(vectors), model)
 
     def get_finished(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Records of finished rows by key; keys not in the store are left out."""
         return dict(self._get("finished", keys))
 
-    def put_finished(self, records: Mapping[bytes, bytes]) -> None:
+    def put_finished(self, records: Mapping[bytes, bytes], model: str | None = None) -> None:
         """Store the records of one block, all or nothing."""
-        self._put("finished", records)
+        self._put("finished", records, model)
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
@@ -261,7 +269,7 @@ class Store:
             self._database.create_function("checksum", 2, _checksum, deterministic=True)
             n_rows = n_damaged = 0
             with self._transaction():
-                for table, value in (*_VALUES.items(), ("digest", "sha256")):
+                for table, value in (*VALUES.items(), ("digest", "sha256")):
                     key = "file" if table == "digest" else "key"
                     damaged = (
                         f"checksum IS NOT checksum(CAST({key} AS BLOB), CAST({value} AS BLOB))"
@@ -280,7 +288,7 @@ class Store:
         for part in _parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
-                f"SELECT key, CAST({_VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
+                f"SELECT key, CAST({VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
                 f" ({_marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
@@ -289,18 +297,32 @@ class Store:
                 else:
                     yield key, value
 
-    def _select(self, query: str, parameters: Sequence[bytes | str]) -> list[tuple[Any, ...]]:
+    def _select(self, query: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._lock, self._errors("read"):
             return _retry(lambda: self._database.execute(query, parameters).fetchall())
 
-    def _put(self, table: str, values: Mapping[bytes, bytes], *others: object) -> None:
+    def _put(
+        self, table: str, values: Mapping[bytes, bytes], model: str | None, *others: object
+    ) -> None:
+        more = (self._model_id(model), int(time.time() // DAY_S), *others)
         rows = values.items()
-        self._insert(table, [(key, blob, _checksum(key, blob), *others) for key, blob in rows])
+        self._insert(table, [(key, blob, _checksum(key, blob), *more) for key, blob in rows])
+
+    def _model_id(self, name: str | None) -> int | None:
+        """The number of a model in this store, which is added if it is new."""
+        if name is None:
+            return None
+        if name not in self._models:
+            with self._lock, self._errors("written"), self._transaction():
+                self._database.execute("INSERT OR IGNORE INTO model (name) VALUES (?)", [name])
+            ((self._models[name],),) = self._select("SELECT id FROM model WHERE name = ?", [name])
+        return self._models[name]
 
     def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
-        query = f"INSERT OR REPLACE INTO {table} VALUES ({_marks(rows[0])})"
+        columns = ", ".join(COLUMNS[table])
+        query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({_marks(rows[0])})"
         with self._lock, self._errors("written"), self._transaction():
             self._database.executemany(query, rows)
 
@@ -320,7 +342,8 @@ class Store:
     def _errors(self, done: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            # The last: of a damaged schema, sqlite3 cannot decode the message of the error.
             where = self.path or "in a temporary file"
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             damaged = self.path is not None and code == sqlite3.SQLITE_CORRUPT

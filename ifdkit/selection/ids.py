@@ -22,11 +22,13 @@ import numpy as np
 from ifdkit.data.atomic import valid_text
 from ifdkit.errors import InputError, UsageError
 from ifdkit.format import plural
+from ifdkit.regular import open_regular
 from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.scoring.per_row import only_rows
 from ifdkit.scoring.progress import Progress
 
 MARKS = ("star", "drop")
+_MAX_LINE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,18 @@ def read_ids(path: Path) -> IdList:
 
 def marks_in(path: Path, flag: str) -> dict[str, str | None]:
     """Id → its mark: `star`, `drop`, or None if it was taken back. Raises InputError."""
+    marks: dict[str, str | None] = {}
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with open_regular(path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+                where = f"{flag} {path}, line {number}"
+                if len(line) == _MAX_LINE_BYTES:
+                    raise InputError(f"{where} is longer than {_MAX_LINE_BYTES:,} bytes")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                marks.update([_parsed(text, where)] if text else [])
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{flag} {path} is not a readable text file: {error}") from error
-    stripped = ((number, line.strip()) for number, line in enumerate(lines, start=1))
-    return dict(_parsed(line, f"{flag} {path}, line {number}") for number, line in stripped if line)
+    return marks
 
 
 def _parsed(line: str, where: str) -> tuple[str, str | None]:
@@ -88,7 +96,7 @@ def _parsed(line: str, where: str) -> tuple[str, str | None]:
         return line, "star"
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {error}") from error
     name = value.get("id") if isinstance(value, Mapping) else None
     mark = value.get("mark", "star")

@@ -48,13 +48,13 @@ class MeanEstimate:
 
 
 def mean_estimate(
-    values: Column, clusters: Clusters, of_clusters: int, alpha: float = 0.05
+    values: Column, clusters: Clusters, drawn: float, alpha: float = 0.05
 ) -> MeanEstimate:
     """The mean of finite values, and the half width of its 1 − alpha interval.
 
     A ratio of two means over clusters, of the sum of the values and of their number, with its
-    linearized variance and the t distribution (Cochran 1977, 6.4).  `of_clusters` are the rows that
-    the sample was drawn from, of which rows without a value are the same share as in the sample.
+    linearized variance and the t distribution (Cochran 1977, 6.4).  `drawn` is the share of the
+    dataset's rows that the sample has, 0…1, whether they have a value or not.
     """
     from scipy.special import stdtrit
 
@@ -65,27 +65,36 @@ def mean_estimate(
         return MeanEstimate(mean, math.inf, n)
     residuals = np.bincount(number, values - mean)
     error = math.sqrt(n / (n - 1) * float((residuals**2).sum())) / len(values)
-    rest = max(0.0, 1 - n / of_clusters)
+    rest = max(0.0, 1 - drawn)
     t = float(stdtrit(n - 1, 1 - alpha / 2))
     return MeanEstimate(mean, t * error * math.sqrt(rest), n)
 
 
-def share_ci95(flags: NDArray[np.bool_], clusters: Clusters, of_clusters: int) -> Interval:
+def share_ci95(flags: NDArray[np.bool_], clusters: Clusters, drawn: float) -> Interval:
     """The 95 % interval of the share of examples with a flag, in the whole dataset.
 
     Wilson's interval (JASA 22, 1927) for the number of independent examples that would give the
     same variance (Korn and Graubard, Survey Methodology 24, 1998).  If all or none are flagged the
     variance is unknown, and every cluster counts as one example.
     """
-    _, number = np.unique(clusters, return_inverse=True)
-    n, share = int(number.max()) + 1, float(flags.mean())
-    rest = max(0.0, 1 - n / of_clusters)
+    share, rest = float(flags.mean()), max(0.0, 1 - drawn)
     if not rest:
         return share, share
+    return wilson(share, len(flags) / design_effect(flags, clusters) / rest)
+
+
+def design_effect(flags: NDArray[np.bool_], clusters: Clusters) -> float:
+    """The variance of a share in whole clusters ÷ that in as many independent examples.
+
+    If it is unknown, because all or none are flagged: as if a cluster were one example.
+    """
+    _, number = np.unique(clusters, return_inverse=True)
+    n, share = int(number.max()) + 1, float(flags.mean())
     residuals = np.bincount(number, flags - share)
     variance = n / max(n - 1, 1) * float((residuals**2).sum()) / len(flags) ** 2
-    n_effective = share * (1 - share) / variance if variance > 0 else float(n)
-    return wilson(share, n_effective / rest)
+    if variance <= 0:
+        return len(flags) / n
+    return variance / (share * (1 - share) / len(flags))
 
 
 def wilson(share: float, n: float) -> Interval:
@@ -97,7 +106,7 @@ def wilson(share: float, n: float) -> Interval:
 
 
 def cluster_intervals(
-    columns: Mapping[str, tuple[Column, Clusters]], of_clusters: int, seed: int
+    columns: Mapping[str, tuple[Column, Clusters]], drawn: float, seed: int
 ) -> dict[str, Intervals]:
     """95 % intervals of the statistics of several columns, each with the rows of its values.
 
@@ -110,12 +119,12 @@ def cluster_intervals(
         n = len(np.unique(clusters))
         if n >= MIN_PAIRS:
             generator = np.random.default_rng([seed, number])
-            found[name] = _intervals(values, clusters, of_clusters, generator)
+            found[name] = _intervals(values, clusters, drawn, generator)
     return found
 
 
 def _intervals(
-    values: Column, clusters: Clusters, of_clusters: int, generator: np.random.Generator
+    values: Column, clusters: Clusters, drawn: float, generator: np.random.Generator
 ) -> Intervals:
     from scipy.special import stdtrit
 
@@ -126,17 +135,18 @@ def _intervals(
     center, scale = float(ordered.mean()), float(ordered.std()) or 1.0
     standard = (ordered - center) / scale  # so that squares lose no digits
     sizes = np.bincount(number).astype(np.float64)
-    sums, squares = np.bincount(number, standard), np.bincount(number, standard**2)
+    sums: Column = np.bincount(number, standard).astype(np.float64)
+    squares: Column = np.bincount(number, standard**2).astype(np.float64)
     per_batch = max(1, _VALUES_PER_BATCH // max(n, len(values)))
-    drawn = []
+    resampled = []
     for start in range(0, RESAMPLES, per_batch):
         n_resamples = min(per_batch, RESAMPLES - start)
         weights = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
-        drawn.append(_statistics(weights, sizes, sums, squares, ordered, number, center, scale))
+        resampled.append(_statistics(weights, sizes, sums, squares, ordered, number, center, scale))
     one = np.ones((1, n))
     (estimate,) = _statistics(one, sizes, sums, squares, ordered, number, center, scale)
-    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5], axis=0)
-    rest = max(0.0, 1 - n / of_clusters)
+    low, high = np.percentile(np.concatenate(resampled), [2.5, 97.5], axis=0)
+    rest = max(0.0, 1 - drawn)
     wider = math.sqrt(rest * n / (n - 1)) * float(stdtrit(n - 1, 0.975)) / _Z95
     ends = estimate + wider * (np.stack([low, high]) - estimate)
     return Intervals(*((float(a), float(b)) for a, b in ends.T))

@@ -103,7 +103,7 @@ def _plane(centred: Vectors) -> Vectors:
 
 
 def _is_known(rows: Vectors) -> NDArray[np.bool_]:
-    return np.logical_and(np.isfinite(rows).all(axis=1), rows.any(axis=1)).astype(np.bool_)
+    return np.logical_and(np.isfinite(rows).all(axis=1), rows.any(axis=1))
 
 
 def _unit(rows: Vectors) -> Vectors:

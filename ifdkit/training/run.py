@@ -130,6 +130,7 @@ def train_to_folder(
         ]
         also_trained = _overlap(before, sides, progress)
         scorer.unload()
+        scorer.thread_limit.use()
         models: dict[str, list[TrainedModel]] = {side.name: [] for side in sides}
         after: dict[str, list[list[HeldOut]]] = {side.name: [] for side in sides}
         is_single = len(sides) == options.seeds == 1

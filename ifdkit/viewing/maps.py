@@ -72,7 +72,7 @@ def _quantiles(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(known):
         ordered = np.sort(numbers[known])
         found[known] = np.searchsorted(ordered, numbers[known]) / max(1, len(known) - 1)
-    return found.clip(max=1.0)
+    return np.asarray(np.minimum(found, 1.0), np.float64)
 
 
 def topic_table(

@@ -26,6 +26,7 @@ from ifdkit.report.comparison.scales import (
 from ifdkit.report.comparison.svg import FONT_SIZE, RC, Ink, Tip, inline_svg
 from ifdkit.report.comparison.tips import bin_tips, line_tips, point_tips
 from ifdkit.report.comparison.wording import RAW, estimates, metric_of
+from ifdkit.report.plotting import load_matplotlib, new_figure
 from ifdkit.stats.paired import MetricChange
 
 if TYPE_CHECKING:
@@ -55,11 +56,9 @@ def empty_panel(height_in: float = _HEIGHT_IN, left_in: float = 0.05) -> tuple[F
 
     Fixed margins draw several times faster than a layout computed for each figure.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
+    mpl = load_matplotlib()
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(_WIDTH_IN, height_in))
+        figure = new_figure(figsize=(_WIDTH_IN, height_in))
         width, height = _WIDTH_IN - left_in - 0.05, height_in - _TOP_IN - _BOTTOM_IN
         axes = figure.add_axes(
             (left_in / _WIDTH_IN, _BOTTOM_IN / height_in, width / _WIDTH_IN, height / height_in)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ifdkit.report.comparison.scales import Column, axis_of, pair_columns
+from ifdkit.report.comparison.scales import axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def sparkline(rows: pd.DataFrame, field: str) -> str:
     )
 
 
-def _steps(heights: Column) -> str:
+def _steps(heights: NDArray[np.floating]) -> str:
     """The outline of a histogram with heights 0…1, as the data of an SVG path."""
     width = _WIDTH / len(heights)
     parts = [f"M0 {_HEIGHT}"]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from ifdkit.report.plotting import load_matplotlib
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -92,8 +94,7 @@ def inline_svg(
     figure: Figure, *, key: str, title: str, description: str, tips: Sequence[Tip] = ()
 ) -> str:
     """The figure as an `<svg>` element; `key` makes its ids unique on a page."""
-    import matplotlib as mpl
-
+    mpl = load_matplotlib()
     out = io.StringIO()
     with mpl.rc_context(RC):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

@@ -20,7 +20,7 @@ TRAINING_METHOD = (
     " are by permutation of datasets, corrected over the scores by Holm's method. For partial"
     " correlations, mean response length and the number of trained tokens are removed."
 )
-RUN_HEADERS = ("trained on", "held-out NLL", "95 % CI", "seeds", "steps", "tokens trained")
+RUN_HEADERS = ("trained on", "change of NLL", "95 % CI", "seeds", "steps", "tokens trained")
 SCORE_HEADERS = ("score", "correlation", "p", "p, Holm", "partial", "p, Holm")
 
 
@@ -79,12 +79,11 @@ def score_cells(one: RunPredictor) -> tuple[str, ...]:
 def render_training_markdown(prediction: TrainingPrediction) -> str:
     """The report, ending in a line feed."""
     runs = [
-        (prose(name, 60), *run_cells(run))
+        (name, *run_cells(run))
         for name, run in zip(run_names(prediction.runs), prediction.runs, strict=True)
     ]
     scores = [
-        (prose(label, 60), *map(bound, score_cells(one)))
-        for label, one in score_rows(prediction, short=False)
+        (label, *map(bound, score_cells(one))) for label, one in score_rows(prediction, short=False)
     ]
     setup = prediction.manifest
     parts = (
@@ -96,7 +95,7 @@ def render_training_markdown(prediction: TrainingPrediction) -> str:
         _markdown_table(SCORE_HEADERS, scores),
         TRAINING_METHOD,
         "## Mean scores of each dataset",
-        _markdown_table(*_score_matrix(prediction)),
+        _markdown_table(*score_matrix(prediction)),
         f"Scores: model {code(setup.model, 80)}, protocol {code(setup.protocol, 40)}, template"
         f" {code(setup.template, 40)}, maximum length {setup.max_length:,}. Seed"
         f" {prediction.seed}. Made by ifdkit {prose(prediction.version, 40)}:"
@@ -105,31 +104,30 @@ def render_training_markdown(prediction: TrainingPrediction) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _score_matrix(
+def score_matrix(
     prediction: TrainingPrediction,
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Datasets as columns, scores as rows."""
     names = list(dict.fromkeys(name for run in prediction.runs for name in run.scores))
-    headers = ("score", *(prose(name, 60) for name in run_names(prediction.runs)))
     rows = [
-        (
-            prose(metric_of(name).label, 60),
-            *(number(run.scores.get(name)) for run in prediction.runs),
-        )
+        (metric_of(name).label, *(number(run.scores.get(name)) for run in prediction.runs))
         for name in names
     ]
-    return headers, rows
+    return ("score", *run_names(prediction.runs)), rows
 
 
 def _markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(headers)} |", "|:--|" + "--:|" * (len(headers) - 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    titles = [prose(header, 60) for header in headers]
+    lines = [f"| {' | '.join(titles)} |", "|:--|" + "--:|" * (len(headers) - 1)]
+    for label, *cells in rows:
+        lines.append(f"| {' | '.join([prose(label, 60), *cells])} |")
+    return "\n".join(lines)
 
 
 def render_training_html(prediction: TrainingPrediction) -> str:
     """The whole page."""
     names = run_names(prediction.runs)
-    _, matrix = _score_matrix(prediction)
+    matrix_headers, matrix = score_matrix(prediction)
     return render_page(
         "prediction_training.html",
         ("theme.js",),
@@ -142,7 +140,7 @@ def render_training_html(prediction: TrainingPrediction) -> str:
         runs=[(name, run_cells(run)) for name, run in zip(names, prediction.runs, strict=True)],
         score_headers=SCORE_HEADERS,
         scores=[(label, score_cells(one)) for label, one in score_rows(prediction, short=False)],
-        matrix_headers=("score", *names),
+        matrix_headers=matrix_headers,
         matrix=matrix,
         setup=[
             (one_line(name, 60), manifest_value(value))

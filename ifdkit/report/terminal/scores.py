@@ -10,13 +10,24 @@ from rich.table import Table
 from rich.text import Text
 
 from ifdkit.engine.models import Available
-from ifdkit.format import correlation, duration, fixed, number, percent, plural, signed, size
+from ifdkit.format import (
+    correlation,
+    duration,
+    fixed,
+    interval,
+    number,
+    percent,
+    plural,
+    signed,
+    size,
+)
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.scoring.inspect import Inspection, Token
 from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.run import ScoreSummary
+from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary, most_notable
+from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.stats.columns import Description
 from ifdkit.visible import one_line
 
@@ -47,6 +58,8 @@ def print_summary(summary: ScoreSummary) -> None:
     """Print what `ifdkit score` ends with."""
     console, made = Screen(), summary.manifest
     console.print(summary_table(summary.metrics, console.width))
+    if summary.sample is not None:
+        console.print(_sample_table(summary.sample, console.width))
     if summary.sources:
         console.print(_sources_table(summary.sources, console.width))
         left = len(summary.sources) - _MAX_SOURCES
@@ -73,6 +86,15 @@ def summary_table(metrics: Mapping[str, Description], width: int) -> Table:
     return number_table(("", "n", "mean", "median", "sd", "5 %", "95 %"), rows, width)
 
 
+def _sample_table(sample: SampleSummary, width: int) -> Table:
+    """The 95 % intervals of all rows, one row for each metric; `--json` has more of them."""
+    rows = [
+        (name, interval(one.mean, number), interval(one.median, number))
+        for name, one in sample.metrics.items()
+    ]
+    return number_table(("95 % intervals, all rows", "mean", "median"), rows, width)
+
+
 def _sources_table(sources: Sequence[SourceSummary], width: int) -> Table:
     """One row for each input: those with rejected rows first if there are too many."""
     fields = [name for name in _SOURCE_FIELDS if any(name in one.medians for one in sources)]
@@ -95,6 +117,10 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
     rejected = f"; {plural(made.rows_rejected, 'row')} rejected" if made.rows_rejected else ""
     yield f"{plural(made.examples, 'example')}: {counts or 'none'}{rejected}"
+    if summary.sample is not None:
+        yield _sample_line(summary.sample)
+    if summary.until is not None:
+        yield _until_line(summary.until)
     for one in summary.reasons[:_MAX_REASONS]:
         yield f"  {one.count:,} {one.status}: {one.reason}"
     if n_more := sum(one.count for one in summary.reasons[_MAX_REASONS:]):
@@ -114,6 +140,23 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     )
     if made.drift is not None:
         yield _drift_line(made.dtype, made.drift, made.elapsed_s)
+
+
+def _sample_line(sample: SampleSummary) -> str:
+    shares = (f"{one} {interval(ends, percent)}" for one, ends in sample.statuses.items())
+    return (
+        f"A sample: {sample.rows:,} of {plural(sample.of_rows, 'row')}, drawn at random with seed"
+        f" {sample.seed}; of all examples {', '.join(shares)} (95 % intervals)"
+    )
+
+
+def _until_line(until: UntilSummary) -> str:
+    ending = "stopped" if until.reached else "not reached"
+    return (
+        f"Until {until.rule}: {ending} at {plural(until.rows, 'row')} after"
+        f" {plural(until.looks, 'look')}, mean {until.metric} {number(until.mean, 4)} ±"
+        f" {number(until.half_width)} (95 % interval, valid at every look)"
+    )
 
 
 def _drift_line(dtype: str, drift: PrecisionCheck, elapsed_s: float) -> str:

@@ -13,6 +13,7 @@ from ifdkit.report.prediction.training import (
     run_cells,
     run_names,
     score_cells,
+    score_matrix,
     score_rows,
     training_basis,
 )
@@ -29,7 +30,10 @@ def print_training_prediction(prediction: TrainingPrediction, folder: Path) -> N
         for name, run in zip(run_names(prediction.runs), prediction.runs, strict=True)
     ]
     console.print(number_table(RUN_HEADERS, runs, console.width))
-    scores = [(label, *score_cells(one)) for label, one in score_rows(prediction, short=True)]
-    console.print(number_table(SCORE_HEADERS, scores, console.width))
+    if any(one.correlation is not None for one in prediction.scores.values()):
+        scores = [(label, *score_cells(one)) for label, one in score_rows(prediction, short=True)]
+        console.print(number_table(SCORE_HEADERS, scores, console.width))
+    else:  # too few datasets for correlations: their mean scores are all there is
+        console.print(number_table(*score_matrix(prediction), console.width))
     console.print(Text(one_line(prediction.verdict, 1500), "bold"))
     console.print(Text(f"→ {one_line(str(folder), 4096)}"), soft_wrap=True)

@@ -1,0 +1,79 @@
+"""Tokenising a long text in pieces, in memory that does not grow with the tokenizer's own records.
+
+The Rust tokenizer keeps about 200 bytes for each character of a text while it works on it.  Pieces
+overlap.  They are joined where both tokenise the overlap alike for AGREED tokens in a row: there,
+neither knows any more where the other began.  If they never agree, there is no result, and the
+caller tokenises the text as a whole.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+LONG_CHARS = 2**18
+"""Texts with more characters are tokenised in pieces of this size."""
+OVERLAP_CHARS = 2**12
+AGREED = 64
+
+
+def encode_in_pieces(
+    tokenizer: Any, text: str, size: int = LONG_CHARS, overlap: int = OVERLAP_CHARS
+) -> tuple[list[int], array[int]] | None:
+    """Token ids without special ones, and the character at which each token ends; None if not.
+
+    `tokenizer` is a `tokenizers.Tokenizer`.
+    """
+    same: dict[int, int] = {}  # one object for each id, not for each token
+    ids: list[int] = []
+    ends = array("q")
+    begin, found, first = 0, _encode(tokenizer, text[: size + overlap]), 0
+    while begin + size + overlap < len(text):
+        next_begin = begin + size
+        following = _encode(tokenizer, text[next_begin : next_begin + size + overlap])
+        joint = _joint(found, following, size)
+        if joint is None:
+            return None
+        stop, next_first = joint
+        ids += (same.setdefault(one, one) for one in found[0][first:stop])
+        ends.extend(end + begin for _, end in found[1][first:stop])
+        begin, found, first = next_begin, following, next_first
+    ids += (same.setdefault(one, one) for one in found[0][first:])
+    ends.extend(end + begin for _, end in found[1][first:])
+    return ids, ends
+
+
+def encode_whole(tokenizer: Any, text: str) -> tuple[list[int], array[int]]:
+    """The same of a text as a whole."""
+    ids, offsets = _encode(tokenizer, text)
+    return ids, array("q", (end for _, end in offsets))
+
+
+_Found = tuple[list[int], list[tuple[int, int]]]
+"""Ids of a piece, and the characters of each."""
+
+
+def _encode(tokenizer: Any, text: str) -> _Found:
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return encoding.ids, encoding.offsets
+
+
+def _joint(one: _Found, other: _Found, shift: int) -> tuple[int, int] | None:
+    """Positions in two pieces, the other of which begins `shift` characters later, of one token.
+
+    AGREED tokens before it and at least as many after it are the same in both.
+    """
+    (ids, offsets), (other_ids, other_offsets) = one, other
+    place_of = {
+        (ids[i], offsets[i][0] - shift, offsets[i][1] - shift): i
+        for i in range(len(ids))
+        if offsets[i][0] >= shift
+    }
+    n_same, last = 0, -1
+    for k in range(len(other_ids)):
+        i = place_of.get((other_ids[k], *other_offsets[k]), -1)
+        n_same = n_same + 1 if i >= 0 and (i == last + 1 or not n_same) else int(i >= 0)
+        last = i
+        if n_same == 2 * AGREED:
+            return i - AGREED + 1, k - AGREED + 1
+    return None

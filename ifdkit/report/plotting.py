@@ -1,0 +1,38 @@
+"""The one place that imports matplotlib: without the settings of the working folder.
+
+matplotlib takes `./matplotlibrc` before the user's own settings.  The working folder is not
+trusted: such a file can change every figure, and a pipe of that name is waited for without end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def load_matplotlib() -> ModuleType:
+    """The module. It is as it was if something else has imported it before."""
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    # It asks whether there is a file of this name.  A change of the folder would change what the
+    # relative paths of other threads mean.
+    exists = os.path.exists
+    os.path.exists = lambda path: path != "matplotlibrc" and exists(path)
+    try:
+        return importlib.import_module("matplotlib")
+    finally:
+        os.path.exists = exists
+
+
+def new_figure(**options: Any) -> Figure:
+    """A figure of its own, which pyplot does not know."""
+    load_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(**options)

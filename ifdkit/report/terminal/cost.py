@@ -1,0 +1,48 @@
+"""The plan of a run on the terminal."""
+
+from __future__ import annotations
+
+import click
+
+from ifdkit.engine.flops import GPUS
+from ifdkit.scoring.cost import CostPlan
+
+
+def print_cost(plan: CostPlan) -> None:
+    """Print what a run would cost."""
+    click.echo("\n".join(cost_lines(plan)))
+
+
+def cost_lines(plan: CostPlan) -> list[str]:
+    """The lines of `score --plan`."""
+    spent = plan.time
+    rejected = f", {plan.rejects:,} of them not readable" if plan.rejects else ""
+    lines = [
+        f"{plan.rows:,} rows{rejected} → {plan.examples:,} examples, {plan.passes:,} passes",
+        f"{plan.requests:,} distinct requests, {plan.requests_in_store:,} of them in the store",
+        f"{plan.tokens:,} tokens to score in, of which {plan.shared_tokens:,} are shared:"
+        f" {plan.computed_tokens:,} go through the model, {plan.scored_tokens:,} are scored",
+        f"{plan.flops:.3g} floating-point operations; the store grows by"
+        f" {plan.store_bytes / 2**20:,.1f} MiB",
+        f"here: {duration(spent.total_s)} — {duration(spent.scoring_s)} scoring,"
+        f" {duration(spent.embedding_s)} embedding, {duration(spent.reading_s)} reading,"
+        f" {duration(spent.loading_s)} loading  (predicted from {spent.probed_batches} batches,"
+        f" {spent.probe_s:.0f} s)",
+        f"on other devices, computed from their peak rate at {plan.utilisation:.0%} of it, not"
+        " measured; scoring alone:",
+    ]
+    lines += [
+        f"  {name} ({GPUS[name]:,.0f} TFLOP/s): {duration(seconds)}"
+        for name, seconds in plan.gpus.items()
+    ]
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """`0.12 s`, `12 s`, `3.5 min`, `2.1 h` or `4.0 days`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.{0 if unit == 1 else 1}f} {name}"
+    return f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,57 @@
+"""The summary of a run of `ifdkit score`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ifdkit.records import Status
+from ifdkit.scoring.manifest import Manifest
+from ifdkit.scoring.reasons import StatusReason
+from ifdkit.scoring.sampled import SampleSummary, UntilSummary
+from ifdkit.scoring.sources import SourceSummary
+from ifdkit.stats.columns import Description
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """What `ifdkit score` reports at the end of a run."""
+
+    metrics: dict[str, Description]
+    """Metric → its description over the rows in which it is defined."""
+    ifd_length_spearman: float | None
+    """Rank correlation of IFD and response tokens: how much a ranking by IFD follows length."""
+    status_counts: dict[str, int]
+    reasons: tuple[StatusReason, ...]
+    """Why rows are not ok, the most frequent reason first."""
+    manifest: Manifest
+    output: Path | None
+    sources: tuple[SourceSummary, ...] = ()
+    """One per input, if there are several."""
+    sample: SampleSummary | None = None
+    """What the numbers say about all rows; None if all were scored."""
+    until: UntilSummary | None = None
+    """Where `--until` stopped."""
+    rank_surprisal: float | None = None
+    """Of the dataset, ranks per nat; None if it was not asked for."""
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the response of any example was scored."""
+        return any(Status(status).has_scores for status in self.status_counts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {
+            "metrics": {name: asdict(one) for name, one in self.metrics.items()},
+            "ifd_length_spearman": self.ifd_length_spearman,
+            "status_counts": self.status_counts,
+            "reasons": [asdict(one) for one in self.reasons],
+            **({"sources": [asdict(one) for one in self.sources]} if self.sources else {}),
+            **({"sample": asdict(self.sample)} if self.sample else {}),
+            **({"until": asdict(self.until)} if self.until else {}),
+            **({"rank_surprisal": ratio} if (ratio := self.rank_surprisal) else {}),
+            "output": str(self.output) if self.output else None,
+            "manifest": self.manifest.as_json(),
+        }

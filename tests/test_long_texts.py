@@ -1,0 +1,104 @@
+"""Long texts: tokenised in pieces as they are as a whole, and in memory linear in their length."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from ifdkit.engine import pieces
+from ifdkit.engine.pieces import encode_in_pieces
+
+WORDS = ["the", "sea", "is", "wide", "é", "你好", "世界", "<s>", "don't", "12", "1234567", "3.5",
+         "\n\n", "\t", "##", "", "A", "Z🙂", "f(x)=", "purring"]  # fmt: skip
+
+
+def byte_level() -> Tokenizer:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return trained(made, trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))  # fmt: skip
+
+
+def across_words() -> Tokenizer:
+    """Like Llama 2's: nothing is split before the merges, and a space precedes the text."""
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=False))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"),
+                                            normalizers.Replace(" ", "▁")])  # fmt: skip
+    return trained(made, trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<unk>", "<s>"], show_progress=False))  # fmt: skip
+
+
+def unigram() -> Tokenizer:
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return trained(made, trainers.UnigramTrainer(
+        vocab_size=200, special_tokens=["<unk>", "<s>"], unk_token="<unk>",
+        show_progress=False))  # fmt: skip
+
+
+def trained(tokenizer: Tokenizer, trainer: Any) -> Tokenizer:
+    draw = random.Random(0)
+    corpus = [" ".join(draw.choices(WORDS, k=20)) for _ in range(200)]
+    tokenizer.train_from_iterator(corpus, trainer)
+    return tokenizer
+
+
+TOKENIZERS = {one.__name__: one() for one in (byte_level, across_words, unigram)}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(300, 1500), st.integers(700, 2000))
+def test_pieces_give_the_ids_and_places_of_the_whole(
+    name: str, seed: int, size: int, overlap: int
+) -> None:
+    draw = random.Random(seed)
+    text = "".join(draw.choice(WORDS) + draw.choice([" ", " ", "  ", ""]) for _ in range(1500))
+    whole = TOKENIZERS[name].encode(text, add_special_tokens=False)
+    found = encode_in_pieces(TOKENIZERS[name], text, size, max(overlap, size))
+    assert found is not None
+    ids, ends = found
+    assert ids == whole.ids
+    assert list(ends) == [end for _, end in whole.offsets]
+
+
+@pytest.mark.parametrize("name", ["byte_level", "across_words"])
+def test_a_text_without_an_agreed_place_has_no_result(name: str) -> None:
+    """The pieces of one long word depend on where they begin."""
+    text = "".join(random.Random(1).choices("the sea", k=9000)).replace(" ", "x")
+    found = encode_in_pieces(TOKENIZERS[name], text, 1000, 100)
+    assert found is None
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_long_texts_have_the_same_passes_as_without_pieces(
+    special: bool, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ifdkit.engine import tokenizer as module
+    from ifdkit.engine.models import resolve
+
+    made = module.HuggingFaceTokenizer(resolve(str(tiny_model)))
+    draw = random.Random(2)
+    texts = [" ".join(draw.choices(WORDS, k=n)) for n in (5, 4000, 50, 3000)]
+
+    def results() -> list[Any]:
+        return [
+            made.encode(texts, special=special),
+            *(made.encode_from(texts, special=special, first=n) for n in (0, 1, 2, 500)),
+        ]
+
+    whole = results()
+    encode: Callable[..., Any] = pieces.encode_in_pieces
+    monkeypatch.setattr(module, "LONG_CHARS", 2000)
+    monkeypatch.setattr(module, "encode_in_pieces", lambda *one: encode(*one, 2000, 1500))
+    assert results() == whole
+    monkeypatch.setattr(module, "encode_in_pieces", lambda *_: None)
+    assert results() == whole
