@@ -66,7 +66,8 @@ def frame_of(rows: Sequence[ScoreRow], names: Sequence[str]) -> pd.DataFrame:
     """Rows of scores as a DataFrame with these columns."""
     import pandas as pd
 
-    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
+    cells = [[row.column(name) for name in names] for row in rows]
+    frame: pd.DataFrame = pd.DataFrame(cells, columns=list(names))
     metrics = [metric for name, metric in METRICS.items() if name in names]
     frame = frame.astype({one.name: "float64" for one in metrics if not one.is_integer})
     # pandas' own type for integers of which some are missing, as those of an instruction can be.

@@ -170,6 +170,8 @@ class SettingsKeywords(TypedDict, total=False):
     threads: int | None
     backend: str
     workers: int | None
+    device_map: str | None
+    ray_address: str | None
     trust_remote_code: bool
     allow_pickle: bool
 
