@@ -49,6 +49,8 @@ select_options = together(
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     call_option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="Only the rows with"
            " these ids, one per line, or those that the marks of `ifdkit view` keep."),
+    option("--to", type=click.Choice(["alpaca", "trl", "llamafactory"]), help="Form of the output:"
+           " llamafactory also adds it to dataset_info.json.  [default: as DATA]"),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
 )  # fmt: skip
 """The flags of `ifdkit select`."""
