@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ifdkit.prediction.training_prediction import TrainingPrediction as TrainingPrediction
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
+    from ifdkit.scoring.frames import summary as summary
     from ifdkit.scoring.metric import Measured as Measured
     from ifdkit.scoring.metrics import register_metric as register_metric
     from ifdkit.scoring.progress import Progress as Progress
@@ -64,6 +65,7 @@ _MODULES = {
     "Recycled": "ifdkit.reflection.result",
     "score": "ifdkit.scoring.run",
     "select": "ifdkit.selection.run",
+    "summary": "ifdkit.scoring.frames",
     "Selected": "ifdkit.selection.result",
     "train": "ifdkit.training.run",
     "Trained": "ifdkit.training.result",
@@ -85,6 +87,7 @@ _WITH_REPORTS = {
         "train",
         "Trained",
     ),
+    *("select", "Selected", "summary"),
 }
 
 __all__ = [
@@ -112,6 +115,7 @@ __all__ = [
     "register_metric",
     "score",
     "select",
+    "summary",
     "train",
 ]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import ifdkit.report  # noqa: F401  # registers the files of reports
 from ifdkit.comparison.result import (
     COMPARISON_SCHEMA,
     ExploredPair,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,3 +95,53 @@ def test_the_files_of_other_tools_run_commands_that_exist() -> None:
     copied = [word for line in docker.splitlines() if line.startswith("COPY")
               for word in line.split()[1:-1]]  # fmt: skip
     assert all((ROOT / name).exists() for name in copied)
+
+
+CONVERSATION = {
+    "id": "c",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name a river."},
+        {"role": "assistant", "content": "The Rhine."},
+        {"role": "user", "content": "Another?"},
+        {"role": "assistant", "content": "The Danube."},
+    ],
+}
+
+
+def test_a_selection_for_llamafactory_has_its_list_of_datasets(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = write("data.json", [CONVERSATION])
+    info = tmp_path / "dataset_info.json"
+    info.write_text('{"other": {"file_name": "other.json"}}')
+    output = tmp_path / "best.json"
+    ids = tmp_path / "ids.txt"
+    ids.write_text("c\n")
+    given = ["select", str(data), "-o", str(output), "--ids", str(ids)]
+    assert main([*given, "--to", "llamafactory", "--quiet"]) == 0
+    (row,) = json.loads(output.read_text())
+    assert row == {
+        "instruction": "Another?",
+        "input": "",
+        "output": "The Danube.",
+        "system": "Be brief.",
+        "history": [["Name a river.", "The Rhine."]],
+    }
+    found = json.loads(info.read_text())
+    assert found["other"] == {"file_name": "other.json"}, "other entries stay"
+    assert found["best"]["file_name"] == "best.json"
+    assert set(row) == set(found["best"]["columns"].values())
+
+
+def test_a_selection_for_trl_has_messages(write: Callable[..., Path], tmp_path: Path) -> None:
+    data = write("data.json", [CONVERSATION, {**CONVERSATION, "id": "d"}])
+    ids, output = tmp_path / "ids.txt", tmp_path / "best.jsonl"
+    ids.write_text("d\n")
+    given = ["select", str(data), "-o", str(output), "--ids", str(ids), "--quiet"]
+    assert main([*given, "--to", "trl"]) == 0
+    (line,) = output.read_text().splitlines()
+    assert json.loads(line) == {"messages": CONVERSATION["messages"]}
+    assert not (tmp_path / "dataset_info.json").exists()
+    wrong = [*given[:3], str(tmp_path / "best.csv"), *given[4:], "--to", "trl"]
+    assert main(wrong) == 2

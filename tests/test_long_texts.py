@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from ifdkit.engine import pieces
 from ifdkit.engine.pieces import encode_in_pieces
+from tests.limits import PEAK_BYTES, needs_proc
 
 WORDS = ["the", "sea", "is", "wide", "é", "你好", "世界", "<s>", "don't", "12", "1234567", "3.5",
          "\n\n", "\t", "##", "", "A", "Z🙂", "f(x)=", "purring"]  # fmt: skip
@@ -102,3 +107,53 @@ def test_long_texts_have_the_same_passes_as_without_pieces(
     assert results() == whole
     monkeypatch.setattr(module, "encode_in_pieces", lambda *_: None)
     assert results() == whole
+
+
+TOKENISE = f"""{PEAK_BYTES}
+import sys
+from tokenizers import Tokenizer
+from ifdkit.engine.pieces import encode_in_pieces
+tokenizer = Tokenizer.from_file(sys.argv[1])
+text = "The sea is wide and green, and the cat purrs. " * (int(sys.argv[2]) // 46)
+before = peak_bytes()
+assert encode_in_pieces(tokenizer, text) is not None
+print(peak_bytes() - before)
+"""
+SCORE = f"""{PEAK_BYTES}
+import sys
+from ifdkit.cli.main import main
+assert main(sys.argv[1:]) == 0
+print(peak_bytes(), file=sys.stderr)
+"""
+
+
+@needs_proc
+@pytest.mark.long
+def test_memory_of_tokenising_is_linear_and_small(tiny_model: Path) -> None:
+    def peak(n_chars: int) -> int:
+        file = str(tiny_model / "tokenizer.json")
+        command = [sys.executable, "-c", TOKENISE, file, str(n_chars)]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    fixed, small, large = (peak(n) for n in (500_000, 1_000_000, 2_000_000))
+    assert large - fixed <= 100 * 1_500_000  # bytes per character; as a whole it takes 200
+    assert large - small <= 3 * (small - fixed) + 2**25
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("field", ["instruction", "output"])
+def test_a_text_of_5_mb_takes_less_than_1_gb_beside_the_model(
+    field: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    def peak(n_chars: int) -> int:
+        text = "The sea is wide and green, and the cat purrs. " * (n_chars // 46 + 1)
+        row = {"instruction": "Write a story.", "output": "It is wide.", field: text}
+        (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
+        done = subprocess.run(
+            [sys.executable, "-c", SCORE, "score", "data.jsonl", "-o", "out.jsonl", "-q", "-m",
+             str(tiny_model), "--metrics", "ifd", "--store", "off"],
+            cwd=tmp_path, capture_output=True, text=True, check=True)  # fmt: skip
+        return int(done.stderr.split()[-1])
+
+    assert peak(5_000_000) - peak(10) < 10**9

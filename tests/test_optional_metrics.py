@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ifdkit
+from ifdkit.cli.main import main
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenStatistics, Turn
 from ifdkit.scoring import text_metrics
@@ -368,7 +370,7 @@ def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
 def test_all_are_columns_and_defined(frame: pd.DataFrame) -> None:
     undefined = [name for name in OPTIONAL if frame[name].isna().any()]
     assert set(undefined) <= {"mtld"}
-    assert frame.attrs["manifest"]["informative_nats"] == 0.5
+    assert frame.attrs["manifest"]["informative_nats"] == 0.125
     assert frame.attrs["manifest"]["reference_model"]
 
 
@@ -434,7 +436,7 @@ def test_against_the_reference_model(
             row["instruction"], row["output"], d.tolist(), c.tolist(), c.tolist(),
             other.token_nll(prompt + target, len(prompt)).tolist(),
             [tuple(one) for one in of_direct.tolist()], [tuple(one) for one in statistics.tolist()],
-            vocabulary=len(own.tokenizer),
+            limit=0.125, vocabulary=len(own.tokenizer),
         )  # fmt: skip
         for name, expected in REFERENCES.items():
             if name != "miwv" and (value := expected(case)) is not None:
@@ -459,6 +461,33 @@ def test_miwv_against_the_reference_model(frame: pd.DataFrame, tiny_model: Path)
             if one is not row
         ]
         assert min(abs(frame["miwv"][i] - change) for change in changes) < 1e-4
+
+
+def test_select_ranks_by_metrics_on_request(
+    tiny_model: Path, second_model: Path, tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    data, output = tmp_path / "rows.json", tmp_path / "best.json"
+    data.write_text(json.dumps(ROWS))
+    arguments = ["select", str(data), "-m", str(tiny_model), "--store", "off", "-q", "--top", "2"]
+    more = ["--by", "learnability", "--reference-model", str(second_model), "-o", str(output)]
+    assert main([*arguments, *more]) == 0
+    best = sorted(frame["learnability"].nlargest(2).index)
+    assert json.loads(output.read_text()) == [ROWS[i] for i in best]
+
+
+def test_the_summary_has_the_ratio_of_the_dataset(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps(ROWS[:3]))
+    arguments = ["-m", str(tiny_model), "--store", "off", "-q", "-o", str(tmp_path / "s.jsonl")]
+    assert main(["score", str(data), *arguments, "--metrics", "ppl,tokens", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = pd.read_json(tmp_path / "s.jsonl", lines=True)
+    expected = rows["mean_rank"].mean() / rows["nll_response_conditional"].mean()
+    assert found["rank_surprisal"] == pytest.approx(expected)
+    assert main(["score", str(data), *arguments, "--metrics", "ppl", "--json"]) == 0
+    assert "rank_surprisal" not in json.loads(capsys.readouterr().out)
 
 
 # Errors

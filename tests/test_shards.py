@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +62,9 @@ def score(folder: Path, tiny_model: Path) -> Callable[..., Path]:
 
 def files(path: Path) -> dict[str, bytes]:
     names = (path, Path(f"{path}.rejects.jsonl"))
-    return {str(one).removeprefix(path.stem): one.read_bytes() for one in names}
+    return {
+        str(one).removeprefix(path.stem): one.read_bytes() if one.exists() else b"" for one in names
+    }
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -113,6 +118,12 @@ def test_what_merge_refuses_and_names(shards: list[Path], score: Callable[..., P
         merge(shards, shards[0])
     with pytest.raises(OutputError, match=r"end it in \.jsonl, as the shards do"):
         merge([*shards[:2], score("s3.jsonl", 3)], Path("out.csv"))
+
+
+def test_rejects_that_were_left_behind(shards: list[Path]) -> None:
+    (left, *_) = sorted(Path().glob("s?.jsonl.rejects.jsonl"))
+    left.unlink()
+    refused(shards, f"{left} is missing, which belongs to a shard")
 
 
 def test_a_changed_dataset_is_another_run(
@@ -176,3 +187,65 @@ def test_the_command_says_what_it_has_merged(
     assert "these are missing: 1" in capsys.readouterr().err
     assert main(["score", "data.jsonl", "--shard", "1/2", "--join"]) == 2
     assert "merge them, then score again with --join" in capsys.readouterr().err
+
+
+_PROGRAM = """#!/bin/sh
+exec {python} -c '
+import sys
+from ifdkit.scoring import run
+run.EXAMPLES_PER_BLOCK = 4
+from ifdkit.cli.main import main
+sys.exit(main([*sys.argv[1:], "-m", "{model}", "--metrics", "ifd", "-q"]))
+' "$@"
+"""
+
+
+def test_texts_that_are_in_several_blocks_differ_by_rounding_only(
+    score: Callable[..., Path],
+) -> None:
+    """An undivided run takes the second from the store; another shard computes it in its batch."""
+    whole = score("whole.jsonl")
+    stores = [f"{i}.sqlite" for i in range(1, N_SHARDS + 1)]
+    parts = [score(f"s{i}.jsonl", i, store=store) for i, store in enumerate(stores, 1)]
+    merge(parts, Path("merged.jsonl"))
+    texts = [path.read_text().splitlines() for path in (whole, Path("merged.jsonl"))]
+    for one, other in zip(*texts, strict=True):
+        first, second = json.loads(one), json.loads(other)
+        assert first == {
+            name: value if not isinstance(value, float) else pytest.approx(value, rel=1e-5)
+            for name, value in second.items()
+        }
+
+
+@pytest.mark.long
+def test_the_array_job_of_the_docs_as_an_array_of_processes(
+    score: Callable[..., Path], tiny_model: Path, folder: Path
+) -> None:
+    """The script as it is in the docs, but for the number of parts, with a smaller block."""
+    root = Path(__file__).parents[1]
+    text = (root / "docs" / "scale.md").read_text(encoding="utf-8")
+    script = text.split("<!-- sbatch -->\n```bash\n")[1].split("```")[0]
+    assert "parts=8\n" in script
+    (folder / "job.sh").write_text(script.replace("parts=8\n", "parts=2\n"))
+    program = folder / "bin" / "ifdkit"
+    program.parent.mkdir()
+    program.write_text(_PROGRAM.format(python=sys.executable, model=tiny_model))
+    program.chmod(0o755)
+    rows = [
+        {"instruction": f"Say {i}.", "output": f"{i} is said. " * (1 + i % 9)} for i in range(24)
+    ]
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = score("whole.jsonl")
+
+    def submit(number: int) -> subprocess.Popen[bytes]:
+        path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+        more = {"PATH": path, "SLURM_ARRAY_TASK_ID": str(number), "PYTHONPATH": str(root)}
+        return subprocess.Popen(["bash", "job.sh"], env={**os.environ, **more})
+
+    array = [submit(1), submit(2)]
+    assert [one.wait(120) for one in array] == [0, 0]
+    merge([Path(f"scores.{i}-of-2.jsonl") for i in (1, 2)], Path("merged.jsonl"))
+    assert files(Path("merged.jsonl")) == files(whole)
+    before = Path("scores.1-of-2.jsonl").stat().st_mtime_ns
+    assert submit(1).wait(60) == 0, "a part that is complete is left alone"
+    assert Path("scores.1-of-2.jsonl").stat().st_mtime_ns == before

@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.views import NotebookView
+from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
+from ifdkit.visible import one_line
 
 AUDIT_SCHEMA = "ifdkit.audit/1"
 
@@ -159,8 +162,8 @@ class AuditedInput:
     """Rows that were audited."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Audit(NotebookView):
     """The verdict on one dataset, rule by rule."""
 
     version: str
@@ -209,6 +212,12 @@ class Audit:
     def warnings(self) -> tuple[RuleResult, ...]:
         """The rules that warn."""
         return tuple(rule for rule in self.rules if rule.warns)
+
+    def __repr__(self) -> str:
+        """One line: the input and what failed."""
+        result = "passed" if self.passed else "failed"
+        parts = [f"{plural(len(self.errors), 'error')}", f"{plural(len(self.warnings), 'warning')}"]
+        return f"<Audit {result}: {one_line(self.input, 60)}, {', '.join(parts)}>"
 
     def without_text(self) -> Audit:
         """The same without any text of the dataset: numbers, ids and verdicts only."""

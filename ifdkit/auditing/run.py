@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, OfTexts, Rule
@@ -58,7 +58,7 @@ from ifdkit.scoring.per_row import WORD_FIELDS, narrow
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.where import Where, parse_where, score_fields
 from ifdkit.version import VERSION
 
@@ -124,7 +124,7 @@ def audit(
     clean_rules: CleanRules = "failed",
     text_workers: int | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKeywords],
 ) -> Audit:
     """Check a dataset against every rule: `audit("data.json").passed`.
 

@@ -115,19 +115,24 @@ WHERE_SCORES = (
 )
 """The help of `--where` for commands that also choose rows by scores."""
 
+on_request_options = together(
+    option("--reference-model", metavar="MODEL", help="The second model of --metrics reference."),
+    option(
+        "--informative-nats",
+        type=float,
+        metavar="NATS",
+        help="s_ifd is over tokens whose NLL the instruction changes by more.  [default: 0.125]",
+    ),
+)
+"""What some metrics on request need."""
+
 metric_options = together(
     option(
         "--metrics",
         help="Of ppl,ifd,rifd,coherence, then tokens,demonstration,text,reference, single fields,"
         " or all.  [default: ppl,ifd,coherence; compare: rifd too]",
     ),
-    option("--reference-model", metavar="MODEL", help="The second model of --metrics reference."),
-    option(
-        "--informative-nats",
-        type=float,
-        metavar="NATS",
-        help="s_ifd is over tokens whose NLL the instruction changes by more.  [default: 0.5]",
-    ),
+    on_request_options,
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
     option(

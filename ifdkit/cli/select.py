@@ -19,6 +19,7 @@ from ifdkit.cli.options import (
     WHERE_SCORES,
     call_option,
     common_options,
+    on_request_options,
     option,
     output_option,
     rows_options,
@@ -48,6 +49,8 @@ select_options = together(
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
     call_option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="Only the rows with"
            " these ids, one per line, or those that the marks of `ifdkit view` keep."),
+    option("--to", type=click.Choice(["alpaca", "trl", "llamafactory"]), help="Form of the output:"
+           " llamafactory also adds it to dataset_info.json.  [default: as DATA]"),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
 )  # fmt: skip
 """The flags of `ifdkit select`."""
@@ -58,6 +61,7 @@ select_options = together(
 @output_option("File for the rows kept, in the format of DATA.", required=True)
 @select_options
 @rows_options(seed="Seed of everything random.", where=WHERE_SCORES)
+@on_request_options
 @common_options
 @click.pass_context
 def select(context: click.Context, /, data: tuple[str, ...], output: Path, **flags: Any) -> None:

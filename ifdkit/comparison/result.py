@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ifdkit.data.atomic import json_file
 from ifdkit.data.pairing import Pairing
 from ifdkit.data.report_folder import encoded, renders, save_report
+from ifdkit.data.views import MetricView
 from ifdkit.findings.finding import Finding
+from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.paired import MetricChange
+from ifdkit.visible import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,8 +221,8 @@ class ExploredPair:
 TEXT_WITHHELD = "(text withheld by --no-text)"
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(MetricView):
     """What `ifdkit.compare` returns."""
 
     summary: Summary
@@ -230,6 +233,12 @@ class Comparison:
     """The pairs of the report's explorer."""
     has_text: bool = True
     """Whether `explored` has texts; False if the dataset of a scores file was not found."""
+
+    def __repr__(self) -> str:
+        """One line: the names of the sides, the pairs, and the verdict."""
+        made = self.summary
+        sides = f"{one_line(made.name_before, 60)} → {one_line(made.name_after, 60)}"
+        return f"<Comparison {sides}, {plural(made.pairing.n_pairs, 'pair')}: {made.verdict}>"
 
     def without_text(self) -> Comparison:
         """The same without any text of the datasets: only numbers, ids and ifdkit's sentences."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.output_names import default_output
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.settings import given_settings
+from ifdkit.scoring.settings import SettingsKeywords, given_settings
 from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
 from ifdkit.version import VERSION
 
@@ -87,7 +87,7 @@ def compare(
     reasoning: Reasoning = "keep",
     lines: bool = False,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKeywords],
 ) -> Comparison:
     """Compare two datasets, or two sets of scores: what changed, and whether it is real.
 

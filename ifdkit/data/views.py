@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Result = TypeVar("Result")
-_FIGURES: dict[type, Callable[[Any], Figure]] = {}
+_FIGURES: dict[type, Callable[..., Figure]] = {}
 _TABLES: dict[type, Callable[[Any], str]] = {}
 
 
@@ -21,6 +21,20 @@ def draws(kind: type[Result]) -> Callable[[Callable[[Result], Figure]], Callable
     """Register the function that makes the figure of a result of this kind."""
 
     def register(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
+        _FIGURES[kind] = draw
+        return draw
+
+    return register
+
+
+def draws_metrics(
+    kind: type[Result],
+) -> Callable[[Callable[[Result, str | None], Figure]], Callable[[Result, str | None], Figure]]:
+    """Register the function that draws one metric of a result of this kind."""
+
+    def register(
+        draw: Callable[[Result, str | None], Figure],
+    ) -> Callable[[Result, str | None], Figure]:
         _FIGURES[kind] = draw
         return draw
 
@@ -48,3 +62,16 @@ class NotebookView:
 
     def _repr_html_(self) -> str:
         return _TABLES[type(self)](self)
+
+
+class MetricView(NotebookView):
+    """A result with several metrics, of which the figure shows one."""
+
+    __slots__ = ()
+
+    def plot(self, field: str | None = None) -> Figure:
+        """A matplotlib figure of a metric, by default of IFD; `.savefig(path)` keeps it.
+
+        Raises UsageError for a metric that the result does not have.
+        """
+        return _FIGURES[type(self)](self, field)

@@ -11,10 +11,12 @@ from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
-from ifdkit.data.views import draws, tabulates
+from ifdkit.data.views import draws, draws_metrics, tabulates
 from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
+from ifdkit.scoring.frames import FrameSummary
+from ifdkit.selection.result import Selected
 from ifdkit.training.result import Trained
 from ifdkit.training.trained_model import TrainedModel
 
@@ -88,6 +90,62 @@ def _prediction_markdown(prediction: Prediction) -> bytes:
     from ifdkit.report.prediction.markdown import render_prediction_markdown
 
     return encoded(render_prediction_markdown(prediction))
+
+
+@tabulates(Comparison)
+def _comparison_view(result: Comparison) -> str:
+    from ifdkit.report.result_views import comparison_view
+
+    return comparison_view(result)
+
+
+@draws_metrics(Comparison)
+def _comparison_figure(result: Comparison, field: str | None) -> Figure:
+    from ifdkit.report.result_figures import comparison_figure
+
+    return comparison_figure(result, field)
+
+
+@tabulates(Audit)
+def _audit_view(result: Audit) -> str:
+    from ifdkit.report.result_views import audit_view
+
+    return audit_view(result)
+
+
+@draws(Audit)
+def _audit_figure(result: Audit) -> Figure:
+    from ifdkit.report.result_figures import audit_figure
+
+    return audit_figure(result)
+
+
+@tabulates(Selected)
+def _selection_view(result: Selected) -> str:
+    from ifdkit.report.result_views import selection_view
+
+    return selection_view(result)
+
+
+@draws(Selected)
+def _selection_figure(result: Selected) -> Figure:
+    from ifdkit.report.result_figures import selection_figure
+
+    return selection_figure(result)
+
+
+@tabulates(FrameSummary)
+def _scores_view(result: FrameSummary) -> str:
+    from ifdkit.report.result_views import scores_view
+
+    return scores_view(result)
+
+
+@draws_metrics(FrameSummary)
+def _scores_figure(result: FrameSummary, field: str | None) -> Figure:
+    from ifdkit.report.result_figures import scores_figure
+
+    return scores_figure(result, field)
 
 
 @renders(TrainingPrediction, "index.html")

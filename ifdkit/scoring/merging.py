@@ -155,8 +155,11 @@ def _in_order(shards: Sequence[ShardFile]) -> Iterator[tuple[int, int]]:
 def _rejects(shards: Sequence[ShardFile]) -> Iterator[Any]:
     """The rejects of all shards, in the order of their rows."""
     with ExitStack() as stack:
-        files = [stack.enter_context(Path(f"{one.path}{REJECTS}").open("rb")) for one in shards]
-        rows = (map(json.loads, file) for file in files)
+        # A shard without rejects has no such file.
+        paths = [Path(f"{one.path}{REJECTS}") for one in shards if one.manifest.rows_rejected]
+        if missing := [str(path) for path in paths if not path.is_file()]:
+            raise InputError(f"{missing[0]} is missing, which belongs to a shard: copy it too")
+        rows = (map(json.loads, stack.enter_context(path.open("rb"))) for path in paths)
         yield from heapq.merge(*rows, key=itemgetter("row"))
 
 

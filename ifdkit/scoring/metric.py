@@ -18,8 +18,10 @@ REFERENCE = "response_reference"
 """The conditional pass of the reference model."""
 FURTHER_PASSES = (DEMONSTRATED, REFERENCE)
 """Passes over the response, besides those of `ifdkit.records.PASSES`."""
-INFORMATIVE_NATS = 0.5
-"""Default of `--informative-nats`."""
+INFORMATIVE_NATS = 0.125
+"""Default of `--informative-nats`, one of the two shares of 2506.01317: about half of the tokens of
+real rows are above it. Their median is 0.1245 over 3,338 tokens of 24 rows of Alpaca, with the
+embedded model."""
 
 
 @dataclass(frozen=True, slots=True)

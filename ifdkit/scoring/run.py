@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -30,6 +30,7 @@ from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
+from ifdkit.scoring.frames import frame_of, keep_index
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metric import DEMONSTRATED
@@ -42,7 +43,7 @@ from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.sampled import SampleTally
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceTally
 from ifdkit.scoring.summary import ScoreSummary
@@ -75,18 +76,17 @@ def score(
     seed: int = 0,
     where: str | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKeywords],
 ) -> pd.DataFrame:
     """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
 
-    `data` is a path, `-`, or any iterable of dictionaries; with `lines`, each line of a text file
-    is a document.  `where` is an expression about the columns of the rows, and only rows for which
-    it is true are scored.  `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`,
-    …), metrics also as `"ifd,rifd"` or `"all"`.  `frame.attrs` contains the `manifest` and the
-    `rejects`.  Raises IfdkitError.
+    `data` is a path, `-`, a DataFrame, whose index is kept, or any iterable of dictionaries, such
+    as a `datasets.Dataset`; with `lines`, each line of a text file is a document.  `where` is an
+    expression about the columns of the rows, and only rows for which it is true are scored.
+    `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as
+    `"ifd,rifd"` or `"all"`, and `model` also as a model of transformers that is in memory, with its
+    `tokenizer`.  `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
     """
-    import pandas as pd
-
     begin = time.perf_counter()
     progress = progress or Progress()
     read_options = ReadOptions(
@@ -112,12 +112,8 @@ def score(
         has_sources=dataset.has_sources,
         optional=chosen.optional,
     )
-    frame = pd.DataFrame([[row.column(name) for name in names] for row in rows], columns=names)
-    metrics = [metric for name, metric in METRICS.items() if name in names]
-    frame = frame.astype({one.name: "float64" for one in metrics if not one.is_integer})
-    # pandas' own type for integers of which some are missing, as those of an instruction can be.
-    missing = [one.name for one in metrics if one.is_integer and frame[one.name].isna().any()]
-    frame = frame.astype(dict.fromkeys(missing, "Int64"))
+    frame = frame_of(rows, names)
+    keep_index(data, frame)
     frame.attrs["manifest"] = summary.manifest.as_json()
     frame.attrs["rejects"] = [reject.as_json() for reject in run.rejects]
     return frame

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
@@ -142,6 +142,40 @@ class Settings:
         return any(map(needs_embedder, self.metrics))
 
 
+class SettingsKeywords(TypedDict, total=False):
+    """Keywords of the public functions: the fields of :class:`Settings`, and what they take.
+
+    A test compares the two.
+    """
+
+    model: Any
+    """A name, a folder, or a transformers model: with `tokenizer`, or as a pair with it."""
+    tokenizer: Any
+    """The tokenizer of a model in memory."""
+    embedder: str | os.PathLike[str]
+    protocol: str
+    template: str | None
+    template_date: str | None
+    metrics: str | Iterable[str]
+    reference_model: str | os.PathLike[str] | None
+    informative_nats: float
+    dtype: str
+    device: str
+    max_length: int | None
+    stride: int | None
+    window: int
+    token_nll: bool
+    drift: int | None
+    store: str | os.PathLike[str] | None
+    threads: int | None
+    backend: str
+    workers: int | None
+    device_map: str | None
+    ray_address: str | None
+    trust_remote_code: bool
+    allow_pickle: bool
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
@@ -153,10 +187,12 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
     """Keywords of a public function as arguments of :class:`Settings`.
 
     Metrics may be text, as in `"ifd,rifd"` or `"all"`, or any iterable of names; paths may be Path
-    objects.  Raises UsageError for an unknown keyword or a value of the wrong type.
+    objects.  A model in memory is saved into a temporary folder, so that its weights are known by
+    their content as those of any other.  Raises UsageError for an unknown keyword or a value of
+    the wrong type.
     """
     known = get_type_hints(Settings)
-    found = {}
+    keywords, found = _with_saved_model(function, keywords), {}
     for name, value in keywords.items():
         if name not in known:
             raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
@@ -170,6 +206,26 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
             raise UsageError(f"{function}(): {name}={value!r} has the wrong type")
         found[name] = value
     return found
+
+
+def _with_saved_model(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords with the folder of a model that was given as an object."""
+    left = dict(keywords)
+    model, tokenizer = left.get("model"), left.pop("tokenizer", None)
+    if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
+        model, tokenizer = model
+    if model is None or isinstance(model, (str, os.PathLike)):
+        if tokenizer is not None:
+            raise UsageError(f"{function}(): tokenizer is for a model in memory; leave it out")
+        return left
+    if not (hasattr(model, "save_pretrained") and hasattr(tokenizer, "save_pretrained")):
+        raise UsageError(
+            f"{function}(): model={type(model).__name__} must be a name, a folder, or a model of"
+            " transformers with tokenizer=…"
+        )
+    from ifdkit.engine.in_memory import saved_model
+
+    return {**left, "model": saved_model(model, tokenizer)}
 
 
 def check_types(function: str, keywords: Mapping[str, Any], *kinds: type) -> None:

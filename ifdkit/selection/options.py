@@ -18,6 +18,10 @@ DEFAULT_POOL = "20%"
 DEFAULT_BANDS = 10
 
 
+_ANY = ("by", "method", "to")
+"""Options that go with every way to select."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectOptions:
     """Which rows to keep."""
@@ -45,6 +49,8 @@ class SelectOptions:
     """The best rows, from which `diversity` chooses; None: 20 % of all rows of the input."""
     bands: int | None = None
     """Bands of response length; None: ten."""
+    to: str | None = None
+    """`alpaca`, `trl` or `llamafactory`: the form of the output; None: that of the input."""
     provenance: str | Path | None = None
     """Provenance file of the dataset; None: the one that `reflect` wrote beside it."""
 
@@ -127,7 +133,7 @@ class SelectOptions:
             raise UsageError(f"--by: {unknown('metric', self.by, METRICS)}")
 
     def _check_options_apply(self) -> None:
-        for name in (one.name for one in fields(self) if one.name not in ("by", "method")):
+        for name in (one.name for one in fields(self) if one.name not in _ANY):
             value = getattr(self, name)
             if value is None or value is False or name in self.entry.options:
                 continue

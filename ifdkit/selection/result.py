@@ -7,16 +7,19 @@ from dataclasses import field as dataclass_field
 from typing import Any
 
 from ifdkit.data.parts import InputRecord
+from ifdkit.data.views import NotebookView
+from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.selection.effect import Effect
 from ifdkit.selection.ranking import Band
+from ifdkit.visible import one_line
 
 SELECTION_SCHEMA = "ifdkit.selection/1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Selected(NotebookView):
     """What a selection kept and dropped, and how the kept rows differ from the input."""
 
     schema: str
@@ -65,6 +68,11 @@ class Selected:
     """Every input, if there are several; `columns` are then those that they have in common."""
     kept_rows: tuple[int, ...] = dataclass_field(repr=False)
     """0-based positions in the input, ascending; not in the manifest, but in the row log."""
+
+    def __repr__(self) -> str:
+        """One line: how many rows of which input were kept."""
+        of = f"{self.kept:,} of {plural(self.rows_in, 'row')} of {one_line(self.input, 60)}"
+        return f"<Selected {of} by {self.method or self.field or 'condition'}>"
 
     def as_json(self) -> dict[str, Any]:
         """The object of the manifest and of `--json`."""

@@ -9,13 +9,16 @@ with one line for every row of the input, and `OUT.manifest.json`.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -40,10 +43,13 @@ from ifdkit.selection.reflected import provenance_of
 from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
 from ifdkit.selection.sources import Labels, SourceColumns
+from ifdkit.selection.training_formats import add_to_info, check_format, write_converted
 from ifdkit.selection.verdict import Verdict, row_log
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ifdkit.scoring.inputs import Data
 
 
@@ -51,9 +57,17 @@ ROW_LOG = ".rows.jsonl"
 """Appended to the name of the output: the log with one line for every row of the input."""
 
 
+@overload
+def select(data: Data, output: None = None, **options: Any) -> pd.DataFrame: ...
+
+
+@overload
+def select(data: Data, output: str | Path, **options: Any) -> Selected: ...
+
+
 def select(
     data: Data,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
     by: str | None = None,
     method: str | None = None,
@@ -67,8 +81,11 @@ def select(
     seed: int = 0,
     progress: Progress | None = None,
     **options: Any,
-) -> Selected:
+) -> Selected | pd.DataFrame:
     """Write the rows of a dataset that are worth training on to `output`, and describe them.
+
+    Without `output` no file is kept, and the rows are returned as a DataFrame, of a DataFrame with
+    its own index and types; `frame.attrs["selection"]` is the manifest.
 
     `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.  `by` is
     a metric, `method` the name of a published method; `top` is a number of rows or a share such as
@@ -80,22 +97,36 @@ def select(
     if unknown := options.keys() - own - known:
         raise UsageError(f"select() has no option {sorted(unknown)[0]!r}")
     chosen = {name: value for name, value in options.items() if name in own}
-    return select_to_file(
-        data,
-        Path(output),
-        SelectOptions(by=by, method=method, top=top, **chosen),
-        {name: value for name, value in options.items() if name in known},
-        ReadOptions(
-            columns=columns,
-            turns=turns,
-            reasoning=reasoning,
-            lines=lines,
-            limit=limit,
-            sample=sample,
-            seed=seed,
-        ),
-        progress,
+    select_options = SelectOptions(by=by, method=method, top=top, **chosen)
+    settings = {name: value for name, value in options.items() if name in known}
+    read_options = ReadOptions(
+        columns=columns,
+        turns=turns,
+        reasoning=reasoning,
+        lines=lines,
+        limit=limit,
+        sample=sample,
+        seed=seed,
     )
+    if output is not None:
+        return select_to_file(data, Path(output), select_options, settings, read_options, progress)
+    with TemporaryDirectory(prefix="ifdkit-select-") as folder:
+        path = Path(folder, "kept.jsonl")
+        done = select_to_file(data, path, select_options, settings, read_options, progress)
+        return _as_frame(data, done, path)
+
+
+def _as_frame(data: Data, done: Selected, path: Path) -> pd.DataFrame:
+    """The kept rows: those of a DataFrame as they are there, others as they were written."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame) and len(data) == done.rows_in:
+        frame = data.iloc[list(done.kept_rows)].copy()
+    else:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        frame = pd.DataFrame([json.loads(line) for line in lines])
+    frame.attrs["selection"] = done.as_json()
+    return frame
 
 
 def _names(kind: type) -> set[str]:
@@ -121,11 +152,15 @@ def select_to_file(
     read_options = read_options or ReadOptions(turns="last")
     inputs = Inputs(options, settings or {}, read_options, progress or Progress())
     check_not_input(data, output)
+    if options.to is not None:
+        check_format(options.to, output)
     with OutputFiles(output, ROW_LOG, MANIFEST) as files:
         selected = _select(data, files, options, read_options, inputs)
         elapsed_s = round(time.perf_counter() - begin, 3)
         selected = replace(selected, elapsed_s=elapsed_s)
         files.write(MANIFEST, json_file(selected.as_json()))
+    if options.to == "llamafactory":
+        add_to_info(output)
     return selected
 
 
@@ -143,12 +178,15 @@ def _select(
     verdict = _judge(
         Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
     )
-    with dataset_file(files, dataset) as writer:
+    with nullcontext() if options.to else dataset_file(files, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
         on_all = verdict.among(rows, of_all)
         labels = _copy_kept(unconditional.dataset, of_all, on_all, writer)
         effect = effect_of(of_all, on_all, options.field, labels, seed)
+    if options.to is not None:
+        kept = frozenset(rows.positions[verdict.kept].tolist())
+        write_converted(unconditional.dataset, kept, files, options.to)
     files.write_lines(ROW_LOG, row_log(rows, verdict, scored.rejects, dataset.left_out))
     # Unlike that of a scores file, this manifest always has the seed: the effect depends on it.
     read_fields = {
@@ -188,8 +226,13 @@ def _judge(task: Task) -> Verdict:
     return verdict
 
 
-def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter) -> Labels | None:
-    """Write the kept rows as they are in the input; return the sources of all readable rows."""
+def _copy_kept(
+    dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWriter | None
+) -> Labels | None:
+    """Write the kept rows as they are in the input; return the sources of all readable rows.
+
+    Without a writer nothing is written.
+    """
     is_kept = dict(zip(rows.positions.tolist(), verdict.kept.tolist(), strict=True))
     sources = SourceColumns(set(dataset.columns.filled.values()) if not dataset.has_sources else ())
     for raw in dataset.raw_rows():
@@ -198,7 +241,7 @@ def _copy_kept(dataset: Dataset, rows: Rows, verdict: Verdict, writer: RowsWrite
         # The inputs are the sources if there are several.
         name = dataset.source_of(raw.row)
         sources.add(raw.value if name is None else {"source": name})
-        if is_kept[raw.row]:
+        if is_kept[raw.row] and writer is not None:
             writer.write(raw, raw.value)
     return sources.labels()
 

@@ -32,7 +32,7 @@ NO_STORE = "no map: the store has no embeddings of these rows; score them with -
 
 
 @dataclass(eq=False)
-class Embedded:
+class RowVectors:
     """One vector per row of the last side, of length 1; zeros where there is none."""
 
     vectors: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 1), np.float16))

@@ -14,7 +14,7 @@ from ifdkit.errors import IfdkitError, UsageError
 from ifdkit.report.comparison.wording import definition, metric_of
 from ifdkit.viewing.checks import add_summarized, check_texts
 from ifdkit.viewing.details import Details
-from ifdkit.viewing.embedded import NO_SCORES, Embedded
+from ifdkit.viewing.embedded import NO_SCORES, RowVectors
 from ifdkit.viewing.maps import places_of
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Findings, Queries, Query, Range
@@ -53,7 +53,7 @@ class Session:
             folder = self._folder / (side.name or "texts")
             folder.mkdir()
             self.texts.append(TextStore(folder))
-        self.embedded, self._given = Embedded(), given
+        self.embedded, self._given = RowVectors(), given
         self.queries = Queries(self.table, self.texts, self.findings, marks)
         readers = [TokenReader(side, given, on_demand=on_demand) for side in source.sides]
         self.details = Details(source, self.table, self.texts, self.queries, self.findings, marks,
