@@ -22,6 +22,7 @@ TRUSTED = {
     "api-key-env": '"AWS_SECRET_ACCESS_KEY"',
     "store": '"scores.sqlite"',
     "prompts": '"prompts"',
+    "ray-address": '"ray://127.0.0.1:9"',
 }
 ONE_CALL = {
     **dict.fromkeys(("from", "output", "clean", "eval", "versus", "ids", "marks"), '"x.json"'),
