@@ -6,7 +6,7 @@ text is read as a reference, and a file that expands further than any data does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -78,6 +78,30 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return pa.Table.from_batches(
         [batch.select(schema.names).cast(schema) for batch in batches], schema=schema
     )
+
+
+def row_groups(path: Path) -> Generator[pa.Table]:
+    """Each row group as a table, in order, where how rows are grouped matters.
+
+    Raises InputError as `parquet_batches`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            references = _expandable(file.metadata, path, file.metadata.num_rows)
+        with pq.ParquetFile(path, read_dictionary=references) as file:
+            groups = (file.read_row_group(i) for i in range(file.num_row_groups))
+            checked = until_expanded((batch for one in groups for batch in one.to_batches()), path)
+            for i in range(file.num_row_groups):
+                n_rows = file.metadata.row_group(i).num_rows
+                batches: list[pa.RecordBatch] = []
+                while sum(one.num_rows for one in batches) < n_rows:
+                    batches.append(next(checked))
+                yield pa.Table.from_batches(batches)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
 
 def until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:

@@ -88,8 +88,8 @@ def render_markdown(summary: Summary) -> str:
 
 def _head(summary: Summary) -> str:
     names = (code(summary.name_before, 80), code(summary.name_after, 80))
-    told = f"{summary.verdict} {summary.headline}".strip()
-    lines = [f"## {names[0]} → {names[1]}", f"**{prose(told, 1500)}**"]
+    told = [f"**{prose(one, 1500)}**" for one in (summary.verdict, summary.headline) if one]
+    lines = [f"## {names[0]} → {names[1]}", *told]
     lines += [
         f"With length held fixed: {prose(one.sentence)}"
         for one in summary.length_control.values()
