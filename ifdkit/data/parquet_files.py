@@ -173,6 +173,22 @@ def _n_bytes(array: pa.Array) -> int:
     return int(array.nbytes)
 
 
+def n_values(batch: pa.RecordBatch) -> int:
+    """Values that Python would have: cells, and what is in their lists and structs."""
+    return sum(map(_n_values, batch.columns))
+
+
+def _n_values(array: pa.Array) -> int:
+    import pyarrow.types as pt
+
+    kind = array.type
+    if pt.is_struct(kind):
+        return len(array) + sum(map(_n_values, array.flatten()))
+    if pt.is_nested(kind) and not pt.is_union(kind):  # lists of all kinds, and maps
+        return len(array) + _n_values(array.flatten())
+    return len(array)
+
+
 def _is_text(kind: pa.DataType) -> bool:
     import pyarrow.types as pt
 
