@@ -33,7 +33,7 @@ from ifdkit.visible import one_line
 OVERVIEW_SCHEMA = "ifdkit.comparisons/1"
 OVERVIEW_FILES = ("index.html", "summary.json", "report.md")
 
-Columns = Mapping[str, tuple[Column, Column]]
+SideColumns = Mapping[str, tuple[Column, Column]]
 """Metric → its values before and after, of shapes (n,) and (m,); of pairs, n = m."""
 
 
@@ -97,7 +97,7 @@ class Comparisons(MetricView):
     """Everything that the overview shows: the object of its `summary.json`."""
     comparisons: tuple[Comparison, ...] = ()
     """The comparison of each of the others with the baseline; empty if they are unpaired."""
-    columns: tuple[Columns, ...] = ()
+    columns: tuple[SideColumns, ...] = ()
     """The values behind the figures, one entry for each of the others."""
 
     def __repr__(self) -> str:
@@ -166,7 +166,7 @@ def unpaired_overview(
     baseline: str,
     manifest: Manifest | None,
     others: Sequence[Compared],
-    columns: Sequence[Columns],
+    columns: Sequence[SideColumns],
     *,
     seed: int,
 ) -> Comparisons:
@@ -198,7 +198,7 @@ def _overview(
     )
 
 
-def _columns_of(comparison: Comparison) -> Columns:
+def _columns_of(comparison: Comparison) -> SideColumns:
     rows, found = comparison.rows, {}
     for name in comparison.summary.metrics:
         sides = rows[[f"{name}_before", f"{name}_after"]].to_numpy(dtype=np.float64).T

@@ -192,8 +192,9 @@ class Sides:
                 which = f"{list(sides)[place]}: " if len(sides) > 2 else ""
                 found += [(place, f"{which}{one}") for one in differences(setups[0], setup)]
         if found and not self._force:
+            problems = "; ".join(text for _, text in found)
             raise InputError(
-                f"{_all_of(sides)} are not comparable: {'; '.join(text for _, text in found)}. Score"
+                f"{_all_of(sides)} are not comparable: {problems}. Score"
                 f" {'both' if len(sides) == 2 else 'all'} the same way, or use --force"
             )
         self._forced += found

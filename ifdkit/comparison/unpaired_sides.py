@@ -12,7 +12,7 @@ import numpy as np
 from ifdkit.comparison.caveats import of_one_side
 from ifdkit.comparison.length_control.matching import matched_difference
 from ifdkit.comparison.options import CompareOptions
-from ifdkit.comparison.overview import Columns, Compared
+from ifdkit.comparison.overview import Compared, SideColumns
 from ifdkit.comparison.result import LengthControl
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.format import interval, signed
@@ -30,7 +30,7 @@ class UnpairedSides:
     def __init__(self, before: ComparedSide, after: ComparedSide, options: CompareOptions) -> None:
         self._before, self._after, self._options = before, after, options
 
-    def columns(self) -> Columns:
+    def columns(self) -> SideColumns:
         """The defined values of each metric that both sides have."""
         old, new = self._before.scores.numbers, self._after.scores.numbers
         return {
