@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         help="Compare distributions: rows do not belong together, sizes may differ.")  # fmt: skip
 @option("--pair-by", type=click.Choice(["id", "row", "instruction"]),
         help="How rows are paired.  [default: the best key available]")  # fmt: skip
+@option("--group-by", metavar="COLUMN",
+        help="Also the changes by the values of a column, or by input: source.")  # fmt: skip
 @option("--force", is_flag=True, help="Compare even if the sides were scored differently.")
 @option("--no-text", is_flag=True, help="Omit dataset text from the report.")
 @click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION",
@@ -82,7 +84,7 @@ def compare(
     if output is None:
         check_default_folder(folder, *data)
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
-    names = ("pair_by", "min_tokens", "unpaired")
+    names = ("pair_by", "group_by", "min_tokens", "unpaired")
     given = {name: flags[name] for name in names if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
     compare_data = _compare_several if is_overview else _compare_two

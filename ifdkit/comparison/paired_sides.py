@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.by_source import changes_by_source
+from ifdkit.comparison.by_source import changes_by_label, labels_by_column, labels_by_source
 from ifdkit.comparison.caveats import list_caveats
 from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
@@ -31,6 +31,7 @@ from ifdkit.comparison.result import (
     COMPARISON_SCHEMA,
     Comparison,
     LengthControl,
+    SourceChange,
     Summary,
     TopicChange,
 )
@@ -162,7 +163,8 @@ class PairedSides:
                 "after": dict(Counter(after.scores.statuses).most_common()),
             },
             seed=options.seed,
-            sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
+            sources=self._by_group(),
+            group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
             texts_compared=self._has_text,
         )
@@ -192,6 +194,20 @@ class PairedSides:
                 old, new = self._values(name)
                 changes[name] = about_all_rows(one, new - old, rows, self._drawn)
         return {name: one for name, one in changes.items() if one.before.n}
+
+    def _by_group(self) -> tuple[SourceChange, ...]:
+        """The changes by the values of a column, or by input if both sides have several."""
+        before, after = self._before.scores, self._after.scores
+        column = self._options.group_by
+        if column is None:
+            labels = labels_by_source(before, after, self._pairs)
+        else:
+            labels = labels_by_column(self._before, self._after, self._pairs, column)
+        if labels is None:
+            return ()
+        return changes_by_label(
+            before, after, self._pairs, self._fields, labels, seed=self._options.seed
+        )
 
     def _is_unchanged(self) -> bool:
         columns = (self._values(name) for name in self._fields)

@@ -93,12 +93,14 @@ class LengthOfMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChange:
-    """The pairs of which both sides are from the input of one name."""
+    """The pairs of which both sides are from the input of one name, or that are in one group."""
 
     name: str
     n_pairs: int
     medians: Mapping[str, tuple[float, float, float]]
     """Metric → median before, median after, and median of the paired changes."""
+    change_ci95: Mapping[str, Interval] = field(default_factory=dict)
+    """Metric → 95 % interval of the median change, not corrected for the number of groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,9 @@ class Summary:
     seed: int = 0
     """Seed of the bootstrap."""
     sources: tuple[SourceChange, ...] = ()
-    """One for each input that both sides have, if they have several."""
+    """One for each input that both sides have, if they have several; or for each group."""
+    group_by: str | None = None
+    """The column whose values are the groups; None if they are inputs."""
     topics: tuple[TopicChange, ...] = ()
     """The largest first; empty if there are too few pairs, or no stored embeddings."""
     texts_compared: bool = True
@@ -251,6 +255,10 @@ class Comparison(MetricView):
             replace(one, title=f"topic {i}") for i, one in enumerate(self.summary.topics, 1)
         )
         summary = replace(self.summary, findings=findings, topics=topics)
+        if summary.group_by is not None:  # values of a column are text of the dataset
+            groups = enumerate(summary.sources, 1)
+            sources = tuple(replace(one, name=f"group {i}") for i, one in groups)
+            summary = replace(summary, sources=sources)
         rows = self.rows
         if "topic" in rows:  # titles are words of the texts
             names = {

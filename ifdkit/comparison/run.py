@@ -39,6 +39,7 @@ def compare(
     after: Data,
     *,
     pair_by: By | None = None,
+    group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
     sample: int | None = None,
@@ -55,12 +56,15 @@ def compare(
     Each side is a path (a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
     such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
     takes them, and with all metrics unless some are named; if a side is scored already, its
-    settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
-    scored differently; length control leaves out responses under `min_tokens` tokens; `sample`
-    compares so many random rows, the same positions of both sides; `seed` is that of the sample and
+    settings are used.  `pair_by` is `id`, `row` or `instruction`; `group_by` is a column of the
+    rows for a table of changes by its values; `force` compares sides that were scored differently;
+    length control leaves out responses under `min_tokens` tokens; `sample` compares so many random
+    rows, the same positions of both sides; `seed` is that of the sample and
     of the bootstrap.  Raises IfdkitError.
     """
-    options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
+    options = CompareOptions(
+        pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
+    )
     read_options = ReadOptions(
         columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
     )
@@ -74,6 +78,7 @@ def compare_several(
     *,
     unpaired: bool = False,
     pair_by: By | None = None,
+    group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
     sample: int | None = None,
@@ -88,11 +93,16 @@ def compare_several(
     """Compare each of several datasets with a baseline, corrected for the number of all tests.
 
     The arguments are those of `ifdkit.compare`.  With `unpaired`, rows are not paired, so that the
-    datasets may have nothing in common and any size; this takes neither `pair_by` nor `sample`.
-    Raises IfdkitError.
+    datasets may have nothing in common and any size; this takes none of `pair_by`, `group_by` and
+    `sample`.  Raises IfdkitError.
     """
     options = CompareOptions(
-        pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed, unpaired=unpaired
+        pair_by=pair_by,
+        group_by=group_by,
+        force=force,
+        min_tokens=min_tokens,
+        seed=seed,
+        unpaired=unpaired,
     )
     read_options = ReadOptions(
         columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed

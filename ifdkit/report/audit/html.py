@@ -17,6 +17,9 @@ from ifdkit.report.page import manifest_value, render_page
 from ifdkit.visible import one_line
 
 
+_MAX_GROUPS = 40
+
+
 def render_audit_html(audit: Audit) -> str:
     """The whole page."""
     check = audit.template_check
@@ -33,6 +36,7 @@ def render_audit_html(audit: Audit) -> str:
         labels=LABELS,
         # Those to fix come first, here as in the table: their links are numbers.
         to_fix=in_state(audit, "failed") + in_state(audit, "warns"),
+        groups=list(audit.group_rows.items())[:_MAX_GROUPS],
         passed=in_state(audit, "passed"),
         not_applied=in_state(audit, "skipped", "off"),
         has_intervals=any(rule.share_ci95 for rule in audit.rules),

@@ -13,7 +13,14 @@ from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.sparkline import sparkline
 from ifdkit.report.comparison.topic_map import topic_map
-from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
+from ifdkit.report.comparison.wording import (
+    LengthEstimate,
+    estimates,
+    group_word,
+    paper_metrics,
+    shown_sources,
+    source_fields,
+)
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
 from ifdkit.visible import one_line
@@ -77,6 +84,9 @@ def render_html(
         manifest=_manifest(summary),
         bca_most=MAX_BCA_VALUES,
         unpaired=_unpaired(summary),
+        group_word=group_word(summary),
+        groups=shown_sources(summary),
+        group_fields=source_fields(summary),
         **_table(summary),
         **_figures(summary, rows),
     )
