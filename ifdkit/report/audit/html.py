@@ -16,7 +16,6 @@ from ifdkit.report.audit.wording import (
 from ifdkit.report.page import manifest_value, render_page
 from ifdkit.visible import one_line
 
-
 _MAX_GROUPS = 40
 
 

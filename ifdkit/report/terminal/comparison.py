@@ -47,9 +47,8 @@ def print_comparison(
         console.print(_sources(summary, console.width))
         left = len(summary.sources) - MAX_SOURCES
         if left > 0:
-            console.print(
-                f"{plural(left, 'more group' if summary.group_by else 'more input')} not shown: summary.json has all"
-            )
+            noun = "more group" if summary.group_by else "more input"
+            console.print(f"{plural(left, noun)} not shown: summary.json has all")
     for field, control in summary.length_control.items():
         if control.sentence and control.sentence not in summary.headline:
             console.print(
