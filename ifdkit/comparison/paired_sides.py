@@ -25,12 +25,14 @@ from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens
 from ifdkit.comparison.length_control.residuals import length_of_metrics, mostly_length
 from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.pair_texts import paired_texts
+from ifdkit.comparison.positions import position_points
 from ifdkit.comparison.reference import PUBLISHED
 from ifdkit.comparison.relatedness import with_overlap
 from ifdkit.comparison.result import (
     COMPARISON_SCHEMA,
     Comparison,
     LengthControl,
+    PositionPoint,
     SourceChange,
     Summary,
     TopicChange,
@@ -166,6 +168,7 @@ class PairedSides:
             sources=self._by_group(),
             group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
+            positions=self._positions(),
             texts_compared=self._has_text,
         )
         explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
@@ -213,16 +216,24 @@ class PairedSides:
         columns = (self._values(name) for name in self._fields)
         return all(np.array_equal(old, new, equal_nan=True) for old, new in columns)
 
+    def _scored_sides(self) -> tuple[ScoredSide, ScoredSide]:
+        return (
+            _scored_side(self._before, self._pairs.before),
+            _scored_side(self._after, self._pairs.after),
+        )
+
+    def _positions(self) -> tuple[PositionPoint, ...]:
+        if "ifd" not in self._fields:
+            return ()
+        return position_points(*self._scored_sides(), len(self._pairs), seed=self._options.seed)
+
     def _length_control(
         self,
     ) -> tuple[dict[str, LengthControl], tuple[NDArray[np.float64], ...] | None]:
         """The length control of IFD, and the IFDs of each pair cut to its shorter side."""
         if "ifd" not in self._fields:
             return {}, None
-        sides = (
-            _scored_side(self._before, self._pairs.before),
-            _scored_side(self._after, self._pairs.after),
-        )
+        sides = self._scored_sides()
         min_tokens, manifest = self._options.min_tokens, self._before.manifest
         window = max(2, manifest.window if manifest else WINDOW)
         control = length_control(

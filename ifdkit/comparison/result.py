@@ -16,7 +16,7 @@ from ifdkit.data.atomic import json_file
 from ifdkit.data.pairing import Pairing
 from ifdkit.data.report_folder import encoded, renders, save_report
 from ifdkit.data.views import MetricView
-from ifdkit.findings.finding import Finding
+from ifdkit.findings.finding import Finding, SideName
 from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
@@ -129,6 +129,24 @@ class TopicChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PositionPoint:
+    """One point of a curve over the position of the tokens in a response."""
+
+    quantity: str
+    """`ifd`: of the first `stop` tokens; an NLL: mean of the tokens from `start` up to `stop`."""
+    side: SideName
+    start: int
+    """Position of the first token, from 0."""
+    stop: int
+    """Position after the last one."""
+    n_pairs: int
+    """Pairs of which both responses have `stop` tokens."""
+    median: float | None
+    ci95: Interval | None
+    """Of the median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -177,6 +195,8 @@ class Summary:
     """The column whose values are the groups; None if they are inputs."""
     topics: tuple[TopicChange, ...] = ()
     """The largest first; empty if there are too few pairs, or no stored embeddings."""
+    positions: tuple[PositionPoint, ...] = ()
+    """Curves over the position in the response; empty without NLLs of tokens, or for few pairs."""
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
