@@ -73,7 +73,7 @@ def render_html(
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
         "report.html",
-        ("theme.js", "tips.js", "report.js"),
+        ("theme.js", "tips.js", "report.js", "brush.js"),
         s=summary,
         version=summary.version,
         data=safe(explorer.json),
