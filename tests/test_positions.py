@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifdkit.comparison.length_control.cutting import ScoredSide
@@ -28,6 +28,7 @@ def side(lengths: list[int], *, seed: int = 0, shift: float = 0.0, skipped: int 
     )
 
 
+@settings(max_examples=8)
 @given(
     st.lists(st.integers(4, 40), min_size=20, max_size=30),
     st.lists(st.integers(4, 40), min_size=20, max_size=30),
