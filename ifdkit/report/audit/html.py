@@ -28,7 +28,7 @@ def render_audit_html(audit: Audit) -> str:
     figure = shares([*to_fix, *in_state(audit, "passed")])
     return render_page(
         "audit.html",
-        ("theme.js", "tips.js"),
+        ("theme.js", "tips.js", "places.js"),
         a=audit,
         version=audit.version,
         headline=headline(audit),
