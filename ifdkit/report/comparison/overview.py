@@ -57,9 +57,9 @@ def share_word(overview: Overview) -> str:
     return "rose" if overview.is_paired else "above a random value"
 
 
-def short_name(number_: int, one: Compared) -> str:
+def short_name(place: int, one: Compared) -> str:
     """`2 recycled`, short enough for the head of a column."""
-    return one_line(f"{number_} {Path(one.name).name.split('.')[0]}", _LABEL).rstrip()
+    return one_line(f"{place} {Path(one.name).name.split('.')[0]}", _LABEL).rstrip()
 
 
 def counted(one: Compared) -> str:
