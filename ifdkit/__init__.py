@@ -47,8 +47,10 @@ from ifdkit.version import VERSION as __version__
 if TYPE_CHECKING:
     from ifdkit.auditing.result import Audit as Audit
     from ifdkit.auditing.run import audit as audit
+    from ifdkit.comparison.overview import Comparisons as Comparisons
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
+    from ifdkit.comparison.run import compare_several as compare_several
     from ifdkit.errors import IfdkitError as IfdkitError
     from ifdkit.generation.result import Generated as Generated
     from ifdkit.generation.run import generate as generate
@@ -75,7 +77,9 @@ _MODULES = {
     "audit": "ifdkit.auditing.run",
     "Audit": "ifdkit.auditing.result",
     "compare": "ifdkit.comparison.run",
+    "compare_several": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
+    "Comparisons": "ifdkit.comparison.overview",
     "generate": "ifdkit.generation.run",
     "Generated": "ifdkit.generation.result",
     "judge": "ifdkit.judging.run",
@@ -99,7 +103,7 @@ _MODULES = {
     "IfdkitError": "ifdkit.errors",
 }
 _WITH_REPORTS = {
-    *("audit", "Audit", "compare", "Comparison"),
+    *("audit", "Audit", "compare", "Comparison", "compare_several", "Comparisons"),
     *(
         "judge",
         "Judgement",
@@ -116,6 +120,7 @@ _WITH_REPORTS = {
 __all__ = [
     "Audit",
     "Comparison",
+    "Comparisons",
     "Generated",
     "IfdkitError",
     "Judgement",
@@ -130,6 +135,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "compare_several",
     "generate",
     "judge",
     "predict",

@@ -32,7 +32,8 @@ def _empty(height: float = 3.2) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _chosen(field: str | None, known: Iterable[str], default: str) -> str:
+def chosen_field(field: str | None, known: Iterable[str], default: str) -> str:
+    """The field to draw, by default `default`. Raises UsageError for one that is not known."""
     names = list(known)
     if not names:
         raise UsageError("plot(): there is no metric to draw")
@@ -44,7 +45,7 @@ def _chosen(field: str | None, known: Iterable[str], default: str) -> str:
 
 def comparison_figure(result: Comparison, field: str | None) -> Figure:
     """The distributions of a metric before and after; IFD if no field is named."""
-    name = _chosen(field, result.summary.metrics, "ifd")
+    name = chosen_field(field, result.summary.metrics, "ifd")
     columns, words = pair_columns(result.rows, name), metric_of(name)
     axis = axis_of(columns, is_log=words.scale == "log")
     figure, axes = _empty()
@@ -58,7 +59,7 @@ def comparison_figure(result: Comparison, field: str | None) -> Figure:
 
 def scores_figure(summary: FrameSummary, field: str | None) -> Figure:
     """The distribution of a metric; IFD if no field is named."""
-    name = _chosen(field, summary.columns, "ifd")
+    name = chosen_field(field, summary.columns, "ifd")
     words, column = metric_of(name), summary.columns[name]
     axis = axis_of((column,), is_log=words.scale == "log")
     figure, axes = _empty()
