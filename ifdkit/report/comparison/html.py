@@ -13,7 +13,13 @@ from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.sparkline import sparkline
 from ifdkit.report.comparison.topic_map import topic_map
-from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
+from ifdkit.report.comparison.wording import (
+    LengthEstimate,
+    coverage_sentence,
+    diversity_measure,
+    estimates,
+    paper_metrics,
+)
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
 from ifdkit.visible import one_line
@@ -77,6 +83,8 @@ def render_html(
         manifest=_manifest(summary),
         bca_most=MAX_BCA_VALUES,
         unpaired=_unpaired(summary),
+        diversity=[(diversity_measure(name), one) for name, one in summary.diversity.items()],
+        coverage_sentence=coverage_sentence(summary),
         **_table(summary),
         **_figures(summary, rows),
     )
