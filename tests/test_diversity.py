@@ -1,4 +1,4 @@
-"""Diversity of sets: every measure against a slow reference, its properties, coverage, intervals."""
+"""Diversity of sets: measures against slow references, properties, coverage, intervals."""
 
 from __future__ import annotations
 
