@@ -251,7 +251,7 @@ def test_columns_that_are_no_groups_are_refused(
     tmp_path: Path, per: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "ifdkit.selection.inputs.Inputs.embed", lambda self, texts: np.ones((len(texts), 3))
+        "ifdkit.selection.inputs.Inputs.embed", lambda _, texts: np.ones((len(texts), 3))
     )
     n = 1_001
     columns = {"category": ["a"] * n, "tags": [["x"]] * n, "many": list(range(n))}
