@@ -93,7 +93,7 @@ def select(context: click.Context, /, data: tuple[str, ...], output: Path, **fla
     \b
     Example:
       ifdkit select data.json -o best.json --by ifd --top 5%
-      ifdkit select data.json -o mixed.json --by ifd --top 1000 --per source --quota equal
+      ifdkit select data.json -o mixed.json --by ifd --top 1000 --per source
       ifdkit select data.json -o good.json --where "ifd < 1 and response_tokens >= 20"
     """
     from ifdkit.report.terminal.selection import print_selection

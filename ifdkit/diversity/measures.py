@@ -17,10 +17,12 @@ Every measure depends on the number of rows, so that only sets of one size are c
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.diversity.repetition import Sequences
 from ifdkit.diversity.vectors import (
@@ -171,7 +173,8 @@ class RowSet:
             found["vendi"] = Measured(vendi_score(self.vectors))
         if "cluster_inertia" in names:
             k = n_clusters or clusters_of(self.vectors)
-            found["cluster_inertia"] = Measured(inertia(self.vectors, k, seed))
+            squares = squared_distances(self.vectors, k, seed)
+            found["cluster_inertia"] = Measured(float(squares.mean()))
         if "self_repetition" in names and self.sequences is not None:
             found["self_repetition"] = Measured(self.sequences.repetition(self.places))
         return {name: found[name] for name in names if name in found}
@@ -280,22 +283,32 @@ def clusters_of(vectors: Vectors) -> int:
     return max(1, min(MAX_CLUSTERS, math.isqrt(len(distinct(vectors)[0]))))
 
 
-def inertia(vectors: Vectors, n_clusters: int, seed: int = 0) -> float:
-    """Mean squared Euclidean distance to the nearest centre, 0…4: k-means from one start.
+def squared_distances(vectors: Vectors, n_clusters: int, seed: int = 0) -> Column:
+    """Squared Euclidean distance of each row to the nearest centre, 0…4; shape (rows,).
 
-    Different rows enter once, weighted by how often they occur.
+    k-means from one start.  Different rows enter once, weighted by how often they occur.
     """
     rows, counts = distinct(vectors)
     if len(rows) <= n_clusters:
-        return 0.0
+        return np.zeros(len(vectors))
+    centres = _centres(rows, counts / counts.sum() * len(rows), n_clusters, seed)
+    found = np.zeros(len(vectors))
+    for begin in range(0, len(vectors), 4096):
+        part = vectors[begin : begin + 4096].astype(np.float64)
+        squares = (part**2).sum(axis=1)[:, None] - 2 * part @ centres.T + (centres**2).sum(axis=1)
+        found[begin : begin + 4096] = np.maximum(squares.min(axis=1), 0)
+    return found
+
+
+def _centres(rows: Vectors, weights: Column, n_clusters: int, seed: int) -> NDArray[np.float64]:
     if n_clusters == 1:
-        middle = (rows * counts[:, None]).sum(axis=0) / counts.sum()
-        return float((((rows - middle) ** 2).sum(axis=1) * counts).sum() / counts.sum())
+        return np.average(rows.astype(np.float64), axis=0, weights=weights)[None, :]
     from sklearn.cluster import KMeans
 
-    weights = counts / counts.sum() * len(rows)
     means = KMeans(n_clusters=n_clusters, n_init=1, max_iter=50, random_state=seed)
-    return float(means.fit(rows, sample_weight=weights).inertia_ / weights.sum())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nearly equal rows leave a cluster empty
+        return np.asarray(means.fit(rows, sample_weight=weights).cluster_centers_, np.float64)
 
 
 def _mean_of_sample(values: Column, n: int) -> Measured:

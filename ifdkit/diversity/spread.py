@@ -3,6 +3,7 @@
 A bootstrap draws rows with replacement, and every measure takes the copies for a loss of diversity.
 So half of the pairs are drawn without replacement: the spread of a statistic over such halves is
 the standard error of that of all pairs (delete-d jackknife with d = n ÷ 2; Shao and Wu 1989).
+Inertia is a mean over rows, whose centres move little with the rows: its error is that of the mean.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ifdkit.diversity.measures import DIVERSITY, RowSet
+from ifdkit.diversity.measures import DIVERSITY, RowSet, squared_distances
 
 DRAWS = 100
 MAX_PAIRS = 600
@@ -41,19 +42,28 @@ def change_errors(
     pairs = np.sort(before.origin)
     if n > MAX_PAIRS:
         pairs = generator.choice(pairs, MAX_PAIRS, replace=False)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names if name != "cluster_inertia"}
     for _ in range(draws):
         half = generator.choice(pairs, len(pairs) // 2, replace=False)
-        old, new = (
-            one.take(half).measure(n_clusters=n_clusters, names=names, seed=seed)
-            for one in (before, after)
-        )
-        for name in names:
+        old = before.take(half).measure(names=tuple(found), seed=seed)
+        new = after.take(half).measure(names=tuple(found), seed=seed)
+        for name, values in found.items():
             first, second = (side[name].value if name in side else None for side in (old, new))
             if first is not None and second is not None:
-                found[name].append(second - first)
+                values.append(second - first)
     scale = math.sqrt(len(pairs) / n)
-    return {name: scale * float(np.std(values, ddof=1)) for name, values in found.items() if values}
+    errors = {
+        name: scale * float(np.std(values, ddof=1)) for name, values in found.items() if values
+    }
+    if "cluster_inertia" in names:
+        squares = [
+            squared_distances(one.vectors, n_clusters, seed)[np.argsort(one.origin)]
+            for one in (before, after)
+        ]
+        errors["cluster_inertia"] = float(np.std(squares[1] - squares[0], ddof=1)) / math.sqrt(n)
+    return errors
+
+    return errors
 
 
 def interval_of(change: float, error: float) -> tuple[float, float]:
