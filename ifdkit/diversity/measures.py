@@ -45,7 +45,7 @@ MAX_REFERENCE = 5_000
 MAX_CLUSTERS = 20
 N_NEIGHBORS = 10
 _DENSITY_POWER = 0.5
-_LEAST = 1e-9
+_EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ def densities(vectors: Vectors, reference: Vectors, seed: int = 0) -> Column:
         is_other = np.isfinite(near)
         sums = 2 * np.where(is_other, near, 0).sum(axis=1)  # squared Euclidean distances
         means = sums / np.maximum(1, is_other.sum(axis=1))
-        found[part] = np.where(is_other.any(axis=1), (means + _LEAST) ** -_DENSITY_POWER, 0)
+        found[part] = np.where(is_other.any(axis=1), (means + _EPSILON) ** -_DENSITY_POWER, 0)
     return found
 
 
