@@ -105,7 +105,11 @@ class Scorer:
         """The model's tokenizer, loaded at first use. Raises ModelError."""
         from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
-        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+        return HuggingFaceTokenizer(
+            self.weights,
+            trust_remote_code=self.settings.trust_remote_code,
+            digest=self.tokenizer_files,
+        )
 
     def _tokenizer_hash(self) -> str:
         """The tokenizer's fingerprint, without loading it if that was done before."""
