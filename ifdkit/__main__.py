@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -9,10 +10,14 @@ from typing import Any
 
 from ifdkit.cli import INTERRUPTED
 
+_THRESHOLDS = (50_000, 20, 50)
+"""Objects, and collections of the generation below, between two collections."""
+
 
 def run() -> None:
     """Run the command line and exit with its code."""
     sys.unraisablehook = _report_unraisable
+    collect_rarely()
     try:
         # Imported here, so that Ctrl-C during the import is reported like any other.
         from ifdkit.cli.main import main
@@ -23,6 +28,15 @@ def run() -> None:
             os.write(2, INTERRUPTED.encode())
         code = 130
     sys.exit(code)
+
+
+def collect_rarely() -> None:
+    """Search for reference cycles less often than Python does by default.
+
+    A search goes through all that is in memory, and rows have no cycles.  Only the process of a
+    command does this: in a library it would be a setting of somebody else's program.
+    """
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def _report_unraisable(unraisable: Any) -> None:

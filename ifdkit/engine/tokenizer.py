@@ -174,6 +174,10 @@ class HuggingFaceTokenizer:
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
+        if self._rust is not None:
+            return cast(
+                list[tuple[int, int]], self._rust.encode(text, add_special_tokens=special).offsets
+            )
         encoded = self._tokenizer(
             text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
