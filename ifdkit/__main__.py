@@ -7,6 +7,7 @@ until it has returned, and then ends the process at once with the code of the re
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -14,6 +15,9 @@ from typing import Any
 
 from ifdkit import _end_interrupted
 from ifdkit.cli import INTERRUPTED
+
+_THRESHOLDS = (50_000, 20, 50)
+"""Objects, and collections of the generation below, between two collections."""
 
 
 def run() -> None:
@@ -23,6 +27,7 @@ def run() -> None:
     before = _signal.getsignal(_signal.SIGINT)
     if is_handled := before in (_signal.default_int_handler, _end_interrupted):
         _signal.signal(_signal.SIGINT, _end_interrupted)
+    collect_rarely()
     try:
         from ifdkit.cli.main import main
 
@@ -36,6 +41,15 @@ def run() -> None:
             os.write(2, INTERRUPTED.encode())
         code = 130
     sys.exit(code)
+
+
+def collect_rarely() -> None:
+    """Search for reference cycles less often than Python does by default.
+
+    A search goes through all that is in memory, and rows have no cycles.  Only the process of a
+    command does this: in a library it would be a setting of somebody else's program.
+    """
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def _report_unraisable(unraisable: Any) -> None:
