@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -658,3 +659,16 @@ def test_clean_checks_are_one_line(audit: Audit) -> None:
     assert "– not applied (needs --against): rows of an evaluation set\n" in text
     assert "– switched off: cut-off responses\n" in text
     assert "… and 209 more" in text
+
+
+def test_the_figure_shows_what_was_found_and_what_is_allowed() -> None:
+    audit = make_audit()
+    page = render_audit_html(audit)
+    (figure,) = re.findall(r"<svg[^>]*shares-title.*?</svg>", page, re.DOTALL)
+    found = [rule for rule in audit.rules if rule.count and rule.share and state(rule) != "off"]
+    assert found
+    for rule in found[:12]:
+        assert f"{rate(rule.share)}, allowed {allowed(rule)}" in unescape(figure)
+    # Negative control: nothing found, no figure.
+    clean = replace(audit, rules=tuple(replace(one, count=0, share=0.0) for one in audit.rules))
+    assert "shares-title" not in render_audit_html(clean)

@@ -28,6 +28,7 @@ from ifdkit.report.comparison.wording import (
     diversity_measure,
     estimates,
     finding_title,
+    group_word,
     metric_of,
     paper_metrics,
     shown_sources,
@@ -91,8 +92,8 @@ def render_markdown(summary: Summary) -> str:
 
 def _head(summary: Summary) -> str:
     names = (code(summary.name_before, 80), code(summary.name_after, 80))
-    told = f"{summary.verdict} {summary.headline}".strip()
-    lines = [f"## {names[0]} → {names[1]}", f"**{prose(told, 1500)}**"]
+    told = [f"**{prose(one, 1500)}**" for one in (summary.verdict, summary.headline) if one]
+    lines = [f"## {names[0]} → {names[1]}", *told]
     lines += [
         f"With length held fixed: {prose(one.sentence)}"
         for one in summary.length_control.values()
@@ -134,16 +135,17 @@ def _sources(summary: Summary) -> str:
     """The changes of the main metrics, one line for each input."""
     if not summary.sources:
         return ""
-    fields = source_fields(summary)
+    fields, word = source_fields(summary), group_word(summary)
     labels = " | ".join(prose(metric_of(field).label, 60) for field in fields)
-    lines = [f"| input | pairs | {labels} |", f"|:--|--:|{'--:|' * len(fields)}"]
+    lines = [f"| {prose(word, 40)} | pairs | {labels} |", f"|:--|--:|{'--:|' * len(fields)}"]
     for one in shown_sources(summary):
         medians = (one.medians.get(field) for field in fields)
         cells = (NOTHING if found is None else signed(found[2]) for found in medians)
         lines.append(f"| {prose(one.name, 80)} | {one.n_pairs:,} | {' | '.join(cells)} |")
     left = len(summary.sources) - MAX_SOURCES
-    more = f" {plural(left, 'more input')} in summary.json." if left > 0 else ""
-    return "\n".join(lines) + f"\n\nMedian change by input.{more}"
+    noun = "more group" if summary.group_by else "more input"
+    more = f" {plural(left, noun)} in summary.json." if left > 0 else ""
+    return "\n".join(lines) + f"\n\nMedian change by {prose(word, 40)}.{more}"
 
 
 def _geometric_means(summary: Summary) -> str:

@@ -11,6 +11,7 @@ from ifdkit.format import percent
 from ifdkit.scoring.metric import Metric
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.stats.columns import Interval
+from ifdkit.visible import one_line
 
 
 def metric_of(name: str) -> Metric:
@@ -111,6 +112,11 @@ def estimates(control: LengthControl) -> tuple[LengthEstimate, ...]:
             " medians.",
         ),
     )
+
+
+def group_word(summary: Summary) -> str:
+    """What the groups of `sources` are: inputs, or values of a column."""
+    return one_line(summary.group_by or "input", 40)
 
 
 MAX_SOURCES = 20
