@@ -27,7 +27,7 @@ from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.selection.set_diversity import COVERAGE, SetDiversity
-from ifdkit.topics.neighbors import Vectors
+from ifdkit.topics.model import Vectors
 
 METHODS: Mapping[str, dict[str, Any]] = {
     "random": {"method": "random"},
@@ -74,7 +74,7 @@ def main() -> None:
         settings["store"] = arguments.store
     with tempfile.TemporaryDirectory() as folder:
         scores = Path(folder, "scores.parquet")
-        chosen = Settings(**settings)  # type: ignore[arg-type]
+        chosen = Settings(**settings)
         score_to_file(arguments.data, scores, chosen, ReadOptions(limit=arguments.rows))
         found = select_all(scores, Path(folder, "kept.json"), arguments.top, chosen)
     draw(found)

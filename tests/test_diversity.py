@@ -165,8 +165,9 @@ def test_the_order_of_rows_changes_nothing(vectors: Vectors, seed: int) -> None:
 def test_the_length_of_vectors_and_rows_without_an_embedding_do_not_count(
     vectors: Vectors, factor: float
 ) -> None:
-    more = np.concatenate([np.zeros((2, vectors.shape[1])), vectors * factor, vectors[:1] * np.nan])
-    found, expected = values_of(more.astype(np.float32)), values_of(vectors)
+    empty = np.zeros((2, vectors.shape[1]), dtype=np.float32)
+    more = np.concatenate([empty, vectors * np.float32(factor), vectors[:1] * np.float32(np.nan)])
+    found, expected = values_of(more), values_of(vectors)
     # Rounding changes the order of rows, and with it the start of k-means.
     assert found.pop("cluster_inertia") == pytest.approx(expected.pop("cluster_inertia"), rel=0.5)
     assert found == {name: pytest.approx(x, rel=1e-3, abs=1e-6) for name, x in expected.items()}
@@ -187,11 +188,12 @@ def test_identical_rows_are_the_least_diverse_set(vectors: Vectors, n: int) -> N
 
 @pytest.mark.parametrize("n", [2, 5, 40])
 def test_orthogonal_rows_have_a_vendi_score_of_their_number(n: int) -> None:
-    vectors = np.linalg.qr(np.random.default_rng(n).normal(size=(64, 64)))[0][:n]
-    found = values_of(vectors.astype(np.float32))
+    square = np.random.default_rng(n).normal(size=(64, 64))
+    vectors: Vectors = np.linalg.qr(square)[0][:n].astype(np.float32)
+    found = values_of(vectors)
     assert found["vendi"] == pytest.approx(n, rel=1e-5)
     assert found["nearest_distance"] == pytest.approx(1, abs=1e-5)
-    nearly = values_of((vectors + 0.2).astype(np.float32))
+    nearly = values_of(vectors + np.float32(0.2))
     assert nearly["vendi"] < 0.99 * n, "negative control"
 
 
@@ -225,14 +227,15 @@ def test_a_sample_of_rows_estimates_all_within_its_error() -> None:
     rows = row_set(vectors)
     exact = rows.measure()
     for name in ("novelsum", "nearest_distance"):
+        truth = exact[name].value
+        assert truth is not None
         assert exact[name].standard_error == 0
         scores = []
         for seed in range(60):
             one = rows.measure(max_distances=400 * 60, names=(name,), seed=seed)[name]
             assert one.value is not None
-            assert exact[name].value is not None
             assert one.standard_error > 0
-            scores.append((one.value - exact[name].value) / one.standard_error)
+            scores.append((one.value - truth) / one.standard_error)
         assert 0.7 < float(np.std(scores)) < 1.35, name
         assert abs(float(np.mean(scores))) < 0.45, name
 

@@ -33,7 +33,8 @@ NAN = math.nan
 
 def unit_rows(n: int, seed: int, dimensions: int = 6) -> Vectors:
     rows = np.random.default_rng(seed).normal(size=(n, dimensions))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 # Weighted z-scores
@@ -254,7 +255,11 @@ def test_columns_that_are_no_groups_are_refused(
         "ifdkit.selection.inputs.Inputs.embed", lambda _, texts: np.ones((len(texts), 3))
     )
     n = 1_001
-    columns = {"category": ["a"] * n, "tags": [["x"]] * n, "many": list(range(n))}
+    columns: dict[str, list[Any]] = {
+        "category": ["a"] * n,
+        "tags": [["x"]] * n,
+        "many": list(range(n)),
+    }
     source = scored(tmp_path, rows_like(n, **columns), ifd=[0.5] * n)
     with pytest.raises(UsageError, match=message):
         ifdkit.select(source, tmp_path / "b.jsonl", by="ifd", top=3, per=per)

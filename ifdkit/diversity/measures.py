@@ -116,7 +116,7 @@ DIVERSITY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SetValue:
     """A measure of one set."""
 
     value: float | None
@@ -159,27 +159,27 @@ class RowSet:
         max_distances: int = MAX_DISTANCES,
         names: Sequence[str] = tuple(DIVERSITY),
         seed: int = 0,
-    ) -> dict[str, Measured]:
+    ) -> dict[str, SetValue]:
         """The measures of the set, of those in `names`.
 
         `n_clusters` must be the same for sets that are compared; None is that of the set.
         """
         if len(self) < 2:
-            return {name: Measured(None) for name in names}
-        found: dict[str, Measured] = {}
+            return {name: SetValue(None) for name in names}
+        found: dict[str, SetValue] = {}
         if {"novelsum", "nearest_distance"} & set(names):
             found |= self._neighborhoods(max_distances, seed)
         if "vendi" in names:
-            found["vendi"] = Measured(vendi_score(self.vectors))
+            found["vendi"] = SetValue(vendi_score(self.vectors))
         if "cluster_inertia" in names:
             k = n_clusters or clusters_of(self.vectors)
             squares = squared_distances(self.vectors, k, seed)
-            found["cluster_inertia"] = Measured(float(squares.mean()))
+            found["cluster_inertia"] = SetValue(float(squares.mean()))
         if "self_repetition" in names and self.sequences is not None:
-            found["self_repetition"] = Measured(self.sequences.repetition(self.places))
+            found["self_repetition"] = SetValue(self.sequences.repetition(self.places))
         return {name: found[name] for name in names if name in found}
 
-    def _neighborhoods(self, max_distances: int, seed: int) -> dict[str, Measured]:
+    def _neighborhoods(self, max_distances: int, seed: int) -> dict[str, SetValue]:
         n = len(self)
         rows = np.arange(n)
         if n * n > max_distances:
@@ -311,8 +311,8 @@ def _centres(rows: Vectors, weights: Column, n_clusters: int, seed: int) -> NDAr
         return np.asarray(means.fit(rows, sample_weight=weights).cluster_centers_, np.float64)
 
 
-def _mean_of_sample(values: Column, n: int) -> Measured:
+def _mean_of_sample(values: Column, n: int) -> SetValue:
     """The mean over all n rows, estimated from those drawn without replacement."""
     left_out = 1 - len(values) / n
     error = math.sqrt(left_out * float(values.var(ddof=1)) / len(values)) if left_out else 0.0
-    return Measured(float(values.mean()), error)
+    return SetValue(float(values.mean()), error)

@@ -63,8 +63,6 @@ def change_errors(
         errors["cluster_inertia"] = float(np.std(squares[1] - squares[0], ddof=1)) / math.sqrt(n)
     return errors
 
-    return errors
-
 
 def interval_of(change: float, error: float) -> tuple[float, float]:
     """The 95 % interval of a change with this standard error."""
