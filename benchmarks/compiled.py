@@ -1,11 +1,14 @@
-"""Compiled forward passes against the engine's own, on real packed batches.
+"""Compiled and quantised forward passes against the engine's own, on real rows.
 
-    python -m benchmarks.compiled ../shared/data/alpaca_1k.json --rows 12
+    python -m benchmarks.compiled ../shared/data/alpaca_1k.json --rows 12 --only openvino
 
-`torch.compile` and OpenVINO (not installed with ifdkit: `pip install openvino --no-deps`) run the
-body of the model on the packs that a run would make, with a block-diagonal mask in place of the
-engine's attention within segments, which neither can compile.  The LM head is the engine's in every
-case.  One thread, and CPU seconds instead of time: other processes do not change these.  Writes
+`engine` is the whole scoring of a run: sequences end to end, head and NLL.  The others run the body
+of the model over sequences side by side, padded to few lengths, because neither torch.compile nor
+OpenVINO can compile attention within segments; the LM head is the engine's, and for OpenVINO also
+one that OpenVINO compiled.  ifdkit does not install it: `pip install openvino --no-deps` does.
+
+One thread, and CPU seconds instead of time: other processes do not change these.  All take turns
+in every round and the least counts; the first round, which compiles, does not.  Writes
 `reports/compiled.md`.
 """
 
@@ -14,141 +17,219 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.machine import load, machine
 from benchmarks.scorers import ratios
 from benchmarks.speed import requests_of
-from ifdkit.engine import attention
-from ifdkit.engine.batching import plan
+from ifdkit.engine.batching import Budget, plan
 from ifdkit.engine.forward import PackedForward
 from ifdkit.engine.huggingface import HuggingFaceBackend
-from ifdkit.engine.layout import Batch, Packed
+from ifdkit.engine.layout import Batch, Padded
 from ifdkit.engine.models import DEFAULT_MODEL, resolve
 from ifdkit.engine.precision import fast_float32
-from ifdkit.records import Request
+from ifdkit.records import NLL, Request
 
-Body = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Ids (1, tokens), positions (1, tokens) and a mask (1, 1, tokens, tokens) → hidden states."""
-DTYPES = ("float32", "bfloat16")
+Body = Callable[[torch.Tensor], torch.Tensor]
+"""Ids (batch, tokens) → hidden states (batch, tokens, hidden)."""
+Head = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Hidden rows (rows, hidden) and targets (rows,) → NLLs (rows,)."""
+Scoring = Callable[[Sequence[Request]], list[NLL]]
+KINDS = ("openvino", "compile", "int8")
+ROWS_PER_CHUNK = 128
+TOKENS_PER_BATCH = 512
+LENGTH_MULTIPLE = 8
+"""Lengths are filled up to a multiple of this, so that little is compiled."""
 
 
-class Masked(torch.nn.Module):
-    """The body of a model with an explicit mask, which compilers can trace."""
+class Hidden(torch.nn.Module):
+    """The body of a model, which takes ids and returns one tensor."""
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.body = body
+        self.body = getattr(model, model.base_model_prefix)
 
-    def forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Last hidden states, (1, tokens, hidden)."""
-        output = self.body(
-            input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
-        )
-        states: torch.Tensor = output.last_hidden_state
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Last hidden states, (batch, tokens, hidden)."""
+        states: torch.Tensor = self.body(input_ids=ids, use_cache=False).last_hidden_state
         return states
 
 
-def masked_attention(
-    _module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: Any = None, **_: Any
+class Nats(torch.nn.Module):
+    """The output embeddings and the NLL of each target."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.head = model.get_output_embeddings()
+
+    def forward(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """NLL of each target (rows,) given its hidden row (rows, hidden): (rows,)."""
+        logits = self.head(rows)
+        return torch.logsumexp(logits, -1) - logits.gather(1, targets[:, None])[:, 0]
+
+
+def causal_attention(
+    _module: Any, query: Any, key: Any, value: Any, _mask: Any, scaling: Any = None, **_: Any
 ) -> tuple[torch.Tensor, None]:
-    """Attention of transformers' interface, with the given mask."""
+    """Attention of transformers' interface without a mask, which compilers can trace."""
     times = query.shape[1] // key.shape[1]
     key, value = (t.repeat_interleave(times, dim=1) for t in (key, value))
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
     return out.transpose(1, 2).contiguous(), None
 
 
-def mask_of(pack: Packed, dtype: torch.dtype) -> torch.Tensor:
-    """0 where a token attends, a large negative number elsewhere: (1, 1, tokens, tokens)."""
-    n = len(pack.ids)
-    mask = torch.full((n, n), torch.finfo(dtype).min, dtype=dtype)
-    for one in pack.segments.parts:
-        mask[one.begin : one.end, one.prefix_begin : one.prefix_end] = 0
-        own = torch.ones(one.n_queries, one.n_queries, dtype=torch.bool).tril()
-        mask[one.begin : one.end, one.begin : one.end].masked_fill_(own, 0)
-    return mask[None, None]
-
-
-def bodies(backend: HuggingFaceBackend, folder: Path, dtype: str) -> dict[str, Body]:
-    """Name → body; the first is the engine's."""
+def open_model(folder: Path, dtype: torch.dtype) -> Any:
+    """The model with `causal_attention`."""
     from transformers import AttentionInterface, AutoModelForCausalLM
 
-    AttentionInterface.register("benchmark_mask", masked_attention)
-    kind = getattr(torch, dtype)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).eval()
-    model.set_attn_implementation("benchmark_mask")
-    masked = Masked(getattr(model, model.base_model_prefix))
+    AttentionInterface.register("benchmark_causal", causal_attention)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    model.set_attn_implementation("benchmark_causal")
+    return model
+
+
+def padded(body: Body, head: Head, backend: HuggingFaceBackend) -> Scoring:
+    """Scoring of batches side by side, with this body and this head."""
+
+    def score(requests: Sequence[Request]) -> list[NLL]:
+        batch = Batch(requests)
+        laid_out = Padded.of(batch.sequences)
+        missing = -laid_out.ids.shape[1] % LENGTH_MULTIPLE
+        ids, predicting = (
+            torch.from_numpy(np.pad(one, ((0, 0), (0, missing))))
+            for one in (laid_out.ids, laid_out.predicting)
+        )
+        with torch.no_grad():
+            rows = body(ids)[predicting]  # (scored, hidden)
+            with fast_float32(backend.device, backend.dtype):
+                return batch.split(head(rows, torch.from_numpy(batch.targets)).numpy())
+
+    return score
+
+
+def with_openvino(folder: Path, backend: HuggingFaceBackend, dtype: str) -> dict[str, Scoring]:
+    """Body by OpenVINO, with the engine's head and with one of OpenVINO."""
+    import openvino
+
+    model = open_model(folder, torch.float32)
+    hint = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    free = openvino.PartialShape([-1, -1])
+    width = int(model.config.hidden_size)
+    ids, core = torch.ones(2, 32, dtype=torch.long), openvino.Core()
+    converted = openvino.convert_model(Hidden(model), example_input=ids, input=[free])
+    body = core.compile_model(converted, "CPU", options)
+    converted = openvino.convert_model(
+        Nats(model),
+        example_input=(torch.zeros(2, width), torch.zeros(2, dtype=torch.long)),
+        input=[openvino.PartialShape([-1, width]), openvino.PartialShape([-1])],
+    )
+    head = core.compile_model(converted, "CPU", options)
+
+    def hidden(ids: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(body(ids.numpy())[0]).to(backend.dtype)
+
+    def nats(rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        parts = [
+            head([rows[i : i + ROWS_PER_CHUNK].float().numpy(),
+                  targets[i : i + ROWS_PER_CHUNK].numpy()])[0]
+            for i in range(0, len(rows), ROWS_PER_CHUNK)
+        ]  # fmt: skip
+        return torch.from_numpy(np.concatenate(parts))
+
+    own = own_head(backend)
+    return {
+        "OpenVINO": padded(hidden, own, backend),
+        "OpenVINO, its head too": padded(hidden, nats, backend),
+    }
+
+
+def own_head(backend: HuggingFaceBackend) -> Head:
+    """The engine's head."""
     strategy = backend._strategy
     assert isinstance(strategy, PackedForward)
-    found: dict[str, Body] = {
-        "engine": lambda ids, positions, _: strategy._head.hidden(ids, position_ids=positions),
-        "mask, not compiled": masked,
-        "torch.compile": torch.compile(masked, dynamic=False),
-    }
-    try:
-        found["OpenVINO"] = openvino_body(folder, dtype)
-    except ImportError:
-        print("openvino is not installed", file=sys.stderr)
+    return strategy._head.nll
+
+
+def compiled(folder: Path, backend: HuggingFaceBackend) -> Scoring:
+    """Body by torch.compile."""
+    from torch._inductor import config
+
+    config.freezing = True  # lays the weights out for oneDNN
+    body = torch.compile(Hidden(open_model(folder, backend.dtype)), dynamic=True)
+    return padded(body, own_head(backend), backend)
+
+
+def quantised(folder: Path, backend: HuggingFaceBackend) -> Scoring:
+    """Body with int8 weights, one scale per row, and inputs quantised per product."""
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    model = quantize_dynamic(
+        Hidden(open_model(folder, torch.float32)), {torch.nn.Linear: per_channel_dynamic_qconfig}
+    )
+    return padded(model, own_head(backend), backend)
+
+
+def scorings(
+    kinds: Sequence[str], folder: Path, backend: HuggingFaceBackend, dtype: str
+) -> dict[str, Scoring]:
+    """Name → scoring; the engine's own comes first."""
+    found: dict[str, Scoring] = {"engine": backend.nll}
+    if "openvino" in kinds:
+        found |= with_openvino(folder, backend, dtype)
+    if "compile" in kinds:
+        found["torch.compile"] = compiled(folder, backend)
+    if "int8" in kinds and dtype == "float32":
+        found["int8, dynamic"] = quantised(folder, backend)
     return found
 
 
-def openvino_body(folder: Path, dtype: str) -> Body:
-    """The body converted to OpenVINO, on one thread."""
-    import openvino
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.set_attn_implementation("benchmark_mask")
-    ids = torch.arange(32)[None]
-    converted = openvino.convert_model(
-        Masked(getattr(model, model.base_model_prefix)),
-        example_input=(ids, ids, torch.zeros(1, 1, 32, 32)),
-    )
-    options = {
-        "INFERENCE_PRECISION_HINT": "f32" if dtype == "float32" else "bf16",
-        "INFERENCE_NUM_THREADS": 1,
-        "NUM_STREAMS": 1,
-    }
-    compiled = openvino.Core().compile_model(converted, "CPU", options)
-    kind = getattr(torch, dtype)
-
-    def run(ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        inputs = [ids.numpy(), positions.numpy(), mask.float().numpy()]
-        return torch.from_numpy(compiled(inputs)[0]).to(kind)
-
-    return run
+def measured(
+    score: Scoring, requests: Sequence[Request], budget: Budget
+) -> tuple[float, NDArray[np.float64]]:
+    """CPU seconds of all batches, and the mean NLL of each Request."""
+    means = np.zeros(len(requests))
+    begin = time.process_time()
+    for batch in plan(requests, budget):
+        for i, nll in zip(batch, score([requests[i] for i in batch]), strict=True):
+            means[i] = nll.mean()
+    return time.process_time() - begin, means
 
 
-def nlls_of(
-    backend: HuggingFaceBackend, body: Body, batches: list[list[Request]]
-) -> tuple[float, list[np.ndarray[Any, Any]]]:
-    """CPU seconds in the body, and the NLLs of all Requests."""
-    strategy, kind, spent_s, found = backend._strategy, backend.dtype, 0.0, []
-    assert isinstance(strategy, PackedForward)
-    for requests in batches:
-        batch = Batch(requests)
-        pack = Packed.of(batch.sequences)
-        ids, positions = (torch.from_numpy(a[None]) for a in (pack.ids, pack.positions))
-        mask = mask_of(pack, kind)
-        with torch.inference_mode(), fast_float32(backend.device, kind):
-            begin = time.process_time()
-            with attention.packed(pack.segments):
-                states = body(ids, positions, mask)[0]
-            spent_s += time.process_time() - begin
-            rows = states[torch.from_numpy(pack.predicting)]
-            nats = strategy._head.nll(rows, torch.from_numpy(batch.targets))
-        found += batch.split(nats.numpy())
-    return spent_s, found
+def lines_of(
+    dtype: str, found: dict[str, Scoring], requests: list[Request], backend: HuggingFaceBackend,
+    rounds: int, exact: list[float] | None,
+) -> tuple[list[str], list[float]]:  # fmt: skip
+    """One line of the table for each scoring, and the engine's means."""
+    best_s: dict[str, float] = {}
+    means: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for name, score in found.items():
+            budget = backend.budget if name == "engine" else Budget(TOKENS_PER_BATCH)
+            spent_s, values = measured(score, requests, budget)
+            print(f"{dtype}, {name}: {spent_s:.2f} CPU s", file=sys.stderr, flush=True)
+            if number:  # the first round compiles
+                best_s[name] = min(spent_s, best_s.get(name, spent_s))
+            means[name] = values.tolist()
+    true = ratios(exact or means["engine"])
+    lines = []
+    for name, seconds in best_s.items():
+        ifd = ratios(means[name])
+        change = np.median(np.abs(np.array(ifd) - true))
+        rank = stats.spearmanr(ifd, true).statistic
+        lines.append(
+            f"| {dtype} | {name} | {seconds:.1f} | {best_s['engine'] / seconds:.2f}"
+            f" | {change:.1e} | {rank:.4f} |"
+        )
+    return lines, means["engine"]
 
 
 def main() -> None:
@@ -158,6 +239,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--dtypes", nargs="+", default=["float32"])
     parser.add_argument("--output", type=Path, default=Path("reports/compiled.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -165,41 +248,22 @@ def main() -> None:
     weights = resolve(arguments.model)
     lines: list[str] = []
     exact: list[float] | None = None
-    for dtype in DTYPES:
+    for dtype in arguments.dtypes:
         backend = HuggingFaceBackend(weights, device="cpu", dtype=dtype)
-        planned = plan(requests, backend.budget)
-        batches = [[requests[i] for i in batch] for batch in planned]
-        order = [i for batch in planned for i in batch]
-        found = bodies(backend, weights.folder, dtype)
-        best_s: dict[str, float] = {}
-        means: dict[str, list[float]] = {}
-        for number in range(arguments.rounds + 1):
-            for name, body in found.items():
-                spent_s, nlls = nlls_of(backend, body, batches)
-                print(f"{dtype}, {name}: {spent_s:.1f} CPU s", file=sys.stderr)
-                if number:  # the first round compiles
-                    best_s[name] = min(spent_s, best_s.get(name, spent_s))
-                by_request = dict(zip(order, nlls, strict=True))
-                means[name] = [float(by_request[i].mean()) for i in range(len(requests))]
-        exact = exact or means["engine"]
-        for name, seconds in best_s.items():
-            ifd, true = ratios(means[name]), ratios(exact)
-            change = np.median(np.abs(np.array(ifd) - true))
-            rank = stats.spearmanr(ifd, true).statistic
-            lines.append(
-                f"| {dtype} | {name} | {seconds:.1f} | {best_s['engine'] / seconds:.2f}"
-                f" | {change:.1e} | {rank:.4f} |"
-            )
+        found = scorings(arguments.only, weights.folder, backend, dtype)
+        some, own = lines_of(dtype, found, requests, backend, arguments.rounds, exact)
+        lines += some
+        exact = exact or own
     tokens = sum(request.stop for request in requests)
     text = [
-        "# Compiled forward passes",
+        "# Compiled and quantised forward passes",
         "",
         f"Made by `python -m benchmarks.compiled {' '.join(sys.argv[1:])}`: {arguments.model},"
-        f" {len(requests)} passes of {tokens:,} tokens in packs, the body alone on one thread, best"
-        f" of {arguments.rounds} rounds in turn. {machine()}; load average {load():.1f}. Median"
+        f" {len(requests)} passes of {tokens:,} tokens, body and head, on one thread; the least of"
+        f" {arguments.rounds} rounds in turn. {machine()}; load average {load():.1f}. Median"
         " |Δ IFD| and Spearman are against the engine in float32.",
         "",
-        "| dtype | body | CPU seconds | × engine | median Δ IFD | Spearman IFD |",
+        "| dtype | scoring | CPU seconds | × engine | median Δ IFD | Spearman IFD |",
         "|---|---|--:|--:|--:|--:|",
         *lines,
     ]

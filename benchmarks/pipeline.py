@@ -41,6 +41,9 @@ class Stub:
         return [np.full(one.n_scored, 1.5, np.float32) for one in requests]
 
 data, protocol, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+if sys.argv[4] == "rarely":
+    from ifdkit.__main__ import collect_rarely
+    collect_rarely()
 settings = Settings(protocol=protocol, metrics=("ppl", "ifd"), store=str(folder / "store"))
 """
 _RUN = (
@@ -113,10 +116,12 @@ def write_rows(source: Path, n: int, folder: Path) -> Path:
     return path
 
 
-def _run(tree: Path, script: str, data: Path, protocol: str) -> list[list[str]]:
+def _run(
+    tree: Path, script: str, data: Path, protocol: str, collector: str = "rarely"
+) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", script, str(data), protocol, folder],
+            [sys.executable, "-c", script, str(data), protocol, folder, collector],
             cwd=tree,  # where python -c looks first
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
@@ -127,12 +132,17 @@ def _run(tree: Path, script: str, data: Path, protocol: str) -> list[list[str]]:
     return [line.split(separator) for line in done.stdout.splitlines()]
 
 
-def whole_runs(trees: dict[str, Path], data: Path, protocol: str, rounds: int) -> list[list[Any]]:
-    """One line for each tree and store: rows/s by the clock and per CPU second, tokens/s."""
+def whole_runs(
+    trees: dict[str, tuple[Path, str]], data: Path, protocol: str, rounds: int
+) -> list[list[Any]]:
+    """One line for each tree and store: rows/s by the clock and per CPU second, tokens/s.
+
+    `trees`: name → folder, and how often cycles are searched, `rarely` as a command does.
+    """
     best: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
-        for tree, path in trees.items():
-            for name, *numbers in _run(path, _RUN, data, protocol):
+        for tree, (path, collector) in trees.items():
+            for name, *numbers in _run(path, _RUN, data, protocol, collector):
                 n, wall_s, cpu_s, tokens = map(float, numbers)
                 found = [n / wall_s, n / cpu_s, tokens / wall_s]
                 known = best.setdefault((tree, name), found)
@@ -158,11 +168,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--protocols", default="aligned,superfiltering")
     parser.add_argument("--against", type=Path, help="Another checkout.")
+    parser.add_argument(
+        "--collector", action="store_true", help="Also with Python's thresholds of collection."
+    )
     parser.add_argument("--output", type=Path, default=Path("reports/pipeline.md"))
     arguments = parser.parse_args()
-    trees = {"this tree": _TREE}
+    trees = {"this tree": (_TREE, "rarely")}
     if arguments.against:
-        trees["the other tree"] = arguments.against.resolve()
+        trees["the other tree"] = (arguments.against.resolve(), "by default")
+    if arguments.collector:
+        trees["this tree, Python's collector"] = (_TREE, "by default")
     protocols, load = arguments.protocols.split(","), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         data = write_rows(arguments.data, arguments.rows, Path(folder))

@@ -16,6 +16,29 @@ Nothing heavy is imported until it is used.
 
 from __future__ import annotations
 
+# Loaded before any program. `signal` is not: while it is imported, Ctrl-C would be a traceback.
+import _signal  # type: ignore[import-not-found]
+import os
+import sys
+
+
+def _end_interrupted(*_: object) -> None:
+    """End at once: what a signal does before the command line has begun."""
+    try:
+        os.write(2, b"ifdkit: Interrupted before anything was done.\n")
+    finally:
+        os._exit(130)
+
+
+# The word that started this process: a script, or a module after -m.  Programs that import ifdkit
+# keep their own handlers, and so do processes that a program starts with its own `sys.argv`.
+_STARTED = "".join(sys.orig_argv[-len(sys.argv) :][:1]).replace("\\", "/").rpartition("/")[2]
+if (
+    _STARTED in ("ifdkit", "ifdkit.exe", "-mifdkit")
+    and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+):
+    _signal.signal(_signal.SIGINT, _end_interrupted)
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -379,5 +379,7 @@ def test_a_command_whose_rows_are_known_imports_neither_torch_nor_a_tokenizer(
         return done.stdout.splitlines()[-1].split()
 
     assert imported() == ["0"]
-    # Negative control: with another window the rows are made again, which takes the tokenizer.
-    assert {"tokenizers", "transformers"} <= set(imported("--window", "9"))
+    # With another window the rows are made again, which takes the tokenizer: the kept one.
+    assert imported("--window", "9") == ["0", "tokenizers"]
+    # Negative control: what is not in the store takes the model.
+    assert {"torch", "transformers"} <= set(imported("--protocol", "superfiltering"))

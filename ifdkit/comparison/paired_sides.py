@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ifdkit.comparison.by_source import changes_by_label, labels_by_column, labels_by_source
 from ifdkit.comparison.caveats import list_caveats
+from ifdkit.comparison.diversity import find_diversity
 from ifdkit.comparison.exploring import explore
 from ifdkit.comparison.headline import headline
 from ifdkit.comparison.length_control import WINDOW, ScoredSide, length_control
@@ -124,6 +125,7 @@ class PairedSides:
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
         topics = find_topics(before, after, self._pairs, seed=options.seed)
+        diversity, covered = find_diversity(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = [self._drawn.caveat] if self._drawn else []
         caveats += list_caveats(before, after, self._pairs, options.min_tokens)
@@ -168,6 +170,8 @@ class PairedSides:
             sources=self._by_group(),
             group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
+            diversity=diversity,
+            coverage=covered,
             positions=self._positions(),
             texts_compared=self._has_text,
         )

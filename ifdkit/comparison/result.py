@@ -147,6 +147,34 @@ class PositionPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityChange:
+    """One measure of diversity of both sides as sets."""
+
+    n_pairs: int
+    """Rows of each set: pairs with stored embeddings on both sides, or a sample of them."""
+    before: float
+    after: float
+    change: float
+    change_ci95: Interval | None
+    """From halves of the pairs, see :mod:`ifdkit.diversity.spread`."""
+    sampling_error: float
+    """Standard error of the change if distances were computed for a sample of rows only; else 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCoverage:
+    """How much of each side the other is near to, see :mod:`ifdkit.diversity.coverage`."""
+
+    before_by_after: float
+    """Share of the rows before that the side after covers, 0…1."""
+    after_by_before: float
+    cosine_before_to_after: float
+    """Mean cosine of a row before with the nearest row after, −1…1."""
+    cosine_after_to_before: float
+    n_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRow:
     """A row of a published table, for orientation: the numbers are of another model."""
 
@@ -197,6 +225,9 @@ class Summary:
     """The largest first; empty if there are too few pairs, or no stored embeddings."""
     positions: tuple[PositionPoint, ...] = ()
     """Curves over the position in the response; empty without NLLs of tokens, or for few pairs."""
+    diversity: Mapping[str, DiversityChange] = field(default_factory=dict)
+    """Measure of diversity → its change; empty without stored embeddings."""
+    coverage: SetCoverage | None = None
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 

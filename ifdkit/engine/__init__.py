@@ -4,6 +4,7 @@ models       from the name of a model to its files and their fingerprint
 gguf         unpacks a quantised GGUF file
 devices      device and dtype of a run, without torch where they are known
 tokenizer    text to ids, by the model's own tokenizer
+tokenizer_facts   what is kept of a tokenizer, so that it loads without torch
 batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
 attention    attention over packed sequences
@@ -11,6 +12,7 @@ head         the model's own LM head on chosen rows
 per_token    what is kept of each row of logits
 forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
+known_nlls   what plain logits gave in earlier self-checks
 precision    float32 products by the fastest accurate route
 embedder     sentence embeddings
 lanes        several batches at a time on a CPU

@@ -22,6 +22,7 @@ from ifdkit.engine.forward import (
     PlainForward,
     SelectedForward,
 )
+from ifdkit.engine.known_nlls import KnownNlls
 from ifdkit.engine.loading import DTYPES, DeviceMap, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.per_token import token_statistics
@@ -130,12 +131,8 @@ class HuggingFaceBackend:
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
         self._strategy: ForwardStrategy = PlainForward(self.model)
-        if not self._is_causal():
-            raise ModelError(
-                f"model {self._name} is not a causal language model: later tokens change the"
-                " probability of earlier ones"
-            )
-        self._strategy = self._fastest_strategy()
+        known = KnownNlls(weights, dtype, device, trusted=trust_remote_code)
+        self._strategy = self._fastest_strategy(known)
         self._replicas: list[HuggingFaceBackend] = []
         self._stop = threading.Event()
 
@@ -256,11 +253,35 @@ class HuggingFaceBackend:
             for request, array in zip(requests, arrays, strict=True)
         ]
 
-    def _fastest_strategy(self) -> ForwardStrategy:
-        """The fastest strategy whose NLLs agree with plain logits."""
-        plain = self._strategy
-        requests = self._probes()
+    def _fastest_strategy(self, known: KnownNlls) -> ForwardStrategy:
+        """The fastest strategy whose NLLs agree with plain logits, of now or of an earlier load.
+
+        Raises ModelError for a model that is not causal.
+        """
+        requests, expected = self._probes(), known.recall()
+        if expected is not None:
+            found = self._first_that_agrees(requests, expected)
+            if found is not None:
+                return found
+        if not self._is_causal():
+            raise ModelError(
+                f"model {self._name} is not a causal language model: later tokens change the"
+                " probability of earlier ones"
+            )
         expected = np.concatenate(self.nll(requests))
+        known.keep(expected)
+        found = self._first_that_agrees(requests, expected)
+        if found is not None:
+            return found
+        log.warning(
+            "%s: scoring with full logits, which is slow: no faster strategy agrees with them",
+            self._name,
+        )
+        return self._strategy
+
+    def _first_that_agrees(self, requests: list[Request], expected: NLL) -> ForwardStrategy | None:
+        """The fastest strategy with these NLLs of the probes, (tokens,); None if none has them."""
+        plain = self._strategy
         for kind in (PackedForward, PaddedForward, SelectedForward):
             packs = kind is PackedForward
             if packs and not attention.has_kernel(self.device, self.dtype):
@@ -278,11 +299,7 @@ class HuggingFaceBackend:
             if isinstance(self._strategy, PackedForward):
                 self._strategy.close()
             self._strategy = plain
-        log.warning(
-            "%s: scoring with full logits, which is slow: no faster strategy agrees with them",
-            self._name,
-        )
-        return plain
+        return None
 
     def _open(self, kind: type[Any]) -> ForwardStrategy:
         if issubclass(kind, (PackedForward, PaddedForward)):
@@ -314,6 +331,8 @@ class HuggingFaceBackend:
 
     def _agree(self, a: NLL, b: NLL) -> bool:
         """Whether NLLs are equal up to rounding. Those that overflow are left to a row's status."""
+        if len(a) != len(b):
+            return False
         difference = np.abs(a - b)
         finite = difference[np.isfinite(difference)]
         return not len(finite) or float(finite.mean()) <= SELF_CHECK_NATS[self.dtype]

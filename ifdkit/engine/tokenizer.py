@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 from ifdkit.engine.models import Weights
 from ifdkit.engine.pieces import LONG_CHARS, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.engine.tokenizer_facts import TokenizerFacts, keep, recall
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
 
@@ -17,27 +19,62 @@ from ifdkit.prompting.tokens import Encoded
 class HuggingFaceTokenizer:
     """The fast tokenizer saved with the weights (see `ifdkit.prompting.tokens.Tokenizer`)."""
 
-    def __init__(self, weights: Weights, *, trust_remote_code: bool = False) -> None:
-        """Load it. Raises ModelError if it does not load, or has no character offsets."""
-        from transformers import AutoTokenizer
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        trust_remote_code: bool = False,
+        digest: str | None = None,
+    ) -> None:
+        """Load it. Raises ModelError if it does not load, or has no character offsets.
 
-        try:
-            with quiet_libraries():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                    weights.tokenizer_folder, trust_remote_code=trust_remote_code
-                )
-        except Exception as error:  # each tokenizer class fails in its own way
-            raise ModelError(
-                f"model {weights.name}: its tokenizer does not load: {brief(error)}"
-            ) from error
-        if not self._tokenizer.is_fast:
-            raise ModelError(f"model {weights.name}: its tokenizer has no character offsets")
-        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        self.anchor_id: int | None = eos if bos is None else bos
+        With the `digest` of all that it is loaded from, `Weights.tokenizer_fingerprint`, it is kept
+        in the cache, and loads without transformers and torch the next time.
+        """
+        self._weights = weights
+        self._trust_remote_code = trust_remote_code
+        self._rust: Any = None
+        facts = None
+        if digest is not None and not trust_remote_code:
+            facts = self._kept(digest)
+        if facts is None:
+            self._rust = self._rust_tokenizer()
+            facts = TokenizerFacts.of(self._tokenizer, self._rust)
+            if digest is not None and not trust_remote_code:
+                keep(digest, facts)
+        self._facts = facts
+        self.anchor_id: int | None = facts.eos_id if facts.bos_id is None else facts.bos_id
         """The id of BOS, else of EOS, else None."""
-        self._rust = self._rust_tokenizer()
         self.added_ids = self._added_ids()
         """The ids that `special` puts before and after every text; None if that is not known."""
+
+    def _kept(self, digest: str) -> TokenizerFacts | None:
+        """The facts in the cache, with the tokenizer opened; None if that does not work."""
+        if (facts := recall(digest)) is None:
+            return None
+        try:
+            self._rust = facts.open_backend()
+        except ValueError:
+            return None
+        return facts
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """transformers' own tokenizer, loaded at first use. Raises ModelError."""
+        from transformers import AutoTokenizer
+
+        name = self._weights.name
+        try:
+            with quiet_libraries():
+                found: Any = AutoTokenizer.from_pretrained(
+                    self._weights.tokenizer_folder, trust_remote_code=self._trust_remote_code
+                )
+        except Exception as error:  # each tokenizer class fails in its own way
+            what = f"model {name}: its tokenizer does not load: {brief(error)}"
+            raise ModelError(what) from error
+        if not found.is_fast:
+            raise ModelError(f"model {name}: its tokenizer has no character offsets")
+        return found
 
     def _rust_tokenizer(self) -> Any:
         """The tokenizer behind it, if a call does nothing but that; else None.
@@ -73,19 +110,17 @@ class HuggingFaceTokenizer:
 
         `written` is what the template puts after a response.  Empty if there is no such token.
         """
-        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
-        special.update(self._tokenizer.all_special_ids)
+        special = self._facts.special_ids
         (ids,) = self.encode([written], special=False)
         for place, token in enumerate(ids):
             if token in special:
                 return ids[: place + 1]
-        eos = self._tokenizer.eos_token_id
-        return [] if eos is None else [int(eos)]
+        return [] if self.eos_id is None else [self.eos_id]
 
     @property
     def eos_id(self) -> int | None:
         """The id of EOS; None if the tokenizer has none."""
-        return cast("int | None", self._tokenizer.eos_token_id)
+        return self._facts.eos_id
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
@@ -139,6 +174,10 @@ class HuggingFaceTokenizer:
 
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
+        if self._rust is not None:
+            return cast(
+                list[tuple[int, int]], self._rust.encode(text, add_special_tokens=special).offsets
+            )
         encoded = self._tokenizer(
             text, add_special_tokens=special, return_offsets_mapping=True, verbose=False
         )
@@ -155,27 +194,26 @@ class HuggingFaceTokenizer:
     @property
     def vocabulary(self) -> int:
         """Number of tokens, added ones included."""
-        return len(self._tokenizer)
+        return self._facts.vocabulary
 
     @property
     def chat_templates(self) -> dict[str, str]:
         """The sources of its chat templates by name, `default` if it is the only one."""
-        found = self._tokenizer.chat_template
-        if isinstance(found, str):
-            return {"default": found}
-        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+        return self._facts.chat_templates
 
     @property
     def special_tokens(self) -> dict[str, str]:
         """The special tokens that chat templates may write, such as `bos_token`."""
-        return {str(k): str(v) for k, v in self._tokenizer.special_tokens_map.items()}
+        return self._facts.special_tokens
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of everything that decides which ids a text becomes."""
-        digest = hashlib.sha256(self._tokenizer.backend_tokenizer.to_str().encode())
-        special = [self._tokenizer.bos_token_id, self._tokenizer.eos_token_id]
-        digest.update(json.dumps(special).encode())
+        written = self._facts.backend
+        if written is None:
+            written = self._tokenizer.backend_tokenizer.to_str()
+        digest = hashlib.sha256(written.encode())
+        digest.update(json.dumps([self._facts.bos_id, self._facts.eos_id]).encode())
         return digest.hexdigest()
 
 

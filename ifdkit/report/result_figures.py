@@ -1,4 +1,4 @@
-"""Figures of results with several numbers, made without pyplot, so that no window opens."""
+"""Figures of results with several numbers, which open no window."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.report.audit.wording import title
 from ifdkit.report.comparison.scales import Axis, axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
+from ifdkit.report.plotting import new_figure
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
 
@@ -25,9 +26,7 @@ _MAX_BARS = 15
 
 
 def _empty(height: float = 3.2) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = new_figure(figsize=(6.4, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -69,7 +69,7 @@ def selection_view(result: Selected) -> str:
     rows = [
         (one_line(one.name, 60), *(_of(one.unit, x) for x in (one.input, one.selection)),
          "–" if one.random_range95 is None else _range(one.unit, one.random_range95))
-        for one in result.effect.measures
+        for one in (*result.effect.measures, *result.effect.diversity)
     ]  # fmt: skip
     head = ("Measure", "Input", "Selected", "Random choice (95 %)")
     return view_page(one_line(lead, 300), "", head, rows, dropped)

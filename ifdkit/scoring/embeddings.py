@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ def coherences(
 ) -> list[float | None]:
     """Cosine of each pair of texts, None for None; what was done is added to `work`."""
     before = embeddings.usage
-    vectors = embeddings.embed(text for pair in pairs if pair for text in pair)
+    vectors = embeddings.embed(texts_of(pairs))
     used = embeddings.usage - before
     work.texts_embedded += used.texts
     work.embedding_s += used.embedding_s
@@ -65,6 +65,11 @@ def text_pairs(
         else (example.instruction, example.response)
         for example, each in zip(examples, passes, strict=True)
     ]
+
+
+def texts_of(pairs: Iterable[tuple[str, str] | None]) -> Iterator[str]:
+    """All texts of pairs, one after the other."""
+    return (text for pair in pairs if pair for text in pair)
 
 
 class Embeddings:

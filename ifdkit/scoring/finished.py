@@ -37,7 +37,7 @@ _HEADER = struct.Struct("<HH")
 """Numbers and Requests of a record. Then follow the numbers as float64, NaN if undefined, 8 bytes
 for each Request, and JSON for what few rows have."""
 _DIGEST_BYTES = 8
-_CODE = ("records.py", "visible.py", "prompting/*.py", "scoring/*.py", "engine/tokenizer.py",
+_CODE = ("records.py", "visible.py", "prompting/*.py", "scoring/*.py", "engine/tokenizer*.py",
          "engine/embedder.py")  # fmt: skip
 """The code that makes a row of an example and of the NLLs of its passes."""
 _FREE_SETTINGS = {"model", "embedder", "reference_model", "dtype", "device", "store", "drift",

@@ -28,7 +28,7 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.records import NLL, PASSES, Example, Passes, Request
-from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs
+from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs, texts_of
 from ifdkit.scoring.further import (
     FurtherPasses,
     reference_settings,
@@ -105,7 +105,11 @@ class Scorer:
         """The model's tokenizer, loaded at first use. Raises ModelError."""
         from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
-        return HuggingFaceTokenizer(self.weights, trust_remote_code=self.settings.trust_remote_code)
+        return HuggingFaceTokenizer(
+            self.weights,
+            trust_remote_code=self.settings.trust_remote_code,
+            digest=self.tokenizer_files,
+        )
 
     def _tokenizer_hash(self) -> str:
         """The tokenizer's fingerprint, without loading it if that was done before."""
@@ -334,8 +338,10 @@ class Scorer:
         """Cosine of each example's halves; None if one is empty or coherence is not asked for."""
         if self.embeddings is None:
             return [None] * len(examples)
-        self.thread_limit.use()
-        return coherences(self.embeddings, text_pairs(examples, passes), self.work)
+        pairs = text_pairs(examples, passes)
+        if self.thread_limit.in_use is None and not self.embeddings.has_all(texts_of(pairs)):
+            self.thread_limit.use()
+        return coherences(self.embeddings, pairs, self.work)
 
     def has_all(
         self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
@@ -351,7 +357,7 @@ class Scorer:
             if not reference.has_all(examples, others, provisional=provisional):
                 return False
         pairs = text_pairs(examples, passes)
-        return self.embeddings is None or self.embeddings.has_all(t for p in pairs if p for t in p)
+        return self.embeddings is None or self.embeddings.has_all(texts_of(pairs))
 
     def known_requests(self, passes: Sequence[Passes]) -> tuple[list[Request], set[int]]:
         """The distinct Requests of these passes, and the positions of those in the store."""

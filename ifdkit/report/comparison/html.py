@@ -16,6 +16,8 @@ from ifdkit.report.comparison.sparkline import sparkline
 from ifdkit.report.comparison.topic_map import topic_map
 from ifdkit.report.comparison.wording import (
     LengthEstimate,
+    coverage_sentence,
+    diversity_measure,
     estimates,
     group_word,
     paper_metrics,
@@ -88,6 +90,8 @@ def render_html(
         group_word=group_word(summary),
         groups=shown_sources(summary),
         group_fields=source_fields(summary),
+        diversity=[(diversity_measure(name), one) for name, one in summary.diversity.items()],
+        coverage_sentence=coverage_sentence(summary),
         **_table(summary),
         **_figures(summary, rows),
     )
