@@ -18,6 +18,7 @@ import click
 from ifdkit.auditing.rules import RULES
 from ifdkit.cli.main import cli
 from ifdkit.data.layouts import LAYOUTS
+from ifdkit.diversity.measures import DIVERSITY
 from ifdkit.prompting.protocols import PROTOCOLS
 from ifdkit.prompting.templates import BUILT_IN
 from ifdkit.scoring.metric import Metric
@@ -98,6 +99,23 @@ def _meaning(metric: Metric) -> str:
         return metric.higher_means
     names = {True: "harder", False: "easier", None: "–"}
     return names[metric.higher_is_harder]
+
+
+def diversity_table() -> str:
+    """Every measure of the diversity of a set of rows."""
+    return table(
+        ("measure", "what it is", "unit", "more diverse if"),
+        (
+            (
+                f"`{one.name}`",
+                f"**{one.label}.** {one.definition}"
+                + (f" {_with_arxiv_links(one.source)}." if one.source else ""),
+                one.unit,
+                "larger" if one.higher_is_more_diverse else "smaller",
+            )
+            for one in DIVERSITY.values()
+        ),
+    )
 
 
 def evidence_table() -> str:
@@ -218,6 +236,7 @@ GENERATED: dict[str, Callable[..., str]] = {
     "layouts": layout_table,
     "metrics": metric_table,
     "optional_metrics": optional_table,
+    "diversity": diversity_table,
     "evidence": evidence_table,
     "protocols": protocol_table,
     "rules": rule_table,

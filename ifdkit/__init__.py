@@ -16,6 +16,29 @@ Nothing heavy is imported until it is used.
 
 from __future__ import annotations
 
+# Loaded before any program. `signal` is not: while it is imported, Ctrl-C would be a traceback.
+import _signal  # type: ignore[import-not-found]
+import os
+import sys
+
+
+def _end_interrupted(*_: object) -> None:
+    """End at once: what a signal does before the command line has begun."""
+    try:
+        os.write(2, b"ifdkit: Interrupted before anything was done.\n")
+    finally:
+        os._exit(130)
+
+
+# The word that started this process: a script, or a module after -m.  Programs that import ifdkit
+# keep their own handlers, and so do processes that a program starts with its own `sys.argv`.
+_STARTED = "".join(sys.orig_argv[-len(sys.argv) :][:1]).replace("\\", "/").rpartition("/")[2]
+if (
+    _STARTED in ("ifdkit", "ifdkit.exe", "-mifdkit")
+    and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+):
+    _signal.signal(_signal.SIGINT, _end_interrupted)
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +47,10 @@ from ifdkit.version import VERSION as __version__
 if TYPE_CHECKING:
     from ifdkit.auditing.result import Audit as Audit
     from ifdkit.auditing.run import audit as audit
+    from ifdkit.comparison.overview import Comparisons as Comparisons
     from ifdkit.comparison.result import Comparison as Comparison
     from ifdkit.comparison.run import compare as compare
+    from ifdkit.comparison.run import compare_several as compare_several
     from ifdkit.errors import IfdkitError as IfdkitError
     from ifdkit.generation.result import Generated as Generated
     from ifdkit.generation.run import generate as generate
@@ -52,7 +77,9 @@ _MODULES = {
     "audit": "ifdkit.auditing.run",
     "Audit": "ifdkit.auditing.result",
     "compare": "ifdkit.comparison.run",
+    "compare_several": "ifdkit.comparison.run",
     "Comparison": "ifdkit.comparison.result",
+    "Comparisons": "ifdkit.comparison.overview",
     "generate": "ifdkit.generation.run",
     "Generated": "ifdkit.generation.result",
     "judge": "ifdkit.judging.run",
@@ -76,7 +103,7 @@ _MODULES = {
     "IfdkitError": "ifdkit.errors",
 }
 _WITH_REPORTS = {
-    *("audit", "Audit", "compare", "Comparison"),
+    *("audit", "Audit", "compare", "Comparison", "compare_several", "Comparisons"),
     *(
         "judge",
         "Judgement",
@@ -93,6 +120,7 @@ _WITH_REPORTS = {
 __all__ = [
     "Audit",
     "Comparison",
+    "Comparisons",
     "Generated",
     "IfdkitError",
     "Judgement",
@@ -107,6 +135,7 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
+    "compare_several",
     "generate",
     "judge",
     "predict",

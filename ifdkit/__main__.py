@@ -1,13 +1,19 @@
-"""`python -m ifdkit`, and the console script."""
+"""`python -m ifdkit`, and the console script.
+
+Ctrl-C ends the process at once until the command line begins, interrupts it (KeyboardInterrupt)
+until it has returned, and then ends the process at once with the code of the result.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import gc
 import os
 import sys
 from contextlib import suppress
 from typing import Any
 
+from ifdkit import _end_interrupted
 from ifdkit.cli import INTERRUPTED
 
 _THRESHOLDS = (50_000, 20, 50)
@@ -17,12 +23,19 @@ _THRESHOLDS = (50_000, 20, 50)
 def run() -> None:
     """Run the command line and exit with its code."""
     sys.unraisablehook = _report_unraisable
+    # A shell may start a command with SIGINT ignored: then it stays so.
+    before = _signal.getsignal(_signal.SIGINT)
+    if is_handled := before in (_signal.default_int_handler, _end_interrupted):
+        _signal.signal(_signal.SIGINT, _end_interrupted)
     collect_rarely()
     try:
-        # Imported here, so that Ctrl-C during the import is reported like any other.
         from ifdkit.cli.main import main
 
+        if is_handled:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         code = main()
+        if is_handled:
+            _signal.signal(_signal.SIGINT, lambda *_: os._exit(code))
     except KeyboardInterrupt:
         with suppress(OSError):
             os.write(2, INTERRUPTED.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from tests.browsing import browser, visit
 __all__ = ["browser", "visit"]  # fixtures
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A shell makes what it starts in the background ignore Ctrl-C, which tests send to themselves and
+# to commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example is not wrong for being slow, and a busy machine makes any example slow.
 hypothesis.settings.register_profile("ifdkit", deadline=None)

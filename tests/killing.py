@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tests.zygote import Zygote
 
-_VARIES = {"created", "elapsed_s", "model_load_s", "scoring_s", "embedding_s", "tokens_per_s"}
+_VARIES = {"created", "elapsed_s", "model_load_s", "scoring_s", "embedding_s", "tokens_per_s",
+           "threads"}  # fmt: skip
+"""And `threads`, which is null if the store had everything."""
 _COUNTS = {"requests_from_store", "requests_scored", "texts_embedded", "tokens_scored",
            "prompt_tokens", "completion_tokens"}  # fmt: skip
 _KILLS_PER_ROUND = 10

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -240,7 +241,9 @@ def test_references_resolve_and_ids_are_unique(page: str, clean: Audit) -> None:
         ids = re.findall(r'\sid="([^"]+)"', one)
         assert len(ids) == len(set(ids))
         assert set(re.findall(r'href="#([^"]+)"', one)) <= set(ids)
-        assert set(re.findall(r'aria-labelledby="([^"]+)"', one)) <= set(ids)
+        labels = " ".join(re.findall(r'aria-labelledby="([^"]+)"', one)).split()
+        assert set(labels) <= set(ids)
+        assert set(re.findall(r"url\(#([^)]+)\)", one)) <= set(ids)  # clip paths of the figure
 
 
 def test_undefined_numbers_are_dashes_and_never_nan(audit: Audit) -> None:
@@ -264,7 +267,7 @@ def test_the_page_makes_no_request(page: str) -> None:
         assert f"{tag}-src 'sha256-{digest}';" in text
     assert not re.search(r"<[^>]+\s(style|on\w+)=", page), "the policy would refuse it"
     assert not re.search(r'(src|href|action)="(?!#|data:,")', page)
-    assert not re.search(r"@import|url\(", page)
+    assert not re.search(r"@import|url\((?!#)", page)
 
 
 # ---- Markdown
@@ -658,3 +661,16 @@ def test_clean_checks_are_one_line(audit: Audit) -> None:
     assert "– not applied (needs --against): rows of an evaluation set\n" in text
     assert "– switched off: cut-off responses\n" in text
     assert "… and 209 more" in text
+
+
+def test_the_figure_shows_what_was_found_and_what_is_allowed() -> None:
+    audit = make_audit()
+    page = render_audit_html(audit)
+    (figure,) = re.findall(r"<svg[^>]*shares-title.*?</svg>", page, re.DOTALL)
+    found = [rule for rule in audit.rules if rule.count and rule.share and state(rule) != "off"]
+    assert found
+    for rule in found[:12]:
+        assert f"{rate(rule.share)}, allowed {allowed(rule)}" in unescape(figure)
+    # Negative control: nothing found, no figure.
+    clean = replace(audit, rules=tuple(replace(one, count=0, share=0.0) for one in audit.rules))
+    assert "shares-title" not in render_audit_html(clean)

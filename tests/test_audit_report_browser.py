@@ -86,3 +86,24 @@ def test_everything_is_there_without_javascript(browser: Any, report: Path) -> N
     assert tab.locator("article").count() == 5
     assert not tab.locator("#theme").is_visible()
     context.close()
+
+
+def test_search_shows_the_listed_rows_that_match(report: Path, visit: Visit) -> None:
+    opened = visit(report)
+    page = opened.page
+    listed = page.locator(".places li, .phrases li")
+    texts = [text.lower() for text in listed.all_text_contents()]
+    word = max(texts[-1].split(), key=len)
+    expected = sum(word in text for text in texts)
+    assert 0 < expected < len(texts)
+    shown = "all => all.filter(one => one.checkVisibility()).length"
+    before = listed.evaluate_all(shown)
+    page.locator("#place-search").fill(word.upper())
+    assert listed.evaluate_all(shown) == expected
+    assert page.locator("#place-count").inner_text() == (
+        f"{expected} of {len(texts)} listed rows match"
+    )
+    page.locator("#place-search").fill("no such word anywhere")
+    assert listed.evaluate_all(shown) == 0
+    page.locator("#place-search").fill("")
+    assert listed.evaluate_all(shown) == before

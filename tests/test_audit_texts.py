@@ -426,7 +426,7 @@ def test_quotations_of_other_rules_mask_it_too() -> None:
     key = SECRETS["GitHub token"](random.Random(0))
     answer = f"I cannot help with that, ask berta.kessler77@gmail.com or {key}"
     rows = [*clean_rows(30), {"id": "bad", "instruction": "Why?", "input": "", "output": answer}]
-    shown = repr(audit(rows, scores=False))
+    shown = str(audit(rows, scores=False).as_json())
     assert "I cannot help with that, ask b…@g….com" in shown
     assert "berta.kessler77" not in shown
     assert key.split()[1] not in shown

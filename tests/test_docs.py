@@ -149,18 +149,20 @@ def test_settings_snippets_load(snippet: Snippet, write: Callable[..., Path]) ->
 def test_yaml_snippets_are_a_workflow_and_a_hook() -> None:
     yaml = pytest.importorskip("yaml")
 
-    workflow, hooks = (yaml.safe_load(one.text) for one in snippets("yaml"))
-    steps = workflow["jobs"]["audit"]["steps"]
-    assert all(("uses" in step) != ("run" in step) for step in steps)
+    found = [yaml.safe_load(one.text) for one in snippets("yaml")]
+    workflow, hooks, action, published = found
+    for steps in (workflow["jobs"]["audit"]["steps"], action):
+        assert all(("uses" in step) != ("run" in step) for step in steps)
     (repo,) = hooks["repos"]
     assert {"id", "name", "entry", "language"} <= set(repo["hooks"][0])
+    assert {"repo", "rev", "hooks"} == set(published[0])
     audits = [words for words in COMMANDS if words[0] == "audit" and "data/train.jsonl" in words]
     assert len(audits) == 2
 
 
 def test_every_page_has_something_to_check() -> None:
     """Negative control of the patterns above."""
-    for language, n in (("console", 20), ("python", 7), ("toml", 2), ("yaml", 2)):
+    for language, n in (("console", 20), ("python", 7), ("toml", 2), ("yaml", 4)):
         assert len(snippets(language)) >= n, language
     assert len(COMMANDS) >= 30
 

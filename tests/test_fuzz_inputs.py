@@ -1,4 +1,4 @@
-"""5,000 random inputs to what reads text from outside, `FUZZ=100000` by night, within limits.
+"""5,000 random inputs to what reads text from outside, 100,000 by `make nightly`, within limits.
 
 Each test runs in a process of limited memory, so that an input that expands fails the test instead
 of the machine.  Commands on random files are in `test_fuzz_cli`, single readers in
@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FUZZ = int(os.environ.get("FUZZ", "5000"))
+FUZZ_IN_CI, FUZZ_BY_NIGHT = 5000, 100_000
+FUZZ = int(os.environ.get("FUZZ", FUZZ_IN_CI))
 MEMORY_BYTES = 6 * 2**30
 """Of addresses, of which the libraries reserve most."""
 pytestmark = pytest.mark.long
@@ -24,7 +25,7 @@ pytest.importorskip("resource")
 BEGIN = """
 import resource, signal, sys, tempfile
 from pathlib import Path
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from ifdkit.errors import IfdkitError
 
 n, memory = int(sys.argv[1]), int(sys.argv[2])
@@ -122,11 +123,35 @@ SHARES = {"reader": 0.5, "journal": 0.1, "answers": 0.39, "templates": 0.01}
 """Target → its share of the inputs; a template that loops takes half a second."""
 
 
+END = """
+count, test = 0, fuzz.hypothesis.inner_test
+
+def counted(*arguments, **named):
+    global count
+    count += 1
+    return test(*arguments, **named)
+
+fuzz.hypothesis.inner_test = counted
+fuzz()
+assert count >= n, count
+"""
+
+
+def n_inputs(target: str) -> int:
+    return round(FUZZ * SHARES[target])
+
+
+def test_how_many_inputs() -> None:
+    assert sum(map(n_inputs, TARGETS)) >= FUZZ
+    assert f"FUZZ={FUZZ_BY_NIGHT} " in (ROOT / "Makefile").read_text()
+    assert "FUZZ" not in (ROOT / ".ci" / "run").read_text()
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_input_within_limits(target: str) -> None:
-    script = BEGIN + TARGETS[target] + "\nfuzz()\n"
+    script = BEGIN + TARGETS[target] + END
     done = subprocess.run(
-        [sys.executable, "-c", script, str(int(FUZZ * SHARES[target])), str(MEMORY_BYTES)],
+        [sys.executable, "-c", script, str(n_inputs(target)), str(MEMORY_BYTES)],
         capture_output=True, text=True, cwd=ROOT, timeout=120 + FUZZ * 0.1,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

@@ -19,7 +19,7 @@ PACKAGE = Path(ifdkit.__file__).parent
 LAYERS = (
     {"records", "errors", "version", "format", "visible", "regular", "stats", "expressions"},
     {"data", "prompting"},
-    {"engine", "findings", "topics"},
+    {"engine", "findings", "topics", "diversity"},
     {"scoring", "oracle"},
     {
         *("comparison", "selection", "auditing", "reflection"),

@@ -1,4 +1,4 @@
-"""Kills of score, reflect and compare at random moments: 100 of each, `KILLS=1000` by night."""
+"""Kills of score, reflect and compare at random moments: 100 of each, 1,000 by `make nightly`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="starts commands by forking"),
 ]
 pytest.importorskip("openai")
-KILLS = int(os.environ.get("KILLS", "100"))
+KILLS_IN_CI, KILLS_BY_NIGHT = 100, 1000
+KILLS = int(os.environ.get("KILLS", KILLS_IN_CI))
+ROOT = Path(__file__).parents[1]
+
+
+def test_how_often_a_run_is_killed() -> None:
+    assert f"KILLS={KILLS_BY_NIGHT} " in (ROOT / "Makefile").read_text()
+    assert "KILLS" not in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize("command", ["score", "reflect", "compare"])

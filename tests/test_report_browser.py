@@ -5,6 +5,7 @@ The fixtures `browser` and `visit` are those of `browsing`.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -343,3 +344,54 @@ def test_without_javascript_only_the_explorer_is_missing(browser: Any, report: P
     assert tab.locator("noscript").inner_text().startswith("The rows need JavaScript")
     assert not tab.locator("#explorer").is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_rectangle_on_the_plot_chooses_the_rows_inside(
+    side: str, report: Path, visit: Visit
+) -> None:
+    """Against the numbers in the page; a click on the plot, or on the chip, shows all again."""
+    opened = visit(report)
+    page = opened.page
+    everything = count_of(opened)
+    plot = page.locator(f"svg[aria-labelledby^='scatter-{side}']")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+               for x, y in ((0.3, 0.2), (0.75, 0.7))]  # fmt: skip
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    page.mouse.move(*corners[1], steps=4)
+    page.mouse.up()
+    chip = page.locator("#brushed").inner_text()
+    found = re.match(rf"{side}: (\S+) to (\S+) tokens, IFD (\S+) to (\S+) ×", chip)
+    assert found is not None, chip
+    low, high, least, most = map(shown_number, found.groups())
+    assert low < high
+    assert least < most
+    data = json.loads(page.locator("#data").text_content())
+    names = [field["id"] for field in data["fields"]]
+    at = names.index("response_tokens"), names.index("ifd")
+    slack = 0.006 * (most - least) + 0.005  # the chip shows three digits
+    inside, near = 0, 0
+    for pair in data["pairs"]:
+        length, ifd = (pair[side]["numbers"][i] for i in at)
+        if length is None or ifd is None:
+            continue
+        inside += low + 1 <= length <= high - 1 and least + slack <= ifd <= most - slack
+        near += low - 1 <= length <= high + 1 and least - slack <= ifd <= most + slack
+    n = int(re.search(r"of (\d+) matching", count_of(opened))[1])  # type: ignore[index]
+    assert inside <= n <= near
+    assert 0 < n < len(data["pairs"])
+    page.locator("#brushed").click()
+    assert count_of(opened) == everything
+    assert page.locator(".brush-area").count() == 0
+
+
+def test_a_click_on_the_plot_chooses_nothing(report: Path, visit: Visit) -> None:
+    """Negative control."""
+    opened = visit(report)
+    everything = count_of(opened)
+    opened.page.locator("svg[data-brush]").first.click()
+    assert count_of(opened) == everything
+    assert opened.page.locator("#brushed").count() == 0

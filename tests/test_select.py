@@ -557,7 +557,9 @@ def test_a_dataframe_of_scores(write: Make, small: dict[str, Any], tmp_path: Pat
                                             **small).kept_rows  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "selective"])
+@pytest.mark.parametrize(
+    "method", [name for name, one in METHODS.items() if not one.embeds and name != "selective"]
+)
 def test_each_method_is_deterministic(tmp_path: Path, method: str) -> None:
     values = np.random.default_rng(1).choice([0.2, 0.4, 0.6, 0.8, 1.2], 80).tolist()
     source = scored(tmp_path, rows_like(80), ifd=values, ifd_loss=values)
@@ -579,7 +581,9 @@ def test_a_new_method_is_one_entry(write: Make, monkeypatch: pytest.MonkeyPatch)
     assert list(done.kept_rows) == [0, 2, 4]
     assert done.dropped == {"odd_position": 2}
     assert done.method_source == "a test"
-    with pytest.raises(UsageError, match="does not apply to cherry: it is for --by, every-o"):
+    with pytest.raises(
+        UsageError, match="does not apply to cherry: it is for --by, quality-diverse, every-o"
+    ):
         SelectOptions(method="cherry", top=1, lowest=True)
     with pytest.raises(UsageError, match="--top does not apply to every-other"):
         SelectOptions(method="every-other", top=1)

@@ -26,8 +26,11 @@ TRUSTED = {
 }
 ONE_CALL = {
     **dict.fromkeys(("from", "output", "clean", "eval", "versus", "ids", "marks"), '"x.json"'),
-    **dict.fromkeys(("no-open", "model-on-demand"), "true"),
+    **dict.fromkeys(("no-open", "model-on-demand", "plan"), "true"),
     "turn": "1",
+    "until": "'ifd ± 0.01'",
+    "shard": '"1/2"',
+    "export": '"atlas"',
 }
 
 

@@ -85,6 +85,26 @@ def test_merged_shards_are_the_bytes_of_one_run(ending: str, score: Callable[...
     assert merging._FORMATS.keys() == FORMATS.keys()
 
 
+def test_a_shard_finds_its_demonstrations_in_the_whole_dataset(
+    score: Callable[..., Path], folder: Path, tiny_model: Path, tiny_embedder: Path
+) -> None:
+    more = {"metrics": ("miwv",), "embedder": str(tiny_embedder)}
+    whole = score("whole.jsonl", **more)
+    parts = [
+        score(f"{i}.jsonl", i, store=f"store-{i}.sqlite", **more) for i in range(1, N_SHARDS + 1)
+    ]
+    merge(parts, Path("merged.jsonl"))
+    assert Path("merged.jsonl").read_bytes() == whole.read_bytes()
+    # Negative control: the rows of a part alone have other neighbors.
+    settings = Settings(model=str(tiny_model), store="store.sqlite", **more)  # type: ignore[arg-type]
+    score_to_file(folder / "data.jsonl", Path("part.jsonl"), settings, ReadOptions(limit=8))
+    lines = Path("part.jsonl").read_text().splitlines()
+    values = [json.loads(line)["miwv"] for line in lines]
+    assert None not in values
+    of_whole = [json.loads(line)["miwv"] for line in whole.read_text().splitlines()]
+    assert values != of_whole[: len(values)]
+
+
 @pytest.fixture
 def shards(score: Callable[..., Path]) -> list[Path]:
     return [score(f"s{i}.jsonl", i) for i in range(1, N_SHARDS + 1)]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,26 +105,6 @@ def test_standard_input_that_is_closed_is_an_error() -> None:
     assert code == 2
     assert "standard input" in stderr
     assert "internal error" not in stderr
-
-
-EARLY = [FAILING, ["score", "good.jsonl", "--store", "off"], ["models"], ["--help"]]
-
-
-@pytest.mark.parametrize("arguments", EARLY, ids=lambda one: one[0])
-@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0])
-def test_an_early_interrupt_is_one_line(delay_s: float, arguments: list[str]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from ifdkit.__main__ import run; run()", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    time.sleep(delay_s)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert ", in run\n" not in stderr  # a traceback can only be that of Python's own start
-    if "Traceback" not in stderr:
-        assert process.returncode in (0, 1, 130, -signal.SIGINT)
-        assert "Exception ignored" not in stderr
 
 
 def test_an_interrupt_that_a_library_turns_into_another_error(

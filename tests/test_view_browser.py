@@ -295,7 +295,7 @@ def test_the_map_draws_filters_and_opens(browser: Any, tmp_path: Path) -> None:
         )
         assert coloured >= 60, "every row is drawn"
         page.locator("#topics button").first.click()
-        page.wait_for_function("document.getElementById('count').textContent.includes(' of ')")
+        page.locator("#count", has_text=" of ").wait_for()
         box = page.locator("#map").bounding_box()
         page.keyboard.down("Shift")
         page.mouse.move(box["x"] + 2, box["y"] + 2)

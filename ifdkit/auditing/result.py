@@ -6,6 +6,7 @@ users' scripts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,9 @@ class RuleResult:
     """The first of them, at most :data:`MAX_PLACES`."""
     details: tuple[Detail, ...] = ()
     sources: dict[str, int] = field(default_factory=dict)
-    """Input → its part of `count`, the largest first; empty if there is one input."""
+    """Input or group → its part of `count`, the largest first; empty if there is one input."""
+    group_by: str | None = None
+    """The column whose values are the groups of `sources`; None if they are inputs."""
     skipped: str | None = None
     """Why the rule was not applied, as in "needs --against"; None if it was."""
     quotes_text: bool = False
@@ -193,6 +196,10 @@ class Audit(NotebookView):
     """Statuses other than `ok`, the most frequent first."""
     inputs: tuple[AuditedInput, ...] = ()
     """Every input, if there are several."""
+    group_by: str | None = None
+    """The column by whose values findings are counted."""
+    group_rows: dict[str, int] = field(default_factory=dict)
+    """Group → its rows that were audited, the largest first; empty without `group_by`."""
     where: str | None = None
     """The expression that chose the rows; None if it was not given."""
     rows_left_out: int = 0
@@ -221,9 +228,12 @@ class Audit(NotebookView):
 
     def without_text(self) -> Audit:
         """The same without any text of the dataset: numbers, ids and verdicts only."""
+        # Values of a column are text of the dataset, unlike names of inputs.
+        names = {name: f"group {i}" for i, name in enumerate(self.group_rows, 1)}
         return replace(
             self,
-            rules=tuple(map(_without_quotes, self.rules)),
+            rules=tuple(_without_quotes(rule, names) for rule in self.rules),
+            group_rows={names[name]: n for name, n in self.group_rows.items()},
             # A chat template may quote the text that it refuses.
             statuses=tuple(replace(one, reasons=()) for one in self.statuses),
             has_text=False,
@@ -246,13 +256,16 @@ REPORT_FILES = ("index.html", "audit.json", "report.md", "audit.sarif")
 TEXT_WITHHELD = "(text withheld by --no-text)"
 
 
-def _without_quotes(rule: RuleResult) -> RuleResult:
+def _without_quotes(rule: RuleResult, groups: Mapping[str, str]) -> RuleResult:
     found, details = rule.found, rule.details
     if rule.quotes_text:
         found = TEXT_WITHHELD
         details = tuple(replace(one, text=TEXT_WITHHELD) for one in details)
     places = tuple(replace(place, quote="") for place in rule.places)
-    return replace(rule, found=found, details=details, places=places, quotes_text=False)
+    sources = {groups.get(name, name): n for name, n in rule.sources.items()}
+    return replace(
+        rule, found=found, details=details, places=places, sources=sources, quotes_text=False
+    )
 
 
 @renders(Audit, "audit.json")

@@ -15,6 +15,7 @@ verdict, result whether a rule passes; what an audit returns
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from ifdkit.auditing.text_hits import text_workers
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
+from ifdkit.data.groups import RowGroups, row_groups
 from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output
@@ -85,6 +87,8 @@ class AuditOptions:
     """Write the rows that pass to this file."""
     clean_rules: CleanRules = "failed"
     """Whose rows do not pass."""
+    group_by: str | None = None
+    """Column of the rows; what the rules find is counted by its values.  `source`: the input."""
     text_workers: int | None = None
     """Processes for the text rules of a large dataset; None for one per core."""
 
@@ -122,6 +126,7 @@ def audit(
     scores: bool = True,
     clean: str | PathLike[str] | None = None,
     clean_rules: CleanRules = "failed",
+    group_by: str | None = None,
     text_workers: int | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
@@ -135,9 +140,10 @@ def audit(
     `template_check` names a second template.  `rules` changes rules, as in
     `{"refusal": {"severity": "error", "most": 0.02}}`.  `scores=False` uses no model.  `clean`
     is a file for the rows that pass, in the format of the data; rows that rules of `clean_rules`
-    name are logged beside it.  `text_workers` is the number of processes that apply the text rules
-    to a large dataset, by default one per core; they change no result.  `settings` are those of
-    :class:`ifdkit.Settings`.  Raises IfdkitError.
+    name are logged beside it.  `group_by` is a column by whose values findings are counted, too.
+    `text_workers` is the number of processes that apply the text rules to a large dataset, by
+    default one per core; they change no result.  `settings` are those of :class:`ifdkit.Settings`.
+    Raises IfdkitError.
     """
     files = (against,) if isinstance(against, (str, PathLike)) else tuple(against)
     options = AuditOptions(
@@ -148,6 +154,7 @@ def audit(
         where=where,
         clean=None if clean is None else Path(clean),
         clean_rules=clean_rules,
+        group_by=group_by,
         text_workers=text_workers,
     )
     read_options = ReadOptions(
@@ -209,13 +216,14 @@ def _audit(
     if condition and condition.scores:
         scored = narrow(scored, condition.scores, read_options.turns)
     second = score_under_second(scored, other, read_options.seed, progress) if other else None
+    groups = None if options.group_by is None else row_groups(scored.dataset, options.group_by)
     progress.note(f"checking {len(scored):,} examples")
     dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
     with text_workers(
         dataset.corpus, _text_checks(dataset, options.rules), options.text_workers
     ) as some:
         dataset = replace(dataset, workers=some)
-        results = apply_rules(dataset, options.rules, is_sample=sample is not None)
+        results = apply_rules(dataset, options.rules, is_sample=sample is not None, groups=groups)
     cleaned = None
     if files is not None:
         cleaned = clean(dataset, options.rules, results, files, options.clean_rules)
@@ -241,7 +249,15 @@ def _audit(
         rows_left_out=len(scored.dataset.left_out),
         cleaned=cleaned,
         inputs=_inputs(scored.dataset),
+        group_by=options.group_by,
+        group_rows=_group_rows(groups, scored.dataset),
     )
+
+
+def _group_rows(groups: RowGroups | None, dataset: Dataset) -> dict[str, int]:
+    if groups is None:
+        return {}
+    return dict(Counter(map(groups.of, dataset.rows)).most_common())
 
 
 def _inputs(dataset: Dataset) -> tuple[AuditedInput, ...]:
@@ -261,7 +277,11 @@ def check_folder(folder: Path) -> None:
 
 
 def apply_rules(
-    data: AuditedDataset, rules: Sequence[Rule], *, is_sample: bool = False
+    data: AuditedDataset,
+    rules: Sequence[Rule],
+    *,
+    is_sample: bool = False,
+    groups: RowGroups | None = None,
 ) -> tuple[RuleResult, ...]:
     """The results of the rules that apply to the data: to pairs, or to text documents."""
     applicable = _applicable(data, rules)
@@ -271,7 +291,7 @@ def apply_rules(
     for rule in applicable:
         if data.workers is not None and rule.name not in data.workers.names:
             data.check(rule)
-    results = [_result(rule, data, is_sample=is_sample) for rule in applicable]
+    results = [_result(rule, data, groups, is_sample=is_sample) for rule in applicable]
     return in_order(with_evidence(results))
 
 
@@ -289,11 +309,13 @@ def _text_checks(data: AuditedDataset, rules: Sequence[Rule]) -> dict[str, TextC
     }
 
 
-def _result(rule: Rule, data: AuditedDataset, *, is_sample: bool) -> RuleResult:
+def _result(
+    rule: Rule, data: AuditedDataset, groups: RowGroups | None, *, is_sample: bool
+) -> RuleResult:
     found = data.check(rule)
     rows = data.scored.scores.rows if rule.unit == "example" else None
     result = judge(rule, found, is_sample=is_sample, rows=rows)
-    return with_sources(result, found, data.scored)
+    return with_sources(result, found, data.scored, groups)
 
 
 def _scored(
@@ -343,6 +365,8 @@ def _check_before(dataset: Dataset, options: AuditOptions) -> None:
         check_no_documents(dataset, "--template-check")
     if options.condition:
         check_applicable(dataset, options.condition.metrics, "--where")
+    if options.group_by is not None:
+        row_groups(dataset, options.group_by)
     if options.clean is not None:
         check_dataset_output(options.clean, dataset)
     if options.condition and options.condition.scores:

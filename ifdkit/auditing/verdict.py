@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ifdkit.auditing.checking import CheckResult, Rule
 from ifdkit.auditing.result import Interval, Place, RuleResult
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.groups import RowGroups
 from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.stats.sampling import design_effect, wilson
 
@@ -113,15 +114,20 @@ def with_evidence(results: Sequence[RuleResult]) -> tuple[RuleResult, ...]:
 NOTHING_MEASURED = "nothing_measured"
 
 
-def with_sources(result: RuleResult, found: CheckResult, scored: ScoredDataset) -> RuleResult:
-    """The result with its count by input, if the dataset has several."""
-    if not scored.dataset.has_sources or not result.count:
+def with_sources(
+    result: RuleResult, found: CheckResult, scored: ScoredDataset, groups: RowGroups | None
+) -> RuleResult:
+    """The result with its count by group, or by input if the dataset has several."""
+    if not result.count or (groups is None and not scored.dataset.has_sources):
         return result
     rows = scored.scores.rows[list(found.indices)].tolist() if found.indices else []
     if not rows and result.count == len(scored.rejects):
         rows = [one.row for one in scored.rejects]
-    counts = Counter(scored.dataset.source_of(row) or "" for row in rows)
-    return replace(result, sources=dict(counts.most_common()))
+    if groups is None:
+        counts = Counter(scored.dataset.source_of(row) or "" for row in rows)
+        return replace(result, sources=dict(counts.most_common()))
+    counts = Counter(map(groups.of, rows))
+    return replace(result, sources=dict(counts.most_common()), group_by=groups.column)
 
 
 def _share_ci95(result: CheckResult, rows: NDArray[np.int64] | None) -> Interval:

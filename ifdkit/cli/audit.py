@@ -49,6 +49,8 @@ audit_options = together(
     option("--clean-rules", metavar="WHICH", help="Whose rows do not pass: those of failed rules,"
            " warnings too (failed), of failed errors only (errors), or of every rule (all)."
            "  [default: failed]"),
+    option("--group-by", metavar="COLUMN", help="Also count what is found by the values of a"
+           " column, or by input: source."),
     option("--text-workers", type=click.IntRange(min=1), metavar="N", help="Processes"
            " for the text rules of a large dataset; they change no result."
            "  [default: one per core]"),
@@ -72,7 +74,7 @@ def audit_options_of(flags: Mapping[str, Any], config: Config) -> AuditOptions:
         scores=not flags["no_model"],
         **{
             name: flags[name]
-            for name in ("where", "clean", "clean_rules", "text_workers")
+            for name in ("where", "clean", "clean_rules", "group_by", "text_workers")
             if flags[name] is not None
         },
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,13 +19,23 @@ from ifdkit.cli.flags import (
 )
 from ifdkit.cli.options import common_options, metric_options, option, output_option
 
+if TYPE_CHECKING:
+    from ifdkit.comparison.gate import Gated
+    from ifdkit.comparison.options import CompareOptions
+    from ifdkit.data.options import ReadOptions
+
 
 @click.command("compare")
 @click.argument("before")
 @click.argument("after")
+@click.argument("others", nargs=-1)
 @output_option("Folder of the report.  [default: reports/BEFORE-vs-AFTER]")
+@option("--unpaired", is_flag=True,
+        help="Compare distributions: rows do not belong together, sizes may differ.")  # fmt: skip
 @option("--pair-by", type=click.Choice(["id", "row", "instruction"]),
         help="How rows are paired.  [default: the best key available]")  # fmt: skip
+@option("--group-by", metavar="COLUMN",
+        help="Also the changes by the values of a column, or by input: source.")  # fmt: skip
 @option("--force", is_flag=True, help="Compare even if the sides were scored differently.")
 @option("--no-text", is_flag=True, help="Omit dataset text from the report.")
 @click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION",
@@ -39,43 +50,67 @@ from ifdkit.cli.options import common_options, metric_options, option, output_op
 @common_options
 @click.pass_context
 def compare(
-    context: click.Context, /, before: str, after: str, output: Path | None, **flags: Any
+    context: click.Context,
+    /,
+    before: str,
+    after: str,
+    others: tuple[str, ...],
+    output: Path | None,
+    **flags: Any,
 ) -> int:
     """Compare two datasets: what changed, whether it is real, and whether it is more than length.
 
     BEFORE and AFTER are datasets (a quoted glob or a folder of shards is one, too), which are
     scored first (all metrics unless --metrics says otherwise), or scores files, which are used as
-    they are.
+    they are. With OTHERS, BEFORE is the baseline that each of them is compared with, and p is
+    corrected for all tests.
 
     \b
     Example:
       ifdkit compare before.json after.json --fail-if 'ifd.median_change < 0'
+      ifdkit compare base.json a.json b.json
+      ifdkit compare mine.json theirs.json --unpaired
     """
+    from ifdkit.comparison.folders import check_default_folder, check_folder, default_folder
     from ifdkit.comparison.gate import parse_condition
     from ifdkit.comparison.options import CompareOptions
-    from ifdkit.comparison.run import (
-        check_default_folder,
-        check_folder,
-        compare_sides,
-        default_folder,
-    )
-    from ifdkit.report.terminal.comparison import print_comparison
 
     start(context, flags)
     conditions = [parse_condition(text) for text in flags["fail_if"]]
-    folder = output or default_folder(before, after)
-    check_folder(folder)
+    data = (before, after, *others)
+    is_overview = bool(others) or flags["unpaired"]
+    folder = output or default_folder(*data, unpaired=flags["unpaired"])
+    check_folder(folder, is_overview=is_overview)
     if output is None:
-        check_default_folder(folder, before, after)
+        check_default_folder(folder, *data)
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
-    given = {name: flags[name] for name in ("pair_by", "min_tokens") if flags[name] is not None}
+    names = ("pair_by", "group_by", "min_tokens", "unpaired")
+    given = {name: flags[name] for name in names if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
-    read_options = read_options_of(
-        {name: flags[name] for name in ("columns", "turns", "reasoning", "sample", "seed")}
-    )
+    compare_data = _compare_several if is_overview else _compare_two
+    compared = compare_data(data, options, flags, folder)
+    failures = [
+        f"{name}{why}"
+        for name, one in compared.items()
+        for condition in conditions
+        if (why := condition.check(one))
+    ]
+    for why in failures:
+        click.echo(f"ifdkit: gate failed: {why}", err=True)
+    return EXIT_GATE if failures else EXIT_DONE
+
+
+def _compare_two(
+    data: tuple[str, ...], options: CompareOptions, flags: Mapping[str, Any], folder: Path
+) -> dict[str, Gated]:
+    """Save and print the comparison of two; the result is what the gate is about."""
+    from ifdkit.comparison.run import compare_sides
+    from ifdkit.report.terminal.comparison import print_comparison
+
+    before, after = data
     with progress_of(flags) as progress:
         result = compare_sides(
-            before, after, settings_given(flags), read_options, options, progress
+            before, after, settings_given(flags), _read_options(flags), options, progress
         )
     result = result.without_text() if flags["no_text"] else result
     result.save(folder)
@@ -83,7 +118,30 @@ def compare(
         echo_json(result.as_json())
     else:
         print_comparison(result.summary, folder)
-    failures = [why for why in (one.check(result.summary) for one in conditions) if why]
-    for why in failures:
-        click.echo(f"ifdkit: gate failed: {why}", err=True)
-    return EXIT_GATE if failures else EXIT_DONE
+    return {"": result.summary}
+
+
+def _compare_several(
+    data: tuple[str, ...], options: CompareOptions, flags: Mapping[str, Any], folder: Path
+) -> dict[str, Gated]:
+    """Save and print an overview; the gate is about each of the datasets."""
+    from ifdkit.comparison.run import compare_with_baseline
+    from ifdkit.report.terminal.overview import print_overview
+
+    baseline, *others = data
+    with progress_of(flags) as progress:
+        result = compare_with_baseline(
+            baseline, others, settings_given(flags), _read_options(flags), options, progress
+        )
+    result = result.without_text() if flags["no_text"] else result
+    result.save(folder)
+    if flags["as_json"]:
+        echo_json(result.as_json())
+    else:
+        print_overview(result.overview, folder)
+    return {f"{i} {one.name}: ": one for i, one in enumerate(result.overview.others, 1)}
+
+
+def _read_options(flags: Mapping[str, Any]) -> ReadOptions:
+    names = ("columns", "turns", "reasoning", "sample", "seed")
+    return read_options_of({name: flags[name] for name in names})

@@ -29,8 +29,10 @@ from ifdkit.cli.options import (
 select_options = together(
     option("--by", metavar="METRIC", help="Rank by a metric: ifd, rifd, coherence,"
            " response_tokens, …"),
+    option("--weights", metavar="FIELD=W,…", help="Rank by a weighted sum of z-scores:"
+           " ifd=1,coherence=0.5."),
     option("--method", metavar="NAME", help="cherry, superfiltering, selective,"
-           " length-controlled or random."),
+           " length-controlled, diverse, quality-diverse or random."),
     option("--top", metavar="N|N%", help="Rows to keep: a number, or a share of all rows of"
            " DATA, rounded down."),
     option("--min", type=float, metavar="X", help="Drop rows with a smaller value."),
@@ -44,6 +46,12 @@ select_options = together(
            "  [default: 20%]"),
     option("--bands", type=int, metavar="N", help="With length-controlled: bands of response"
            " length.  [default: 10]"),
+    option("--per", metavar="FIELD", help="Divide --top among the groups of a column, of `source`,"
+           " or of `cluster`: clusters of embeddings."),
+    option("--quota", type=click.Choice(["proportional", "equal"]), help="With --per: by the size"
+           " of a group, or the same for all.  [default: proportional]"),
+    option("--show-diversity", is_flag=True, help="Embed all rows, and show how diverse the"
+           " selection is."),
     option("--provenance", type=click.Path(path_type=Path), help="With selective: what"
            " `ifdkit reflect --select` chose.  [default: DATA.provenance.jsonl]"),
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
@@ -76,6 +84,8 @@ def select(context: click.Context, /, data: tuple[str, ...], output: Path, **fla
     Methods:
       cherry              highest ifd_loss below 1 (as published: --protocol cherry)
       superfiltering      highest ifd below 1 (as published: --protocol superfiltering -m gpt2)
+      diverse             the rows that represent all others, by their embeddings
+      quality-diverse     with --by or --weights: the best rows that are unlike each other
       selective           what the student accepted in the output of `ifdkit reflect --select`
       length-controlled   highest ifd within bands of response length
       random              the baseline; uses no model
@@ -83,6 +93,7 @@ def select(context: click.Context, /, data: tuple[str, ...], output: Path, **fla
     \b
     Example:
       ifdkit select data.json -o best.json --by ifd --top 5%
+      ifdkit select data.json -o mixed.json --by ifd --top 1000 --per source
       ifdkit select data.json -o good.json --where "ifd < 1 and response_tokens >= 20"
     """
     from ifdkit.report.terminal.selection import print_selection

@@ -1,47 +1,99 @@
-"""The change of the main metrics in each of several inputs, where both sides have the same ones."""
+"""The change of the main metrics in each group of pairs: by input, or by a column of the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ifdkit.comparison.result import SourceChange
+from ifdkit.comparison.sides import ComparedSide
+from ifdkit.data.groups import FLAG, row_groups
 from ifdkit.data.pairing import Pairs
+from ifdkit.errors import InputError, UsageError
+from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.table import ScoreTable
-from ifdkit.stats.columns import finite
+from ifdkit.stats.columns import finite, median_ci95
 
 
-def changes_by_source(
-    before: ScoreTable, after: ScoreTable, pairs: Pairs, fields: Iterable[str]
-) -> tuple[SourceChange, ...]:
-    """One entry for each input that has pairs within it, in the order of the before side.
+def labels_by_source(
+    before: ScoreTable, after: ScoreTable, pairs: Pairs
+) -> list[str | None] | None:
+    """The input of each pair, None if its sides are from different ones.
 
-    Empty if a side has one input. The metrics are those that can lead the headline, and the length
-    of the response.
+    None instead of a list if a side has one input.
     """
     if before.sources is None or after.sources is None:
-        return ()
+        return None
+    return [
+        before.sources[i] if before.sources[i] == after.sources[j] else None
+        for i, j in zip(pairs.before.tolist(), pairs.after.tolist(), strict=True)
+    ]
+
+
+def labels_by_column(
+    before: ComparedSide, after: ComparedSide, pairs: Pairs, column: str
+) -> list[str | None]:
+    """The group of each pair: that of its row before, or after if only that side has the column.
+
+    Raises InputError if the rows are not available, and UsageError as :func:`row_groups`.
+    """
+    first: UsageError | None = None
+    for side, positions in ((before, pairs.before), (after, pairs.after)):
+        if not isinstance(side.data, ScoredDataset):
+            raise InputError(
+                f"{FLAG} {column}: {side.name} contains scores without their rows: give the dataset"
+                " itself"
+            )
+        try:
+            groups = row_groups(side.data.dataset, column)
+        except UsageError as error:
+            first = first or error
+            continue
+        return [groups.of(row) for row in side.scores.rows[positions].tolist()]
+    assert first is not None, "neither side has the column"
+    raise first
+
+
+def changes_by_label(
+    before: ScoreTable,
+    after: ScoreTable,
+    pairs: Pairs,
+    fields: Iterable[str],
+    labels: Sequence[str | None],
+    *,
+    seed: int,
+) -> tuple[SourceChange, ...]:
+    """One entry for each label, in the order of the pairs; a pair without one is left out.
+
+    The metrics are those that can lead the headline, and the length of the response.
+    """
     groups: dict[str, list[int]] = {}
-    for place, (i, j) in enumerate(zip(pairs.before.tolist(), pairs.after.tolist(), strict=True)):
-        source = before.sources[i]
-        if source is not None and source == after.sources[j]:
-            groups.setdefault(source, []).append(place)
+    for place, label in enumerate(labels):
+        if label is not None:
+            groups.setdefault(label, []).append(place)
     main = [name for name in fields if _is_main(name)]
     found = []
-    for source, places in groups.items():
+    for label, places in groups.items():
         medians: dict[str, tuple[float, float, float]] = {}
+        intervals: dict[str, tuple[float, float]] = {}
         for name in main:
             old = before.numbers[name][pairs.before[places]]
             new = after.numbers[name][pairs.after[places]]
             defined = np.isfinite(old) & np.isfinite(new)
-            if defined.any():
-                old, new = old[defined], new[defined]
-                medians[name] = tuple(  # type: ignore[assignment]  # three numbers
-                    finite(np.median(one)) or 0.0 for one in (old, new, new - old)
-                )
-        found.append(SourceChange(name=source, n_pairs=len(places), medians=medians))
+            if not defined.any():
+                continue
+            old, new = old[defined], new[defined]
+            medians[name] = tuple(  # type: ignore[assignment]  # three numbers
+                finite(np.median(one)) or 0.0 for one in (old, new, new - old)
+            )
+            if (ends := median_ci95(new - old, seed=seed)) is not None:
+                intervals[name] = ends
+        change = SourceChange(
+            name=label, n_pairs=len(places), medians=medians, change_ci95=intervals
+        )
+        found.append(change)
     return tuple(found)
 
 

@@ -19,8 +19,8 @@ def list_caveats(
     """The caveats of these pairs, those of the pairing first."""
     return [
         *_of_pairing(pairs),
-        *_of_one_side("before", before),
-        *_of_one_side("after", after),
+        *of_one_side("before", before),
+        *of_one_side("after", after),
         *_of_metrics(before, after),
         *_of_undefined(before, after, pairs),
         *_of_short_responses(before, after, pairs, min_tokens),
@@ -60,7 +60,8 @@ def _of_pairing(pairs: Pairs) -> Iterator[str]:
         yield f"{plural(len(pairs), 'pair')}: too few for intervals, p or effect"
 
 
-def _of_one_side(word: str, side: ComparedSide) -> Iterator[str]:
+def of_one_side(word: str, side: ComparedSide) -> Iterator[str]:
+    """Rows that were not read, and examples that were cut off."""
     rejected = side.manifest.rows_rejected if side.manifest else 0
     if rejected:
         yield f"{plural(rejected, 'row')} {word} could not be read, and not compared"

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
+from ifdkit.comparison.overview import Compared
 from ifdkit.comparison.result import LengthControl, Summary
 from ifdkit.data.pairing import Pairing
 from ifdkit.errors import UsageError, unknown
@@ -26,6 +27,8 @@ from ifdkit.scoring.metrics import METRICS
 from ifdkit.stats.paired import MetricChange
 
 Number = float | None
+Gated = Summary | Compared
+"""What a condition is about: a comparison, alone or one of several."""
 
 _STATISTICS: Mapping[str, Callable[[MetricChange], Number]] = {
     "mean_change": lambda m: m.change.mean,
@@ -83,12 +86,12 @@ class Clause:
     def __str__(self) -> str:
         return f"{self.name} {self.operator} {self.number:g}"
 
-    def is_true(self, summary: Summary) -> bool | None:
+    def is_true(self, summary: Gated) -> bool | None:
         """Whether it is true; None if the number is undefined."""
         value = value_of(self.name, summary)
         return None if value is None else _OPERATORS[self.operator](value, self.number)
 
-    def reason(self, summary: Summary) -> str:
+    def reason(self, summary: Gated) -> str:
         """Why the gate does not pass, with the actual number."""
         value = value_of(self.name, summary)
         if value is None:
@@ -111,7 +114,7 @@ class Condition:
         )
         return [name for name in parts if name in METRICS]
 
-    def check(self, summary: Summary) -> str | None:
+    def check(self, summary: Gated) -> str | None:
         """Why the gate fails, with the actual numbers; None if it passes.
 
         It fails if every clause is true or may be true.  An undefined number alone never lets a
@@ -163,7 +166,7 @@ def _check_name(name: str) -> None:
             )
 
 
-def value_of(name: str, summary: Summary) -> Number:
+def value_of(name: str, summary: Gated) -> Number:
     """The number of that name; None if it is undefined. Raises UsageError for an unknown name."""
     _check_name(name)
     match name.split("."):
@@ -177,7 +180,8 @@ def value_of(name: str, summary: Summary) -> Number:
             found = [f for f in summary.findings if f.kind == kind and f.side != "before"]
             return _as_number(max((getattr(f, statistic) for f in found), default=0))
         case ["pairing", count]:
-            return _as_number(getattr(summary.pairing, count))
+            pairing = summary.pairing  # None if the datasets are not paired
+            return None if pairing is None else _as_number(getattr(pairing, count))
         case [metric, statistic]:
             change = summary.metrics.get(metric)
             return _as_number(_STATISTICS[statistic](change)) if change else None

@@ -21,6 +21,10 @@ class CompareOptions:
     """Shortest response that length control uses, in tokens."""
     seed: int = 0
     """Seed of the bootstrap."""
+    unpaired: bool = False
+    """Compare the distributions of datasets whose rows do not belong together."""
+    group_by: str | None = None
+    """Column of the rows for a table of changes by its values; `source`: the input of a row."""
     needed: tuple[str, ...] = ()
     """Metrics that must be measured, checked before anything is scored."""
 
@@ -28,6 +32,10 @@ class CompareOptions:
         """Raise UsageError for invalid values."""
         if self.pair_by is not None and self.pair_by not in BYS:
             raise UsageError(f"--pair-by {self.pair_by}: choose {', '.join(BYS)}")
+        if self.unpaired and self.pair_by is not None:
+            raise UsageError("--pair-by pairs rows, and --unpaired does not: give one of them")
+        if self.unpaired and self.group_by is not None:
+            raise UsageError("--group-by is about pairs, which --unpaired has none of")
         if self.min_tokens < 2:
             raise UsageError(f"--min-tokens {self.min_tokens}: must be at least two")
         if self.seed < 0:

@@ -16,7 +16,7 @@ from ifdkit.data.atomic import json_file
 from ifdkit.data.pairing import Pairing
 from ifdkit.data.report_folder import encoded, renders, save_report
 from ifdkit.data.views import MetricView
-from ifdkit.findings.finding import Finding
+from ifdkit.findings.finding import Finding, SideName
 from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
@@ -93,12 +93,14 @@ class LengthOfMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChange:
-    """The pairs of which both sides are from the input of one name."""
+    """The pairs of which both sides are from the input of one name, or that are in one group."""
 
     name: str
     n_pairs: int
     medians: Mapping[str, tuple[float, float, float]]
     """Metric → median before, median after, and median of the paired changes."""
+    change_ci95: Mapping[str, Interval] = field(default_factory=dict)
+    """Metric → 95 % interval of the median change, not corrected for the number of groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,52 @@ class TopicChange:
     n_change: int
     p_holm: float | None
     """Mann-Whitney of the changes of this topic against those of all others, Holm over topics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionPoint:
+    """One point of a curve over the position of the tokens in a response."""
+
+    quantity: str
+    """`ifd`: of the first `stop` tokens; an NLL: mean of the tokens from `start` up to `stop`."""
+    side: SideName
+    start: int
+    """Position of the first token, from 0."""
+    stop: int
+    """Position after the last one."""
+    n_pairs: int
+    """Pairs of which both responses have `stop` tokens."""
+    median: float | None
+    ci95: Interval | None
+    """Of the median."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityChange:
+    """One measure of diversity of both sides as sets."""
+
+    n_pairs: int
+    """Rows of each set: pairs with stored embeddings on both sides, or a sample of them."""
+    before: float
+    after: float
+    change: float
+    change_ci95: Interval | None
+    """From halves of the pairs, see :mod:`ifdkit.diversity.spread`."""
+    sampling_error: float
+    """Standard error of the change if distances were computed for a sample of rows only; else 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCoverage:
+    """How much of each side the other is near to, see :mod:`ifdkit.diversity.coverage`."""
+
+    before_by_after: float
+    """Share of the rows before that the side after covers, 0…1."""
+    after_by_before: float
+    cosine_before_to_after: float
+    """Mean cosine of a row before with the nearest row after, −1…1."""
+    cosine_after_to_before: float
+    n_rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +218,16 @@ class Summary:
     seed: int = 0
     """Seed of the bootstrap."""
     sources: tuple[SourceChange, ...] = ()
-    """One for each input that both sides have, if they have several."""
+    """One for each input that both sides have, if they have several; or for each group."""
+    group_by: str | None = None
+    """The column whose values are the groups; None if they are inputs."""
     topics: tuple[TopicChange, ...] = ()
     """The largest first; empty if there are too few pairs, or no stored embeddings."""
+    positions: tuple[PositionPoint, ...] = ()
+    """Curves over the position in the response; empty without NLLs of tokens, or for few pairs."""
+    diversity: Mapping[str, DiversityChange] = field(default_factory=dict)
+    """Measure of diversity → its change; empty without stored embeddings."""
+    coverage: SetCoverage | None = None
     texts_compared: bool = True
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
@@ -251,6 +306,10 @@ class Comparison(MetricView):
             replace(one, title=f"topic {i}") for i, one in enumerate(self.summary.topics, 1)
         )
         summary = replace(self.summary, findings=findings, topics=topics)
+        if summary.group_by is not None:  # values of a column are text of the dataset
+            groups = enumerate(summary.sources, 1)
+            sources = tuple(replace(one, name=f"group {i}") for i, one in groups)
+            summary = replace(summary, sources=sources)
         rows = self.rows
         if "topic" in rows:  # titles are words of the texts
             names = {

@@ -1,75 +1,36 @@
-"""`ifdkit compare`: what changed between two datasets, and whether it is real.
+"""`ifdkit compare`: what changed between two or more datasets, and whether it is real.
 
     sides ─ pairing ─▶ pairs ─▶ each metric ─ Holm ─▶ table
                              ├▶ length control, findings ─▶ headline
                              └▶ pairs to explore
 
 A comparison uses scores that exist already; datasets are scored first.  Findings need the texts of
-both sides.
+both sides.  Of several datasets the first is the baseline: each of the others is paired with it
+and compared as two datasets are, and Holm's correction is over all metrics of all of them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ifdkit.comparison.by_source import changes_by_source
-from ifdkit.comparison.caveats import list_caveats
-from ifdkit.comparison.exploring import explore
-from ifdkit.comparison.headline import headline
-from ifdkit.comparison.length_control import MIN_TOKENS, WINDOW, ScoredSide, length_control
-from ifdkit.comparison.length_control.cutting import ifd_of_first, scored_tokens, tokens_skipped
-from ifdkit.comparison.length_control.residuals import length_of_metrics, mostly_length
+from ifdkit.comparison.length_control import MIN_TOKENS
 from ifdkit.comparison.options import CompareOptions
-from ifdkit.comparison.pair_texts import paired_texts
-from ifdkit.comparison.reference import PUBLISHED
-from ifdkit.comparison.relatedness import with_overlap
-from ifdkit.comparison.result import (
-    COMPARISON_SCHEMA,
-    Comparison,
-    LengthControl,
-    Summary,
-    TopicChange,
-)
-from ifdkit.comparison.sampling import DrawnRows, about_all_rows
-from ifdkit.comparison.sides import ComparedSide, Sides
-from ifdkit.comparison.topics import Topics, find_topics, topic_changes
-from ifdkit.comparison.verdict import short_verdict
+from ifdkit.comparison.overview import Comparisons, paired_overview, unpaired_overview
+from ifdkit.comparison.paired_sides import pair_sides
+from ifdkit.comparison.result import Comparison
+from ifdkit.comparison.sides import Sides
+from ifdkit.comparison.unpaired_sides import UnpairedSides
 from ifdkit.data.dataset import Reasoning, Turns
-from ifdkit.data.many_inputs import ManyInputs, expand
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
-from ifdkit.data.pairing import (
-    By,
-    Keys,
-    Pairs,
-    Positions,
-    fingerprint,
-    pair,
-    worded_for_documents,
-)
-from ifdkit.data.report_folder import check_report_folder, read_report
-from ifdkit.errors import InputError, OutputError
-from ifdkit.findings import find
-from ifdkit.findings.finding import Finding
-from ifdkit.scoring.dataset import Texts
-from ifdkit.scoring.metrics import METRICS, table_metrics
-from ifdkit.scoring.output_names import default_output
+from ifdkit.data.pairing import By
+from ifdkit.errors import UsageError
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import SettingsKeywords, given_settings
-from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
-from ifdkit.version import VERSION
+from ifdkit.stats.paired import MetricChange, with_holm
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ifdkit.scoring.inputs import Data
 
 
@@ -78,6 +39,7 @@ def compare(
     after: Data,
     *,
     pair_by: By | None = None,
+    group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
     sample: int | None = None,
@@ -94,17 +56,59 @@ def compare(
     Each side is a path (a dataset or a scores file), any iterable of dictionaries, or a DataFrame,
     such as that of `ifdkit.score`.  Datasets are scored first, with `settings` as `ifdkit.score`
     takes them, and with all metrics unless some are named; if a side is scored already, its
-    settings are used.  `pair_by` is `id`, `row` or `instruction`; `force` compares sides that were
-    scored differently; length control leaves out responses under `min_tokens` tokens; `sample`
-    compares so many random rows, the same positions of both sides; `seed` is that of the sample and
+    settings are used.  `pair_by` is `id`, `row` or `instruction`; `group_by` is a column of the
+    rows for a table of changes by its values; `force` compares sides that were scored differently;
+    length control leaves out responses under `min_tokens` tokens; `sample` compares so many random
+    rows, the same positions of both sides; `seed` is that of the sample and
     of the bootstrap.  Raises IfdkitError.
     """
-    options = CompareOptions(pair_by=pair_by, force=force, min_tokens=min_tokens, seed=seed)
+    options = CompareOptions(
+        pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
+    )
     read_options = ReadOptions(
         columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
     )
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
+
+
+def compare_several(
+    baseline: Data,
+    others: Sequence[Data],
+    *,
+    unpaired: bool = False,
+    pair_by: By | None = None,
+    group_by: str | None = None,
+    force: bool = False,
+    min_tokens: int = MIN_TOKENS,
+    sample: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "all",
+    reasoning: Reasoning = "keep",
+    lines: bool = False,
+    progress: Progress | None = None,
+    **settings: Unpack[SettingsKeywords],
+) -> Comparisons:
+    """Compare each of several datasets with a baseline, corrected for the number of all tests.
+
+    The arguments are those of `ifdkit.compare`.  With `unpaired`, rows are not paired, so that the
+    datasets may have nothing in common and any size; this takes none of `pair_by`, `group_by` and
+    `sample`.  Raises IfdkitError.
+    """
+    options = CompareOptions(
+        pair_by=pair_by,
+        group_by=group_by,
+        force=force,
+        min_tokens=min_tokens,
+        seed=seed,
+        unpaired=unpaired,
+    )
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
+    )
+    given = given_settings("compare_several", settings)
+    return compare_with_baseline(baseline, others, given, read_options, options, progress)
 
 
 def compare_sides(
@@ -124,267 +128,71 @@ def compare_sides(
     progress = progress or Progress()
     before, after = expand(before), expand(after)
     with Sides(settings, read_options, progress, force=options.force) as sides:
-        old, new = sides.open(before, after, options.needed)
-        pairs = pair(_keys(old), _keys(new), options.pair_by)
-        if old.has_documents:
-            note = worded_for_documents(pairs.pairing.note)
-            pairs = replace(pairs, pairing=replace(pairs.pairing, note=note))
-        progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
-        if not len(pairs):
-            raise InputError(
-                f"no row of {old.name} has the same {pairs.pairing.by} as one of {new.name}: choose"
-                " another key with --pair-by id, row or instruction"
+        old, new = sides.open((before, after), options.needed)
+        paired = pair_sides(old, new, options, sides.drawn, progress)
+        return paired.compare(sides.warnings_of(1))
+
+
+def compare_with_baseline(
+    baseline: Data,
+    others: Sequence[Data],
+    settings: Mapping[str, Any],
+    read_options: ReadOptions,
+    options: CompareOptions,
+    progress: Progress | None = None,
+) -> Comparisons:
+    """Compare each of several datasets or scores files with the first one.
+
+    As :func:`compare_sides`.  All sides are in memory at once.
+    """
+    if not others:
+        raise UsageError("nothing to compare the baseline with: name another dataset")
+    if options.unpaired and read_options.sample is not None:
+        raise UsageError("--sample draws the same rows of all sides, so it needs pairs: leave it"
+                         " out, or leave out --unpaired")  # fmt: skip
+    progress = progress or Progress()
+    data = tuple(expand(one) for one in (baseline, *others))
+    with Sides(settings, read_options, progress, force=options.force) as sides:
+        first, *rest = sides.open(data, options.needed)
+        warnings = [sides.warnings_of(i) for i in range(1, len(data))]
+        if options.unpaired:
+            unpaired = [UnpairedSides(first, one, options) for one in rest]
+            corrected = _holm_over_all([one.metrics() for one in unpaired])
+            return unpaired_overview(
+                first.name,
+                first.manifest,
+                [
+                    one.compare(warned, metrics)
+                    for one, warned, metrics in zip(unpaired, warnings, corrected, strict=True)
+                ],
+                [one.columns() for one in unpaired],
+                seed=options.seed,
             )
-        if old.texts is not None and new.texts is not None:
-            texts = [_own_texts(side, side.texts) for side in (old, new) if side.texts]
-            pairs = with_overlap(pairs, texts[0], texts[1], options.seed)
-        return _PairedSides(old, new, pairs, options, sides.drawn).compare(sides.warnings)
-
-
-def _keys(side: ComparedSide) -> Keys:
-    instructions = None
-    if side.texts is not None:
-        prints = (fingerprint(text) for text in _own_texts(side, side.texts).instructions)
-        instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
-    scores = side.scores
-    n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
-    return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
-
-
-def _own_texts(side: ComparedSide, texts: Texts) -> Texts:
-    """The texts of a side; a document, which has no instruction to pair by, is its own."""
-    return replace(texts, instructions=texts.responses) if side.has_documents else texts
-
-
-class _PairedSides:
-    """Two sides and their pairs, and every part of their comparison."""
-
-    def __init__(
-        self,
-        before: ComparedSide,
-        after: ComparedSide,
-        pairs: Pairs,
-        options: CompareOptions,
-        drawn: DrawnRows | None = None,
-    ) -> None:
-        self._before, self._after, self._pairs, self._options = before, after, pairs, options
-        self._drawn = drawn
-        common = before.scores.numbers.keys() & after.scores.numbers.keys()
-        self._fields = [name for name in table_metrics() if name in common]
-        self._has_text = before.texts is not None and after.texts is not None
-
-    def compare(self, warnings: Sequence[str]) -> Comparison:
-        """Put the parts together; `warnings` come before those found here."""
-        before, after, options = self._before, self._after, self._options
-        metrics = self._metrics()
-        controls, common_ifd = self._length_control()
-        findings, is_unchanged = self._findings(), self._is_unchanged()
-        topics = find_topics(before, after, self._pairs, seed=options.seed)
-        lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
-        caveats = [self._drawn.caveat] if self._drawn else []
-        caveats += list_caveats(before, after, self._pairs, options.min_tokens)
-        caveats += mostly_length(lengths)
-        if before.has_documents:
-            caveats = list(map(worded_for_documents, caveats))
-        summary = Summary(
-            schema=COMPARISON_SCHEMA,
-            version=VERSION,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=command_line("compare"),
-            before=before.manifest,
-            after=after.manifest,
-            name_before=before.name,
-            name_after=after.name,
-            pairing=self._pairs.pairing,
-            verdict=short_verdict(
-                self._pairs.pairing,
-                metrics,
-                controls.get("ifd"),
-                findings,
-                is_unchanged=is_unchanged,
-            ),
-            headline=headline(
-                self._pairs.pairing,
-                metrics,
-                controls.get("ifd"),
-                is_unchanged=is_unchanged,
-                controlled=self._controlled(controls.get("ifd"), common_ifd),
-            ),
-            metrics=metrics,
-            length_control=controls,
-            length_of_metrics=lengths,
-            findings=findings,
-            reference=() if before.has_documents else PUBLISHED,
-            warnings=(*warnings, *before.notes, *after.notes, *caveats),
-            statuses={
-                "before": dict(Counter(before.scores.statuses).most_common()),
-                "after": dict(Counter(after.scores.statuses).most_common()),
-            },
+        paired = [pair_sides(first, one, options, sides.drawn, progress) for one in rest]
+        corrected = _holm_over_all([one.metrics() for one in paired])
+        note = _corrected_for(corrected)
+        return paired_overview(
+            [
+                one.compare([*warned, *note], metrics)
+                for one, warned, metrics in zip(paired, warnings, corrected, strict=True)
+            ],
             seed=options.seed,
-            sources=changes_by_source(before.scores, after.scores, self._pairs, self._fields),
-            topics=self._topic_changes(topics, common_ifd),
-            texts_compared=self._has_text,
-        )
-        explored = explore(before, after, self._pairs, self._fields, findings, options.seed)
-        comparison = Comparison(summary, self._rows(common_ifd, topics), explored, has_text=True)
-        # The texts of one side alone are not a comparison.
-        return comparison if self._has_text else comparison.without_text()
-
-    def _values(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A metric on both sides, one entry per pair; NaN if undefined."""
-        old, new = self._before.scores.numbers[name], self._after.scores.numbers[name]
-        return old[self._pairs.before], new[self._pairs.after]
-
-    def _metrics(self) -> dict[str, MetricChange]:
-        changes = {
-            name: compare_metric(
-                *self._values(name),
-                geometric=METRICS[name].is_multiplicative,
-                seed=self._options.seed,
-            )
-            for name in self._fields
-        }
-        if self._drawn is not None:
-            rows = self._before.scores.rows[self._pairs.before]
-            for name, one in changes.items():
-                old, new = self._values(name)
-                changes[name] = about_all_rows(one, new - old, rows, self._drawn)
-        return with_holm({name: one for name, one in changes.items() if one.before.n})
-
-    def _is_unchanged(self) -> bool:
-        columns = (self._values(name) for name in self._fields)
-        return all(np.array_equal(old, new, equal_nan=True) for old, new in columns)
-
-    def _length_control(
-        self,
-    ) -> tuple[dict[str, LengthControl], tuple[NDArray[np.float64], ...] | None]:
-        """The length control of IFD, and the IFDs of each pair cut to its shorter side."""
-        if "ifd" not in self._fields:
-            return {}, None
-        sides = (
-            _scored_side(self._before, self._pairs.before),
-            _scored_side(self._after, self._pairs.after),
-        )
-        min_tokens, manifest = self._options.min_tokens, self._before.manifest
-        window = max(2, manifest.window if manifest else WINDOW)
-        control = length_control(
-            *sides, window=window, min_tokens=min_tokens, seed=self._options.seed
-        )
-        pairs = np.arange(len(self._pairs))
-        counts = np.minimum(*(scored_tokens(side, pairs) for side in sides))
-        if not counts.any():
-            return {"ifd": control}, None
-        counts = np.where(counts >= min_tokens, counts, 0)
-        return {"ifd": control}, tuple(ifd_of_first(side, pairs, counts) for side in sides)
-
-    def _controlled(
-        self, control: LengthControl | None, common_ifd: tuple[NDArray[np.float64], ...] | None
-    ) -> MetricChange | None:
-        """The change in IFD over the pairs that the sentence of length control is about."""
-        if control is None:
-            return None
-        is_used = np.minimum(*self._values("response_tokens")) >= control.min_tokens
-        if common_ifd is not None and control.common_length_change is not None:
-            is_used &= np.isfinite(common_ifd).all(axis=0)
-        old, new = (one[is_used] for one in self._values("ifd"))
-        return compare_metric(old, new, geometric=False, seed=self._options.seed)
-
-    def _findings(self) -> tuple[Finding, ...]:
-        if not self._has_text:
-            return ()
-        undefined = np.full(len(self._pairs), np.nan)
-        ifds = self._values("ifd") if "ifd" in self._fields else (undefined, undefined)
-        texts = paired_texts(self._before, self._after, self._pairs, ifds, self._options.seed)
-        return find(texts)
-
-    def _topic_changes(
-        self, topics: Topics | None, common_ifd: tuple[NDArray[np.float64], ...] | None
-    ) -> tuple[TopicChange, ...]:
-        if topics is None or "ifd" not in self._fields:
-            return ()
-        return topic_changes(
-            topics.titles,
-            topics.labels,
-            self._values("ifd"),
-            self._values("response_tokens"),
-            (common_ifd[0], common_ifd[1]) if common_ifd is not None else None,
-            seed=self._options.seed,
         )
 
-    def _rows(
-        self, common_ifd: tuple[NDArray[np.float64], ...] | None, topics: Topics | None
-    ) -> pd.DataFrame:
-        """One row per pair: its positions, its statuses, each metric before and after."""
-        import pandas as pd
 
-        old, new, pairs = self._before.scores, self._after.scores, self._pairs
-        columns: dict[str, Any] = {
-            "id": [old.ids[i] for i in pairs.before.tolist()],
-            "row_before": old.rows[pairs.before],
-            "turn_before": old.turns[pairs.before],
-            "row_after": new.rows[pairs.after],
-            "turn_after": new.turns[pairs.after],
-            "status_before": [old.statuses[i] for i in pairs.before.tolist()],
-            "status_after": [new.statuses[i] for i in pairs.after.tolist()],
-        }
-        for name in self._fields:
-            columns[f"{name}_before"], columns[f"{name}_after"] = self._values(name)
-        if common_ifd is not None:
-            columns["ifd_common_before"], columns["ifd_common_after"] = common_ifd
-        if topics is not None:
-            columns |= topics.columns()
-        return pd.DataFrame(columns)
-
-
-def _scored_side(side: ComparedSide, positions: Positions) -> ScoredSide:
-    """The input of length control from one side, in the order of the pairs."""
-    scores = side.scores
-    direct, conditional = scores.token_nll_direct, scores.token_nll_conditional
-    scored = ScoredSide(
-        ifd=scores.numbers["ifd"][positions],
-        response_tokens=scores.numbers["response_tokens"][positions],
+def _holm_over_all(groups: Sequence[Mapping[str, MetricChange]]) -> list[dict[str, MetricChange]]:
+    """The metrics of several comparisons, with p corrected for the number of all of them."""
+    together = with_holm(
+        {f"{i} {name}": one for i, group in enumerate(groups) for name, one in group.items()}
     )
-    if direct is None or conditional is None:
-        return scored
-    return replace(
-        scored,
-        token_nll_direct=direct.take(positions),
-        token_nll_conditional=conditional.take(positions),
-        # Decided by the whole side, not only by the rows that have a pair.
-        skipped_direct=tokens_skipped(scores.scored_tokens, direct.lengths),
-        skipped_conditional=tokens_skipped(scores.scored_tokens, conditional.lengths),
-    )
+    return [{name: together[f"{i} {name}"] for name in group} for i, group in enumerate(groups)]
 
 
-def default_folder(before: Data, after: Data) -> Path:
-    """`reports/old-vs-new` for `data/old.json` and `new.scores.jsonl`."""
-    outputs = (default_output(expand(data)).name for data in (before, after))
-    names = (name.removesuffix(".scores.jsonl") for name in outputs)
-    return Path("reports", "-vs-".join(name.removesuffix(".scores") for name in names))
-
-
-def check_default_folder(folder: Path, before: Data, after: Data) -> None:
-    """Refuse a default folder that has the comparison of other datasets. Raises OutputError.
-
-    `en/old.json` and `de/old.json` have the same default name.
-    """
-    found = read_report(folder / "summary.json")
-    names = {str(found[key]) for key in ("name_before", "name_after") if key in found}
-    given = (expand(data) for data in (before, after))
-    typed = (one.name if isinstance(one, ManyInputs) else str(one) for one in given)
-    asked = {Path("stdin" if name == "-" else name).resolve() for name in typed}
-    if not {Path(name).resolve() for name in names} <= asked:
-        raise OutputError(
-            f"{folder} holds the comparison of {' and '.join(sorted(names))}: choose another name"
-            " with -o, or delete it"
-        )
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse, before any work is done, a folder with anything but an earlier comparison.
-
-    Raises OutputError.
-    """
-    check_report_folder(
-        folder, "earlier comparison", file="summary.json", schema="ifdkit.comparison/"
-    )
+def _corrected_for(groups: Sequence[Mapping[str, MetricChange]]) -> list[str]:
+    if len(groups) < 2:
+        return []
+    n_tests = sum(one.change.p is not None for group in groups for one in group.values())
+    return [
+        f"one of {len(groups):,} comparisons with the same baseline: p is corrected for all"
+        f" {n_tests:,} tests"
+    ]

@@ -18,7 +18,6 @@ from ifdkit.comparison.sampling import DrawnRows, drawn_rows, sampled_scores
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
-from ifdkit.findings.finding import SideName
 from ifdkit.scoring.comparability import (
     SETTINGS_IN_MANIFEST,
     contradictions,
@@ -107,7 +106,7 @@ class Sides:
         self._scorers: dict[Settings, Scorer] = {}
         self._scoring: Scorer | None = None
         self._exits = ExitStack()
-        self.warnings: list[str] = []
+        self._forced: list[tuple[int, str]] = []
         self.drawn: DrawnRows | None = None
         """The sample, once the sides are open."""
 
@@ -117,38 +116,45 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def open(
-        self, before: Data, after: Data, needed: Collection[str] = ()
-    ) -> tuple[ComparedSide, ComparedSide]:
-        """Both sides with their numbers; datasets are scored.
+    def open(self, data: Sequence[Data], needed: Collection[str] = ()) -> list[ComparedSide]:
+        """All sides with their numbers, the first one before; datasets are scored.
 
         Raises, before anything is scored, InputError if the sides are not comparable (unless that
         is forced) and UsageError if a metric of `needed` will not be measured.
         """
-        sides: dict[SideName, _Opened] = {
-            word: open_scores(data) or open_data(data, self._read_options)
-            for word, data in zip(_NAMES, (before, after), strict=True)
+        sides: dict[str, _Opened] = {
+            word: open_scores(one) or open_data(one, self._read_options)
+            for word, one in zip(_side_names(len(data)), data, strict=True)
         }
         self._check_same_kind(sides)
-        self.drawn = drawn_rows(sides["before"], sides["after"], self._read_options)
+        first, *others = sides.values()
+        for one in others:
+            self.drawn = drawn_rows(first, one, self._read_options)
         datasets = [one for one in sides.values() if isinstance(one, Dataset)]
         if datasets:
             settings = self._settings(sides.values())
             self._scoring = self._scorer(settings_for(datasets[0], settings, self._progress))
         self._check_comparable(sides)
         self._check_needed(sides, needed)
-        first, second = (
+        return [
             self._read(word, one) if isinstance(one, ScoresFile) else self._score(word, one)
             for word, one in sides.items()
-        )
-        return first, second
+        ]
 
-    def _check_same_kind(self, sides: Mapping[SideName, _Opened]) -> None:
+    def warnings_of(self, number: int) -> list[str]:
+        """Why the first side and another one, counted from 1, were compared only by force."""
+        return [
+            f"compared anyway (--force): {text}"
+            for place, text in self._forced
+            if place in {0, number}
+        ]
+
+    def _check_same_kind(self, sides: Mapping[str, _Opened]) -> None:
         """Refuse documents on one side and pairs on the other. Raises InputError."""
         kinds = {_has_documents(one) for one in sides.values()}
         if {True, False} <= kinds:
             raise InputError(
-                "before and after are not comparable: one contains documents, the other"
+                f"{_all_of(sides)} are not comparable: one contains documents, the other"
                 " instruction–response pairs"
             )
 
@@ -158,34 +164,42 @@ class Sides:
         base = settings_of(manifests[0]) if manifests else {"metrics": groups()}
         return Settings(**{**base, **self._given})
 
-    def _check_comparable(self, sides: Mapping[SideName, _Opened]) -> None:
+    def _check_comparable(self, sides: Mapping[str, _Opened]) -> None:
         """Refuse sides that were not scored the same way. Raises InputError."""
-        found: list[str] = []
-        setups: list[ScoringSetup] = []
-        for word, one in sides.items():
+        found: list[tuple[int, str]] = []
+        setups: list[ScoringSetup | None] = []
+        for place, (word, one) in enumerate(sides.items()):
+            setup: ScoringSetup | None = None
             if isinstance(one, Dataset):
                 assert self._scoring is not None, "there is a dataset to score"
-                setups.append(self._scoring.setup_of(one))
+                setup = self._scoring.setup_of(one)
             elif one.manifest is None:
                 found.append(
-                    f"{word} ({one.name}) has no manifest that matches it, so it is unknown how it"
-                    " was scored"
+                    (
+                        place,
+                        f"{word} ({one.name}) has no manifest that matches it, so it is unknown"
+                        " how it was scored",
+                    )
                 )
             else:
                 if self._scoring is None:  # else they are differences from the other side
                     wrong = contradictions(one.manifest, self._given)
-                    found += [f"{word} was {problem}" for problem in wrong]
-                setups.append(one.manifest.setup)
-        if len(setups) == 2:
-            found += differences(*setups)
+                    found += [(place, f"{word} was {problem}") for problem in wrong]
+                setup = one.manifest.setup
+            setups.append(setup)
+        for place, setup in enumerate(setups):
+            if place and setup is not None and setups[0] is not None:
+                which = f"{list(sides)[place]}: " if len(sides) > 2 else ""
+                found += [(place, f"{which}{one}") for one in differences(setups[0], setup)]
         if found and not self._force:
+            problems = "; ".join(text for _, text in found)
             raise InputError(
-                f"before and after are not comparable: {'; '.join(found)}. Score both the same way,"
-                " or use --force"
+                f"{_all_of(sides)} are not comparable: {problems}. Score"
+                f" {'both' if len(sides) == 2 else 'all'} the same way, or use --force"
             )
-        self.warnings += [f"compared anyway (--force): {one}" for one in found]
+        self._forced += found
 
-    def _check_needed(self, sides: Mapping[SideName, _Opened], needed: Collection[str]) -> None:
+    def _check_needed(self, sides: Mapping[str, _Opened], needed: Collection[str]) -> None:
         for word, one in sides.items():
             if isinstance(one, ScoresFile):
                 present: Collection[str] = one.scores.numbers
@@ -211,7 +225,7 @@ class Sides:
             self._scorers[settings] = self._exits.enter_context(scorer)
         return self._scorers[settings]
 
-    def _score(self, word: SideName, dataset: Dataset) -> ComparedSide:
+    def _score(self, word: str, dataset: Dataset) -> ComparedSide:
         assert self._scoring is not None, "there is a dataset to score"
         note_dataset(dataset, self._progress, f"{word}: ")
         scored = score_dataset(
@@ -219,7 +233,7 @@ class Sides:
         )
         return ComparedSide(data=scored, scorer=self._scoring)
 
-    def _read(self, word: SideName, scores: ScoresFile) -> ComparedSide:
+    def _read(self, word: str, scores: ScoresFile) -> ComparedSide:
         """A scores file, with its texts and the NLLs of its tokens if they can be found."""
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
@@ -263,4 +277,10 @@ def _has_documents(one: _Opened) -> bool | None:
     return None if one.manifest is None else "text" in one.manifest.columns
 
 
-_NAMES: Sequence[SideName] = ("before", "after")
+def _side_names(n: int) -> list[str]:
+    """What messages call the sides: `before` and `after`, or `before`, `after 1`, `after 2`, …"""
+    return ["before", "after"] if n == 2 else ["before", *(f"after {i}" for i in range(1, n))]
+
+
+def _all_of(sides: Mapping[str, _Opened]) -> str:
+    return "before and after" if len(sides) == 2 else f"the {len(sides)} datasets"

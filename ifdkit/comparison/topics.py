@@ -55,7 +55,7 @@ def find_topics(
     drawn = np.arange(n)
     if n > MAX_FITTED:
         drawn = np.sort(np.random.default_rng(seed).choice(n, MAX_FITTED, replace=False))
-    sample = _vectors(before, pairs.before[drawn])
+    sample = vectors_of(before, pairs.before[drawn])
     model = fit(sample, seed=seed)
     if model is None:
         return None
@@ -73,10 +73,10 @@ def _applied(
     labels: Labels = np.full(len(pairs), -1, dtype=np.int32)
     old, new = (np.full((len(pairs), 2), np.nan, dtype=np.float32) for _ in range(2))
     for part in _batches(len(pairs)):
-        vectors = _vectors(before, pairs.before[part])
+        vectors = vectors_of(before, pairs.before[part])
         if vectors.shape[1] == model.centres.shape[1]:  # one of 1: none of the batch is stored
             labels[part], old[part] = model.labels(vectors), model.positions(vectors)
-        vectors = _vectors(after, pairs.after[part])
+        vectors = vectors_of(after, pairs.after[part])
         if vectors.shape[1] == model.centres.shape[1]:
             new[part] = model.positions(vectors)
     return labels, old, new
@@ -86,7 +86,8 @@ def _batches(n: int) -> Iterator[slice]:
     return (slice(begin, begin + _PAIRS_PER_BATCH) for begin in range(0, n, _PAIRS_PER_BATCH))
 
 
-def _vectors(side: ComparedSide, positions: Positions) -> NDArray[np.float32]:
+def vectors_of(side: ComparedSide, positions: Positions) -> NDArray[np.float32]:
+    """Stored embeddings of some examples of a side, see :func:`stored_vectors`."""
     scorer, texts = side.scorer, side.texts
     assert scorer is not None
     assert scorer.embeddings is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ifdkit.data import csv_dialect, json_lines, json_rows, table_rows, text_files
 from ifdkit.data.objects import Table, describe_table, tables_of
-from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
+from ifdkit.data.raw import MAX_ROW_BYTES, MAX_VALUES, Raw, too_long, too_many
 from ifdkit.data.signatures import looks_like, may_be_text, what_it_is
 from ifdkit.data.sources import DELIMITERS, JSON_LINES, open_bytes, suffix
 from ifdkit.data.strict_json import BadRowError, parse, parsed
@@ -21,6 +21,8 @@ HEAD_BYTES = 2**16
 """Bytes that tell the format of a file."""
 _MAX_OBJECT_BYTES = 2**27
 """A larger object around all rows is not read: it is parsed as a whole."""
+_MAX_OBJECT_VALUES = 5_000_000
+"""Values of an object around all rows, as MAX_VALUES of a row."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -188,7 +190,8 @@ def _around_rows(
         is_object = stream.read(HEAD_BYTES).removeprefix(_BOM).lstrip().startswith(b"{")
     first = list(islice(found.rows(), 2))
     value: Any = first[0].value if len(first) == 1 and is_object else None
-    if is_object and len(first) == 1 and first[0].error == too_long(MAX_ROW_BYTES):
+    is_large = len(first) == 1 and first[0].error in (too_long(MAX_ROW_BYTES), too_many(MAX_VALUES))
+    if is_object and is_large:
         value = _whole(path, name)
     value = value if isinstance(value, Mapping) else {}
     tables = tables_of(value, given)
@@ -216,12 +219,16 @@ def _whole(path: Path, name: str) -> Any:
     """The JSON value of a whole file. Raises InputError if it is too long or malformed."""
     with open_bytes(path) as stream:
         data = stream.read(_MAX_OBJECT_BYTES + 1)
-    if len(data) > _MAX_OBJECT_BYTES:
+    exceeded, value, error = f"{_MAX_OBJECT_BYTES:,} bytes", None, None
+    if len(data) <= _MAX_OBJECT_BYTES:
+        value, error = parsed(data.removeprefix(_BOM).strip().rstrip(b","), _MAX_OBJECT_VALUES)
+        is_large = error == too_many(_MAX_OBJECT_VALUES)
+        exceeded = f"{_MAX_OBJECT_VALUES:,} values" if is_large else ""
+    if exceeded:
         raise InputError(
-            f"{name} is one object of more than {_MAX_OBJECT_BYTES:,} bytes: write its rows as"
-            " JSON Lines, one per line"
+            f"{name} is one object of more than {exceeded}: write its rows as JSON Lines, one per"
+            " line"
         )
-    value, error = parsed(data.removeprefix(_BOM).strip().rstrip(b","))
     if error is not None:
         raise InputError(f"{name}: {error}")
     return value

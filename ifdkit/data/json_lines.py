@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
-from ifdkit.data.strict_json import parsed
+from ifdkit.data.raw import MAX_ROW_BYTES, MAX_VALUES, Raw, too_long, too_many
+from ifdkit.data.strict_json import exceeds, may_exceed, parsed
 
 _CHUNK = 2**20
 """Bytes of an over-long line that are read at a time."""
@@ -64,12 +64,16 @@ def _objects_of_line(line: bytes) -> list[_Part]:
     text = line.decode("utf-8")  # its first value was read, so all of it is UTF-8
     found: list[_Part] = []
     position = begin = 0
+    is_large = may_exceed(text, MAX_VALUES)
     while True:
         gap = _GAP.match(text, position)
         assert gap is not None, "a gap may be empty"
         begin += len(gap.group())  # in bytes too: a gap is ASCII
         if gap.end() == len(text):
             return found
+        if is_large and exceeds(text, MAX_VALUES, gap.end()):
+            rest = len(text[gap.end() :].encode())
+            return [*found, _Part(begin, rest, None, too_many(MAX_VALUES))]
         try:
             _, position = _DECODER.raw_decode(text, gap.end())
         except (json.JSONDecodeError, RecursionError):

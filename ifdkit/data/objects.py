@@ -126,6 +126,8 @@ def _of_objects(value: Row, given: Mapping[str, str]) -> Table | None:
         return Table(rows, "an object per row")
     if not _has_layout(list(value), given) or any(key in ROLE_KEYS for key in inner):
         return None
+    if not inner or any(one.keys() != set(inner) for one in value.values()):
+        return None  # pandas writes every row into every column
     has_ids = not all(str(key).isdigit() for key in inner) and "id" not in value
     rows = [
         {**({"id": key} if has_ids else {}), **{name: one.get(key) for name, one in value.items()}}

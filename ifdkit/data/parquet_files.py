@@ -6,7 +6,7 @@ text is read as a reference, and a file that expands further than any data does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -80,6 +80,30 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     )
 
 
+def row_groups(path: Path) -> Generator[pa.Table]:
+    """Each row group as a table, in order, where how rows are grouped matters.
+
+    Raises InputError as `parquet_batches`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            references = _expandable(file.metadata, path, file.metadata.num_rows)
+        with pq.ParquetFile(path, read_dictionary=references) as file:
+            groups = (file.read_row_group(i) for i in range(file.num_row_groups))
+            checked = until_expanded((batch for one in groups for batch in one.to_batches()), path)
+            for i in range(file.num_row_groups):
+                n_rows = file.metadata.row_group(i).num_rows
+                batches: list[pa.RecordBatch] = []
+                while sum(one.num_rows for one in batches) < n_rows:
+                    batches.append(next(checked))
+                yield pa.Table.from_batches(batches)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
+
+
 def until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
     """The batches. Raises InputError once their texts are far more than the file can contain."""
     limit = max(_MAX_EXPANDED_BYTES, _MAX_EXPANSION * path.stat().st_size)
@@ -147,6 +171,26 @@ def _n_bytes(array: pa.Array) -> int:
     if pt.is_struct(kind):
         return sum(map(_n_bytes, array.flatten()))
     return int(array.nbytes)
+
+
+def n_values(batch: pa.RecordBatch) -> int:
+    """Values that Python would have: cells, and what is in their lists and structs."""
+    return sum(map(_n_values, batch.columns))
+
+
+def _n_values(array: pa.Array) -> int:
+    import pyarrow.types as pt
+
+    kind = array.type
+    if pt.is_struct(kind):
+        return len(array) + sum(map(_n_values, array.flatten()))
+    if pt.is_map(kind):
+        begin, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        parts = (one.slice(begin, end - begin) for one in (array.keys, array.items))
+        return len(array) + end - begin + sum(map(_n_values, parts))
+    if pt.is_nested(kind) and not pt.is_union(kind):  # lists of all kinds
+        return len(array) + _n_values(array.flatten())
+    return len(array)
 
 
 def _is_text(kind: pa.DataType) -> bool:

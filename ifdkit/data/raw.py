@@ -11,6 +11,8 @@ MAX_ROW_BYTES = 32 * 2**20
 """Longer rows are rejected, so that memory stays bounded."""
 MAX_DEPTH = 100
 """Rows with deeper nesting of lists and objects are rejected."""
+MAX_VALUES = 1_000_000
+"""Rows with more values are rejected: a list of 3 bytes of JSON takes 64 bytes of memory."""
 MAX_TURNS = 2000
 """Longer conversations are rejected: the example of each turn repeats all turns before it."""
 
@@ -40,3 +42,8 @@ class Raw:
 def too_long(max_bytes: int) -> str:
     """The reason for rejecting a longer row."""
     return f"longer than {max_bytes:,} bytes"
+
+
+def too_many(max_values: int) -> str:
+    """The reason for rejecting a row of more values."""
+    return f"has more than {max_values:,} values"

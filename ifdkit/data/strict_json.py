@@ -1,4 +1,4 @@
-"""One JSON value, parsed as strictly as RFC 8259 says, but for NaN, and with a limit on its depth.
+"""One JSON value, parsed as strictly as RFC 8259 says, but for NaN, and within limits.
 
 Python's `json` writes NaN and Infinity for missing and for infinite numbers. They are read as null,
 so that a row is not lost because of a score that nobody reads.
@@ -7,21 +7,34 @@ so that a row is not lost because of a score that nobody reads.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from ifdkit.data.raw import MAX_DEPTH
+from ifdkit.data.raw import MAX_DEPTH, MAX_VALUES, too_many
+
+# Possessive quantifiers (*+) never backtrack.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+"""A whole string, a bracket or a comma."""
 
 
 class BadRowError(ValueError):
     """A row that is not a JSON value; the message is the reason for its rejection."""
 
 
-def parse(data: bytes) -> Any:
-    """One JSON value. Raises BadRowError with a reason that names the position in the row."""
+def parse(data: bytes, max_values: int | None = None) -> Any:
+    """One JSON value of up to `max_values` values (MAX_VALUES).
+
+    Raises BadRowError with a reason that names the position in the row.
+    """
+    limit = MAX_VALUES if max_values is None else max_values
     try:
-        value = _STRICT.decode(data.decode("utf-8"))
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRowError(f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from error
+    if may_exceed(text, limit) and exceeds(text, limit):
+        raise BadRowError(too_many(limit))
+    try:
+        value = _STRICT.decode(text)
     except json.JSONDecodeError as error:
         raise BadRowError(f"not JSON: {error.msg} (character {error.pos})") from error
     except RecursionError as error:
@@ -34,12 +47,39 @@ def parse(data: bytes) -> Any:
     return value
 
 
-def parsed(data: bytes) -> tuple[Any, str | None]:
+def parsed(data: bytes, max_values: int | None = None) -> tuple[Any, str | None]:
     """The value and None, or None and the reason why there is no value."""
     try:
-        return parse(data), None
+        return parse(data, max_values), None
     except BadRowError as error:
         return None, str(error)
+
+
+def may_exceed(text: str, max_values: int) -> bool:
+    """Whether a JSON value in the text may have more values; quick, as commas may be in texts."""
+    return text.count(",") + text.count("[") + text.count("{") > max_values
+
+
+def exceeds(text: str, max_values: int, begin: int = 0) -> bool:
+    """Whether the JSON value at `begin` has more values: lists, objects and what is in them.
+
+    An empty list in another counts twice: as a list, and as a member.
+    """
+    n_values = depth = 0
+    for token in _TOKEN.finditer(text, begin):
+        char = text[token.start()]
+        if char in "]}":
+            depth -= 1
+        elif char in "[{":
+            depth += 1
+            n_values += 1
+        elif char == ",":
+            n_values += 1
+        if n_values > max_values:
+            return True
+        if depth <= 0:
+            return False
+    return False
 
 
 _STRICT = json.JSONDecoder(parse_constant=lambda _: None)

@@ -17,11 +17,12 @@ from ifdkit.data.parquet_files import (
     MAX_BATCH_BYTES,
     as_texts,
     n_text_bytes,
+    n_values,
     parquet_batches,
     until_expanded,
 )
 from ifdkit.data.plain import plain
-from ifdkit.data.raw import MAX_ROW_BYTES, Raw, too_long
+from ifdkit.data.raw import MAX_ROW_BYTES, MAX_VALUES, Raw, too_long, too_many
 from ifdkit.data.sources import open_bytes
 from ifdkit.errors import InputError, brief
 from ifdkit.regular import read_regular
@@ -144,6 +145,8 @@ def csv_rows(stream: BinaryIO, name: str, dialect: Dialect = _COMMAS) -> Iterato
             continue  # a blank line
         if not problem and len(cells) != len(header):
             problem = f"has {len(cells)} cells, but the header has {len(header)}"
+        if not problem and len(cells) > MAX_VALUES:
+            problem = too_many(MAX_VALUES)
         problem = problem or lines.bad_byte
         value = None if problem else dict(zip(header, cells, strict=True))
         yield Raw(row, value, problem, lines.line, lines.offset)
@@ -217,9 +220,10 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, str | None]]:
         pt.is_null,
     )
     others = [one.name for one in batch.schema if not any(check(one.type) for check in checks)]
-    if n_text_bytes(batch) > MAX_BATCH_BYTES:
+    is_long, is_large = n_text_bytes(batch) > MAX_BATCH_BYTES, n_values(batch) > MAX_VALUES
+    if is_long or is_large:
         if batch.num_rows == 1:
-            yield None, too_long(MAX_ROW_BYTES)
+            yield None, too_long(MAX_ROW_BYTES) if is_long else too_many(MAX_VALUES)
             return
         middle = batch.num_rows // 2
         yield from _values(batch.slice(0, middle))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ifdkit.auditing.result import Audit
+from ifdkit.comparison.overview import Comparisons
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
@@ -48,6 +49,34 @@ def _comparison_latex(comparison: Comparison) -> bytes:
     from ifdkit.report.comparison.latex import render_latex
 
     return encoded(render_latex(comparison.summary))
+
+
+@renders(Comparisons, "index.html")
+def _overview_html(result: Comparisons) -> bytes:
+    from ifdkit.report.comparison.overview_html import render_overview_html
+
+    return encoded(render_overview_html(result))
+
+
+@renders(Comparisons, "report.md")
+def _overview_markdown(result: Comparisons) -> bytes:
+    from ifdkit.report.comparison.overview_markdown import render_overview_markdown
+
+    return encoded(render_overview_markdown(result.overview))
+
+
+@tabulates(Comparisons)
+def _overview_view(result: Comparisons) -> str:
+    from ifdkit.report.overview_views import overview_view
+
+    return overview_view(result)
+
+
+@draws_metrics(Comparisons)
+def _overview_figure(result: Comparisons, field: str | None) -> Figure:
+    from ifdkit.report.overview_views import overview_figure
+
+    return overview_figure(result, field)
 
 
 @renders(Audit, "index.html")

@@ -42,7 +42,7 @@ _NLL = "nll_response_conditional"
 def training_figure(done: Trained) -> Figure:
     """The loss of each model, and what training did to held-out NLL."""
     evaluated = [one for one in done.evaluated if one.metric == _NLL]
-    figure, panels = _panels(2 if evaluated else 1)
+    figure, panels = new_panels(2 if evaluated else 1)
     for model in done.models:
         steps, losses = [p.step for p in model.losses], [p.loss for p in model.losses]
         panels[0].plot(
@@ -56,24 +56,24 @@ def training_figure(done: Trained) -> Figure:
         rows = [
             (f"{one.side}: {_name(one.file)}", one.change.mean, _ends(one)) for one in evaluated
         ]
-        _whiskers(panels[1], rows, "change of held-out NLL, nats per token", null=0.0)
+        draw_whiskers(panels[1], rows, "change of held-out NLL, nats per token", null=0.0)
     return figure
 
 
 def judgement_figure(result: Judgement) -> Figure:
     """The win rates with their intervals."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = new_panels(1)
     rows = [(name, one.value, one.ci95) for name, one in _rates(result)]
-    _whiskers(axes, rows, f"win rate of {_name(result.second)}", null=0.5)
+    draw_whiskers(axes, rows, f"win rate of {_name(result.second)}", null=0.5)
     axes.set_xlim(0, 1)
     return figure
 
 
 def prediction_figure(prediction: Prediction) -> Figure:
     """The AUC of every score with its interval; dashed: that of length."""
-    figure, (axes,) = _panels(1, height=1.2 + 0.3 * len(table_rows(prediction)))
+    figure, (axes,) = new_panels(1, height=1.2 + 0.3 * len(table_rows(prediction)))
     rows = [(row.short, row.predictor.auc, row.predictor.ci95) for row in table_rows(prediction)]
-    _whiskers(axes, rows, "AUC on all pairs", null=0.5)
+    draw_whiskers(axes, rows, "AUC on all pairs", null=0.5)
     if prediction.baseline.auc is not None:
         axes.axvline(prediction.baseline.auc, color="0.4", linewidth=1, linestyle="--")
     return figure
@@ -81,7 +81,7 @@ def prediction_figure(prediction: Prediction) -> Figure:
 
 def training_prediction_figure(prediction: TrainingPrediction) -> Figure:
     """The held-out change of each dataset against the strongest score."""
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = new_panels(1)
     name = next(iter(prediction.scores), None)
     for place, (run, label) in enumerate(
         zip(prediction.runs, run_names(prediction.runs), strict=True)
@@ -169,7 +169,8 @@ def _name(path: str) -> str:
     return one_line(Path(path).name or path, 60)
 
 
-def _panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
+def new_panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with n panels side by side, without top and right spines."""
     figure = new_figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
     panels = figure.subplots(1, n, squeeze=False)[0]
     for axes in panels:
@@ -178,7 +179,7 @@ def _panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
     return figure, list(panels)
 
 
-def _whiskers(
+def draw_whiskers(
     axes: Axes,
     rows: Sequence[tuple[str, float | None, Interval | None]],
     label: str,

@@ -1,4 +1,4 @@
-"""Figures of results with several numbers, made without pyplot, so that no window opens."""
+"""Figures of results with several numbers, which open no window."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.report.audit.wording import title
 from ifdkit.report.comparison.scales import Axis, axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
+from ifdkit.report.plotting import new_figure
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
 
@@ -25,15 +26,14 @@ _MAX_BARS = 15
 
 
 def _empty(height: float = 3.2) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = new_figure(figsize=(6.4, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _chosen(field: str | None, known: Iterable[str], default: str) -> str:
+def chosen_field(field: str | None, known: Iterable[str], default: str) -> str:
+    """The field to draw, by default `default`. Raises UsageError for one that is not known."""
     names = list(known)
     if not names:
         raise UsageError("plot(): there is no metric to draw")
@@ -45,7 +45,7 @@ def _chosen(field: str | None, known: Iterable[str], default: str) -> str:
 
 def comparison_figure(result: Comparison, field: str | None) -> Figure:
     """The distributions of a metric before and after; IFD if no field is named."""
-    name = _chosen(field, result.summary.metrics, "ifd")
+    name = chosen_field(field, result.summary.metrics, "ifd")
     columns, words = pair_columns(result.rows, name), metric_of(name)
     axis = axis_of(columns, is_log=words.scale == "log")
     figure, axes = _empty()
@@ -59,7 +59,7 @@ def comparison_figure(result: Comparison, field: str | None) -> Figure:
 
 def scores_figure(summary: FrameSummary, field: str | None) -> Figure:
     """The distribution of a metric; IFD if no field is named."""
-    name = _chosen(field, summary.columns, "ifd")
+    name = chosen_field(field, summary.columns, "ifd")
     words, column = metric_of(name), summary.columns[name]
     axis = axis_of((column,), is_log=words.scale == "log")
     figure, axes = _empty()

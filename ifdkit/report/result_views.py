@@ -27,7 +27,7 @@ def scores_view(summary: FrameSummary) -> str:
         for name, one in summary.metrics.items()
     ]  # fmt: skip
     head = ("Metric", "n", "Mean", "Median", "SD", "5 %", "95 %")
-    return _page(f"{plural(summary.n_examples, 'example')}: {counts}", "", head, rows)
+    return view_page(f"{plural(summary.n_examples, 'example')}: {counts}", "", head, rows)
 
 
 def comparison_view(result: Comparison) -> str:
@@ -47,7 +47,7 @@ def comparison_view(result: Comparison) -> str:
     ]
     names = f"{one_line(made.name_before, 80)} → {one_line(made.name_after, 80)}"
     lead = f"{names}: {made.verdict or made.headline}"
-    return _page(lead, made.headline if made.verdict else "", head, rows, found)
+    return view_page(lead, made.headline if made.verdict else "", head, rows, found)
 
 
 def audit_view(result: Audit) -> str:
@@ -59,7 +59,7 @@ def audit_view(result: Audit) -> str:
         for rule in shown[:_MAX_PLACES]
     ]  # fmt: skip
     head = ("Check", "Result", "Found in", "Share", "Allowed")
-    return _page(one_line(headline(result), 600), "", head, rows)
+    return view_page(one_line(headline(result), 600), "", head, rows)
 
 
 def selection_view(result: Selected) -> str:
@@ -69,10 +69,10 @@ def selection_view(result: Selected) -> str:
     rows = [
         (one_line(one.name, 60), *(_of(one.unit, x) for x in (one.input, one.selection)),
          "–" if one.random_range95 is None else _range(one.unit, one.random_range95))
-        for one in result.effect.measures
+        for one in (*result.effect.measures, *result.effect.diversity)
     ]  # fmt: skip
     head = ("Measure", "Input", "Selected", "Random choice (95 %)")
-    return _page(one_line(lead, 300), "", head, rows, dropped)
+    return view_page(one_line(lead, 300), "", head, rows, dropped)
 
 
 def _of(unit: str, x: float | None) -> str:
@@ -83,13 +83,15 @@ def _range(unit: str, ends: tuple[float, float]) -> str:
     return interval(ends, percent if unit == "share" else number)
 
 
-def _page(
+def view_page(
     lead: str,
     text: str,
     head: Sequence[str],
     rows: Iterable[Sequence[str]],
     items: Sequence[str] = (),
 ) -> str:
+    """A headline, a table and a list as HTML, every text escaped."""
+
     def line(cells: Sequence[str], tag: str) -> str:
         first, *others = (escape(cell) for cell in cells)
         rest = "".join(f'<{tag} style="text-align:right">{cell}</{tag}>' for cell in others)

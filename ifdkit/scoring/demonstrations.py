@@ -50,6 +50,8 @@ def find_demonstrations(examples: Iterable[Example], embeddings: Embeddings) -> 
 
     Equal pairs count as one example, which cannot be its own demonstration.  Pairs are taken in the
     order of their digests, so that neither the order of the rows nor ties change the outcome.
+    `examples` are those of the whole dataset, also where only a shard of it is scored: with
+    `--limit` or `--sample` they are those of the rows that are read.
     """
     pairs = {
         (one.instruction, one.response)

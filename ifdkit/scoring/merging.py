@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ifdkit.data.atomic import OutputFiles, json_file
+from ifdkit.data.parquet_files import row_groups
 from ifdkit.errors import InputError, OutputError
 from ifdkit.scoring.formats import arrow_type, check_output
 from ifdkit.scoring.manifest import MANIFEST, Manifest, PrecisionCheck, ShardRecord, manifest_beside
@@ -199,17 +200,18 @@ def _merge_parquet(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Each block was written by itself, so none shares a row group with another.
+    groups = [row_groups(one.path) for one in shards]
+    # As the shards were written: read back, the items of a list have another name.
+    names = pq.read_schema(shards[0].path).names
+    schema = pa.schema([(name, arrow_type(name)) for name in names])
     with ExitStack() as stack:
-        files = [stack.enter_context(pq.ParquetFile(one.path)) for one in shards]
-        # Each block was written by itself, so none shares a row group with another.
-        groups = [iter(range(file.num_row_groups)) for file in files]
-        # As the shards were written: read back, the items of a list have another name.
-        names = files[0].schema_arrow.names
-        schema = pa.schema([(name, arrow_type(name)) for name in names])
+        for one in groups:
+            stack.callback(one.close)
         writer = pq.ParquetWriter(output, schema, compression="zstd")
         for position, n in _in_order(shards):
             while n > 0:
-                table = files[position].read_row_group(next(groups[position]))
+                table = next(groups[position])
                 writer.write_table(table.cast(schema))
                 n -= len(table)
         writer.close()

@@ -19,6 +19,7 @@ from ifdkit.findings.texts import key
 from ifdkit.format import fixed, interval, percent, plural
 from ifdkit.selection.ranking import Column, Places, best_first
 from ifdkit.selection.rows import LENGTH_FIELDS, Rows
+from ifdkit.selection.set_diversity import SetDiversity
 from ifdkit.selection.sources import Labels
 from ifdkit.selection.verdict import Verdict
 from ifdkit.stats.columns import Interval, finite, spearman
@@ -34,7 +35,7 @@ _MUCH_LONGER = 1.25
 _OWN_STREAM = 1
 """Keeps these draws apart from the one that `--method random` makes of the same seed."""
 
-Unit = Literal["median", "share"]
+Unit = Literal["median", "share", "set"]
 Statistic = Callable[[Places], float | None]
 """Of the rows at these places."""
 
@@ -57,7 +58,7 @@ class Measure:
     that say what one before them does but for case and whitespace, and `nearly_repeated`, that of
     these and of near duplicates."""
     unit: Unit
-    """A share lies in 0…1."""
+    """A share lies in 0…1; a number of the whole set is one of `ifdkit.diversity`."""
     input: float | None
     selection: float | None
     random: float | None
@@ -95,6 +96,9 @@ class Effect:
     source_field: str | None
     """Column that says where rows come from; None if there is none."""
     sources: tuple[Measure, ...]
+    diversity: tuple[Measure, ...] = ()
+    """Empty unless the rows were embedded. The input is measured on as many rows as the selection,
+    at most `ifdkit.selection.set_diversity.MAX_MEASURED`, as are the random choices."""
 
     @property
     def is_none(self) -> bool:
@@ -102,23 +106,43 @@ class Effect:
         return self.length.chance_among_longest == 1
 
 
-def effect_of(rows: Rows, verdict: Verdict, field: str | None, labels: Labels | None,
-              seed: int) -> Effect:  # fmt: skip
+def effect_of(
+    rows: Rows,
+    verdict: Verdict,
+    field: str | None,
+    labels: Labels | None,
+    seed: int,
+    vectors: NDArray[np.float32] | None = None,
+) -> Effect:
     """Compare the rows kept, at least one, with the input and with chance.
 
-    `field` is what was ranked by, `labels` say where each row comes from.
+    `field` is what was ranked by, `labels` say where each row comes from, and `vectors` are the
+    embeddings of the rows, shape (rows, dimensions), if diversity is asked for.
     """
     kept = np.flatnonzero(verdict.kept)
     own, shares = list(_statistics(rows, field)), list(_source_shares(labels))
-    measures = _measures([*own, *shares], len(rows), kept, seed)
+    sets = [] if vectors is None else list(_set_measures(rows, vectors, len(kept), seed))
+    measures = _measures([*own, *shares, *sets], len(rows), kept, seed)
+    n_others = len(own) + len(shares)
     return Effect(
         draws=DRAWS,
         seed=seed,
         measures=measures[: len(own)],
         length=_length_effect(rows, verdict, kept, measures[0]),
         source_field=labels.field if labels else None,
-        sources=measures[len(own) :],
+        sources=measures[len(own) : n_others],
+        diversity=measures[n_others:],
     )
+
+
+def _set_measures(
+    rows: Rows, vectors: NDArray[np.float32], n_kept: int, seed: int
+) -> Iterator[_Asked]:
+    """The measures of diversity of a choice, and how it covers the input."""
+    responses = [rows.last(place)[1] for place in range(len(rows))]
+    found = SetDiversity(vectors, responses, n_kept, seed)
+    for name in found.names:
+        yield _Asked(name, "set", found.statistic(name))
 
 
 def _measures(asked: Sequence[_Asked], rows: int, kept: Places, seed: int) -> tuple[Measure, ...]:

@@ -112,7 +112,8 @@ class Inputs:
     def _check(self, dataset: Dataset, output: Path) -> None:
         """Raise IfdkitError, before the dataset is scored, for what would fail afterwards."""
         method = self._options.method
-        flag = f"--method {method}" if method else "--by" if self._options.by else "--where"
+        ranking = "--weights" if self._options.weights else "--by"
+        flag = f"--method {method}" if method else ranking if self._options.is_ranked else "--where"
         check_applicable(dataset, self._options.needed, flag)
         check_dataset_output(output, dataset)
         if self._where is not None:

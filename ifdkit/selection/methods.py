@@ -4,6 +4,8 @@
     superfiltering     highest ratio of perplexities below 1          2402.00530, section 3
       --diversity      of these, the rows that represent the others   the same, Superfiltering.D
     length-controlled  highest IFD within bands of response length
+    diverse            the rows that represent all others
+    quality-diverse    highest quality × distance to the rows chosen before
     selective          rows whose new response the student accepted   2402.10110, section 3
     random             as many rows at random
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +26,15 @@ from numpy.typing import NDArray
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import UsageError
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.selection.groups import (
+    CLUSTER,
+    Groups,
+    GroupShare,
+    best_of_groups,
+    cluster_groups,
+    column_groups,
+)
+from ifdkit.selection.quality import combined, quality_diverse
 from ifdkit.selection.ranking import Column, Places, best_first, best_within_bands, drawn
 from ifdkit.selection.reflected import accepted_responses, provenance_of
 from ifdkit.selection.rows import LENGTH_FIELDS, Rows
@@ -48,6 +60,11 @@ class Task:
     seed: int
     embed: Embed
 
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Embeddings of all rows; each row's texts are embedded as one."""
+        return self.embed([self.rows.text(place) for place in range(len(self.rows))])
+
     @property
     def n_wanted(self) -> int:
         """Rows asked for with `--top`. Raises UsageError if that is less than one row."""
@@ -70,15 +87,22 @@ class Method:
     """Fields of :class:`SelectOptions` that apply to it."""
     last_turn_only: bool = False
     """Whether it cannot be used with `--turns all`."""
+    ranks_by_choice: bool = False
+    """Whether `--by` or `--weights` says what it ranks by."""
+    embeds: bool = False
+    """Whether it needs the embeddings of all rows."""
 
 
 def rank(task: Task) -> Verdict:
     """Keep the largest values of the field, or the smallest with `--lowest`."""
-    screened = _screen(task)
+    screened, lowest = _screen(task), task.options.lowest
     if task.options.top is None:
         return screened
-    best = best_first(_candidates(screened), lowest=task.options.lowest)
-    return _keep(screened, best[: task.n_wanted], task.n_wanted)
+    n, candidates = task.n_wanted, _candidates(screened)
+    if task.options.per is not None:
+        best, groups = _best_of_groups(task, -candidates if lowest else candidates)
+        return replace(_keep(screened, best, n), groups=groups)
+    return _keep(screened, best_first(candidates, lowest=lowest)[:n], n)
 
 
 def superfilter(task: Task) -> Verdict:
@@ -114,22 +138,51 @@ def keep_all(task: Task) -> Verdict:
 def draw(task: Task) -> Verdict:
     """Keep rows drawn at random from all readable ones: the baseline of every other method."""
     n, reasons = task.n_wanted, fill_reasons(len(task.rows), "not_drawn")
-    reasons[drawn(len(task.rows), n, task.seed)] = KEPT
+    if task.options.per is None:
+        reasons[drawn(len(task.rows), n, task.seed)] = KEPT
+        return Verdict(reasons=reasons, wanted=n)
+    order = np.random.default_rng(task.seed).permutation(len(task.rows)).astype(np.float64)
+    chosen, groups = _best_of_groups(task, order)
+    reasons[chosen] = KEPT
+    return Verdict(reasons=reasons, wanted=n, groups=groups)
+
+
+def represent(task: Task) -> Verdict:
+    """Keep the rows that represent all others: facility location over the whole input."""
+    from ifdkit.selection.facility import facility_location
+
+    n, reasons = task.n_wanted, fill_reasons(len(task.rows), "too_similar")
+    if len(task.rows) <= n:
+        return Verdict(reasons=fill_reasons(len(task.rows), KEPT), wanted=n)
+    reasons[facility_location(task.vectors, n)] = KEPT
     return Verdict(reasons=reasons, wanted=n)
 
 
+def rank_diverse(task: Task) -> Verdict:
+    """Keep rows of high quality that are unlike each other."""
+    screened, n, lowest = _screen(task), task.n_wanted, task.options.lowest
+    best = quality_diverse(_candidates(screened), task.vectors, n, lowest=lowest)
+    return _keep(screened, best, n)
+
+
 _RANKING = ("top", "min", "max", "keep_misaligned", "where", "ids")
-BY_FIELD = Method(choose=rank, field=None, source=None, options=(*_RANKING, "lowest"))
-"""`--by FIELD`."""
+_GROUPED = ("per", "quota")
+BY_FIELD = Method(choose=rank, field=None, source=None, options=(*_RANKING, *_GROUPED, "lowest"))
+"""`--by FIELD` or `--weights`."""
 FILTER = Method(choose=keep_all, field=None, source=None, options=("where", "ids"))
 """`--where` or `--ids` alone."""
 METHODS = {
-    "cherry": Method(choose=rank, field="ifd_loss", source="arXiv 2308.12032", options=_RANKING),
+    "cherry": Method(
+        choose=rank,
+        field="ifd_loss",
+        source="arXiv 2308.12032",
+        options=(*_RANKING, *_GROUPED),
+    ),
     "superfiltering": Method(
         choose=superfilter,
         field="ifd",
         source="arXiv 2402.00530",
-        options=(*_RANKING, "diversity", "pool"),
+        options=(*_RANKING, *_GROUPED, "diversity", "pool"),
     ),
     "selective": Method(
         choose=accept,
@@ -141,8 +194,23 @@ METHODS = {
     "length-controlled": Method(
         choose=rank_within_bands, field="ifd", source="ifdkit", options=(*_RANKING, "bands")
     ),
+    "diverse": Method(
+        choose=represent,
+        field=None,
+        source="ifdkit",
+        options=("top", "where", "ids"),
+        embeds=True,
+    ),
+    "quality-diverse": Method(
+        choose=rank_diverse,
+        field=None,
+        source="ifdkit",
+        options=(*_RANKING, "lowest"),
+        ranks_by_choice=True,
+        embeds=True,
+    ),
     "random": Method(
-        choose=draw, field=None, source="the baseline", options=("top", "where", "ids")
+        choose=draw, field=None, source="the baseline", options=("top", "where", "ids", *_GROUPED)
     ),
 }
 """Name of `--method` → method."""
@@ -150,22 +218,44 @@ METHODS = {
 
 def _screen(task: Task) -> Verdict:
     """The values of the field, and the reason of each row that cannot be ranked."""
-    options, field = task.options, task.options.field
-    assert field is not None, "this method ranks"
-    values = task.rows.column(field)
-    if field in LENGTH_FIELDS:  # an absent text is not a short one
-        values = np.where(values > 0, values, np.nan)
+    options = task.options
+    columns = {name: _column(task, name) for name in options.ranked}
+    weights = options.combination
+    values = combined(columns, weights) if weights else columns[options.ranked[0]]
     reasons = fill_reasons(len(values), KEPT)
     with np.errstate(invalid="ignore"):  # no comparison with NaN is true
         if options.max is not None:
             reasons[values > options.max] = "above_max"
         if options.min is not None:
             reasons[values < options.min] = "below_min"
-        if METRICS[field].is_ratio and not options.keep_misaligned:
-            name = "rifd" if field.startswith("rifd") else "ifd"
-            reasons[values >= MISALIGNED_FROM] = f"{name}_above_one"
+        for field, column in columns.items():
+            if METRICS[field].is_ratio and not options.keep_misaligned:
+                name = "rifd" if field.startswith("rifd") else "ifd"
+                reasons[column >= MISALIGNED_FROM] = f"{name}_above_one"
     reasons[~np.isfinite(values)] = "undefined"
     return Verdict(reasons=reasons, values=values)
+
+
+def _column(task: Task, field: str) -> Column:
+    values = task.rows.column(field)
+    if field in LENGTH_FIELDS:  # an absent text is not a short one
+        values = np.where(values > 0, values, np.nan)
+    return values
+
+
+def _best_of_groups(task: Task, ranks: Column) -> tuple[Places, tuple[GroupShare, ...]]:
+    """The largest `ranks` of each group of `--per`."""
+    is_equal = task.options.quota == "equal"
+    return best_of_groups(ranks, _groups(task), task.n_wanted, equal=is_equal)
+
+
+def _groups(task: Task) -> Groups:
+    per = task.options.per
+    assert per is not None, "rows are grouped only if that is asked for"
+    if per == CLUSTER:
+        texts = [task.rows.text(place) for place in range(len(task.rows))]
+        return cluster_groups(texts, task.vectors, task.seed)
+    return column_groups(task.dataset, task.rows, per)
 
 
 def _candidates(screened: Verdict) -> Column:

@@ -11,14 +11,18 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.per_row import WORD_FIELDS
 from ifdkit.scoring.where import Where, parse_where
+from ifdkit.selection.groups import CLUSTER
 from ifdkit.selection.methods import BY_FIELD, FILTER, METHODS, Method
+from ifdkit.selection.quality import parse_weights
 from ifdkit.selection.ranking import Top
 
 DEFAULT_POOL = "20%"
 DEFAULT_BANDS = 10
+DEFAULT_QUOTA = "proportional"
+QUOTAS = (DEFAULT_QUOTA, "equal")
 
 
-_ANY = ("by", "method", "to")
+_ANY = ("by", "weights", "method", "to", "show_diversity")
 """Options that go with every way to select."""
 
 
@@ -27,7 +31,10 @@ class SelectOptions:
     """Which rows to keep."""
 
     by: str | None = None
-    """Field to rank by; exactly one of this and `method` is given, or `where` or `ids` alone."""
+    """Field to rank by; exactly one of this, `weights` and `method` is given, or `where` or `ids`
+    alone. The method `quality-diverse` takes one of the first two."""
+    weights: str | None = None
+    """Rank by a weighted sum of z-scores: `ifd=1,coherence=0.5`."""
     method: str | None = None
     where: str | None = None
     """Select only from the rows for which this expression is true."""
@@ -49,6 +56,12 @@ class SelectOptions:
     """The best rows, from which `diversity` chooses; None: 20 % of all rows of the input."""
     bands: int | None = None
     """Bands of response length; None: ten."""
+    per: str | None = None
+    """`source`, `cluster` or a column: each of its groups contributes its share of `top`."""
+    quota: str | None = None
+    """`proportional` to the rows of a group (None), or `equal`."""
+    show_diversity: bool = False
+    """Embed all rows, and describe how diverse the selection is."""
     to: str | None = None
     """`alpaca`, `trl` or `llamafactory`: the form of the output; None: that of the input."""
     provenance: str | Path | None = None
@@ -67,12 +80,32 @@ class SelectOptions:
         """The entry of the method."""
         if self.method:
             return METHODS[self.method]
-        return BY_FIELD if self.by else FILTER
+        return BY_FIELD if self.is_ranked else FILTER
+
+    @property
+    def embeds_all(self) -> bool:
+        """Whether all rows are embedded, so that the diversity of the selection is known."""
+        return self.show_diversity or self.entry.embeds or self.per == CLUSTER
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether `by` or `weights` is given."""
+        return not (self.by is None and self.weights is None)
+
+    @property
+    def combination(self) -> dict[str, float]:
+        """Field → weight; empty without `weights`. Raises UsageError."""
+        return {} if self.weights is None else parse_weights(self.weights)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The fields that the rows are ranked by, one or several."""
+        return tuple(self.combination) or (() if self.field is None else (self.field,))
 
     @property
     def field(self) -> str | None:
-        """What the rows are ranked by; None if they are not ranked."""
-        return self.entry.field if self.method else self.by
+        """The one field that the rows are ranked by; None if there is none, or several."""
+        return (METHODS[self.method].field if self.method else None) or self.by
 
     @property
     def top_rows(self) -> Top | None:
@@ -109,8 +142,9 @@ class SelectOptions:
     @property
     def needed(self) -> tuple[str, ...]:
         """The metrics that the method and `where` need, whether or not a model measures them."""
-        ranked = () if self.field is None else (self.field,)
-        return tuple(dict.fromkeys((*ranked, *(self.condition.metrics if self.condition else ()))))
+        return tuple(
+            dict.fromkeys((*self.ranked, *(self.condition.metrics if self.condition else ())))
+        )
 
     def check_turns(self, turns: Turns) -> None:
         """Raise UsageError if the method does not support these turns."""
@@ -120,17 +154,25 @@ class SelectOptions:
             )
 
     def _check_method(self) -> None:
-        is_filter = self.by is None and not (self.where is None and self.ids is None)
-        if (self.by is None) == (self.method is None) and not is_filter:
-            problem = "choose only one of" if self.by else "choose what to keep:"
+        is_filter = not (self.where is None and self.ids is None)
+        takes_both = self.method in METHODS and METHODS[self.method].ranks_by_choice
+        n_given = sum(one is not None for one in (self.by, self.weights, self.method))
+        if takes_both and n_given != 2:
+            raise UsageError(
+                f"--method {self.method} needs one of --by FIELD and --weights FIELD=NUMBER,…"
+            )
+        if not takes_both and (n_given > 1 or (n_given == 0 and not is_filter)):
+            problem = "choose only one of" if n_given else "choose what to keep:"
             raise UsageError(
                 f"{problem} --by FIELD, such as --by ifd --top 5%, or --method"
-                f" {', '.join(METHODS)}, or --where 'ifd < 1' alone, or --ids FILE alone"
+                f" {', '.join(METHODS)}, or --weights ifd=1,coherence=0.5, or --where 'ifd < 1'"
+                " alone, or --ids FILE alone"
             )
         if self.method is not None and self.method not in METHODS:
             raise UsageError(f"--method: {unknown('method', self.method, METHODS)}")
         if self.by is not None and self.by not in METRICS:
             raise UsageError(f"--by: {unknown('metric', self.by, METRICS)}")
+        _ = self.combination
 
     def _check_options_apply(self) -> None:
         for name in (one.name for one in fields(self) if one.name not in _ANY):
@@ -140,13 +182,23 @@ class SelectOptions:
             entries = {"--by": BY_FIELD, **METHODS}
             supported = ", ".join(how for how, one in entries.items() if name in one.options)
             how = self.method or (
-                "--by" if self.by else f"--{'where' if self.where is not None else 'ids'} alone"
+                "--by"
+                if self.is_ranked
+                else f"--{'where' if self.where is not None else 'ids'} alone"
             )
             raise UsageError(
                 f"--{name.replace('_', '-')} does not apply to {how}: it is for {supported}"
             )
         if self.pool is not None and not self.diversity:
             raise UsageError("--pool is what --diversity chooses from: give --diversity too")
+        if self.per is not None and self.diversity:
+            raise UsageError("--diversity chooses from all groups together: leave --per out")
+        if self.per is not None and self.top is None:
+            raise UsageError("--per divides the rows of --top among groups: give --top too")
+        if self.quota is not None and self.per is None:
+            raise UsageError("--quota is how --per divides --top: give --per too")
+        if self.quota not in (None, *QUOTAS):
+            raise UsageError(f"--quota: {unknown('quota', self.quota, QUOTAS)}")
 
     def _check_amounts(self) -> None:
         if "top" not in self.entry.options:

@@ -100,23 +100,40 @@ def best_within_bands(
     not enough.
     """
     band_of = _bands(lengths, n_bands)
-    ranking = best_first(np.where(band_of >= 0, values, np.nan))
-    members = [np.flatnonzero(band_of == band) for band in range(int(band_of.max(initial=-1)) + 1)]
-    queues = [ranking[band_of[ranking] == band] for band in range(len(members))]
-    limits = [len(queue) for queue in queues]
-    shares = apportion(min(n, sum(limits)), [len(one) for one in members], limits)
-    chosen = [queue[:share] for queue, share in zip(queues, shares, strict=True)]
+    chosen, counts = best_within(values, band_of, n)
+    members = (lengths[band_of == band] for band in range(len(counts)))
     bands = [
         Band(
-            shortest=float(lengths[rows].min()),
-            longest=float(lengths[rows].max()),
-            rows=len(rows),
-            candidates=limit,
-            taken=share,
+            shortest=float(inside.min()),
+            longest=float(inside.max()),
+            rows=rows,
+            candidates=candidates,
+            taken=taken,
         )
-        for rows, limit, share in zip(members, limits, shares, strict=True)
+        for inside, (rows, candidates, taken) in zip(members, counts, strict=True)
     ]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *chosen]), bands
+    return chosen, bands
+
+
+def best_within(
+    values: Column, parts: Places, n: int, *, equal: bool = False
+) -> tuple[Places, list[tuple[int, int, int]]]:
+    """The `n` largest values, with each part contributing its share.
+
+    `parts` has the number of each row's part, from 0; −1 for a row in none.  A part's share is its
+    share of all rows that are in one, or the same for all if `equal`.  If a part has too few
+    defined values, the others contribute the rest.  Returns the places, in no particular order, and
+    for each part its rows, those with a value, and those taken.
+    """
+    ranking = best_first(np.where(parts >= 0, values, np.nan))
+    queues = [ranking[parts[ranking] == part] for part in range(int(parts.max(initial=-1)) + 1)]
+    rows = np.bincount(parts[parts >= 0], minlength=len(queues)).tolist()
+    limits = [len(queue) for queue in queues]
+    sizes = [int(limit > 0) for limit in limits] if equal else rows
+    shares = apportion(min(n, sum(limits)), sizes, limits)
+    chosen = [queue[:share] for queue, share in zip(queues, shares, strict=True)]
+    counts = list(zip(rows, limits, shares, strict=True))
+    return np.concatenate([np.zeros(0, dtype=np.int64), *chosen]), counts
 
 
 def _bands(lengths: Column, n_bands: int) -> Places:

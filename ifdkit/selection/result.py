@@ -12,6 +12,7 @@ from ifdkit.format import plural
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.selection.effect import Effect
+from ifdkit.selection.groups import GroupShare
 from ifdkit.selection.ranking import Band
 from ifdkit.visible import one_line
 
@@ -60,6 +61,8 @@ class Selected(NotebookView):
     """Status → rows, of those dropped as undefined."""
     bands: tuple[Band, ...]
     """Bands of response length; empty unless the method is `length-controlled`."""
+    groups: tuple[GroupShare, ...] = ()
+    """Groups of `--per`, and what each contributed."""
     effect: Effect
     scores: Manifest | None
     """Manifest of the scores; None if no scores were used."""

@@ -38,7 +38,7 @@ from ifdkit.scoring.settings import Settings
 from ifdkit.selection.effect import effect_of
 from ifdkit.selection.inputs import Inputs
 from ifdkit.selection.methods import Task
-from ifdkit.selection.options import SelectOptions
+from ifdkit.selection.options import DEFAULT_QUOTA, SelectOptions
 from ifdkit.selection.reflected import provenance_of
 from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
@@ -175,15 +175,17 @@ def _select(
     scored, unconditional = inputs.open(data, files.output)
     dataset, rows = scored.dataset, rows_of(scored, read_options.turns)
     seed = read_options.seed
-    verdict = _judge(
-        Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
-    )
+    task = Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
+    verdict = _judge(task)
     with nullcontext() if options.to else dataset_file(files, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
         on_all = verdict.among(rows, of_all)
         labels = _copy_kept(unconditional.dataset, of_all, on_all, writer)
-        effect = effect_of(of_all, on_all, options.field, labels, seed)
+        if of_all is not rows:
+            task = replace(task, rows=of_all)  # which embeds those that were left out too
+        vectors = task.vectors if options.embeds_all else None
+        effect = effect_of(of_all, on_all, options.field, labels, seed, vectors)
     if options.to is not None:
         kept = frozenset(rows.positions[verdict.kept].tolist())
         write_converted(unconditional.dataset, kept, files, options.to)
@@ -210,6 +212,7 @@ def _select(
         wanted=verdict.wanted,
         **_counts(rows, verdict, scored, options.field),
         bands=verdict.bands,
+        groups=verdict.groups,
         effect=effect,
         scores=scored.manifest,
         elapsed_s=0.0,
@@ -251,6 +254,8 @@ def _parameters(options: SelectOptions, dataset: Dataset) -> dict[str, Any]:
     found = {k: v for k, v in asdict(options).items() if k not in ("by", "method", "where")}
     if options.diversity:
         found["pool"] = options.pool_rows.text
+    if options.per is not None:
+        found["quota"] = options.quota or DEFAULT_QUOTA
     if "bands" in options.entry.options:
         found["bands"] = options.n_bands
     if "provenance" in options.entry.options:
@@ -270,7 +275,7 @@ def _counts(
     undefined = Counter(rows.statuses[place] for place in places)
     # A metric can be undefined for an example that is ok, as `ifd_window` for a short response.
     if n_ok := undefined.pop(Status.OK, 0):
-        undefined[f"no_{field}"] = n_ok
+        undefined[f"no_{field or 'score'}"] = n_ok
     kept = rows.positions[verdict.kept]
     assert len(kept) + dropped.total() == rows_in, "every row is counted once"
     return {

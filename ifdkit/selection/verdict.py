@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.records import Reject
+from ifdkit.selection.groups import GroupShare
 from ifdkit.selection.ranking import Band, Column
 from ifdkit.selection.rows import Rows
 
@@ -36,6 +37,7 @@ class Verdict:
     wanted: int | None = None
     """Rows asked for; None for all that qualify."""
     bands: tuple[Band, ...] = ()
+    groups: tuple[GroupShare, ...] = ()
 
     def among(self, rows: Rows, others: Rows) -> Verdict:
         """The same verdict on `others`, which contain these rows: what it is not about is dropped.

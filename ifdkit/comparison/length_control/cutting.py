@@ -75,15 +75,15 @@ def ifd_of_first(side: ScoredSide, rows: Indices, counts: Indices) -> Column:
     ifd = np.full(len(rows), np.nan)
     if not len(known) or side.token_nll_direct is None or side.token_nll_conditional is None:
         return ifd
-    conditional = _means_of_first(side.token_nll_conditional, rows[known], n_conditional[known])
-    direct = _means_of_first(side.token_nll_direct, rows[known], n_direct[known])
+    conditional = means_of_first(side.token_nll_conditional, rows[known], n_conditional[known])
+    direct = means_of_first(side.token_nll_direct, rows[known], n_direct[known])
     with np.errstate(over="ignore", invalid="ignore"):
         ratio = np.exp(conditional - direct)
     ifd[known] = np.where(np.isfinite(ratio), ratio, np.nan)
     return ifd
 
 
-def _means_of_first(nlls: TokenNLLs, rows: Indices, counts: Indices) -> Column:
+def means_of_first(nlls: TokenNLLs, rows: Indices, counts: Indices) -> Column:
     """Mean of the first counts[i] ≥ 1 values of nlls[rows[i]], summed in float64."""
     means = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK):

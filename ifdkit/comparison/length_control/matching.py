@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,32 @@ def matched_change(ifd: Column, tokens: Column, seed: int) -> tuple[PointEstimat
         return None, overlap
     rng = np.random.default_rng(seed)
     resampled = [_change(sides, _times(rng, n), n_bins)[0] for _ in range(resamples(n))]
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return PointEstimate(change, (float(low), float(high)), n), overlap
+
+
+def matched_difference(
+    ifd: Sequence[Column], tokens: Sequence[Column], seed: int
+) -> tuple[PointEstimate | None, float]:
+    """As :func:`matched_change` for two sides that are not paired and may differ in size.
+
+    Each side is resampled by itself.
+    """
+    edges = _edges(np.concatenate(tokens))
+    n_bins = len(edges) + 1
+    first, second = (_sorted_side(i, t, edges) for i, t in zip(ifd, tokens, strict=True))
+    n_first, n_second = len(first.ifd), len(second.ifd)
+    # Responses are counted as if they were pairs of their own: those after follow those before.
+    sides = [first, replace(second, pair=second.pair + n_first)]
+    change, overlap = _change(sides, np.ones(n_first + n_second), n_bins)
+    n = min(n_first, n_second)
+    if overlap < MIN_OVERLAP or overlap * n < MIN_PAIRS:
+        return None, overlap
+    rng = np.random.default_rng(seed)
+    resampled = [
+        _change(sides, np.concatenate([_times(rng, n_first), _times(rng, n_second)]), n_bins)[0]
+        for _ in range(resamples(n_first + n_second))
+    ]
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return PointEstimate(change, (float(low), float(high)), n), overlap
 

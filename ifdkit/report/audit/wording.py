@@ -165,18 +165,21 @@ def where(place: Place) -> str:
 
 
 def by_input(rule: RuleResult) -> str:
-    """In which inputs a rule found how much, the most affected first; "" for one input."""
+    """In which inputs or groups a rule found how much, the largest first; "" for one input."""
     counts = list(rule.sources.items())
     if not counts:
         return ""
     name, count = counts[0]
+    word = one_line(rule.group_by or "input", 40)
+    noun = "more group" if rule.group_by else "more input"
     if count == rule.count:
-        return f"{'All are' if count > 1 else 'It is'} in {one_line(name, 80)}."
+        where = f"{one_line(name, 80)}{f' ({word})' if rule.group_by else ''}"
+        return f"{'All are' if count > 1 else 'It is'} in {where}."
     shown = [f"{n:,} in {one_line(source, 80)}" for source, n in counts[:_MAX_INPUTS]]
     left = counts[_MAX_INPUTS:]
     if left:
-        shown.append(f"{sum(n for _, n in left):,} in {plural(len(left), 'more input')}")
-    return f"By input: {', '.join(shown)}."
+        shown.append(f"{sum(n for _, n in left):,} in {plural(len(left), noun)}")
+    return f"By {word}: {', '.join(shown)}."
 
 
 def template_sentence(check: TemplateCheck) -> str:

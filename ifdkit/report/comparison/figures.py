@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ifdkit.comparison.result import LengthControl
+from ifdkit.data.atomic import dumps
 from ifdkit.format import interval, number, percent, plural, signed
 from ifdkit.report.comparison.scales import (
     Axis,
@@ -24,7 +25,7 @@ from ifdkit.report.comparison.scales import (
     pair_columns,
 )
 from ifdkit.report.comparison.svg import FONT_SIZE, RC, Ink, Tip, inline_svg
-from ifdkit.report.comparison.tips import bin_tips, line_tips, point_tips
+from ifdkit.report.comparison.tips import bin_tips, line_tips, panel_box, point_tips
 from ifdkit.report.comparison.wording import RAW, estimates, metric_of
 from ifdkit.report.plotting import load_matplotlib, new_figure
 from ifdkit.stats.paired import MetricChange
@@ -226,12 +227,21 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         axes.set_xlabel("response tokens")
         legend(axes, (f"{metric_of(field).label} {side}", colour))
         tips = point_tips(axes, lengths[i], values[i], metric_of(field).label)
-        drawings.append(Drawing(_scatter_svg(figure, field, side, len(lengths[i]), tips)))
+        brush = {
+            "side": side,
+            "box": [round(one, 1) for one in panel_box(axes)],
+            "tokens": [x.low, x.high],
+            "values": [y.low, y.high],
+        }
+        n = len(lengths[i])
+        drawings.append(Drawing(_scatter_svg(figure, field, side, n, tips, dumps(brush))))
     n_outside = x.n_outside(*lengths) + y.n_outside(*values)
     return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]
 
 
-def _scatter_svg(figure: Figure, field: str, side: str, n: int, tips: Sequence[Tip]) -> str:
+def _scatter_svg(
+    figure: Figure, field: str, side: str, n: int, tips: Sequence[Tip], brush: str
+) -> str:
     label = metric_of(field).label
     return inline_svg(
         figure,
@@ -242,6 +252,7 @@ def _scatter_svg(figure: Figure, field: str, side: str, n: int, tips: Sequence[T
             f" {label} within tenths of the pairs by length."
         ),
         tips=tips,
+        attributes={"data-brush": brush},
     )
 
 

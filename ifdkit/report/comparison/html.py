@@ -11,9 +11,19 @@ from ifdkit.format import plural
 from ifdkit.report.comparison import figures
 from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
 from ifdkit.report.comparison.figures import Drawing
+from ifdkit.report.comparison.position_figures import position_curves
 from ifdkit.report.comparison.sparkline import sparkline
 from ifdkit.report.comparison.topic_map import topic_map
-from ifdkit.report.comparison.wording import LengthEstimate, estimates, paper_metrics
+from ifdkit.report.comparison.wording import (
+    LengthEstimate,
+    coverage_sentence,
+    diversity_measure,
+    estimates,
+    group_word,
+    paper_metrics,
+    shown_sources,
+    source_fields,
+)
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
 from ifdkit.visible import one_line
@@ -65,7 +75,7 @@ def render_html(
     explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
         "report.html",
-        ("theme.js", "tips.js", "report.js"),
+        ("theme.js", "tips.js", "report.js", "brush.js"),
         s=summary,
         version=summary.version,
         data=safe(explorer.json),
@@ -77,6 +87,11 @@ def render_html(
         manifest=_manifest(summary),
         bca_most=MAX_BCA_VALUES,
         unpaired=_unpaired(summary),
+        group_word=group_word(summary),
+        groups=shown_sources(summary),
+        group_fields=source_fields(summary),
+        diversity=[(diversity_measure(name), one) for name, one in summary.diversity.items()],
+        coverage_sentence=coverage_sentence(summary),
         **_table(summary),
         **_figures(summary, rows),
     )
@@ -112,6 +127,7 @@ def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
         ],
         "picture": _safe_drawing(figures.length_control("ifd", control)) if control else None,
         "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
+        "curves": [_safe_drawing(one) for one in position_curves(summary.positions)],
         "topic_map": _safe_drawing(topic_map(rows, summary)),
         "scatter_note": _scatter_note(len(rows)),
     }

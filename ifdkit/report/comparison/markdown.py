@@ -24,8 +24,11 @@ from ifdkit.format import (
 )
 from ifdkit.report.comparison.wording import (
     MAX_SOURCES,
+    coverage_sentence,
+    diversity_measure,
     estimates,
     finding_title,
+    group_word,
     metric_of,
     paper_metrics,
     shown_sources,
@@ -79,6 +82,7 @@ def render_markdown(summary: Summary) -> str:
         _table(summary),
         _sources(summary),
         *(_length(field, one) for field, one in summary.length_control.items()),
+        _diversity(summary),
         _reference(summary),
     )
     tail = _inputs(summary)
@@ -88,8 +92,8 @@ def render_markdown(summary: Summary) -> str:
 
 def _head(summary: Summary) -> str:
     names = (code(summary.name_before, 80), code(summary.name_after, 80))
-    told = f"{summary.verdict} {summary.headline}".strip()
-    lines = [f"## {names[0]} → {names[1]}", f"**{prose(told, 1500)}**"]
+    told = [f"**{prose(one, 1500)}**" for one in (summary.verdict, summary.headline) if one]
+    lines = [f"## {names[0]} → {names[1]}", *told]
     lines += [
         f"With length held fixed: {prose(one.sentence)}"
         for one in summary.length_control.values()
@@ -131,16 +135,17 @@ def _sources(summary: Summary) -> str:
     """The changes of the main metrics, one line for each input."""
     if not summary.sources:
         return ""
-    fields = source_fields(summary)
+    fields, word = source_fields(summary), group_word(summary)
     labels = " | ".join(prose(metric_of(field).label, 60) for field in fields)
-    lines = [f"| input | pairs | {labels} |", f"|:--|--:|{'--:|' * len(fields)}"]
+    lines = [f"| {prose(word, 40)} | pairs | {labels} |", f"|:--|--:|{'--:|' * len(fields)}"]
     for one in shown_sources(summary):
         medians = (one.medians.get(field) for field in fields)
         cells = (NOTHING if found is None else signed(found[2]) for found in medians)
         lines.append(f"| {prose(one.name, 80)} | {one.n_pairs:,} | {' | '.join(cells)} |")
     left = len(summary.sources) - MAX_SOURCES
-    more = f" {plural(left, 'more input')} in summary.json." if left > 0 else ""
-    return "\n".join(lines) + f"\n\nMedian change by input.{more}"
+    noun = "more group" if summary.group_by else "more input"
+    more = f" {plural(left, noun)} in summary.json." if left > 0 else ""
+    return "\n".join(lines) + f"\n\nMedian change by {prose(word, 40)}.{more}"
 
 
 def _geometric_means(summary: Summary) -> str:
@@ -165,6 +170,30 @@ def _length(field: str, control: LengthControl) -> str:
         lines.append(f"| {one.name} | {signed(one.change)} ({interval(one.ci95)}) | {pairs} |")
     lines += [""] + [prose(sentence(note)) for note in control.notes[:10]]
     return "\n".join(lines).rstrip()
+
+
+def _diversity(summary: Summary) -> str:
+    """Both sides as sets: a line for each measure of diversity."""
+    if not summary.diversity:
+        return ""
+    lines = [
+        "### Diversity",
+        "",
+        "| measure | before | after | change (95 % CI) | more diverse if |",
+        "|:--|--:|--:|--:|:--|",
+    ]
+    for name, one in summary.diversity.items():
+        entry = diversity_measure(name)
+        cells = (
+            prose(entry.label, 60),
+            number(one.before),
+            number(one.after),
+            f"{signed(one.change)} ({interval(one.change_ci95)})",
+            "larger" if entry.higher_is_more_diverse else "smaller",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    note = coverage_sentence(summary)
+    return "\n".join(lines) + (f"\n\n{prose(note)}" if note else "")
 
 
 def _reference(summary: Summary) -> str:

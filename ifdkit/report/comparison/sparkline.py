@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.report.comparison.scales import axis_of, pair_columns
+from ifdkit.report.comparison.scales import Axis, Column, axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
 
 if TYPE_CHECKING:
@@ -24,12 +24,20 @@ def sparkline(rows: pd.DataFrame, field: str) -> str:
     columns = pair_columns(rows, field)
     if not len(columns[0]):
         return ""
-    is_log = metric_of(field).scale == "log"
-    axis = axis_of(columns, is_log=is_log)
-    space = np.geomspace if is_log else np.linspace
+    return drawn_sides(columns, axis_of(columns, is_log=metric_of(field).scale == "log"))
+
+
+def drawn_sides(columns: tuple[Column, Column], axis: Axis) -> str:
+    """The same of two columns that are not empty and may differ in size."""
+    space = np.geomspace if axis.is_log else np.linspace
     edges = space(axis.low, axis.high, _BINS + 1)
-    counts = [np.histogram(column, edges)[0] for column in columns]
-    most = max(1, *(int(one.max()) for one in counts))
+    # Counts of the second side as if it had the size of the first: heights are shares.
+    scales = (1.0, len(columns[0]) / len(columns[1]))
+    counts = [
+        np.histogram(column, edges)[0] * scale
+        for column, scale in zip(columns, scales, strict=True)
+    ]
+    most = max(1.0, *(float(one.max()) for one in counts))
     paths = "".join(
         f'<path class="f-{side} s-{side}" d="{_steps(one / most)}"/>'
         for side, one in zip(("before", "after"), counts, strict=True)

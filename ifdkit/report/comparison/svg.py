@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -91,9 +92,18 @@ class Tip:
 
 
 def inline_svg(
-    figure: Figure, *, key: str, title: str, description: str, tips: Sequence[Tip] = ()
+    figure: Figure,
+    *,
+    key: str,
+    title: str,
+    description: str,
+    tips: Sequence[Tip] = (),
+    attributes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The figure as an `<svg>` element; `key` makes its ids unique on a page."""
+    """The figure as an `<svg>` element; `key` makes its ids unique on a page.
+
+    `attributes` are further ones of the element, for the page's script.
+    """
     mpl = load_matplotlib()
     out = io.StringIO()
     with mpl.rc_context(RC):
@@ -103,6 +113,8 @@ def inline_svg(
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
+    for name, value in attributes.items():
+        root.set(name, value)
     root.set("aria-labelledby", f"{key}-title {key}-desc")
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         element = ET.Element(tag, {"id": f"{key}-{tag}"})

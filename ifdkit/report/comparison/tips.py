@@ -26,8 +26,8 @@ def _pixels(axes: Axes, x: Any, y: Any) -> tuple[Column, Column]:
     return found[:, 0], axes.figure.bbox.height - found[:, 1]
 
 
-def _box(axes: Axes) -> tuple[float, float, float, float]:
-    """Left, top, width and height of the panel."""
+def panel_box(axes: Axes) -> tuple[float, float, float, float]:
+    """Pixels of the SVG: left, top, width and height of the panel."""
     box: Any = axes.bbox
     return box.x0, axes.figure.bbox.height - box.y1, box.width, box.height
 
@@ -39,7 +39,7 @@ def bin_tips(
     edges = binned[0][1]
     counts = np.stack([one for one, _ in binned])  # (sides, bins)
     xs, _ = _pixels(axes, edges, np.zeros(len(edges)))
-    _, top, _, height = _box(axes)
+    _, top, _, height = panel_box(axes)
     totals = counts.sum(axis=1)
     tips = []
     for i in np.flatnonzero(counts.sum(axis=0)).tolist():
@@ -56,7 +56,7 @@ def bin_tips(
 def line_tips(axes: Axes, texts: Sequence[str]) -> tuple[Tip, ...]:
     """One part per line, which is at y = 0, 1, …"""
     _, ys = _pixels(axes, np.ones(len(texts)), np.arange(len(texts)))
-    left, _, width, _ = _box(axes)
+    left, _, width, _ = panel_box(axes)
     step = abs(ys[1] - ys[0]) if len(ys) > 1 else 40.0
     return tuple(
         Tip(left, y - 0.55 * step, width, step * 0.95, text)
@@ -77,7 +77,7 @@ def places_tips(axes: Axes, x: Column, y: Column, texts: Sequence[str]) -> tuple
 def point_tips(axes: Axes, lengths: Column, values: Column, label: str) -> tuple[Tip, ...]:
     """The numbers of each point, or of many points how many are in each part of a grid."""
     xs, ys = _pixels(axes, lengths, values)
-    left, top, width, height = _box(axes)
+    left, top, width, height = panel_box(axes)
     is_inside = (xs >= left) & (xs <= left + width) & (ys >= top) & (ys <= top + height)
     if len(xs) <= MAX_POINTS:
         inside = np.flatnonzero(is_inside)

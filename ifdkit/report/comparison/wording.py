@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ifdkit.comparison.result import LengthControl, SourceChange, Summary
+from ifdkit.diversity.measures import DIVERSITY, DiversityMeasure
 from ifdkit.findings import TITLES
+from ifdkit.format import percent
 from ifdkit.scoring.metric import Metric
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.stats.columns import Interval
+from ifdkit.visible import one_line
 
 
 def metric_of(name: str) -> Metric:
@@ -28,6 +31,24 @@ def definition(name: str) -> str:
     """What a metric is, with its source."""
     metric = metric_of(name)
     return f"{metric.definition} ({metric.source})" if metric.source else metric.definition
+
+
+def diversity_measure(name: str) -> DiversityMeasure:
+    """The entry of a measure of diversity; one of another version is labelled with its name."""
+    unknown = DiversityMeasure(name=name, label=name, short=name, unit="value", definition="")
+    return DIVERSITY.get(name, unknown)
+
+
+def coverage_sentence(summary: Summary) -> str:
+    """How much of each side the other covers; empty if that was not measured."""
+    found = summary.coverage
+    if found is None:
+        return ""
+    return (
+        f"The rows after cover {percent(found.before_by_after)} of the rows before, and the rows"
+        f" before {percent(found.after_by_before)} of those after: a row is covered if the other"
+        " side has one at least as near as its fifth nearest row of its own side."
+    )
 
 
 def paper_metrics() -> list[str]:
@@ -91,6 +112,11 @@ def estimates(control: LengthControl) -> tuple[LengthEstimate, ...]:
             " medians.",
         ),
     )
+
+
+def group_word(summary: Summary) -> str:
+    """What the groups of `sources` are: inputs, or values of a column."""
+    return one_line(summary.group_by or "input", 40)
 
 
 MAX_SOURCES = 20

@@ -35,11 +35,16 @@ def training_basis(prediction: TrainingPrediction) -> str:
 
 def run_names(runs: Sequence[RunScores]) -> list[str]:
     """What to call each run: its input, with a number if several have one name."""
-    names = [one_line(run.input, 60) for run in runs]
+    names = [_shortened(one_line(run.input, 4096)) for run in runs]
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
     ]
+
+
+def _shortened(path: str) -> str:
+    """At most 60 characters, with the name of the file, which comes last."""
+    return path if len(path) <= 60 else f"…{path[-59:]}"
 
 
 def run_cells(run: RunScores) -> tuple[str, ...]:

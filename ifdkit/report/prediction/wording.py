@@ -68,7 +68,8 @@ def basis(prediction: Prediction) -> str:
     return (
         f"{plural(prediction.n, 'pair')} with a preference{rest}. "
         f"{prediction.n_instructions:,} distinct instructions. "
-        f"{prediction.n_length_matched:,} pairs are length-matched: {prediction.length_matched}."
+        f"Length-matched: {plural(prediction.n_length_matched, 'pair')};"
+        f" {prediction.length_matched}."
     )
 
 

@@ -12,7 +12,8 @@
     alone: ["Alone", "Surprise without the instruction, nats:"],
     saved: ["Saved", "What the instruction saved, alone − given, nats:"],
   };
-  const LENGTH = data.fields.findIndex((field) => field.id === "response_tokens");
+  const fieldAt = (id) => data.fields.findIndex((field) => field.id === id);
+  const [LENGTH, IFD] = [fieldAt("response_tokens"), fieldAt("ifd")];
 
   function element(tag, properties = {}, ...children) {
     const made = document.createElement(tag);
@@ -84,7 +85,7 @@
     && data.pairs.some((pair) => pair.before.instruction || pair.after.instruction);
   const target = hasInstructions ? "Response" : "Document";
   const state = {
-    metric: Math.max(0, data.fields.findIndex((field) => field.id === "ifd")),
+    metric: Math.max(0, IFD), brush: null,
     sort: null, descending: false, exactId: null, shown: PAGE, finding: "", heat: "given",
   };
   const titleOf = Object.fromEntries(data.findings.map(({ kind, title }) => [kind, title]));
@@ -127,6 +128,13 @@
     return change > 0 ? "up" : change < 0 ? "down" : "same";
   }
 
+  function isBrushed(pair) {
+    const { side, tokens, values } = state.brush;
+    const [length, ifd] = [LENGTH, IFD].map((field) => pair[side].numbers[field]);
+    return length !== null && ifd !== null && length >= tokens[0] && length <= tokens[1]
+      && ifd >= values[0] && ifd <= values[1];
+  }
+
   function chosen() {
     const words = byId("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     const [direction, status, tag] = ["direction", "status", "tag"].map((id) => byId(id).value);
@@ -135,6 +143,7 @@
       if (status && status !== pair.status) return false;
       if (tag && !pair.tags.includes(tag)) return false;
       if (state.finding && !pair.findings.includes(state.finding)) return false;
+      if (state.brush && !isBrushed(pair)) return false;
       if (state.exactId !== null) {
         return pair.before.id === state.exactId || pair.after.id === state.exactId;
       }
@@ -340,6 +349,7 @@
       for (const id of ["direction", "status", "tag"]) byId(id).value = "";
       byId("search").value = state.exactId = button.dataset.find;
       state.finding = "";
+      unbrush();
       drawChips();
       redraw();
       byId("rows").scrollIntoView();
@@ -359,7 +369,30 @@
       });
       return chip;
     }));
+    if (!state.brush) return;
+    const { side, tokens, values } = state.brush;
+    const chip = element("button", { type: "button", className: "chip", id: "brushed" },
+      `${side}: ${tokens.map(Math.round).map(number).join(" to ")} tokens, `
+      + `IFD ${values.map(number).join(" to ")} ×`);
+    chip.setAttribute("aria-pressed", "true");
+    chip.addEventListener("click", () => {
+      unbrush();
+      drawChips();
+      redraw();
+      byId("search").focus();
+    });
+    byId("chips").append(chip);
   }
+
+  function unbrush() {
+    state.brush = null;
+    document.dispatchEvent(new CustomEvent("unbrush"));
+  }
+  document.addEventListener("brush", (event) => {
+    state.brush = event.detail;
+    drawChips();
+    redraw();
+  });
 
   for (const item of document.querySelectorAll(".findings li[data-kind]")) {
     if (!titleOf[item.dataset.kind]) continue;
@@ -369,6 +402,7 @@
       for (const id of ["direction", "status", "tag", "search"]) byId(id).value = "";
       state.exactId = null;
       state.finding = item.dataset.kind;
+      unbrush();
       drawChips();
       redraw();
       byId("rows").scrollIntoView();

@@ -15,6 +15,7 @@ from ifdkit.format import NOTHING, correlation, interval, number, p_value, perce
 from ifdkit.report.comparison.wording import (
     MAX_SOURCES,
     finding_title,
+    group_word,
     metric_of,
     shown_sources,
     source_fields,
@@ -46,7 +47,8 @@ def print_comparison(
         console.print(_sources(summary, console.width))
         left = len(summary.sources) - MAX_SOURCES
         if left > 0:
-            console.print(f"{plural(left, 'more input')} not shown: summary.json has all")
+            noun = "more group" if summary.group_by else "more input"
+            console.print(f"{plural(left, noun)} not shown: summary.json has all")
     for field, control in summary.length_control.items():
         if control.sentence and control.sentence not in summary.headline:
             console.print(
@@ -86,7 +88,11 @@ def _sources(summary: Summary, width: int) -> Table:
         )
         for one in shown_sources(summary)
     ]
-    headers = ("change by input", "pairs", *(metric_of(name).short for name in fields))
+    headers = (
+        f"change by {group_word(summary)}",
+        "pairs",
+        *(metric_of(name).short for name in fields),
+    )
     return number_table(headers, rows, width)
 
 

@@ -8,11 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ifdkit.diversity.measures import DIVERSITY
 from ifdkit.format import correlation, duration, fixed, interval, number, percent, plural
 from ifdkit.report.comparison.wording import metric_of
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.selection.effect import Measure
 from ifdkit.selection.result import Selected
+from ifdkit.selection.set_diversity import COVERAGE
 from ifdkit.visible import one_line
 
 _NAMES = {
@@ -20,9 +22,12 @@ _NAMES = {
     "instruction_words": "instruction words",
     "repeated": "repeated texts",
     "nearly_repeated": "or nearly",
+    COVERAGE: "input covered",
+    **{name: one.short for name, one in DIVERSITY.items()},
 }
 """Measures that are not metrics."""
 _MAX_CHARACTERS = 36
+_MAX_GROUPS = 20
 
 
 def print_selection(done: Selected, *, console: Console | None = None) -> None:
@@ -34,6 +39,11 @@ def print_selection(done: Selected, *, console: Console | None = None) -> None:
         console.print(_table(done, console.width))
     if done.bands:
         console.print(_bands(done, console.width))
+    if done.groups:
+        console.print(_groups(done, console.width))
+        left = len(done.groups) - _MAX_GROUPS
+        if left > 0:
+            console.print(f"{plural(left, 'more group')} not shown: the manifest has all")
     for line in _remarks(done):
         console.print(line, soft_wrap=not console.is_terminal)
     output = one_line(done.output, 4096)
@@ -42,7 +52,9 @@ def print_selection(done: Selected, *, console: Console | None = None) -> None:
 
 
 def _counts(done: Selected) -> Iterator[Text]:
-    how = [done.method or (f"by {done.field}" if done.field else "")]
+    ranked = done.field or done.parameters.get("weights")
+    is_chosen = done.method is None or done.method == "quality-diverse"
+    how = [done.method or "", f"by {one_line(ranked, 200)}" if ranked and is_chosen else ""]
     how += [f"where {one_line(done.where, 200)}"] if done.where else []
     said = " ".join(part for part in how if part)
     yield Text(f"{plural(done.rows_in, 'row')}, {said}: {done.kept:,} kept", "bold")
@@ -69,6 +81,9 @@ def _table(done: Selected, width: int) -> Table:
         (f"  {one_line(measure.name, _MAX_CHARACTERS)}", *_cells(measure))
         for measure in effect.sources
     ]
+    if effect.diversity:
+        rows.append((Text("diversity of so many rows", "dim"),))
+    rows += [(f"  {_name(measure.name)}", *_cells(measure)) for measure in effect.diversity]
     headers = ("median", "input", "selection", "random choice", "95 %")
     return number_table(headers, rows, width)
 
@@ -98,6 +113,19 @@ def _bands(done: Selected, width: int) -> Table:
         for band in done.bands
     ]
     return number_table(("response tokens", "rows", "candidates", "kept"), rows, width)
+
+
+def _groups(done: Selected, width: int) -> Table:
+    rows = [
+        (
+            one_line(group.name, _MAX_CHARACTERS),
+            f"{group.rows:,}",
+            f"{group.candidates:,}",
+            f"{group.taken:,}",
+        )
+        for group in sorted(done.groups, key=lambda one: -one.rows)[:_MAX_GROUPS]
+    ]
+    return number_table((str(done.parameters["per"]), "rows", "candidates", "kept"), rows, width)
 
 
 def _remarks(done: Selected) -> Iterator[Text]:

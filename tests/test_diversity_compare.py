@@ -1,0 +1,97 @@
+"""Diversity in `compare`: of both sides as sets, in the summary and in every form of the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ifdkit
+from ifdkit.comparison.result import Comparison
+from ifdkit.diversity.measures import DIVERSITY
+
+pytestmark = pytest.mark.long
+
+WORDS = ("the", "sea", "is", "wide", "and", "blue", "cats", "sing", "of", "old", "walls", "at")
+
+
+def some_rows(n: int = 40) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "id": str(i),
+            "instruction": f"Write {i} about {' '.join(rng.choice(WORDS, 3))}",
+            "output": " ".join(rng.choice(WORDS, int(rng.integers(8, 16)))),
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def settings(
+    tiny_model: Path, tiny_embedder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    store = tmp_path_factory.mktemp("store") / "store.sqlite"
+    return {"model": str(tiny_model), "embedder": str(tiny_embedder), "store": str(store)}
+
+
+@pytest.fixture(scope="module")
+def narrowed(settings: dict[str, Any]) -> Comparison:
+    """Every row becomes one of two: less diverse by every measure."""
+    rows = some_rows()
+    same = [{**row, "instruction": rows[i % 2]["instruction"], "output": rows[i % 2]["output"]}
+            for i, row in enumerate(rows)]  # fmt: skip
+    return ifdkit.compare(rows, same, pair_by="id", metrics="ifd,coherence", **settings)
+
+
+def test_a_loss_of_diversity_is_found_by_every_measure(narrowed: Comparison) -> None:
+    found = narrowed.summary.diversity
+    assert list(found) == list(DIVERSITY)
+    for name, one in found.items():
+        assert one.n_pairs == 40
+        assert one.change == pytest.approx(one.after - one.before)
+        assert one.change_ci95 is not None
+        is_less = one.change < 0 if DIVERSITY[name].higher_is_more_diverse else one.change > 0
+        assert is_less, name
+        if name != "cluster_inertia":  # two points have none, but nor have tight clusters much
+            low, high = one.change_ci95
+            assert high < 0 or low > 0, name
+        assert one.sampling_error == 0
+    assert found["vendi"].after <= 2 + 1e-6
+    covered = narrowed.summary.coverage
+    assert covered is not None
+    assert covered.after_by_before == 1
+    assert covered.before_by_after < 1
+
+
+def test_the_same_rows_are_as_diverse(settings: dict[str, Any]) -> None:
+    """Negative control."""
+    rows = some_rows()
+    made = ifdkit.compare(rows, rows, metrics="ifd,coherence", **settings).summary
+    assert {(one.change, one.change_ci95) for one in made.diversity.values()} == {(0, (0, 0))}
+    assert made.coverage is not None
+    assert made.coverage.before_by_after == made.coverage.after_by_before == 1
+
+
+def test_without_embeddings_or_with_few_pairs_there_is_none(settings: dict[str, Any]) -> None:
+    rows = some_rows()
+    for few, metrics in ((rows, "ifd"), (rows[:19], "ifd,coherence")):
+        made = ifdkit.compare(few, few, metrics=metrics, **settings).summary
+        assert (made.diversity, made.coverage) == ({}, None)
+
+
+def test_every_form_of_the_report_shows_it(narrowed: Comparison, tmp_path: Path) -> None:
+    folder = narrowed.save(tmp_path / "report", text=False)
+    page, markdown = ((folder / name).read_text() for name in ("index.html", "report.md"))
+    for one in DIVERSITY.values():
+        assert one.label in page
+        assert one.label in markdown
+    assert 'id="diversity"' in page
+    assert "### Diversity" in markdown
+    assert "The rows after cover" in page
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["diversity"]) == set(DIVERSITY)
+    assert set(summary["coverage"]) >= {"before_by_after", "after_by_before"}
