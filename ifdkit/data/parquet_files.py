@@ -185,7 +185,7 @@ def _n_values(array: pa.Array) -> int:
     if pt.is_struct(kind):
         return len(array) + sum(map(_n_values, array.flatten()))
     if pt.is_map(kind):
-        begin, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        begin, end = (int(array.offsets[i].as_py()) for i in (0, -1))
         parts = (one.slice(begin, end - begin) for one in (array.keys, array.items))
         return len(array) + end - begin + sum(map(_n_values, parts))
     if pt.is_nested(kind) and not pt.is_union(kind):  # lists of all kinds
