@@ -72,7 +72,7 @@ class Nats(torch.nn.Module):
 
     def forward(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """NLL of each target (rows,) given its hidden row (rows, hidden): (rows,)."""
-        logits = self.head(rows)
+        logits: torch.Tensor = self.head(rows)
         return torch.logsumexp(logits, -1) - logits.gather(1, targets[:, None])[:, 0]
 
 
@@ -172,7 +172,7 @@ def quantised(folder: Path, backend: HuggingFaceBackend) -> Scoring:
     """Body with int8 weights, one scale per row, and inputs quantised per product."""
     from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
-    model = quantize_dynamic(
+    model = quantize_dynamic(  # type: ignore[no-untyped-call]
         Hidden(open_model(folder, torch.float32)), {torch.nn.Linear: per_channel_dynamic_qconfig}
     )
     return padded(model, own_head(backend), backend)

@@ -203,7 +203,7 @@ def test_a_spread_of_the_same_shape_is_more_diverse_the_wider_it_is(vectors: Vec
     """Rows on a narrow cone against the same on a wide one."""
     axis = np.zeros(vectors.shape[1], dtype=np.float32)
     axis[0] = 20
-    narrow, wide = values_of(axis + vectors), values_of(axis / 4 + vectors)
+    narrow, wide = (values_of((axis / by + vectors).astype(np.float32)) for by in (1, 4))
     for name in ("vendi", "nearest_distance"):
         assert narrow[name] < wide[name], name
 

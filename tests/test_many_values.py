@@ -87,7 +87,7 @@ def table(rows: list[Any]) -> bytes:
 
 def parquet(rows: list[Any]) -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), out)
+    pq.write_table(pa.Table.from_pylist([{"more": None} | row for row in rows]), out)
     return out.getvalue()
 
 

@@ -17,9 +17,9 @@ DRAW = {
     "panel": "from ifdkit.report.comparison.figures import empty_panel\n"
     "from ifdkit.report.comparison.svg import inline_svg\n"
     "draw = lambda: inline_svg(empty_panel()[0], key='k', title='t', description='d').encode()",
-    "notebook": "from ifdkit.report.notebook import _panels\n"
+    "notebook": "from ifdkit.report.notebook import new_panels\n"
     "def draw():\n    import io; out = io.BytesIO()\n"
-    "    _panels(1)[0].savefig(out, format='png', metadata={'Software': None})\n"
+    "    new_panels(1)[0].savefig(out, format='png', metadata={'Software': None})\n"
     "    return out.getvalue()",
 }
 SHOW = "\nimport hashlib, sys; sys.stdout.write(hashlib.sha256(draw()).hexdigest())"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifdkit.engine import forward, known_nlls, tokenizer_facts
+from ifdkit.engine import known_nlls, layout, tokenizer_facts
 from ifdkit.engine.forward import PlainForward
 from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.engine.known_nlls import KnownNlls
@@ -203,15 +203,14 @@ def test_a_wrong_strategy_does_not_pass_for_what_is_kept(
     """Negative control: kept NLLs are compared with, not trusted."""
     load(tiny_model)
     plain_passes.clear()
-    whole = forward.Packed.of
+    whole = layout.Packed.of
 
     def shifted(sequences: Any) -> Any:
         found = whole(sequences)
-        return forward.Packed(
-            np.roll(found.ids, 1), found.positions, found.predicting, found.segments
-        )
+        ids = np.roll(found.ids, 1)
+        return layout.Packed(ids, found.positions, found.predicting, found.segments)
 
-    monkeypatch.setattr(forward.Packed, "of", shifted)
+    monkeypatch.setattr(layout.Packed, "of", shifted)
     assert load(tiny_model).strategy == "padded"
     assert not plain_passes
 

@@ -184,7 +184,11 @@ def _n_values(array: pa.Array) -> int:
     kind = array.type
     if pt.is_struct(kind):
         return len(array) + sum(map(_n_values, array.flatten()))
-    if pt.is_nested(kind) and not pt.is_union(kind):  # lists of all kinds, and maps
+    if pt.is_map(kind):
+        begin, end = (int(array.offsets[i].as_py()) for i in (0, -1))
+        parts = (one.slice(begin, end - begin) for one in (array.keys, array.items))
+        return len(array) + end - begin + sum(map(_n_values, parts))
+    if pt.is_nested(kind) and not pt.is_union(kind):  # lists of all kinds
         return len(array) + _n_values(array.flatten())
     return len(array)
 

@@ -36,7 +36,7 @@
       if (event.pointerType === "touch" || event.button !== 0) return;
       clear();
       start = at(svg, event);
-      area = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      area = document.createElementNS(svg.namespaceURI, "rect");
       area.setAttribute("class", "brush-area");
       svg.append(area);
       svg.setPointerCapture(event.pointerId);

@@ -66,7 +66,7 @@ def print_overview(
 def _table(overview: Overview, shown: Sequence[Compared], start: int, n: int, width: int) -> Table:
     """One line per metric: the median of the baseline, and the change of each dataset."""
     part = list(enumerate(shown, 1))[start : start + n]
-    headers = [
+    headers: list[str | Text] = [
         "median",
         Text("baseline", _BEFORE),
         *(Text(short_name(i, one), _AFTER) for i, one in part),
