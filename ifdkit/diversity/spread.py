@@ -18,7 +18,8 @@ from ifdkit.diversity.measures import DIVERSITY, RowSet, squared_distances
 DRAWS = 100
 MAX_PAIRS = 600
 """Pairs that are halved; of more, so many are drawn, and their error is scaled by the root of n."""
-MIN_PAIRS = 20
+MIN_PAIRS = 30
+"""Halves of fewer pairs say little, as for topics."""
 _Z95 = 1.959963984540054
 
 
