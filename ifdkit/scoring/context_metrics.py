@@ -27,8 +27,8 @@ def reducible_loss(measured: Measured) -> float | None:
 def learnability(measured: Measured) -> float | None:
     """The same ÷ the mean NLL of the model: at most 1 (DavIR, 2310.13008).
 
-    The denominator is the loss of the base model, which `--model` names, as two published summaries
-    of the paper give it; the paper itself could not be read, and has no public code.  The loss of
+    The denominator is the loss of the base model, which `--model` names, as a published summary
+    of the paper gives it; the paper itself could not be read, and has no public code.  The loss of
     the reference model as the denominator gives the same order of rows: (b − r) ÷ r is b ÷ r − 1,
     which rises with 1 − r ÷ b.  Lengths cancel, so that sums and means give the same number.
     """
