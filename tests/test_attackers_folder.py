@@ -83,9 +83,16 @@ def test_the_calls_have_every_command() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="starts commands by forking")
-@pytest.mark.parametrize("model", ["hostile", "tiny"])
+@pytest.mark.parametrize(
+    ("model", "left_out"),
+    [
+        ("hostile", set()),
+        ("tiny", {"train", "view"}),  # they take longest, and run above
+        pytest.param("tiny", set(), marks=pytest.mark.slow),
+    ],
+)
 def test_no_command_runs_foreign_code_or_leaks_a_secret(
-    model: str, tmp_path: Path, tiny_model: Path, zygote: Zygote
+    model: str, left_out: set[str], tmp_path: Path, tiny_model: Path, zygote: Zygote
 ) -> None:
     shutil.copytree(tiny_model, tmp_path / "m")
     for name in ("m/modeling_evil", "m/configuration_evil", "xllamacpp", "matplotlib", "torch"):
@@ -102,6 +109,8 @@ def test_no_command_runs_foreign_code_or_leaks_a_secret(
         oracle = ["--oracle", "m", "--base-url", server.base_url, "--api-key-env", MEANT,
                   "--retries", "0"]  # fmt: skip
         for name, call in CALLS.items():
+            if name in left_out:
+                continue
             arguments = [flag for one in call for flag in (oracle if one == "ORACLE" else [one])]
             kill_s = 5.0 if name in ENDLESS else None
             codes[name] = zygote.run(arguments, kill_s)
@@ -115,7 +124,8 @@ def test_no_command_runs_foreign_code_or_leaks_a_secret(
                 assert secret not in zygote.log, (name, variable)
     if model == "tiny":
         done = [name for name, code in codes.items() if code in (0, 1)]
-        assert {"score", "compare", "show", "select", "train", "generate"} <= set(done), codes
+        run = {"score", "compare", "show", "select", "train", "generate"} - left_out
+        assert run <= set(done), codes
     assert f"Bearer {KEY}".encode() in server.everything, "the negative control: it was sent"
     files = everything(tmp_path)
     for variable, secret in SECRETS.items():

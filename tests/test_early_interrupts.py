@@ -78,7 +78,11 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="interrupts copies of the process")
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize(
-    ("arguments", "step"), [(["--version"], 40), (["score", "no-such-file", "-q"], 800)]
+    ("arguments", "step"),
+    [
+        (["--version"], 40),
+        pytest.param(["score", "no-such-file", "-q"], 800, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupt_at_many_lines(
     start: str, arguments: list[str], step: int, tmp_path: Path
