@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -106,7 +107,9 @@ def inline_svg(
     """
     mpl = load_matplotlib()
     out = io.StringIO()
-    with mpl.rc_context(RC):
+    with mpl.rc_context(RC), warnings.catch_warnings():
+        # The text stays text, and the browser has the glyphs.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font", UserWarning)
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     root = ET.fromstring(out.getvalue())
     _clean(root, key)
