@@ -182,7 +182,9 @@ def test_a_long_row_takes_less_than_1_gb_beside_the_model(
 ) -> None:
     def peak(row: dict[str, Any]) -> int:
         for file in ("data", "other"):
-            (tmp_path / f"{file}.jsonl").write_text(json.dumps(row) + "\n")
+            # Of the long instruction nothing can be scored, so another row follows.
+            rows = (row, SHORT[name]())
+            (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         done = subprocess.run(
             [sys.executable, "-c", SCORE, *COMMANDS[command], "-q", "-m", str(tiny_model),
              "--metrics", "ifd", "--store", "off"],

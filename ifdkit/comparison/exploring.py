@@ -15,6 +15,8 @@ from ifdkit.records import NLL
 from ifdkit.scoring.inspect import token_texts
 
 MAX_EXPLORED = 300
+MAX_SHADED_CHARS = 1_000_000
+"""A longer response is shown without the NLLs of its tokens: they take 300 bytes per character."""
 _PER_REASON = 30
 _PER_FINDING = 12
 _MAX_NAMED = 100
@@ -147,14 +149,18 @@ def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
 def _tokens(side: ComparedSide, i: int) -> tuple[ShadedToken, ...]:
     """The response cut at its tokens, each with its NLLs.
 
-    Empty if the NLLs or the tokenizer are not available, or if the response had other tokens when
-    it was scored behind its prompt.  A token has no NLL if it is only context or was truncated.
+    Empty if the NLLs or the tokenizer are not available, if the response had other tokens when it
+    was scored behind its prompt, or if it is longer than MAX_SHADED_CHARS.  A token has no NLL if
+    it is only context or was truncated.
     """
     conditional, direct = side.scores.token_nll_conditional, side.scores.token_nll_direct
     nll = conditional[i] if conditional is not None else None
     if nll is None or side.scorer is None or side.texts is None:
         return ()
-    texts = token_texts(side.texts.responses[i], side.scorer.tokenizer)
+    response = side.texts.responses[i]
+    if len(response) > MAX_SHADED_CHARS:
+        return ()
+    texts = token_texts(response, side.scorer.tokenizer)
     n_scored = int(side.scores.scored_tokens[i])
     given = _nats(nll, len(texts), n_scored)
     if given is None:
