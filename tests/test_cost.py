@@ -25,6 +25,8 @@ from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store_management import ManagedStore
 from tests.tiny import save_model
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -19,6 +19,8 @@ from ifdkit.diversity.coverage import coverage
 from ifdkit.diversity.measures import DIVERSITY, RowSet, row_set
 from ifdkit.diversity.spread import change_errors, interval_of
 
+pytestmark = pytest.mark.long
+
 Vectors = NDArray[np.float32]
 
 

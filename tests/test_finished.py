@@ -33,6 +33,8 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
 
+pytestmark = pytest.mark.long
+
 PAIRS: list[dict[str, Any]] = [
     {"instruction": "Name a colour.", "output": "Blue, or green."},
     {"instruction": "Add these.", "input": "2 and 2", "output": "4"},

@@ -24,6 +24,8 @@ from ifdkit.report.comparison.markdown import render_markdown
 from ifdkit.scoring.inputs import open_data
 from tests.test_comparison import longer, some_rows
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 GROUPS = st.one_of(st.sampled_from(["de", "en", "", None]), st.integers(0, 3), st.booleans())
 

@@ -24,6 +24,8 @@ from ifdkit.data.strict_json import exceeds, may_exceed
 from ifdkit.errors import InputError
 from ifdkit.records import Reject
 
+pytestmark = pytest.mark.long
+
 LIMIT = 100
 TEXTS = st.text('ab,[]{}"\\:é', max_size=8)
 VALUES = st.recursive(

@@ -27,6 +27,8 @@ from tests import tiny
 from tests.metric_references import REFERENCES, Case
 from tests.reference import ReferenceModel
 
+pytestmark = pytest.mark.long
+
 OPTIONAL = {name: metric for name, metric in METRICS.items() if metric.is_optional}
 SHARES = ("code_share", "math_share", "list_share", "markup_share")
 NEVER_OF_ONE_TOKEN = {"mtld", "distinct_2"}

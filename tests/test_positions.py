@@ -13,6 +13,8 @@ from ifdkit.comparison.length_control.cutting import ScoredSide
 from ifdkit.comparison.positions import FIRST, MIN_PAIRS_PER_POINT, position_points
 from ifdkit.report.comparison.position_figures import position_curves
 
+pytestmark = pytest.mark.long
+
 
 def side(lengths: list[int], *, seed: int = 0, shift: float = 0.0, skipped: int = 0) -> ScoredSide:
     """Random NLLs of responses of so many tokens; the direct pass may lack the first."""

@@ -26,6 +26,8 @@ from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.scoring.until import Until, parse_until, score_until
 from ifdkit.stats import sequential
 
+pytestmark = pytest.mark.long
+
 Score = Callable[..., ScoreSummary]
 
 

@@ -19,6 +19,8 @@ from ifdkit.stats.sampling import (
 )
 from ifdkit.stats.sequential import ALPHA, FIRST_LOOK, Look, looks, run_until
 
+pytestmark = pytest.mark.long
+
 Floats = NDArray[np.float64]
 
 

@@ -21,6 +21,8 @@ from ifdkit.findings import near, shared_ngrams
 from ifdkit.findings.recurring import recurring
 from ifdkit.findings.texts import EMPTY_KEY, Corpus, DistinctTexts, indices_by_key, key
 
+pytestmark = pytest.mark.long
+
 TEXTS = st.lists(st.text(st.characters(exclude_categories=())), max_size=30)
 _SYLLABLES = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
 

@@ -25,6 +25,8 @@ from ifdkit.report.terminal.overview import print_overview
 from ifdkit.report.terminal.screen import Screen
 from ifdkit.stats.columns import holm
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 

@@ -28,6 +28,8 @@ from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard, parse_shard
 from tests.killing import without_times
 
+pytestmark = pytest.mark.long
+
 N_SHARDS = 3
 
 

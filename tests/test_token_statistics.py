@@ -18,6 +18,8 @@ from ifdkit.records import Request
 from tests import tiny
 from tests.reference import ReferenceModel
 
+pytestmark = pytest.mark.long
+
 PARAMETERS = [
     pytest.param(name, marks=[] if name == "llama" else pytest.mark.long)
     for name in tiny.ARCHITECTURES

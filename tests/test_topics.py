@@ -13,6 +13,8 @@ from ifdkit.topics.model import MAX_FITTED, MIN_ROWS, fit, n_topics
 from ifdkit.topics.neighbors import all_nearest, nearest
 from ifdkit.topics.titles import titles
 
+pytestmark = pytest.mark.long
+
 Numbers = NDArray[np.float64]
 SUBJECTS = ("bread oven flour yeast", "moon orbit planet star", "contract court law judge")
 

@@ -16,6 +16,8 @@ from ifdkit.stats import unpaired
 from ifdkit.stats.columns import MIN_PAIRS, Column, Interval, mean_ci95, median_ci95
 from ifdkit.stats.unpaired import compare_unpaired, probability_higher, unpaired_change
 
+pytestmark = pytest.mark.long
+
 VALUES = st.lists(st.integers(-4, 4), min_size=1, max_size=40)
 
 

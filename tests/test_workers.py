@@ -27,6 +27,8 @@ from ifdkit.errors import ModelError
 from ifdkit.records import Request
 from tests.replica_fakes import DEADLY, SLOW, WRONG, FakeModel, fake_nlls, request
 
+pytestmark = pytest.mark.long
+
 Batches = list[list[Request]]
 
 
