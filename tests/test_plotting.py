@@ -17,7 +17,7 @@ DRAW = {
     "panel": "from ifdkit.report.comparison.figures import empty_panel\n"
     "from ifdkit.report.comparison.svg import inline_svg\n"
     "draw = lambda: inline_svg(empty_panel()[0], key='k', title='t', description='d').encode()",
-    "notebook": "from ifdkit.report.notebook import new_panels\n"
+    "notebook": "from ifdkit.report.plotting import new_panels\n"
     "def draw():\n    import io; out = io.BytesIO()\n"
     "    new_panels(1)[0].savefig(out, format='png', metadata={'Software': None})\n"
     "    return out.getvalue()",

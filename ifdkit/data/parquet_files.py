@@ -92,14 +92,10 @@ def row_groups(path: Path) -> Generator[pa.Table]:
         with pq.ParquetFile(path) as file:
             references = _expandable(file.metadata, path, file.metadata.num_rows)
         with pq.ParquetFile(path, read_dictionary=references) as file:
-            groups = (file.read_row_group(i) for i in range(file.num_row_groups))
-            checked = until_expanded((batch for one in groups for batch in one.to_batches()), path)
-            for i in range(file.num_row_groups):
-                n_rows = file.metadata.row_group(i).num_rows
-                batches: list[pa.RecordBatch] = []
-                while sum(one.num_rows for one in batches) < n_rows:
-                    batches.append(next(checked))
-                yield pa.Table.from_batches(batches)
+            groups = (file.read_row_group(i).combine_chunks() for i in range(file.num_row_groups))
+            whole = (batch for table in groups for batch in table.to_batches())
+            for batch in until_expanded(whole, path):
+                yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 

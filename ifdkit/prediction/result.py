@@ -27,6 +27,17 @@ def is_markdown(path: str | Path) -> bool:
     return Path(path).suffix.lower() == ".md"
 
 
+def save_prediction(result: object, output: str | Path) -> Path:
+    """Write REPORT_FILES into a folder, or the Markdown report alone to a file that ends in `.md`.
+
+    Returns the folder.  Raises OutputError.
+    """
+    if not is_markdown(output):
+        return save_report(result, output, REPORT_FILES)
+    path = Path(output)
+    return save_report(result, path.parent, ("report.md",), as_names=(path.name,))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
     """How well the change of one score, second answer − first, predicts the preference.
@@ -154,11 +165,7 @@ class Prediction(NotebookView):
         If it ends in `.md`, only the Markdown report is written, to that file.  None of them
         contains text of the answers.  Raises OutputError.
         """
-        if is_markdown(folder):
-            return save_report(
-                self, Path(folder).parent, ("report.md",), as_names=(Path(folder).name,)
-            )
-        return save_report(self, folder, REPORT_FILES)
+        return save_prediction(self, folder)
 
 
 @renders(Prediction, "prediction.json")

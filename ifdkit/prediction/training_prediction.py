@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.data.atomic import json_file
-from ifdkit.data.report_folder import renders, save_report
+from ifdkit.data.report_folder import renders
 from ifdkit.data.views import NotebookView
-from ifdkit.prediction.result import REPORT_FILES, is_markdown
+from ifdkit.prediction.result import save_prediction
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 
@@ -96,11 +96,7 @@ class TrainingPrediction(NotebookView):
 
         If it ends in `.md`, only the Markdown report is written, to that file.  Raises OutputError.
         """
-        if is_markdown(folder):
-            return save_report(
-                self, Path(folder).parent, ("report.md",), as_names=(Path(folder).name,)
-            )
-        return save_report(self, folder, REPORT_FILES)
+        return save_prediction(self, folder)
 
 
 @renders(TrainingPrediction, "prediction.json")

@@ -1,12 +1,11 @@
 """Results in a notebook: figures with matplotlib, and tables in HTML.
 
-A table is what the terminal shows, with every text escaped.
+A table is what the terminal shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
 from ifdkit.report.comparison.wording import metric_of
-from ifdkit.report.plotting import new_figure
+from ifdkit.report.notebook_html import paragraph, table, view
+from ifdkit.report.plotting import new_panels
 from ifdkit.report.prediction.training import (
     RUN_HEADERS,
     SCORE_HEADERS,
@@ -114,10 +114,10 @@ def training_html(done: Trained) -> str:
         )
         for one in done.evaluated
     ]  # fmt: skip
-    parts = [_table(("model", "examples", "steps", "tokens", "loss, first", "last"), models)]
+    parts = [table(("model", "examples", "steps", "tokens", "loss, first", "last"), models)]
     if held_out:
-        parts.append(_table(("held out", "before", "after", "change", "95 % CI"), held_out))
-    return _block("", parts)
+        parts.append(table(("held out", "before", "after", "change", "95 % CI"), held_out))
+    return view("", parts)
 
 
 def judgement_html(result: Judgement) -> str:
@@ -126,7 +126,7 @@ def judgement_html(result: Judgement) -> str:
         (name, percent(one.value, 3), interval(one.ci95, percent), f"{one.n:,}")
         for name, one in _rates(result)
     ]
-    return _block(result.verdict, [_table(("win rate", "", "95 % CI", "pairs"), rows)])
+    return view(result.verdict, [table(("win rate", "", "95 % CI", "pairs"), rows)])
 
 
 def prediction_html(prediction: Prediction) -> str:
@@ -137,7 +137,7 @@ def prediction_html(prediction: Prediction) -> str:
         for one in (row.predictor,)
     ]
     headers = ("score", "AUC", "length-matched", "partial, length removed")
-    return _block(prediction.verdict, [_text(basis(prediction)), _table(headers, rows)])
+    return view(prediction.verdict, [paragraph(basis(prediction)), table(headers, rows)])
 
 
 def training_prediction_html(prediction: TrainingPrediction) -> str:
@@ -147,8 +147,8 @@ def training_prediction_html(prediction: TrainingPrediction) -> str:
         for name, run in zip(run_names(prediction.runs), prediction.runs, strict=True)
     ]
     scores = [(label, *score_cells(one)) for label, one in score_rows(prediction, short=False)]
-    tables = [_table(RUN_HEADERS, runs), _table(SCORE_HEADERS, scores)]
-    return _block(prediction.verdict, [_text(training_basis(prediction)), *tables])
+    tables = [table(RUN_HEADERS, runs), table(SCORE_HEADERS, scores)]
+    return view(prediction.verdict, [paragraph(training_basis(prediction)), *tables])
 
 
 def _rates(result: Judgement) -> tuple[tuple[str, Rate], ...]:
@@ -169,16 +169,6 @@ def _name(path: str) -> str:
     return one_line(Path(path).name or path, 60)
 
 
-def new_panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with n panels side by side, without top and right spines."""
-    figure = new_figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
-    panels = figure.subplots(1, n, squeeze=False)[0]
-    for axes in panels:
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    return figure, list(panels)
-
-
 def draw_whiskers(
     axes: Axes,
     rows: Sequence[tuple[str, float | None, Interval | None]],
@@ -195,22 +185,3 @@ def draw_whiskers(
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label, parse_math=False)
-
-
-def _block(verdict: str, parts: Sequence[str]) -> str:
-    head = f"<p><strong>{escape(one_line(verdict, 1500))}</strong></p>" if verdict else ""
-    return f"<div>{head}{''.join(parts)}</div>"
-
-
-def _text(text: str) -> str:
-    return f"<p>{escape(one_line(text, 1500))}</p>"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in headers)
-    body = "".join(
-        f"<tr><th>{escape(one_line(row[0], 100))}</th>"
-        f"{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

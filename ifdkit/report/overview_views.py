@@ -15,9 +15,10 @@ from ifdkit.report.comparison.overview import (
     shown_others,
 )
 from ifdkit.report.comparison.wording import metric_of
-from ifdkit.report.notebook import draw_whiskers, new_panels
+from ifdkit.report.notebook import draw_whiskers
+from ifdkit.report.notebook_html import items, paragraph, table, view
+from ifdkit.report.plotting import new_panels
 from ifdkit.report.result_figures import chosen_field
-from ifdkit.report.result_views import view_page
 from ifdkit.visible import one_line
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def overview_view(result: Comparisons) -> str:
     head = (f"{word} (* p < 0.05)", *(short_name(i, one) for i, one in others))
     verdicts = [f"{short_name(i, one)}: {one.verdict}" for i, one in others]
     title = f"{one_line(overview.baseline, 80)}: {lead(overview)}"
-    return view_page(title, method(overview), head, rows, verdicts)
+    return view(title, [paragraph(method(overview)), table(head, rows), items(verdicts)])
 
 
 def overview_figure(result: Comparisons, field: str | None) -> Figure:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -36,3 +38,12 @@ def new_figure(**options: Any) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(**options)
+
+
+def new_panels(n: int, *, height: float = 3.6) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with n panels side by side, without top and right spines."""
+    figure = new_figure(figsize=(6.4 * n, height), dpi=100, layout="constrained")
+    panels = figure.subplots(1, n, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, list(panels)

@@ -13,7 +13,7 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.report.audit.wording import title
 from ifdkit.report.comparison.scales import Axis, axis_of, pair_columns
 from ifdkit.report.comparison.wording import metric_of
-from ifdkit.report.plotting import new_figure
+from ifdkit.report.plotting import new_panels
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 _BEFORE, _AFTER, _MUTED = "#2c5f96", "#a54a06", "#8a8f98"
 _MAX_BARS = 15
-
-
-def _empty(height: float = 3.2) -> tuple[Figure, Axes]:
-    figure = new_figure(figsize=(6.4, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def chosen_field(field: str | None, known: Iterable[str], default: str) -> str:
@@ -48,7 +41,7 @@ def comparison_figure(result: Comparison, field: str | None) -> Figure:
     name = chosen_field(field, result.summary.metrics, "ifd")
     columns, words = pair_columns(result.rows, name), metric_of(name)
     axis = axis_of(columns, is_log=words.scale == "log")
-    figure, axes = _empty()
+    figure, (axes,) = new_panels(1, height=3.2)
     for side, column, colour in zip(("before", "after"), columns, (_BEFORE, _AFTER), strict=True):
         _histogram(axes, column, axis, colour, side)
     axis.apply(axes)
@@ -62,7 +55,7 @@ def scores_figure(summary: FrameSummary, field: str | None) -> Figure:
     name = chosen_field(field, summary.columns, "ifd")
     words, column = metric_of(name), summary.columns[name]
     axis = axis_of((column,), is_log=words.scale == "log")
-    figure, axes = _empty()
+    figure, (axes,) = new_panels(1, height=3.2)
     _histogram(axes, column, axis, _BEFORE, "")
     axis.apply(axes)
     axes.set(xlabel=f"{words.label} ({words.unit})", ylabel="share of the examples")
@@ -81,7 +74,7 @@ def _histogram(axes: Axes, column: Any, axis: Axis, colour: str, label: str) -> 
 def audit_figure(result: Audit) -> Figure:
     """The share of rows that each rule finds, with the largest share that passes."""
     rules = [rule for rule in result.rules if rule.count and rule.share is not None][:_MAX_BARS]
-    figure, axes = _empty(1.2 + 0.3 * max(1, len(rules)))
+    figure, (axes,) = new_panels(1, height=1.2 + 0.3 * max(1, len(rules)))
     for place, rule in enumerate(rules):
         colour = _AFTER if rule.fails or rule.warns else _MUTED
         axes.barh(place, 100 * (rule.share or 0.0), color=colour, height=0.6)
@@ -95,7 +88,7 @@ def audit_figure(result: Audit) -> Figure:
 def selection_figure(result: Selected) -> Figure:
     """How many rows were kept, and why the others were dropped."""
     counts = {"kept": result.kept, **result.dropped}
-    figure, axes = _empty(1.0 + 0.35 * len(counts))
+    figure, (axes,) = new_panels(1, height=1.0 + 0.35 * len(counts))
     colours = [_AFTER, *[_MUTED] * len(result.dropped)]
     axes.barh(range(len(counts)), list(counts.values()), color=colours, height=0.6)
     axes.set_yticks(range(len(counts)), list(counts))

@@ -1,15 +1,13 @@
-"""Results in notebooks as small tables. All text of a dataset is escaped."""
+"""Results in notebooks as small tables."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from html import escape
 
 from ifdkit.auditing.result import Audit
 from ifdkit.comparison.result import Comparison
 from ifdkit.format import interval, number, p_value, percent, plural, signed
 from ifdkit.report.audit.wording import allowed, headline, rate, title
 from ifdkit.report.comparison.wording import finding_title, metric_of
+from ifdkit.report.notebook_html import items, paragraph, table, view
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
 from ifdkit.visible import one_line
@@ -27,7 +25,7 @@ def scores_view(summary: FrameSummary) -> str:
         for name, one in summary.metrics.items()
     ]  # fmt: skip
     head = ("Metric", "n", "Mean", "Median", "SD", "5 %", "95 %")
-    return view_page(f"{plural(summary.n_examples, 'example')}: {counts}", "", head, rows)
+    return view(f"{plural(summary.n_examples, 'example')}: {counts}", [table(head, rows)])
 
 
 def comparison_view(result: Comparison) -> str:
@@ -47,7 +45,8 @@ def comparison_view(result: Comparison) -> str:
     ]
     names = f"{one_line(made.name_before, 80)} → {one_line(made.name_after, 80)}"
     lead = f"{names}: {made.verdict or made.headline}"
-    return view_page(lead, made.headline if made.verdict else "", head, rows, found)
+    told = made.headline if made.verdict else ""
+    return view(lead, [paragraph(told), table(head, rows), items(found)])
 
 
 def audit_view(result: Audit) -> str:
@@ -59,7 +58,7 @@ def audit_view(result: Audit) -> str:
         for rule in shown[:_MAX_PLACES]
     ]  # fmt: skip
     head = ("Check", "Result", "Found in", "Share", "Allowed")
-    return view_page(one_line(headline(result), 600), "", head, rows)
+    return view(headline(result), [table(head, rows)])
 
 
 def selection_view(result: Selected) -> str:
@@ -72,7 +71,7 @@ def selection_view(result: Selected) -> str:
         for one in (*result.effect.measures, *result.effect.diversity)
     ]  # fmt: skip
     head = ("Measure", "Input", "Selected", "Random choice (95 %)")
-    return view_page(one_line(lead, 300), "", head, rows, dropped)
+    return view(lead, [table(head, rows), items(dropped)])
 
 
 def _of(unit: str, x: float | None) -> str:
@@ -81,28 +80,3 @@ def _of(unit: str, x: float | None) -> str:
 
 def _range(unit: str, ends: tuple[float, float]) -> str:
     return interval(ends, percent if unit == "share" else number)
-
-
-def view_page(
-    lead: str,
-    text: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    items: Sequence[str] = (),
-) -> str:
-    """A headline, a table and a list as HTML, every text escaped."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        first, *others = (escape(cell) for cell in cells)
-        rest = "".join(f'<{tag} style="text-align:right">{cell}</{tag}>' for cell in others)
-        return f'<tr><{tag} style="text-align:left">{first}</{tag}>{rest}</tr>'
-
-    body = "".join(line(cells, "td") for cells in rows)
-    more = "".join(f"<li>{escape(one_line(item, 200))}</li>" for item in items)
-    return (
-        f"<div><p><strong>{escape(lead)}</strong></p>"
-        + (f"<p>{escape(text)}</p>" if text else "")
-        + f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
-        + (f"<ul>{more}</ul>" if more else "")
-        + "</div>"
-    )
