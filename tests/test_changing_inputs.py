@@ -94,7 +94,13 @@ COMMANDS = {
     "clean": ["audit", "data.jsonl", "--clean", "out.jsonl", "--no-model"],
     "compare": ["compare", "data.jsonl", "same.jsonl", "-o", "out.jsonl"],
     "reflect": ["reflect", "data.jsonl", "-o", "out.jsonl", "--oracle", "m", "--retries", "0"],
-}
+    "judge": ["judge", "data.jsonl", "same.jsonl", "-o", "out.jsonl", "--oracle", "m",
+              "--retries", "0"],
+    "generate": ["generate", "data.jsonl", "-o", "out.jsonl", "--max-new-tokens", "2"],
+    "train": ["train", "data.jsonl", "-o", "out.jsonl", "--steps", "1", "--batch-size", "1"],
+}  # fmt: skip
+MEASURES = {"score", "join", "limit", "compare"}
+"""Commands that take --metrics."""
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -111,10 +117,12 @@ def test_a_change_during_a_run_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "data.jsonl"
-    arguments = [*COMMANDS[command], "-q", "-m", str(tiny_model), "--store", "store.sqlite"]
-    if "--no-model" not in arguments and command not in ("random", "select", "reflect"):
+    arguments = [*COMMANDS[command], "-q"]
+    if command != "judge":  # which scores nothing
+        arguments += ["-m", str(tiny_model), "--store", "store.sqlite"]
+    if command in MEASURES:
         arguments += ["--metrics", "ifd"]
-    if command == "reflect":
+    if "--oracle" in arguments:
         server = oracle.enter_context(OracleServer())
         arguments += ["--base-url", server.base_url]
     (tmp_path / "same.jsonl").write_text(lines(9))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifdkit.cli.main import main
+from ifdkit.cli.main import COMMANDS, main
 from ifdkit.scoring.table import read_scores
 from ifdkit.visible import guarded, unguarded, visible
 
@@ -62,12 +62,48 @@ def commands(model: Path) -> dict[str, list[str]]:
         "flag": ["score", "d.jsonl", "--limit", "x\x1b[2J"],
         "columns": ["score", "d.jsonl", *small, "--columns", "instruction=\x1b[2J,response=output"],
         "rule": ["audit", "d.jsonl", "--no-model", "--rule", "\x1b[2J.most=1"],
-    }
+        "several": ["compare", "d.jsonl", "d.jsonl", "d.jsonl", "-o", "c", *small],
+        "unpaired": ["compare", "d.jsonl", "d.jsonl", "--unpaired", "-o", "c", *small],
+        "groups": ["compare", "d.jsonl", "d.jsonl", "--group-by", "id", "-o", "c", *small],
+        "audit groups": ["audit", "d.jsonl", "--no-model", "--group-by", "id", "-o", "report"],
+        "card": ["card", "s.jsonl"],
+        "merge": ["merge", "s.jsonl", "-o", "m.jsonl"],
+        "plan": ["score", "d.jsonl", "--plan", *small],
+        "train": ["train", "d.jsonl", "-o", "t", "-m", str(model), "--steps", "1",
+                  "--batch-size", "1"],
+        "generate": ["generate", "d.jsonl", "-o", "g.jsonl", "-m", str(model),
+                     "--max-new-tokens", "2"],
+        "judge": ["judge", "--from", "p.json"],
+        "predict": ["predict", "p.json", "-o", "p", *small],
+        "view": ["view", "no\x1b[2J.jsonl"],
+        "store": ["store", "info", "--store", "no\x1b[2J.sqlite"],
+        "completion": ["completion", "\x1b[2J"],
+    }  # fmt: skip
+
+
+def test_every_command_has_a_call() -> None:
+    called = {words[0] for words in commands(Path("x")).values()}
+    assert called == {command.name for command in COMMANDS} - {"models"}  # which takes no words
+
+
+@pytest.fixture
+def inputs(folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What some commands need: scores of the hostile rows, and preferences about them."""
+    assert (
+        main(["score", "d.jsonl", "-m", str(tiny_model), "--metrics", "ifd", "-o", "s.jsonl"]) == 0
+    )
+    pairs = [
+        {"instruction": f"Say {one}", "output_1": f"It is {one}.", "output_2": f"{one} no",
+         "generator_1": one, "generator_2": one[::-1], "preference": 1 + i % 2}
+        for i, one in enumerate(HOSTILE) if "\x00" not in one
+    ]  # fmt: skip
+    (folder / "p.json").write_text(json.dumps(pairs))
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("name", list(commands(Path("x"))))
 def test_no_control_character_is_printed(
-    name: str, tiny_model: Path, capsys: pytest.CaptureFixture[str], folder: Path
+    name: str, tiny_model: Path, capsys: pytest.CaptureFixture[str], folder: Path, inputs: None
 ) -> None:
     code = main(commands(tiny_model)[name])
     out, err = capsys.readouterr()
