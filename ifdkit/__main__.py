@@ -40,6 +40,9 @@ def run() -> None:
         with suppress(OSError):
             os.write(2, INTERRUPTED.encode())
         code = 130
+    # Python notes a KeyboardInterrupt that leaves `exec` of a string, as in the making of a
+    # dataclass, and at its end kills itself by SIGINT, whatever the code; another `exec` clears it.
+    exec("")
     sys.exit(code)
 
 

@@ -187,3 +187,22 @@ def test_a_package_of_a_program_keeps_its_handler(tmp_path: Path) -> None:
         command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+INTERRUPTED_IN_EXEC = """
+import ifdkit.__main__, ifdkit.cli.main
+
+def main():
+    try:
+        exec("raise KeyboardInterrupt")  # as where `dataclass` makes a method
+    except KeyboardInterrupt:
+        return 130
+
+ifdkit.cli.main.main = main
+ifdkit.__main__.run()
+"""
+
+
+def test_an_interrupt_inside_exec_ends_with_the_code(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IN_EXEC], env=environment(tmp_path))
+    assert done.returncode == 130  # not killed by SIGINT, which is Python's own end
