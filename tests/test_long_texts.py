@@ -71,9 +71,8 @@ def test_pieces_give_the_ids_and_places_of_the_whole(
     whole = TOKENIZERS[name].encode(text, add_special_tokens=False)
     found = encode_in_pieces(TOKENIZERS[name], text, size, max(overlap, size))
     assert found is not None
-    ids, ends = found
-    assert ids == whole.ids
-    assert list(ends) == [end for _, end in whole.offsets]
+    assert found.ids == whole.ids
+    assert list(zip(found.starts, found.ends, strict=True)) == whole.offsets
 
 
 @pytest.mark.parametrize("name", ["byte_level", "across_words"])
@@ -99,6 +98,7 @@ def test_long_texts_have_the_same_passes_as_without_pieces(
         return [
             made.encode(texts, special=special),
             *(made.encode_from(texts, special=special, first=n) for n in (0, 1, 2, 500)),
+            *(made.offsets(text, special=special) for text in texts),
         ]
 
     whole = results()
@@ -170,6 +170,7 @@ COMMANDS = {
     "score": ["score", "data.jsonl", "-o", "out.jsonl"],
     "compare": ["compare", "data.jsonl", "other.jsonl", "-o", "report"],
     "audit": ["audit", "data.jsonl"],
+    "show": ["show", "data.jsonl", "0"],
 }
 
 

@@ -9,7 +9,7 @@ caller tokenises the text as a whole.
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import Any, NamedTuple
 
 LONG_CHARS = 2**18
 """Texts with more characters are tokenised in pieces of this size."""
@@ -17,16 +17,24 @@ OVERLAP_CHARS = 2**12
 AGREED = 64
 
 
+class Located(NamedTuple):
+    """Token ids without special ones, and the characters [start, end) of each."""
+
+    ids: list[int]
+    starts: array[int]
+    ends: array[int]
+
+
 def encode_in_pieces(
     tokenizer: Any, text: str, size: int = LONG_CHARS, overlap: int = OVERLAP_CHARS
-) -> tuple[list[int], array[int]] | None:
-    """Token ids without special ones, and the character at which each token ends; None if not.
+) -> Located | None:
+    """The tokens of a text; None if two pieces never agree.
 
     `tokenizer` is a `tokenizers.Tokenizer`.
     """
     same: dict[int, int] = {}  # one object for each id, not for each token
     ids: list[int] = []
-    ends = array("q")
+    starts, ends = array("q"), array("q")
     begin, found, first = 0, _encode(tokenizer, text[: size + overlap]), 0
     while begin + size + overlap < len(text):
         next_begin = begin + size
@@ -36,17 +44,20 @@ def encode_in_pieces(
             return None
         stop, next_first = joint
         ids += (same.setdefault(one, one) for one in found[0][first:stop])
+        starts.extend(start + begin for start, _ in found[1][first:stop])
         ends.extend(end + begin for _, end in found[1][first:stop])
         begin, found, first = next_begin, following, next_first
     ids += (same.setdefault(one, one) for one in found[0][first:])
+    starts.extend(start + begin for start, _ in found[1][first:])
     ends.extend(end + begin for _, end in found[1][first:])
-    return ids, ends
+    return Located(ids, starts, ends)
 
 
-def encode_whole(tokenizer: Any, text: str) -> tuple[list[int], array[int]]:
+def encode_whole(tokenizer: Any, text: str) -> Located:
     """The same of a text as a whole."""
     ids, offsets = _encode(tokenizer, text)
-    return ids, array("q", (end for _, end in offsets))
+    starts, ends = (array("q", (one[k] for one in offsets)) for k in (0, 1))
+    return Located(ids, starts, ends)
 
 
 _Found = tuple[list[int], list[tuple[int, int]]]

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from ifdkit.engine.models import Weights
-from ifdkit.engine.pieces import LONG_CHARS, encode_in_pieces, encode_whole
+from ifdkit.engine.pieces import LONG_CHARS, Located, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.tokenizer_facts import TokenizerFacts, keep, recall
 from ifdkit.errors import ModelError, brief
@@ -159,21 +159,37 @@ class HuggingFaceTokenizer:
         return [long[text] if text in long else _encoded(next(found), first) for text in texts]
 
     def _encode_long(self, text: str, *, special: bool, first: int = 0) -> Encoded:
-        """As `encode_from`, piece by piece: the tokenizer takes some 200 bytes per character."""
+        """As `encode_from`, piece by piece."""
         if special and self.added_ids is None:
             return _encoded(self._rust.encode(text, add_special_tokens=True), first)
-        made = encode_in_pieces(self._rust, text)
-        if made is None:  # such as one word of millions of characters
-            made = encode_whole(self._rust, text)
-        ids, ends = made
+        ids, _, ends = self._located(text)
         before, after = self.added_ids if special and self.added_ids else ([], [])
         place = first - 1 - len(before)
         begin = int(ends[place]) if 0 <= place < len(ends) else 0
         end = int(ends[-1]) if len(ends) and not after else 0
         return Encoded([*before, *ids, *after], begin, end)
 
+    def _located(self, text: str) -> Located:
+        """A long text in pieces: the tokenizer takes some 200 bytes per character."""
+        made = encode_in_pieces(self._rust, text)
+        # Without an agreed place, such as one word of millions of characters, as a whole.
+        return encode_whole(self._rust, text) if made is None else made
+
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
+        if (
+            self._rust is not None
+            and len(text) > LONG_CHARS
+            and (not special or self.added_ids is not None)
+        ):
+            _, starts, ends = self._located(text)
+            before, after = self.added_ids if special and self.added_ids else ([], [])
+            # What is added stands for no character.
+            return (
+                [(0, 0)] * len(before)
+                + list(zip(starts, ends, strict=True))
+                + [(0, 0)] * len(after)
+            )
         if self._rust is not None:
             return cast(
                 list[tuple[int, int]], self._rust.encode(text, add_special_tokens=special).offsets
