@@ -204,5 +204,7 @@ ifdkit.__main__.run()
 
 
 def test_an_interrupt_inside_exec_ends_with_the_code(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IN_EXEC], env=environment(tmp_path))
+    (tmp_path / "patched.py").write_text(INTERRUPTED_IN_EXEC)
+    command = [sys.executable, "-m", "patched"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path))
     assert done.returncode == 130  # not killed by SIGINT, which is Python's own end
