@@ -338,6 +338,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--metrics", default=",".join(MODEL_METRICS))
+    parser.add_argument("--reference-model", help="for --metrics reference, such as a trained one")
     parser.add_argument("--store", default="off")
     parser.add_argument(
         "--earlier", type=Path, default=Path("reports/which-score-predicts/prediction.json")
@@ -346,6 +347,7 @@ def main() -> None:
     settings = {
         "dtype": given.dtype, "store": given.store, "drift": 0,
         "metrics": tuple(given.metrics.split(",")),
+        **({"reference_model": given.reference_model} if given.reference_model else {}),
     }  # fmt: skip
     reports = Path("reports")
     if given.what == "cost":

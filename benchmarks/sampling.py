@@ -3,10 +3,10 @@
     python -m benchmarks.sampling reports/alpaca-7b-vs-recycled-wizardlm/rows.parquet
 
 The dataset is simulated: 100,000 rows whose IFD is drawn from the real ones of the file, with a
-little noise so that no two are equal, and 100,000 conversations whose turns share most of their
-IFD.  No model is run: what is measured is the share of the rows, and so of the model's work, that
-`score --until` needs.  Every figure is of so many runs with different seeds.  Writes
-`reports/sampling.md`.
+little noise so that no two are equal, 100,000 conversations whose turns share most of their IFD,
+and skewed values of the same standard deviation.  No model is run: what is measured is the share of
+the rows, and so of the model's work, that `score --until` needs.  Every figure is of so many runs
+with different seeds.  Writes `reports/sampling.md`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import machine
 from ifdkit.stats.sampling import MeanEstimate, mean_estimate
-from ifdkit.stats.sequential import ALPHA, Look, run_until
+from ifdkit.stats.sequential import ALPHA, run_until
 
 ROWS = 100_000
 WIDTHS = (0.03, 0.02, 0.01, 0.005)
@@ -58,10 +58,22 @@ def populations(real: Floats, rng: np.random.Generator) -> list[Population]:
     starts = np.concatenate([[0], np.cumsum(turns)])
     shared = np.repeat(rng.choice(real, ROWS), turns)
     conversations = shared + rng.normal(0, 0.05, len(shared))
+    singles = {
+        "one example per row": pairs,
+        "log-normal, like a perplexity": pairs.std() * lognormal(1.0, rng),
+        "log-normal, heavy tail": pairs.std() * lognormal(1.5, rng),
+    }
     return [
-        Population("one example per row", pairs, np.arange(ROWS + 1)),
+        *(Population(name, values, np.arange(ROWS + 1)) for name, values in singles.items()),
         Population("conversations of 1 to 8 turns", conversations, starts),
     ]
+
+
+def lognormal(sigma: float, rng: np.random.Generator) -> Floats:
+    """Values whose logarithms have this standard deviation; their own is 1."""
+    values: Floats = np.exp(rng.normal(0, sigma, ROWS))
+    values /= values.std()
+    return values
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,11 @@ def fixed_looks(
 ) -> tuple[MeanEstimate, int, int]:
     """The rule of `--until`."""
 
-    def estimate(look: Look) -> MeanEstimate:
-        return mean_estimate(*population.sample(order[: look.rows]), look.rows / ROWS, look.alpha)
+    def estimate(rows: int) -> MeanEstimate:
+        return mean_estimate(*population.sample(order[:rows]), rows / ROWS, ALPHA)
 
     found = run_until(width, ROWS, estimate)
-    return found.estimate, found.look.rows, found.looks
+    return found.estimate, found.rows, found.looks
 
 
 def peeking(
@@ -95,7 +107,7 @@ def peeking(
     looks = 0
     for rows in range(_FIRST_PEEK, ROWS):
         looks += 1
-        one = mean_estimate(*population.sample(order[:rows]), rows / ROWS, ALPHA)
+        one = mean_estimate(*population.sample(order[:rows]), rows / ROWS)
         if one.half_width <= width:
             break
     return one, rows, looks
@@ -115,12 +127,12 @@ def turns_as_rows(
 ) -> tuple[MeanEstimate, int, int]:
     """The rule of `--until` with turns taken for independent."""
 
-    def estimate(look: Look) -> MeanEstimate:
-        values, _ = population.sample(order[: look.rows])
-        return mean_estimate(values, np.arange(len(values)), look.rows / ROWS, look.alpha)
+    def estimate(rows: int) -> MeanEstimate:
+        values, _ = population.sample(order[:rows])
+        return mean_estimate(values, np.arange(len(values)), rows / ROWS, ALPHA)
 
     found = run_until(width, ROWS, estimate)
-    return found.estimate, found.look.rows, found.looks
+    return found.estimate, found.rows, found.looks
 
 
 def measure(rule: Rule, population: Population, width: float, runs: int) -> list[Run]:
@@ -156,14 +168,15 @@ def main() -> None:
     import pandas as pd
 
     real = pd.read_parquet(arguments.rows)["ifd_before"].dropna().to_numpy()
-    single, conversations = populations(real, np.random.default_rng(0))
+    every = populations(real, np.random.default_rng(0))
+    single, conversations = every[0], every[-1]
     begin, runs = time.perf_counter(), arguments.runs
     lines = [
         line("`--until`", population, width, measure(fixed_looks, population, width, runs))
-        for population in (single, conversations)
+        for population in every
         for width in WIDTHS
     ]
-    for population in (single, conversations):
+    for population in every:
         first, _, _ = fixed_sample(population, np.random.default_rng(0).permutation(ROWS), 0)
         measured = measure(fixed_sample, population, 0, runs)
         lines.append(line("`--sample 1000`", population, round(first.half_width, 4), measured))

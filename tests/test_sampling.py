@@ -17,7 +17,7 @@ from ifdkit.stats.sampling import (
     share_ci95,
     wilson,
 )
-from ifdkit.stats.sequential import ALPHA, FIRST_LOOK, Look, looks, run_until
+from ifdkit.stats.sequential import ALPHA, next_look, run_until
 
 pytestmark = pytest.mark.long
 
@@ -105,14 +105,20 @@ def test_too_few_rows_have_no_interval() -> None:
     assert 0.05 < high < 0.09  # none of 50 is no proof of none
 
 
-@given(st.integers(1, 10**7))
-def test_looks_depend_on_the_number_of_rows_alone_and_spend_what_there_is(n_rows: int) -> None:
-    found = looks(n_rows)
-    assert found == looks(n_rows)
-    assert [one.rows for one in found] == sorted({one.rows for one in found})
-    assert found[-1].rows == n_rows
-    assert sum(one.alpha for one in found[:-1]) <= ALPHA + 1e-9
-    assert all(one.rows >= FIRST_LOOK for one in found[:-1])
+@given(st.integers(2, 10**7), st.data())
+def test_the_next_look_is_larger_and_narrows_the_interval_by_as_much_as_is_asked(
+    n_rows: int, data: st.DataObject
+) -> None:
+    rows = data.draw(st.integers(1, n_rows - 1))
+    ratio = data.draw(st.floats(1.001, 1e6))
+    found = next_look(rows, n_rows, ratio)
+    assert rows < found <= n_rows
+
+    def width(n: int) -> float:
+        return math.sqrt(1 / n - 1 / n_rows)
+
+    assert width(found) <= width(rows) / ratio * (1 + 1e-6)
+    assert next_look(rows, n_rows, np.inf) == min(n_rows, 2 * rows)
 
 
 def simulated(seed: int, half_width: float, *, naive: bool) -> tuple[bool, int]:
@@ -125,15 +131,14 @@ def simulated(seed: int, half_width: float, *, naive: bool) -> tuple[bool, int]:
     true = float(values.mean())
     order = rng.permutation(len(values))
 
-    def estimate(look: Look) -> MeanEstimate:
-        rows = order[: look.rows]
-        return mean_estimate(values[rows], rows, look.rows / len(values), look.alpha)
+    def estimate(n: int, alpha: float = ALPHA) -> MeanEstimate:
+        return mean_estimate(values[order[:n]], order[:n], n / len(values), alpha)
 
     if not naive:
         found = run_until(half_width, len(values), estimate)
-        return abs(found.estimate.mean - true) <= found.estimate.half_width, found.look.rows
+        return abs(found.estimate.mean - true) <= found.estimate.half_width, found.rows
     for rows in range(20, len(values), 10):
-        one = estimate(Look(rows, ALPHA))
+        one = estimate(rows, 0.05)
         if one.half_width <= half_width:
             break
     return abs(one.mean - true) <= one.half_width, rows
@@ -144,7 +149,7 @@ def test_stopping_covers_and_stopping_when_it_looks_narrow_does_not() -> None:
     runs = [simulated(seed, 0.03, naive=False) for seed in range(600)]
     assert coverage([hit for hit, _ in runs]) >= 0.95
     # It does not read everything to be safe.
-    assert np.median([rows for _, rows in runs]) < 4_000
+    assert np.median([rows for _, rows in runs]) < 1_000
     # Negative control: a rule that looks at the same interval all the time.
     peeked = [simulated(seed, 0.12, naive=True)[0] for seed in range(600)]
     assert coverage(peeked) < 0.93
@@ -153,11 +158,10 @@ def test_stopping_covers_and_stopping_when_it_looks_narrow_does_not() -> None:
 def test_a_width_that_cannot_be_reached_uses_all_rows() -> None:
     values = np.random.default_rng(0).normal(size=1_000)
 
-    def estimate(look: Look) -> MeanEstimate:
-        rows = np.arange(look.rows)
-        return mean_estimate(values[rows], rows, look.rows / len(values), look.alpha)
+    def estimate(n: int) -> MeanEstimate:
+        return mean_estimate(values[:n], np.arange(n), n / len(values), ALPHA)
 
     found = run_until(1e-9, 1_000, estimate)
-    assert found.look.rows == 1_000
+    assert found.rows == 1_000
     assert found.reached  # the mean of all rows is known
     assert found.looks == 2  # what cannot be narrow enough is not looked at

@@ -19,8 +19,10 @@ def test_real_responses_teach_more_than_shuffled_ones(
 ) -> None:
     """200 rows of alpaca_1k against the same rows with shuffled responses."""
     training.split(shared_file("data", "alpaca_1k.json"), tmp_path)
-    training.learn(tmp_path, ["plain"], training.RESPONSES)
-    real, shuffled = (training.results(tmp_path, f"learn-plain-{x}") for x in training.RESPONSES)
+    training.learn(tmp_path, ["three-epochs"], training.RESPONSES)
+    real, shuffled = (
+        training.results(tmp_path, f"learn-three-epochs-{x}") for x in training.RESPONSES
+    )
     assert real is not None
     assert shuffled is not None
     assert real["metrics"][training.NLL]["ci95_rows"][1] < 0

@@ -2,7 +2,7 @@
 
 The rows of a look are the first ones of a random order that depends on the seed and the number of
 rows, so a look contains the one before, whose numbers are in the store.  `stats.sequential` says
-when there is a look, and how much of the error it may use.
+how many rows a look has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.stats.sampling import MeanEstimate, mean_estimate
-from ifdkit.stats.sequential import Look, Stopped, run_until
+from ifdkit.stats.sequential import ALPHA, Stopped, run_until
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -97,11 +97,11 @@ class _GrowingSample:
         def chosen_rows(options: ReadOptions) -> Dataset:
             return replace(options, where=None, limit=None).narrow(dataset)
 
-        def options_of(look: Look) -> ReadOptions:
-            return replace(read_options, sample=look.rows, until=str(self._until))
+        def options_of(n_scored: int) -> ReadOptions:
+            return replace(read_options, sample=n_scored, until=str(self._until))
 
-        def estimate(look: Look) -> MeanEstimate:
-            options = options_of(look)
+        def estimate(n_scored: int) -> MeanEstimate:
+            options = options_of(n_scored)
             run = Run(chosen_rows(options), options, scorer, notes_reading=False)
             values, rows = [], []
             for block in run.blocks(progress):
@@ -110,15 +110,15 @@ class _GrowingSample:
                         values.append(value)
                         rows.append(row.row)
             columns = np.array(values), np.array(rows, dtype=np.int64)
-            found = mean_estimate(*columns, look.rows / n_rows, look.alpha)
+            found = mean_estimate(*columns, n_scored / n_rows, ALPHA)
             progress.note(
-                f"{plural(look.rows, 'row')}: {self._until.metric} {number(found.mean)} ±"
+                f"{plural(n_scored, 'row')}: {self._until.metric} {number(found.mean)} ±"
                 f" {number(found.half_width)}"
             )
             return found
 
         self._stopped = run_until(self._until.half_width, n_rows, estimate)
-        options = options_of(self._stopped.look)
+        options = options_of(self._stopped.rows)
         return chosen_rows(options), options
 
     def summary(self) -> UntilSummary:
@@ -131,7 +131,7 @@ class _GrowingSample:
             metric=self._until.metric,
             mean=found.estimate.mean if np.isfinite(found.estimate.mean) else None,
             half_width=found.estimate.half_width if is_known else None,
-            rows=found.look.rows,
+            rows=found.rows,
             looks=found.looks,
             reached=found.reached,
         )
