@@ -52,7 +52,10 @@ benchmark-tools: .venv/ready
 	$(PYTHON) -m venv .venv-peers
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
 		> "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/ifdkit.pth"
-	.venv-peers/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/peers.txt
+	# Data-Juicer needs older ones of these two.
+	grep -vE '^(dill|multiprocess)==' constraints.txt > .venv-peers/constraints.txt
+	.venv-peers/bin/pip install --quiet --constraint .venv-peers/constraints.txt \
+		--requirement benchmarks/peers.txt
 
 check: .venv/ready
 	$(BIN)/ruff check .
