@@ -146,6 +146,26 @@ def test_a_deadly_request_is_given_up_and_the_others_are_scored(
             assert_same([outcomes], [batch])
 
 
+def test_a_replica_that_holds_back_all_others() -> None:
+    """When its batch is finished, nothing is under way: the next batches have to be started."""
+
+    class OneIsSlow(SimulatedFleet):
+        def has_room(self) -> bool:
+            return all(self._ready) and len(self._units[1]) < 2
+
+        def start(self, unit: Unit) -> None:
+            self._units[bool(self._units[0])].append(unit)
+
+        def wait(self) -> list[Event]:
+            able = [i for i in range(self.size) if not self._ready[i] or self._units[i]]
+            assert able, "nothing to wait for"
+            return [self._step(i) for i in (able[-1:] if all(self._ready) else able)]
+
+    batches = batches_of([1] * 50)
+    replicas = Replicas(OneIsSlow(2, 0, p_death=0, deadly=frozenset()))
+    assert_same(list(replicas.stream(iter(batches), n_planned=9)), batches)
+
+
 def test_a_run_in_which_everything_dies_ends() -> None:
     fleet = SimulatedFleet(2, 0, p_death=1, deadly=frozenset())
     with pytest.raises(ModelError, match=f"{MAX_DEATHS_IN_A_ROW + 1} workers died in a row"):
@@ -173,7 +193,7 @@ def test_a_replica_that_plans_otherwise_is_refused() -> None:
 
 
 def test_no_batches_at_all() -> None:
-    assert list(UnitSchedule(iter([]), max_ahead=1).results()) == []
+    assert UnitSchedule(iter([]), max_ahead=1).results() == []
     assert UnitSchedule(iter([]), max_ahead=1).is_finished()
 
 

@@ -127,8 +127,9 @@ class Replicas:
         while not schedule.is_finished():
             while self._fleet.has_room() and (unit := schedule.next_unit()):
                 self._fleet.start(unit)
-            yield from schedule.results()
-            if not schedule.is_finished():
+            if finished := schedule.results():
+                yield from finished  # and there is room for more batches, which are started first
+            else:
                 self._handle(self._fleet.wait(), schedule)
 
     def close(self) -> None:

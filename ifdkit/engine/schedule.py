@@ -125,13 +125,15 @@ class UnitSchedule:
         else:
             self._due.appendleft(unit)
 
-    def results(self) -> Iterator[list[Outcome]]:
+    def results(self) -> list[list[Outcome]]:
         """The outcomes of the batches that are finished, in order."""
+        finished = []
         while self._missing.get(self._first) == 0:
             del self._missing[self._first]
             found = self._collected.pop(self._first)
             self._first += 1
-            yield [one for one in found if one is not None]
+            finished.append([one for one in found if one is not None])
+        return finished
 
     def _is_own(self, unit: Unit) -> bool:
         """Whether a unit was under way. An abandoned schedule leaves units that are not."""
