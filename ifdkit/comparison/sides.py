@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.comparison.sampling import DrawnRows, drawn_rows, sampled_scores
+from ifdkit.comparison.sampling import ChosenPart, chosen_part, part_of_scores
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
@@ -66,6 +66,11 @@ class ComparedSide:
         return self.data.manifest
 
     @property
+    def n_rows(self) -> int:
+        """The rows that its examples are from, rejected ones included."""
+        return (self.data.dataset if isinstance(self.data, ScoredDataset) else self.data).n_rows
+
+    @property
     def has_documents(self) -> bool:
         """Whether its examples are known to be documents, which have no instruction."""
         return isinstance(self.data, ScoredDataset) and self.data.has_documents
@@ -107,8 +112,8 @@ class Sides:
         self._scoring: Scorer | None = None
         self._exits = ExitStack()
         self._forced: list[tuple[int, str]] = []
-        self.drawn: DrawnRows | None = None
-        """The sample, once the sides are open."""
+        self.part = ChosenPart()
+        """The rows that are compared, once the sides are open."""
 
     def __enter__(self) -> Sides:
         return self
@@ -127,9 +132,7 @@ class Sides:
             for word, one in zip(_side_names(len(data)), data, strict=True)
         }
         self._check_same_kind(sides)
-        first, *others = sides.values()
-        for one in others:
-            self.drawn = drawn_rows(first, one, self._read_options)
+        self.part = chosen_part(list(sides.values()), self._read_options)
         datasets = [one for one in sides.values() if isinstance(one, Dataset)]
         if datasets:
             settings = self._settings(sides.values())
@@ -237,15 +240,12 @@ class Sides:
         """A scores file, with its texts and the NLLs of its tokens if they can be found."""
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
-            dataset = scores.open_dataset()
-            if self.drawn is not None:
-                dataset = self._read_options.narrow(dataset)
+            dataset = self._read_options.narrow(scores.open_dataset())
             has_coherence = "coherence" in scores.scores.numbers
             scorer = self._scorer_of(scores.manifest, with_embedder=has_coherence)
             data = scores.join(dataset, scorer if "ifd" in scores.scores.numbers else None)
         except InputError as error:
-            if self.drawn is not None:
-                scores = sampled_scores(scores, self._read_options)
+            scores = part_of_scores(scores, self._read_options)
             return ComparedSide(data=scores, notes=(f"{word}: numbers only: {error}",))
         return ComparedSide(data=data, scorer=scorer)
 
