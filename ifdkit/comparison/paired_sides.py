@@ -209,11 +209,10 @@ class PairedSides:
     def _by_group(self) -> tuple[SourceChange, ...]:
         """The changes by the values of a column, or by input if both sides have several."""
         before, after = self._before.scores, self._after.scores
-        column = self._options.group_by
-        if column is None:
+        if self._options.group_by is None:
             labels = labels_by_source(before, after, self._pairs)
         else:
-            labels = labels_by_column(self._before, self._after, self._pairs, column)
+            labels = labels_by_column(self._before, self._after, self._pairs)
         if labels is None:
             return ()
         return changes_by_label(

@@ -142,7 +142,7 @@ def compare_sides(
     progress = progress or Progress()
     before, after = expand(before), expand(after)
     with Sides(settings, read_options, progress, force=options.force) as sides:
-        old, new = sides.open((before, after), options.needed)
+        old, new = sides.open((before, after), options.needed, options.group_by)
         paired = pair_sides(old, new, options, sides.part, progress)
         return paired.compare(sides.warnings_of(1))
 
@@ -167,7 +167,7 @@ def compare_with_baseline(
     progress = progress or Progress()
     data = tuple(expand(one) for one in (baseline, *others))
     with Sides(settings, read_options, progress, force=options.force) as sides:
-        first, *rest = sides.open(data, options.needed)
+        first, *rest = sides.open(data, options.needed, options.group_by)
         warnings = [sides.warnings_of(i) for i in range(1, len(data))]
         if options.unpaired:
             warnings = [[*warned, *sides.part.caveats] for warned in warnings]
