@@ -14,6 +14,8 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,11 +26,29 @@ from tests.oracle_server import OracleServer
 _WORDS = 100
 
 
-def serve(ready: Connection) -> None:
+Judge = Callable[[str, str], str]
+"""Two responses → the winner: `1`, `2` or `tie`."""
+
+
+def serve(ready: Connection, judge: Judge | None) -> None:
     """Answer until the parent sends a message."""
-    with OracleServer(keep=False) as server:
+    with OracleServer(keep=False, judge=judge) as server:
         ready.send(server.base_url)
         ready.recv()
+
+
+@contextmanager
+def scripted_server(judge: Judge | None = None) -> Iterator[str]:
+    """The URL of a server in another process; `judge` is a function of a module."""
+    here, there = multiprocessing.Pipe()
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=serve, args=(there, judge), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send(None)
+        process.join()
 
 
 def write_rows(path: Path, n: int) -> None:
@@ -41,29 +61,24 @@ def write_rows(path: Path, n: int) -> None:
 
 def measure(rows: int, in_flight: int, folder: Path) -> list[str]:
     """Lines of a table."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
-    process.start()
-    url = here.recv()
     data = folder / "data.jsonl"
     write_rows(data, rows)
     lines = ["| run | calls | elapsed | CPU time of ifdkit per call |", "|:--|--:|--:|--:|"]
-    for name in ("first", "second, from the journal"):
-        begin, cpu = time.perf_counter(), time.process_time()
-        done = ifdkit.reflect(
-            data,
-            folder / "new.jsonl",
-            oracle="scripted",
-            base_url=url,
-            api_key_env="off",
-            stages="response",
-            concurrency=in_flight,
-        )
-        elapsed_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
-        assert done.rows_changed == rows, done
-        lines.append(f"| {name} | {rows:,} | {elapsed_s:.1f} s | {cpu_s / rows * 1e3:.2f} ms |")
-    here.send(None)
-    process.join()
+    with scripted_server() as url:
+        for name in ("first", "second, from the journal"):
+            begin, cpu = time.perf_counter(), time.process_time()
+            done = ifdkit.reflect(
+                data,
+                folder / "new.jsonl",
+                oracle="scripted",
+                base_url=url,
+                api_key_env="off",
+                stages="response",
+                concurrency=in_flight,
+            )
+            elapsed_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+            assert done.rows_changed == rows, done
+            lines.append(f"| {name} | {rows:,} | {elapsed_s:.1f} s | {cpu_s / rows * 1e3:.2f} ms |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of `audit`, `compare` and `select` by number of rows.
+"""Time and memory of `audit`, `compare`, `select` and `judge` by number of rows.
 
     python -m benchmarks.scale ../shared/data/alpaca_1k.json
 
@@ -17,14 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
 from benchmarks.machine import machine
-from benchmarks.many_rows import write_rows
+from benchmarks.many_rows import many_rows, write_rows
+from benchmarks.oracle import scripted_server
 
 ROWS = (10_000, 100_000, 1_000_000)
 _HEAD = "| command | rows | seconds | CPU seconds | peak memory |\n|---|--:|--:|--:|--:|"
@@ -123,12 +126,53 @@ def select(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
                 "-o", "kept.jsonl"], folder)  # fmt: skip
 
 
+def write_answers(folder: Path, source: list[dict[str, str]], n: int) -> tuple[str, str, str]:
+    """Two files with answers to the same instructions, and both as annotations; their names."""
+    names = f"{n}-first.jsonl", f"{n}-second.jsonl", f"{n}-annotations.jsonl"
+    if all((folder / name).exists() for name in names):
+        return names
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("w", encoding="utf-8")) for name in names]
+        for number, row in enumerate(many_rows(source, n)):
+            instruction, first = row["instruction"], row["output"]
+            second = " ".join(reversed(first.split()[number % 3 :])) or "Nothing."
+            pair = {"output_1": first, "output_2": second, "preference": 1 + number % 2}
+            values: tuple[dict[str, Any], ...] = ({"output": first}, {"output": second}, pair)
+            for file, value in zip(files, values, strict=True):
+                file.write(json.dumps({"instruction": instruction, **value}) + "\n")
+    return names
+
+
+def judge_annotations(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`judge --from` a file of annotations."""
+    _, _, annotations = write_answers(folder, source, n)
+    return run(["judge", "--from", annotations, "-q"], folder)
+
+
+def judge(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`judge` of two files; a scripted server in a process of its own names the longer answer."""
+    first, second, _ = write_answers(folder, source, n)
+    with scripted_server(longer) as url:
+        return run(["judge", first, second, "--oracle", "scripted", "--base-url", url,
+                    "--api-key-env", "off", "--concurrency", "64", "-q", "-o", f"{n}-judged.json"],
+                   folder)  # fmt: skip
+
+
+def longer(first: str, second: str) -> str:
+    """The winner that the scripted server names."""
+    return "1" if len(first) > len(second) else "2"
+
+
 Measure = Callable[[Path, list[dict[str, str]], int], Cost]
 MEASURES: dict[str, Measure] = {
     "audit --no-model": audit,
     "compare, scores only": compare,
     "select --by response_words": select,
+    "judge --from": judge_annotations,
+    "judge, scripted server": judge,
 }
+MAX_ROWS = {"judge, scripted server": 40_000}
+"""Where more rows would take hours: two calls for each pair."""
 
 
 def lines_of(report: Path) -> dict[tuple[str, int], str]:
@@ -146,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--only", choices=[name.split()[0].strip(",") for name in MEASURES])
+    parser.add_argument("--only", choices={name.split()[0].strip(",") for name in MEASURES})
     parser.add_argument("--folder", type=Path, help="keep the rows that are made here")
     parser.add_argument("--output", type=Path, default=Path("reports/scale.md"))
     arguments = parser.parse_args()
@@ -157,7 +201,7 @@ def main() -> None:
         for name, measure in MEASURES.items():
             if arguments.only and not name.startswith(arguments.only):
                 continue
-            for n in arguments.rows:
+            for n in (n for n in arguments.rows if n <= MAX_ROWS.get(name, n)):
                 cost = measure(folder, source, n)
                 found[name, n] = (
                     f"| `{name}` | {n:,} | {cost.elapsed_s:,.0f} | {cost.cpu_s:,.0f}"
@@ -175,7 +219,7 @@ def main() -> None:
         " seconds, of all processes, say more than seconds.",
         "\n".join([_HEAD, *(found[key] for key in ordered)]),
     ]
-    missing = [name for name in MEASURES if (name, max(ROWS)) not in found]
+    missing = [name for name in MEASURES if name not in MAX_ROWS and (name, max(ROWS)) not in found]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         text.append(f"Not measured yet with {max(ROWS):,} rows: {names}.")

@@ -17,7 +17,7 @@ import ifdkit
 from ifdkit.comparison.result import Comparison
 from ifdkit.data.groups import MAX_GROUPS, NO_GROUP, row_groups
 from ifdkit.data.options import ReadOptions
-from ifdkit.errors import UsageError
+from ifdkit.errors import InputError, UsageError
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.markdown import render_markdown
@@ -63,7 +63,8 @@ def test_a_column_of_too_many_values() -> None:
     rows = [{**row, "n": i} for i, row in enumerate(some_rows(MAX_GROUPS + 1))]
     with pytest.raises(UsageError, match=f"more than {MAX_GROUPS} different values"):
         row_groups(open_data(rows, ReadOptions()), "n")
-    assert len(set(row_groups(open_data(rows[1:], ReadOptions()), "n").names.values())) == 200
+    groups = row_groups(open_data(rows[1:], ReadOptions()), "n")
+    assert len({groups.of(row) for row in range(MAX_GROUPS)}) == MAX_GROUPS
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,36 @@ def test_groups_by_input(write: Make, tmp_path: Path) -> None:
     (empty,) = (rule for rule in found.rules if rule.name == "empty_response")
     assert empty.sources == {"b.json": 12}
     assert np.sum(list(found.group_rows.values())) == found.rows
+
+
+def test_a_misspelled_column_is_an_error_before_anything_is_scored(
+    write: Make, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+    monkeypatch.setattr(
+        "ifdkit.comparison.sides.score_dataset", lambda one, *_, **__: scored.append(one.name)
+    )
+    before = write("before.json", with_groups(some_rows(8), ("de", "en")))
+    after = write("after.json", some_rows(8))
+    given: dict[str, Any] = {"model": str(tiny_model), "metrics": "ifd", "store": "off"}
+    for sides in ((before, after), (after, before), (after, after)):
+        with pytest.raises(
+            UsageError, match=r"--group-by: no row of .* has a column 'lagn'"
+        ) as caught:
+            ifdkit.compare(*sides, group_by="lagn", **given)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="did you mean 'lang'"):
+        ifdkit.compare_several(before, [after, after], group_by="lagn", **given)
+    assert not scored
+
+
+def test_the_column_may_be_that_of_the_side_after_alone(tiny_model: Path, tmp_path: Path) -> None:
+    before, after = some_rows(12), with_groups(some_rows(12), ("de", "en", "fr"))
+    given: dict[str, Any] = {"model": str(tiny_model), "metrics": "ifd", "store": "off"}
+    found = ifdkit.compare(before, after, group_by="lang", limit=9, **given)
+    assert {one.name: one.n_pairs for one in found.summary.sources} == dict.fromkeys(
+        ("de", "en", "fr"), 3
+    )
+    bare = ifdkit.score(before, **given)
+    with pytest.raises(InputError, match="without their rows: give the dataset itself"):
+        ifdkit.compare(bare, bare, group_by="lang", store="off")

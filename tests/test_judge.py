@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ import pytest
 
 import ifdkit
 from ifdkit.cli.main import main
+from ifdkit.data import spilling
 from ifdkit.data.annotations import read_annotations
+from ifdkit.data.atomic import json_file
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, OutputError, UsageError
+from ifdkit.judging.pairs import match
 from ifdkit.judging.questions import JudgeAnswer, JudgingProbe, parse, question
 from ifdkit.judging.result import Judgement
 from ifdkit.oracle.calls import Form, Reply
 from ifdkit.records import Example, Turn
+from ifdkit.scoring.inputs import open_data
 from tests.conftest import shared
 from tests.oracle_server import OracleServer, nothing_wrong
 
@@ -196,6 +202,53 @@ def test_the_words_of_the_judge_and_the_preferences_are_in_the_output(
     assert len(read_annotations(str(done.output))) == N
     manifest = json.loads(Path(f"{done.output}.manifest.json").read_text())
     assert manifest == json.loads(json.dumps(done.as_json()))
+
+
+def test_the_output_is_indented_json_and_does_not_depend_on_where_texts_are_kept(
+    write: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = files(write)
+    found = []
+    for name, in_memory in (("memory.json", 10**9), ("file.json", 0)):
+        monkeypatch.setattr(spilling, "BYTES_IN_MEMORY", in_memory)
+        with OracleServer(judge=by_quality) as server:
+            done = run(server, paths, tiny_model, output=paths[0].with_name(name))
+        content = Path(str(done.output)).read_bytes()
+        assert content == json_file(json.loads(content))
+        again = ifdkit.judge(annotations=str(done.output), model=str(tiny_model))
+        assert again.win_rates == done.win_rates
+        found.append((content, done.win_rates, done.position_bias, done.outcomes, done.answers))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("what", ["files", "annotations"])
+def test_memory_does_not_grow_with_the_texts(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """9 MB of text, of which some hundred rows are in memory at a time."""
+    monkeypatch.setattr(spilling, "BYTES_IN_MEMORY", 2**20)
+    monkeypatch.setattr(spilling, "_ENTRIES_PER_READ", 64)
+    monkeypatch.setattr("ifdkit.stats.win_rates._WEIGHTS_PER_BATCH", 2**14)
+    monkeypatch.setattr("ifdkit.stats.win_rates.RESAMPLES", 20)
+    monkeypatch.setattr("ifdkit.judging.run.token_counts", lambda _: lambda texts: [1] * len(texts))
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for i in range(1_500):
+            text = f"{i:04} " * 600
+            answers = {"output_1": text, "output_2": text, "preference": 1}
+            row = answers if what == "annotations" else {"output": text}
+            file.write(json.dumps({"instruction": f"Do {i}", **row}) + "\n")
+    tracemalloc.start()
+    try:
+        if what == "annotations":
+            assert ifdkit.judge(annotations=str(path)).win_rates.n == 1_500
+        else:
+            first, second = (open_data(str(path), ReadOptions()) for _ in range(2))
+            matched = match(first, second, None)
+            assert sum(len(one.first) + len(one.second) for one in matched.pairs) == 9_000_000
+        assert tracemalloc.get_traced_memory()[1] < 7e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_second_run_asks_nothing(write: Make, tiny_model: Path) -> None:

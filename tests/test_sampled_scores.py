@@ -212,3 +212,69 @@ def test_sides_of_different_length_have_no_common_sample(
     other.write_text("\n".join(data.read_text().splitlines()[:-1]))
     with pytest.raises(InputError, match="120 and 119 rows"):
         ifdkit.compare(data, other, sample=9, model=settings.model, metrics="ifd", store="off")
+
+
+def two_sides(data: Path) -> tuple[Path, Path]:
+    other = data.with_name("other.jsonl")
+    other.write_text(data.read_text().replace("a word a word", "a word indeed a word"))
+    return data, other
+
+
+def test_a_limited_comparison_reads_the_first_rows_and_says_so(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    sides = two_sides(data)
+    given: dict[str, Any] = {"model": settings.model, "metrics": settings.metrics,
+                             "store": settings.store}  # fmt: skip
+    found = ifdkit.compare(*sides, limit=20, **given)
+    assert set(found.rows["row_before"]) == set(found.rows["row_after"]) == set(range(20))
+    assert found.summary.limit == 20
+    assert found.summary.pairing.unmatched_before == 0
+    (said,) = (one for one in found.summary.warnings if "limited" in one)
+    assert said == "limited: only the first 20 rows of each side (--limit)"
+    assert found.summary.before is not None
+    assert (found.summary.before.limit, found.summary.before.rows_in) == (20, 20)
+    # The numbers of a part are not those of the whole: a run over all rows computes them itself.
+    scored = [tmp_path / f"{path.stem}.scores.jsonl" for path in sides]
+    whole = [score_to_file(one, place, settings, ReadOptions())
+             for one, place in zip(sides, scored, strict=True)]  # fmt: skip
+    assert whole[0].manifest.requests_from_store == 0
+    # Scores files, with their texts and without.
+    for _ in range(2):
+        again = ifdkit.compare(*scored, limit=20, store="off")
+        assert again.summary.limit == 20
+        assert again.rows["row_before"].tolist() == found.rows["row_before"].tolist()
+        assert again.summary.pairing.n_pairs == found.summary.pairing.n_pairs
+        mixed = ifdkit.compare(sides[0], scored[1], limit=20, **given) if data.exists() else again
+        assert mixed.summary.pairing.n_pairs == found.summary.pairing.n_pairs
+        for path in sides:
+            path.unlink(missing_ok=True)
+
+
+def test_a_limit_of_all_rows_is_none_and_a_sample_is_drawn_within_it(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    scored = []
+    for path in two_sides(data):
+        scored.append(tmp_path / f"{path.stem}.scores.jsonl")
+        score_to_file(path, scored[-1], settings, ReadOptions())
+    everything = ifdkit.compare(*scored, limit=120, store="off")
+    assert everything.summary.limit is None
+    assert not any("limited" in one for one in everything.summary.warnings)
+    found = ifdkit.compare(*scored, limit=30, sample=10, seed=1, store="off")
+    assert found.rows["row_before"].nunique() == 10
+    assert found.rows["row_before"].max() < 30
+    assert any("a sample: 10 of 30 rows" in one for one in found.summary.warnings)
+
+
+def test_rows_that_a_scores_file_drew_are_limited_in_their_order(
+    data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    """Their positions in the input are beyond the number of rows that were scored."""
+    place = tmp_path / "some.jsonl"
+    score_to_file(data, place, settings, ReadOptions(sample=40, seed=2))
+    data.unlink()
+    rows = sorted({json.loads(line)["row"] for line in place.read_text().splitlines()})
+    assert rows[14] >= 15
+    found = ifdkit.compare(place, place, limit=15, store="off")
+    assert sorted(set(found.rows["row_before"])) == rows[:15]

@@ -16,10 +16,11 @@ import ifdkit
 from ifdkit.auditing import text_hits
 from ifdkit.auditing.text_worker import checks_by_rule
 from ifdkit.data import spilling
-from ifdkit.data.spilling import Chosen, HashColumn, TextColumn
+from ifdkit.data.spilling import Chosen, HashColumn, RecordColumn, TextColumn
 from ifdkit.findings import near, shared_ngrams
 from ifdkit.findings.recurring import recurring
 from ifdkit.findings.texts import EMPTY_KEY, Corpus, DistinctTexts, indices_by_key, key
+from ifdkit.records import Example, Turn
 
 pytestmark = pytest.mark.long
 
@@ -48,6 +49,16 @@ def test_a_column_in_a_file_has_the_texts_of_a_list(
         for outside in (len(texts), -len(texts) - 1):
             with pytest.raises(IndexError):
                 column[outside]
+
+
+@given(TEXTS, st.booleans())
+def test_records_come_back_from_a_file(texts: list[str], spills: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spilling, "BYTES_IN_MEMORY", 0 if spills else 10**9)
+        examples = [
+            Example(text, i, 0, (Turn("user", text),), text) for i, text in enumerate(texts)
+        ]
+        assert list(RecordColumn(examples)) == examples
 
 
 @given(st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=5), max_size=9), st.booleans())

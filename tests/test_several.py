@@ -17,7 +17,7 @@ from ifdkit.cli.main import main
 from ifdkit.comparison.folders import default_folder, part_folder
 from ifdkit.comparison.gate import parse_condition, value_of
 from ifdkit.comparison.overview import Comparisons
-from ifdkit.errors import UsageError
+from ifdkit.errors import InputError, UsageError
 from ifdkit.format import signed
 from ifdkit.report.comparison.overview_html import render_overview_html
 from ifdkit.report.comparison.overview_markdown import render_overview_markdown
@@ -251,3 +251,26 @@ def test_the_command(
     # The folder of one kind of report is not overwritten by the other.
     assert main(["compare", "base.csv", "b.csv", *common, "-o", "reports/base-vs-c-unpaired"]) == 2
     assert "is not an earlier comparison" in capsys.readouterr().err
+
+
+def test_a_limit_is_in_every_form_of_an_overview(tmp_path: Path) -> None:
+    """Datasets of any size: the first rows of each."""
+    said = "Limited: only the first 40 rows of each side."
+    for options in ({"unpaired": True}, {}):
+        found = several(scores(45, seed=1), scores(90, seed=2), limit=40, **options)
+        assert found.overview.limit == 40
+        assert all(len(old) == len(new) == 40 for one in found.columns for old, new in one.values())
+        place = found.save(tmp_path / str(len(options)))
+        assert json.loads((place / "summary.json").read_text())["limit"] == 40
+        for name in ("index.html", "report.md"):
+            assert said in (place / name).read_text(), name
+        print_overview(found.overview, console=Screen(width=100, file=(out := io.StringIO())))
+        assert said in " ".join(out.getvalue().split())
+        assert all("limited" in " ".join(one.warnings) for one in found.overview.others)
+    assert several(scores(45, seed=1), scores(90, seed=2), unpaired=True).overview.limit is None
+
+
+def test_a_limit_without_a_pair_is_named() -> None:
+    after = scores().iloc[::-1].assign(row=range(60))
+    with pytest.raises(InputError, match="in the first 10 rows of each"):
+        ifdkit.compare(scores(), after, pair_by="id", limit=10, force=True, store="off")

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ifdkit.stats import win_rates
 from ifdkit.stats.win_rates import (
     length_controlled_rate,
     mean_rate,
@@ -89,3 +90,20 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values, clusters = simulated(0, skill=0.3, taste=0.0)[0], np.arange(400)
     assert mean_rate(values, clusters, seed=3) == mean_rate(values, clusters, seed=3)
     assert mean_rate(values, clusters, seed=3) != mean_rate(values, clusters, seed=4)
+
+
+def test_resamples_in_batches_are_those_of_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    preferences, difference = simulated(3, skill=0.3, taste=1.0)
+    clusters = np.arange(400) // 2
+    found = []
+    for size in (2**40, 400 * 7):
+        monkeypatch.setattr(win_rates, "_WEIGHTS_PER_BATCH", size)
+        found.append(
+            (
+                mean_rate(preferences, clusters, seed=1).ci95,
+                length_controlled_rate(preferences, difference, clusters, seed=1).ci95,
+            )
+        )
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, abs=1e-7)
+    assert found[0][0] != mean_rate(preferences, clusters, seed=2).ci95

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--fail-if", "fail_if", multiple=True, metavar="CONDITION",
               help="Exit with 1 if it is true, as in 'ifd.median_change < 0'; may be repeated.",
               )  # fmt: skip
+@option("--limit", type=int, metavar="N", help="Only the first N rows of each side.")
 @option("--sample", type=int, metavar="N",
         help="Only N random rows, the same ones of both sides.")  # fmt: skip
 @option("--seed", type=int, default=0, help="Seed of sample and bootstrap.  [default: 0]")
@@ -143,5 +144,5 @@ def _compare_several(
 
 
 def _read_options(flags: Mapping[str, Any]) -> ReadOptions:
-    names = ("columns", "turns", "reasoning", "sample", "seed")
+    names = ("columns", "turns", "reasoning", "limit", "sample", "seed")
     return read_options_of({name: flags[name] for name in names})

@@ -8,10 +8,7 @@ import numpy as np
 
 from ifdkit.comparison.result import SourceChange
 from ifdkit.comparison.sides import ComparedSide
-from ifdkit.data.groups import FLAG, row_groups
 from ifdkit.data.pairing import Pairs
-from ifdkit.errors import InputError, UsageError
-from ifdkit.scoring.dataset import ScoredDataset
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.table import ScoreTable
 from ifdkit.stats.columns import finite, median_ci95
@@ -32,28 +29,11 @@ def labels_by_source(
     ]
 
 
-def labels_by_column(
-    before: ComparedSide, after: ComparedSide, pairs: Pairs, column: str
-) -> list[str | None]:
-    """The group of each pair: that of its row before, or after if only that side has the column.
-
-    Raises InputError if the rows are not available, and UsageError as :func:`row_groups`.
-    """
-    first: UsageError | None = None
-    for side, positions in ((before, pairs.before), (after, pairs.after)):
-        if not isinstance(side.data, ScoredDataset):
-            raise InputError(
-                f"{FLAG} {column}: {side.name} contains scores without their rows: give the dataset"
-                " itself"
-            )
-        try:
-            groups = row_groups(side.data.dataset, column)
-        except UsageError as error:
-            first = first or error
-            continue
-        return [groups.of(row) for row in side.scores.rows[positions].tolist()]
-    assert first is not None, "neither side has the column"
-    raise first
+def labels_by_column(before: ComparedSide, after: ComparedSide, pairs: Pairs) -> list[str | None]:
+    """The group of each pair: that of its row before, or after if only that side has the column."""
+    side, positions = (before, pairs.before) if before.groups else (after, pairs.after)
+    assert side.groups is not None, "it was looked for before the sides were scored"
+    return [side.groups.of(row) for row in side.scores.rows[positions].tolist()]
 
 
 def changes_by_label(

@@ -82,6 +82,8 @@ class Overview:
     others: tuple[Compared, ...]
     seed: int = 0
     """Seed of bootstrap and permutations."""
+    limit: int | None = None
+    """Only so many rows of each dataset were compared, the first; None for all of them."""
 
     @property
     def fields(self) -> list[str]:
@@ -158,7 +160,9 @@ def paired_overview(comparisons: Sequence[Comparison], *, seed: int) -> Comparis
         )
         for i, one in enumerate(comparisons, 1)
     ]
-    overview = _overview(first.name_before, first.before, others, is_paired=True, seed=seed)
+    overview = _overview(
+        first.name_before, first.before, others, is_paired=True, seed=seed, limit=first.limit
+    )
     return Comparisons(overview, tuple(comparisons), tuple(map(_columns_of, comparisons)))
 
 
@@ -169,9 +173,10 @@ def unpaired_overview(
     columns: Sequence[SideColumns],
     *,
     seed: int,
+    limit: int | None,
 ) -> Comparisons:
     """The overview of datasets whose rows do not belong to those of the baseline."""
-    overview = _overview(baseline, manifest, others, is_paired=False, seed=seed)
+    overview = _overview(baseline, manifest, others, is_paired=False, seed=seed, limit=limit)
     return Comparisons(overview, (), tuple(columns))
 
 
@@ -182,6 +187,7 @@ def _overview(
     *,
     is_paired: bool,
     seed: int,
+    limit: int | None,
 ) -> Overview:
     tested = [one for other in others for one in other.metrics.values()]
     return Overview(
@@ -195,6 +201,7 @@ def _overview(
         n_tests=sum(one.change.p is not None for one in tested),
         others=tuple(others),
         seed=seed,
+        limit=limit,
     )
 
 

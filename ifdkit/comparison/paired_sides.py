@@ -38,7 +38,7 @@ from ifdkit.comparison.result import (
     Summary,
     TopicChange,
 )
-from ifdkit.comparison.sampling import DrawnRows, about_all_rows
+from ifdkit.comparison.sampling import ChosenPart, about_all_rows
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.comparison.topics import Topics, find_topics, topic_changes
 from ifdkit.comparison.verdict import short_verdict
@@ -46,6 +46,7 @@ from ifdkit.data.pairing import Keys, Pairs, Positions, fingerprint, pair, worde
 from ifdkit.errors import InputError
 from ifdkit.findings import find
 from ifdkit.findings.finding import Finding
+from ifdkit.format import plural
 from ifdkit.scoring.dataset import Texts
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.progress import Progress
@@ -61,7 +62,7 @@ def pair_sides(
     before: ComparedSide,
     after: ComparedSide,
     options: CompareOptions,
-    drawn: DrawnRows | None,
+    part: ChosenPart,
     progress: Progress,
 ) -> PairedSides:
     """Pair two sides. Raises InputError if no pair is found."""
@@ -71,14 +72,15 @@ def pair_sides(
         pairs = replace(pairs, pairing=replace(pairs.pairing, note=note))
     progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
     if not len(pairs):
+        within = "" if part.limit is None else f" in the first {plural(part.limit, 'row')} of each"
         raise InputError(
-            f"no row of {before.name} has the same {pairs.pairing.by} as one of {after.name}:"
-            " choose another key with --pair-by id, row or instruction"
+            f"no row of {before.name} has the same {pairs.pairing.by} as one of {after.name}"
+            f"{within}: choose another key with --pair-by id, row or instruction"
         )
     if before.texts is not None and after.texts is not None:
         texts = [_own_texts(side, side.texts) for side in (before, after) if side.texts]
         pairs = with_overlap(pairs, texts[0], texts[1], options.seed)
-    return PairedSides(before, after, pairs, options, drawn)
+    return PairedSides(before, after, pairs, options, part)
 
 
 def _keys(side: ComparedSide) -> Keys:
@@ -87,8 +89,7 @@ def _keys(side: ComparedSide) -> Keys:
         prints = (fingerprint(text) for text in _own_texts(side, side.texts).instructions)
         instructions = np.fromiter(prints, dtype=np.uint64, count=len(side.scores))
     scores = side.scores
-    n_rows = side.manifest.rows_in if side.manifest else int(scores.rows.max(initial=-1)) + 1
-    return Keys(scores.ids, scores.rows, scores.turns, n_rows, instructions)
+    return Keys(scores.ids, scores.rows, scores.turns, side.n_rows, instructions)
 
 
 def _own_texts(side: ComparedSide, texts: Texts) -> Texts:
@@ -105,10 +106,10 @@ class PairedSides:
         after: ComparedSide,
         pairs: Pairs,
         options: CompareOptions,
-        drawn: DrawnRows | None = None,
+        part: ChosenPart,
     ) -> None:
         self._before, self._after, self._pairs, self._options = before, after, pairs, options
-        self._drawn = drawn
+        self._part = part
         common = before.scores.numbers.keys() & after.scores.numbers.keys()
         self._fields = [name for name in table_metrics() if name in common]
         self._has_text = before.texts is not None and after.texts is not None
@@ -127,9 +128,11 @@ class PairedSides:
         topics = find_topics(before, after, self._pairs, seed=options.seed)
         diversity, covered = find_diversity(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
-        caveats = [self._drawn.caveat] if self._drawn else []
-        caveats += list_caveats(before, after, self._pairs, options.min_tokens)
-        caveats += mostly_length(lengths)
+        caveats = [
+            *self._part.caveats,
+            *list_caveats(before, after, self._pairs, options.min_tokens),
+            *mostly_length(lengths),
+        ]
         if before.has_documents:
             caveats = list(map(worded_for_documents, caveats))
         summary = Summary(
@@ -168,6 +171,7 @@ class PairedSides:
             },
             seed=options.seed,
             sources=self._by_group(),
+            limit=self._part.limit,
             group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
             diversity=diversity,
@@ -195,21 +199,20 @@ class PairedSides:
             )
             for name in self._fields
         }
-        if self._drawn is not None:
+        if self._part.drawn is not None:
             rows = self._before.scores.rows[self._pairs.before]
             for name, one in changes.items():
                 old, new = self._values(name)
-                changes[name] = about_all_rows(one, new - old, rows, self._drawn)
+                changes[name] = about_all_rows(one, new - old, rows, self._part.drawn)
         return {name: one for name, one in changes.items() if one.before.n}
 
     def _by_group(self) -> tuple[SourceChange, ...]:
         """The changes by the values of a column, or by input if both sides have several."""
         before, after = self._before.scores, self._after.scores
-        column = self._options.group_by
-        if column is None:
+        if self._options.group_by is None:
             labels = labels_by_source(before, after, self._pairs)
         else:
-            labels = labels_by_column(self._before, self._after, self._pairs, column)
+            labels = labels_by_column(self._before, self._after, self._pairs)
         if labels is None:
             return ()
         return changes_by_label(

@@ -217,6 +217,8 @@ class Summary:
     """`before` / `after` → status → examples."""
     seed: int = 0
     """Seed of the bootstrap."""
+    limit: int | None = None
+    """Only so many rows of each side were compared, the first; None for all of them."""
     sources: tuple[SourceChange, ...] = ()
     """One for each input that both sides have, if they have several; or for each group."""
     group_by: str | None = None

@@ -42,6 +42,7 @@ def compare(
     group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -58,15 +59,21 @@ def compare(
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `group_by` is a column of the
     rows for a table of changes by its values; `force` compares sides that were scored differently;
-    length control leaves out responses under `min_tokens` tokens; `sample` compares so many random
-    rows, the same positions of both sides; `seed` is that of the sample and
-    of the bootstrap.  Raises IfdkitError.
+    length control leaves out responses under `min_tokens` tokens; `limit` compares only the first
+    rows of each side, and `sample` so many random rows of them, the same positions of both sides;
+    `seed` is that of the sample and of the bootstrap.  Raises IfdkitError.
     """
     options = CompareOptions(
         pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
     )
     read_options = ReadOptions(
-        columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
+        columns=columns,
+        turns=turns,
+        reasoning=reasoning,
+        lines=lines,
+        limit=limit,
+        sample=sample,
+        seed=seed,
     )
     given = given_settings("compare", settings)
     return compare_sides(before, after, given, read_options, options, progress)
@@ -81,6 +88,7 @@ def compare_several(
     group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -105,7 +113,13 @@ def compare_several(
         unpaired=unpaired,
     )
     read_options = ReadOptions(
-        columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
+        columns=columns,
+        turns=turns,
+        reasoning=reasoning,
+        lines=lines,
+        limit=limit,
+        sample=sample,
+        seed=seed,
     )
     given = given_settings("compare_several", settings)
     return compare_with_baseline(baseline, others, given, read_options, options, progress)
@@ -128,8 +142,8 @@ def compare_sides(
     progress = progress or Progress()
     before, after = expand(before), expand(after)
     with Sides(settings, read_options, progress, force=options.force) as sides:
-        old, new = sides.open((before, after), options.needed)
-        paired = pair_sides(old, new, options, sides.drawn, progress)
+        old, new = sides.open((before, after), options.needed, options.group_by)
+        paired = pair_sides(old, new, options, sides.part, progress)
         return paired.compare(sides.warnings_of(1))
 
 
@@ -153,9 +167,10 @@ def compare_with_baseline(
     progress = progress or Progress()
     data = tuple(expand(one) for one in (baseline, *others))
     with Sides(settings, read_options, progress, force=options.force) as sides:
-        first, *rest = sides.open(data, options.needed)
+        first, *rest = sides.open(data, options.needed, options.group_by)
         warnings = [sides.warnings_of(i) for i in range(1, len(data))]
         if options.unpaired:
+            warnings = [[*warned, *sides.part.caveats] for warned in warnings]
             unpaired = [UnpairedSides(first, one, options) for one in rest]
             corrected = _holm_over_all([one.metrics() for one in unpaired])
             return unpaired_overview(
@@ -167,8 +182,9 @@ def compare_with_baseline(
                 ],
                 [one.columns() for one in unpaired],
                 seed=options.seed,
+                limit=sides.part.limit,
             )
-        paired = [pair_sides(first, one, options, sides.drawn, progress) for one in rest]
+        paired = [pair_sides(first, one, options, sides.part, progress) for one in rest]
         corrected = _holm_over_all([one.metrics() for one in paired])
         note = _corrected_for(corrected)
         return paired_overview(

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.comparison.sampling import DrawnRows, drawn_rows, sampled_scores
+from ifdkit.comparison.sampling import ChosenPart, chosen_part, part_of_scores
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.groups import FLAG, RowGroups, row_groups
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
 from ifdkit.scoring.comparability import (
@@ -49,6 +50,8 @@ class ComparedSide:
     """The scorer whose tokenizer cut the texts; None if it is not available."""
     notes: tuple[str, ...] = ()
     """Warnings about this side for readers of the report."""
+    groups: RowGroups | None = None
+    """The groups of its rows, if the pairs are grouped by a column of this side."""
 
     @property
     def name(self) -> str:
@@ -64,6 +67,11 @@ class ComparedSide:
     def manifest(self) -> Manifest | None:
         """The manifest of the scores; None if there is none that matches."""
         return self.data.manifest
+
+    @property
+    def n_rows(self) -> int:
+        """The rows that its examples are from, rejected ones included."""
+        return (self.data.dataset if isinstance(self.data, ScoredDataset) else self.data).n_rows
 
     @property
     def has_documents(self) -> bool:
@@ -104,11 +112,12 @@ class Sides:
         self._given, self._read_options, self._progress = given, read_options, progress
         self._force = force
         self._scorers: dict[Settings, Scorer] = {}
+        self._behind: dict[ScoresFile, Dataset] = {}
         self._scoring: Scorer | None = None
         self._exits = ExitStack()
         self._forced: list[tuple[int, str]] = []
-        self.drawn: DrawnRows | None = None
-        """The sample, once the sides are open."""
+        self.part = ChosenPart()
+        """The rows that are compared, once the sides are open."""
 
     def __enter__(self) -> Sides:
         return self
@@ -116,30 +125,33 @@ class Sides:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def open(self, data: Sequence[Data], needed: Collection[str] = ()) -> list[ComparedSide]:
+    def open(
+        self, data: Sequence[Data], needed: Collection[str] = (), group_by: str | None = None
+    ) -> list[ComparedSide]:
         """All sides with their numbers, the first one before; datasets are scored.
 
         Raises, before anything is scored, InputError if the sides are not comparable (unless that
-        is forced) and UsageError if a metric of `needed` will not be measured.
+        is forced), UsageError if a metric of `needed` will not be measured, and either if no row
+        has the column `group_by`.
         """
         sides: dict[str, _Opened] = {
             word: open_scores(one) or open_data(one, self._read_options)
             for word, one in zip(_side_names(len(data)), data, strict=True)
         }
         self._check_same_kind(sides)
-        first, *others = sides.values()
-        for one in others:
-            self.drawn = drawn_rows(first, one, self._read_options)
+        self.part = chosen_part(list(sides.values()), self._read_options)
         datasets = [one for one in sides.values() if isinstance(one, Dataset)]
         if datasets:
             settings = self._settings(sides.values())
             self._scoring = self._scorer(settings_for(datasets[0], settings, self._progress))
         self._check_comparable(sides)
         self._check_needed(sides, needed)
-        return [
-            self._read(word, one) if isinstance(one, ScoresFile) else self._score(word, one)
+        groups = {} if group_by is None else self._groups(sides, group_by)
+        read = {
+            word: self._read(word, one) if isinstance(one, ScoresFile) else self._score(word, one)
             for word, one in sides.items()
-        ]
+        }
+        return [replace(one, groups=groups.get(word)) for word, one in read.items()]
 
     def warnings_of(self, number: int) -> list[str]:
         """Why the first side and another one, counted from 1, were compared only by force."""
@@ -219,6 +231,38 @@ class Sides:
                     " --metrics, or score the dataset with it"
                 )
 
+    def _groups(self, sides: Mapping[str, _Opened], column: str) -> dict[str, RowGroups]:
+        """The groups of the first side, or of each other if only those have the column.
+
+        Raises InputError if the rows are not available, and UsageError as :func:`row_groups`.
+        """
+        first, *others = sides
+        try:
+            return {first: self._groups_of(sides[first], column)}
+        except UsageError as error:
+            try:
+                return {word: self._groups_of(sides[word], column) for word in others}
+            except UsageError:
+                raise error from None
+
+    def _groups_of(self, one: _Opened, column: str) -> RowGroups:
+        if isinstance(one, Dataset):
+            return row_groups(one, column)
+        try:
+            rows = self._rows_of(one)
+        except InputError as error:
+            raise InputError(
+                f"{FLAG} {column}: {one.name} contains scores without their rows: give the dataset"
+                " itself"
+            ) from error
+        return row_groups(rows, column)
+
+    def _rows_of(self, scores: ScoresFile) -> Dataset:
+        """The part that is compared of the dataset behind a scores file. Raises InputError."""
+        if scores not in self._behind:
+            self._behind[scores] = self._read_options.narrow(scores.open_dataset())
+        return self._behind[scores]
+
     def _scorer(self, settings: Settings) -> Scorer:
         if settings not in self._scorers:
             scorer = Scorer(settings, self._progress)
@@ -237,15 +281,12 @@ class Sides:
         """A scores file, with its texts and the NLLs of its tokens if they can be found."""
         self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
         try:
-            dataset = scores.open_dataset()
-            if self.drawn is not None:
-                dataset = self._read_options.narrow(dataset)
+            dataset = self._rows_of(scores)
             has_coherence = "coherence" in scores.scores.numbers
             scorer = self._scorer_of(scores.manifest, with_embedder=has_coherence)
             data = scores.join(dataset, scorer if "ifd" in scores.scores.numbers else None)
         except InputError as error:
-            if self.drawn is not None:
-                scores = sampled_scores(scores, self._read_options)
+            scores = part_of_scores(scores, self._read_options)
             return ComparedSide(data=scores, notes=(f"{word}: numbers only: {error}",))
         return ComparedSide(data=data, scorer=scorer)
 

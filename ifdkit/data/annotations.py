@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ifdkit.data.containers import open_container
 from ifdkit.data.raw import Raw
+from ifdkit.data.spilling import Chosen, RecordColumn
 from ifdkit.errors import InputError
 
 TIE = 0.5
@@ -36,34 +37,35 @@ class Annotation:
     """0…1: 0 if the first is preferred, 1 if the second is, 0.5 for a tie; None if missing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Annotations:
-    """All annotations of a file, in its order."""
+    """All annotations of a file, in its order. Those of a long file are read when asked for."""
 
     name: str
     """How messages refer to the file."""
     sha256: str | None
-    rows: tuple[Annotation, ...]
+    rows: Sequence[Annotation]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def known(self) -> tuple[Annotation, ...]:
+    def known(self) -> Sequence[Annotation]:
         """Those with a preference."""
-        return tuple(row for row in self.rows if row.preference is not None)
+        return Chosen(self.rows, np.flatnonzero(np.isfinite(preferences_of(self.rows))))
 
     @property
     def generators(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The distinct authors of the first and of the second answers, sorted."""
-        first, second = (sorted({row.generators[i] for row in self.rows} - {""}) for i in (0, 1))
+        both = {row.generators for row in self.rows}
+        first, second = (sorted({names[i] for names in both} - {""}) for i in (0, 1))
         return tuple(first), tuple(second)
 
 
 def preferences_of(rows: Iterable[Annotation]) -> NDArray[np.float64]:
     """Preferences 0…1 of annotations, NaN if missing, shape (n,)."""
-    found = [math.nan if row.preference is None else row.preference for row in rows]
-    return np.array(found, dtype=np.float64)
+    found = (math.nan if row.preference is None else row.preference for row in rows)
+    return np.fromiter(found, dtype=np.float64)
 
 
 def read_annotations(data: str | os.PathLike[str] | Iterable[Any]) -> Annotations:
@@ -72,8 +74,8 @@ def read_annotations(data: str | os.PathLike[str] | Iterable[Any]) -> Annotation
     Raises InputError if it cannot be read, or names the first row that is not an annotation.
     """
     container = open_container(data)
-    rows = tuple(_annotation(container.name, raw) for raw in container.rows())
-    if not rows:
+    rows = RecordColumn(_annotation(container.name, raw) for raw in container.rows())
+    if not len(rows):
         raise InputError(f"{container.name} contains no rows")
     return Annotations(container.name, container.sha256, rows)
 

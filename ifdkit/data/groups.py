@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.where import judged_rows, suggestion
@@ -25,12 +28,14 @@ class RowGroups:
     """The group of every row."""
 
     column: str
-    names: Mapping[int, str]
-    """Row → its group; a row that is not there is in NO_GROUP."""
+    names: Sequence[str]
+    """The groups, NO_GROUP first."""
+    codes: NDArray[np.int32]
+    """The place among the names of the group of each row of the input, shape (rows,)."""
 
     def of(self, row: int) -> str:
         """The group of a row, by its 0-based position in the input."""
-        return self.names.get(row, NO_GROUP)
+        return self.names[int(self.codes[row])]
 
 
 def row_groups(dataset: Dataset, column: str) -> RowGroups:
@@ -39,29 +44,33 @@ def row_groups(dataset: Dataset, column: str) -> RowGroups:
     Raises UsageError if no row has the column, if a value of it is a list or an object, or if there
     are more than MAX_GROUPS groups.
     """
+    names: dict[str, int] = {NO_GROUP: 0}
+    codes = np.zeros(dataset.n_rows_in_all, np.int32)
     if column == SOURCE and dataset.has_sources:
-        return RowGroups(column, {row: dataset.source_of(row) or "" for row in dataset.rows})
-    names: dict[int, str] = {}
+        for row in dataset.rows:
+            codes[row] = names.setdefault(dataset.source_of(row) or "", len(names))
+        return RowGroups(column, list(names), codes)
     keys: dict[str, None] = {}
     groups: set[str] = set()
     for raw in judged_rows(dataset):
         if column not in raw.value:
-            if not names and len(keys) < MAX_GROUPS:
+            if not groups and len(keys) < MAX_GROUPS:
                 keys.update(dict.fromkeys(map(str, raw.value)))
             continue
-        names[raw.row] = _name(raw.value[column], column, dataset.name)
-        groups.add(names[raw.row])
+        name = _name(raw.value[column], column, dataset.name)
+        codes[raw.row] = names.setdefault(name, len(names))
+        groups.add(name)
         if len(groups) > MAX_GROUPS:
             raise UsageError(
                 f"{FLAG} {column}: {dataset.name} has more than {MAX_GROUPS} different values of"
                 " it: name a column with few"
             )
-    if not names:
+    if not groups:
         raise UsageError(
             f"{FLAG}: no row of {dataset.name} has a column {column[:80]!r}"
             f" ({suggestion(column, list(keys))})"
         )
-    return RowGroups(column, names)
+    return RowGroups(column, list(names), codes)
 
 
 def _name(value: Any, column: str, dataset: str) -> str:

@@ -7,6 +7,7 @@ is asked for; 8 bytes per entry stay in memory.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 BYTES_IN_MEMORY = 2**25 if hasattr(os, "pread") else sys.maxsize
 """Size from which a column is moved to a file; never on Windows."""
 _BLOCK_BYTES = 2**20
-_TEXTS_PER_READ = 512
+_ENTRIES_PER_READ = 512
 
 _T = TypeVar("_T")
 
@@ -158,6 +159,23 @@ class HashColumn(SpillingColumn[NDArray[np.uint64]]):
         return entry.nbytes
 
 
+class RecordColumn(SpillingColumn[_T]):
+    """Records that can be pickled, such as dataclasses. Only this process reads the file."""
+
+    def encode(self, entry: _T) -> bytes:
+        """Its pickle."""
+        return pickle.dumps(entry, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, content: bytes) -> _T:
+        """An equal record."""
+        entry: _T = pickle.loads(content)
+        return entry
+
+    def size(self, entry: _T) -> int:
+        """The bytes of its pickle."""
+        return len(self.encode(entry))
+
+
 def _unnamed_file() -> int:
     """The descriptor of a file that ends with the process."""
     with tempfile.TemporaryFile(prefix="ifdkit-") as file:
@@ -175,30 +193,30 @@ def _read(descriptor: int, start: int, stop: int) -> bytes:
     return b"".join(parts)
 
 
-class Chosen(Sequence[str]):
-    """The texts at some positions of a column, read when they are asked for."""
+class Chosen(Sequence[_T]):
+    """The entries at some positions of a column, read when they are asked for."""
 
-    def __init__(self, texts: Sequence[str], positions: NDArray[np.int64]) -> None:
-        self._texts, self._positions = texts, positions
+    def __init__(self, entries: Sequence[_T], positions: NDArray[np.int64]) -> None:
+        self._entries, self._positions = entries, positions
 
     def __len__(self) -> int:
         return len(self._positions)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int) -> _T: ...
     @overload
-    def __getitem__(self, index: slice) -> Chosen: ...
-    def __getitem__(self, index: int | slice) -> str | Chosen:
+    def __getitem__(self, index: slice) -> Chosen[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | Chosen[_T]:
         if isinstance(index, slice):
-            return Chosen(self._texts, self._positions[index])
-        return self._texts[int(self._positions[index])]
+            return Chosen(self._entries, self._positions[index])
+        return self._entries[int(self._positions[index])]
 
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _TEXTS_PER_READ):
-            block = self._positions[start : start + _TEXTS_PER_READ]
+    def __iter__(self) -> Iterator[_T]:
+        for start in range(0, len(self), _ENTRIES_PER_READ):
+            block = self._positions[start : start + _ENTRIES_PER_READ]
             low, high = int(block.min()), int(block.max()) + 1
             if high - low <= 2 * len(block):  # read at once what lies together
-                near = self._texts[low:high]
+                near = self._entries[low:high]
                 yield from (near[position] for position in (block - low).tolist())
             else:
-                yield from (self._texts[position] for position in block.tolist())
+                yield from (self._entries[position] for position in block.tolist())

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
 
-from ifdkit.data.atomic import json_file
+from ifdkit.data.atomic import dumps, encoded_json
 from ifdkit.judging.asking import Asked
 from ifdkit.judging.pairs import ResponsePair
 from ifdkit.judging.questions import Judged
 
 
-def annotation_file(
-    pairs: Sequence[ResponsePair],
-    asked: Sequence[Asked],
+def write_annotations(
+    file: IO[bytes],
+    pairs: Iterable[ResponsePair],
+    asked: Iterable[Asked],
     names: Sequence[str],
     annotator: str,
-) -> bytes:
-    """A file with one row per pair, which `predict` and `judge --from` read."""
-    return json_file([
-        {
+) -> None:
+    """Write a JSON array with one row per pair, which `predict` and `judge --from` read."""
+    separator = "[\n"
+    for pair, one in zip(pairs, asked, strict=True):
+        row = {
             "id": pair.example.id,
             "instruction": pair.example.instruction,
             "output_1": pair.first,
@@ -31,8 +33,10 @@ def annotation_file(
             "outcome": str(one.outcome),
             "games": [_game(game, shown) for game, shown in zip(one.games, (1, 2), strict=True)],
         }
-        for pair, one in zip(pairs, asked, strict=True)
-    ])  # fmt: skip
+        text = dumps(row, indent=2).replace("\n", "\n  ")  # inside a text a line feed is escaped
+        file.write(encoded_json(f"{separator}  {text}"))
+        separator = ",\n"
+    file.write(b"\n]\n")
 
 
 def _game(game: Judged, shown_first: int) -> dict[str, Any]:

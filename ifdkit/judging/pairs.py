@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.pairing import By, Keys, Pairing, fingerprint, pair
+from ifdkit.data.spilling import Chosen, RecordColumn
 from ifdkit.errors import InputError
 from ifdkit.records import Example, Reject
+from ifdkit.stats.discrimination import Clusters, cluster_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,39 @@ class ResponsePair:
     second: str
 
 
-@dataclass(frozen=True, slots=True)
+class ResponsePairs(Sequence[ResponsePair]):
+    """Pairs of examples of two files, read when they are asked for."""
+
+    def __init__(self, first: Chosen[Example], second: Chosen[Example]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @overload
+    def __getitem__(self, index: int) -> ResponsePair: ...
+    @overload
+    def __getitem__(self, index: slice) -> ResponsePairs: ...
+    def __getitem__(self, index: int | slice) -> ResponsePair | ResponsePairs:
+        if isinstance(index, slice):
+            return ResponsePairs(self._first[index], self._second[index])
+        return _pair(self._first[index], self._second[index])
+
+    def __iter__(self) -> Iterator[ResponsePair]:
+        return map(_pair, self._first, self._second)
+
+
+def _pair(first: Example, second: Example) -> ResponsePair:
+    return ResponsePair(first, first.response, second.response)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MatchedPairs:
     """All pairs that can be judged, and what cannot."""
 
-    pairs: tuple[ResponsePair, ...]
+    pairs: Sequence[ResponsePair]
+    instructions: Clusters
+    """Equal instructions as equal numbers, ignoring whitespace, shape (pairs,)."""
     pairing: Pairing
     n_different: int
     """Pairs whose instructions or earlier turns differ, which are not asked about."""
@@ -40,52 +72,67 @@ def match(first: Dataset, second: Dataset, by: By | None) -> MatchedPairs:
 
     Raises InputError if no row can be paired, or if no pair has the same instruction.
     """
-    sides = [_examples(one) for one in (first, second)]
-    (one, n_one), (other, n_other) = sides
-    found = pair(_keys(first, one), _keys(second, other), by)
+    one, other = _read(first), _read(second)
+    found = pair(one.keys, other.keys, by)
     if not len(found):
         raise InputError(
             f"no row of {first.name} has the same {found.pairing.by} as one of {second.name}:"
             " choose another key with --pair-by id, row or instruction"
         )
-    pairs = list(_same_question(one, other, found.before.tolist(), found.after.tolist()))
-    if not pairs:
+    sides = Chosen(one.examples, found.before), Chosen(other.examples, found.after)
+    asks_same = np.fromiter(map(_asks_same, *sides), dtype=bool, count=len(found))
+    before, after = found.before[asks_same], found.after[asks_same]
+    if not len(before):
         raise InputError(
             f"{first.name} and {second.name} have no pair with the same instruction: responses to"
             " different instructions cannot be compared"
         )
-    return MatchedPairs(tuple(pairs), found.pairing, len(found) - len(pairs), n_one + n_other)
-
-
-def _examples(dataset: Dataset) -> tuple[list[Example], int]:
-    """The examples of a file, and the number of its rejected rows."""
-    examples: list[Example] = []
-    n_rejected = 0
-    for row in dataset:
-        if isinstance(row, Reject):
-            n_rejected += 1
-        else:
-            examples += row
-    return examples, n_rejected
-
-
-def _keys(dataset: Dataset, examples: list[Example]) -> Keys:
-    return Keys(
-        [one.id for one in examples],
-        np.array([one.row for one in examples], dtype=np.int64),
-        np.array([one.turn for one in examples], dtype=np.int64),
-        dataset.n_rows_in_all,
-        np.array([fingerprint(one.instruction) for one in examples], dtype=np.uint64),
+    assert one.keys.instructions is not None
+    return MatchedPairs(
+        ResponsePairs(Chosen(one.examples, before), Chosen(other.examples, after)),
+        cluster_codes(one.keys.instructions[before]),
+        found.pairing,
+        len(found) - len(before),
+        one.n_rejected + other.n_rejected,
     )
 
 
-def _same_question(
-    first: list[Example], second: list[Example], at_first: list[int], at_second: list[int]
-) -> Iterator[ResponsePair]:
-    for i, j in zip(at_first, at_second, strict=True):
-        one, other = first[i], second[j]
-        if one.last_user_turn is not None and _asked(one) == _asked(other):
-            yield ResponsePair(one, one.response, other.response)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """The examples of one file."""
+
+    examples: RecordColumn[Example]
+    keys: Keys
+    n_rejected: int
+    """Rows that could not be read."""
+
+
+def _read(dataset: Dataset) -> _Side:
+    examples: RecordColumn[Example] = RecordColumn()
+    ids: list[str] = []
+    rows, turns, prints, n_rejected = array("q"), array("q"), array("Q"), 0
+    for row in dataset:
+        if isinstance(row, Reject):
+            n_rejected += 1
+            continue
+        for one in row:
+            examples.append(one)
+            ids.append(one.id)
+            rows.append(one.row)
+            turns.append(one.turn)
+            prints.append(fingerprint(one.instruction))
+    keys = Keys(
+        ids,
+        np.array(rows, dtype=np.int64),
+        np.array(turns, dtype=np.int64),
+        dataset.n_rows_in_all,
+        np.array(prints, dtype=np.uint64),
+    )
+    return _Side(examples, keys, n_rejected)
+
+
+def _asks_same(one: Example, other: Example) -> bool:
+    return one.last_user_turn is not None and _asked(one) == _asked(other)
 
 
 def _asked(example: Example) -> list[list[str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ifdkit.judging.asking import Asked
 from ifdkit.judging.questions import JudgeAnswer
@@ -16,6 +17,8 @@ from ifdkit.stats.discrimination import Clusters
 from ifdkit.stats.win_rates import length_controlled_rate, mean_rate
 
 Counter = Callable[[Sequence[str]], list[int]]
+_PAIRS_PER_BATCH = 64
+"""Pairs whose texts are in memory together while their tokens are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,19 @@ class PairLengths:
     tokens: Column
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[str, str]], count_tokens: Counter) -> PairLengths:
+    def of(cls, pairs: Iterable[tuple[str, str]], count_tokens: Counter) -> PairLengths:
         """The lengths of pairs of texts."""
-        texts = [text for pair in pairs for text in pair]
-        return cls(_differences([len(text) for text in texts]), _differences(count_tokens(texts)))
+        characters, tokens, rest = array("d"), array("d"), iter(pairs)
+        while batch := list(islice(rest, _PAIRS_PER_BATCH)):
+            texts = [text for pair in batch for text in pair]
+            characters.extend(map(len, texts))
+            tokens.extend(count_tokens(texts))
+        return cls(_differences(characters), _differences(tokens))
 
 
-def _differences(lengths: Sequence[int]) -> Column:
-    sides: NDArray[np.float64] = np.array(lengths, dtype=np.float64).reshape(-1, 2)
+def _differences(lengths: array[float]) -> Column:
+    """Those of the pairs, from both lengths of each after one another."""
+    sides: Column = np.array(lengths, dtype=np.float64).reshape(-1, 2)
     return sides[:, 1] - sides[:, 0]
 
 
@@ -70,22 +78,16 @@ def win_rates(
     )
 
 
-def position_bias(asked: Sequence[Asked], clusters: Clusters, *, seed: int) -> PositionBias:
+def position_bias(asked: Iterable[Asked], clusters: Clusters, *, seed: int) -> PositionBias:
     """How often the judge follows the position, over pairs with a winner in both orders."""
-    chosen = [[game.answer for game in one.games] for one in asked]
-    is_decided = np.array(
-        [
-            all(answer in (JudgeAnswer.FIRST, JudgeAnswer.SECOND) for answer in both)
-            for both in chosen
-        ],
-        bool,
-    )
-    kept = [both for both, is_kept in zip(chosen, is_decided, strict=True) if is_kept]
-    same = np.array([both[0] is both[1] for both in kept], dtype=np.float64)
-    first = np.array([sum(answer is JudgeAnswer.FIRST for answer in both) / 2 for both in kept])
-    groups = clusters[is_decided]
+    codes = {JudgeAnswer.FIRST: 1, JudgeAnswer.SECOND: 0}
+    flat = np.fromiter((codes.get(game.answer, -1) for one in asked for game in one.games), np.int8)
+    both = flat.reshape(-1, 2)  # (pairs, 2): whether the answer names the first position, or -1
+    is_decided = (both >= 0).all(axis=1)
+    kept, groups = both[is_decided].astype(np.float64), clusters[is_decided]
+    same: Column = (kept[:, 0] == kept[:, 1]).astype(np.float64)
     return PositionBias(
         n=len(kept),
         inconsistent=mean_rate(same, groups, seed=seed),
-        first=mean_rate(first, groups, seed=seed),
+        first=mean_rate(kept.mean(axis=1), groups, seed=seed),
     )

@@ -27,11 +27,13 @@ from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.pairing import fingerprint
+from ifdkit.data.spilling import RecordColumn
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import InputError, UsageError
 from ifdkit.judging.asking import Asked, judged_pairs
 from ifdkit.judging.options import JudgeOptions
-from ifdkit.judging.output import annotation_file
+from ifdkit.judging.output import write_annotations
 from ifdkit.judging.pairs import MatchedPairs, match
 from ifdkit.judging.questions import JudgingProbe, prompt_version
 from ifdkit.judging.rates import PairLengths, position_bias, token_counts, win_rates
@@ -110,7 +112,7 @@ def judge_annotations(
     begin = time.perf_counter()
     annotations = read_annotations(data)
     rows = annotations.known
-    if not rows:
+    if not len(rows):
         raise InputError(f"{annotations.name} has no preference")
     preferences = preferences_of(rows)
     names = [
@@ -121,8 +123,8 @@ def judge_annotations(
     ]
     rates = win_rates(
         preferences,
-        PairLengths.of([row.outputs for row in rows], token_counts(model)),
-        cluster_codes([row.instruction for row in rows]),
+        PairLengths.of((row.outputs for row in rows), token_counts(model)),
+        cluster_codes(np.fromiter((fingerprint(row.instruction) for row in rows), np.uint64)),
         seed=seed,
     )
     return Judgement(
@@ -186,15 +188,14 @@ def judge_files(
         )
         journal = Path(f"{output}.journal.sqlite")
         lengths = PairLengths.of(
-            [(one.first, one.second) for one in matched.pairs], token_counts(model)
+            ((one.first, one.second) for one in matched.pairs), token_counts(model)
         )
         session = run_to_end(_ask(matched, journal, options, progress))
         names = [_name(data, dataset.name) for data, dataset in zip((first, second), datasets,
                                                                     strict=True)]  # fmt: skip
-        files.open().write(annotation_file(matched.pairs, session.asked, names, session.annotator))
-        instructions = [one.example.instruction for one in matched.pairs]
-        clusters = cluster_codes(instructions)
-        preferences = np.array([one.preference for one in session.asked])
+        write_annotations(files.open(), matched.pairs, session.asked, names, session.annotator)
+        clusters = matched.instructions
+        preferences = np.fromiter((one.preference for one in session.asked), np.float64)
         rates = win_rates(preferences, lengths, clusters, seed=options.seed)
         bias = position_bias(session.asked, clusters, seed=options.seed)
         result = Judgement(
@@ -266,7 +267,7 @@ async def _ask(
         Journal(journal_path) as journal,
     ):
         progress.start(len(matched.pairs))
-        asked: list[Asked] = []
+        asked: RecordColumn[Asked] = RecordColumn()
         async with Oracle(server, journal, bounds, probe=JudgingProbe()) as oracle:
             reported = 0
             window = _PAIRS_PER_CALL * bounds.in_flight

@@ -73,6 +73,15 @@ class ScoresFile:
     manifest: Manifest | None
     """None if there is none, or if it describes another file."""
     path: Path | None
+    n_chosen: int | None = None
+    """Rows that the scores are from, if they are a part of the file's."""
+
+    @property
+    def n_rows(self) -> int:
+        """The rows that the scores are from, rejected ones included if a manifest counts them."""
+        if self.n_chosen is not None:
+            return self.n_chosen
+        return self.manifest.rows_in if self.manifest else int(self.scores.rows.max(initial=-1)) + 1
 
     def open_dataset(self) -> Dataset:
         """The dataset that was scored, read as it was read then.

@@ -6,6 +6,7 @@ for a tie.  Win rates are those of the second.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ that always prefers the longer answer has no finite slope, and the intercept wou
 pairs of nearly equal length.  A hundred ordinary pairs shrink the slope by about 1 %.
 """
 _MAX_STEPS = 60
+_WEIGHTS_PER_BATCH = 2**17
+"""Of resamples that are in memory together; half a dozen arrays have as many numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +84,11 @@ def mean_rate(values: Column, clusters: Clusters, *, seed: int) -> Rate:
     mean = float(values.mean())
     if n < MIN_PAIRS or cluster_standard_error(values - mean, clusters) is None:
         return Rate(n=n, value=mean)
-    weights = _resampled_weights(clusters, seed)
-    totals = weights @ np.ones(n)
-    means = (weights @ values)[totals > 0] / totals[totals > 0]
-    return Rate(n=n, value=mean, ci95=_percentiles(means))
+    means = []
+    for weights in _resampled_weights(clusters, seed):
+        totals = weights @ np.ones(n)
+        means.append((weights @ values)[totals > 0] / totals[totals > 0])
+    return Rate(n=n, value=mean, ci95=_percentiles(np.concatenate(means)))
 
 
 def length_controlled_rate(
@@ -112,8 +116,11 @@ def length_controlled_rate(
     value = float(_rate_at_equal_length(np.ones((1, n)), feature, preferences)[0])
     if len(np.unique(clusters)) < 2:
         return Rate(n=n, value=value)
-    rates = _rate_at_equal_length(_resampled_weights(clusters, seed), feature, preferences)
-    return Rate(n=n, value=value, ci95=_percentiles(rates))
+    rates = [
+        _rate_at_equal_length(weights, feature, preferences)
+        for weights in _resampled_weights(clusters, seed)
+    ]
+    return Rate(n=n, value=value, ci95=_percentiles(np.concatenate(rates)))
 
 
 def _rate_at_equal_length(weights: NDArray[np.float64], feature: Column, y: Column) -> Column:
@@ -143,11 +150,16 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _resampled_weights(clusters: Clusters, seed: int) -> NDArray[np.float64]:
-    """How often each row is in each resample of whole clusters, shape (RESAMPLES, n)."""
-    k = int(clusters.max()) + 1
-    counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
-    return counts[:, clusters].astype(np.float64)
+def _resampled_weights(clusters: Clusters, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each row is in each resample of whole clusters.
+
+    In batches of shape (resamples, n), which together have RESAMPLES resamples.
+    """
+    k, generator = int(clusters.max()) + 1, np.random.default_rng(seed)
+    shares, per_batch = np.full(k, 1 / k), max(1, _WEIGHTS_PER_BATCH // len(clusters))
+    for start in range(0, RESAMPLES, per_batch):
+        counts = generator.multinomial(k, shares, size=min(per_batch, RESAMPLES - start))
+        yield counts[:, clusters].astype(np.float64)
 
 
 def _percentiles(values: Column) -> Interval:

@@ -27,7 +27,9 @@ def lead(overview: Overview) -> str:
     """How many datasets are compared with what, and how."""
     count = plural(len(overview.others), "dataset")
     how = "pair by pair" if overview.is_paired else "UNPAIRED, as distributions"
-    return f"{count} compared with the same baseline, {how}."
+    limit = overview.limit
+    part = "" if limit is None else f" Limited: only the first {plural(limit, 'row')} of each side."
+    return f"{count} compared with the same baseline, {how}.{part}"
 
 
 def method(overview: Overview) -> str:
