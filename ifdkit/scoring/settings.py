@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
+from ifdkit.engine.embedder import EmbedFunction
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -34,8 +35,8 @@ class Settings:
 
     model: str = DEFAULT_MODEL
     """A name on the hub, a folder, or a GGUF file."""
-    embedder: str = DEFAULT_EMBEDDER
-    """A name on the hub, or a folder."""
+    embedder: str | EmbedFunction = field(default=DEFAULT_EMBEDDER, hash=False)
+    """A name, a folder, or a function: a list of texts → an array of shape (texts, dimensions)."""
     protocol: str = "aligned"
     """How text becomes tokens, and which are scored: `aligned`, `superfiltering`, `reflection` or
     `cherry`."""
@@ -161,7 +162,8 @@ class ModelKeywords(TypedDict, total=False):
     """A name, a folder, or a transformers model: with `tokenizer`, or as a pair with it."""
     tokenizer: Any
     """The tokenizer of a model in memory."""
-    embedder: str | os.PathLike[str]
+    embedder: str | os.PathLike[str] | EmbedFunction
+    """A name, a folder, a model of sentence-transformers, or a function of texts."""
     protocol: str
     template: str | None
     template_date: str | None
@@ -202,11 +204,11 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
 
     Metrics may be text, as in `"ifd,rifd"` or `"all"`, or any iterable of names; paths may be Path
     objects.  A model in memory is saved into a temporary folder, so that its weights are known by
-    their content as those of any other.  Raises UsageError for
-    an unknown keyword or a value of the wrong type.
+    their content as those of any other; a function that embeds is used as it is.  Raises UsageError
+    for an unknown keyword or a value of the wrong type.
     """
     known = get_type_hints(Settings)
-    keywords, found = _with_saved_model(function, keywords), {}
+    keywords, found = _with_saved_models(function, keywords), {}
     for name, value in keywords.items():
         if name not in known:
             raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
@@ -222,9 +224,19 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def _with_saved_model(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords with the folder of a model that was given as an object."""
+def _with_saved_models(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords with the folders of models that were given as objects."""
     left = dict(keywords)
+    if not isinstance(embedder := left.get("embedder"), (str, os.PathLike, NoneType)):
+        from ifdkit.engine.in_memory import is_sentence_transformer, saved_embedder
+
+        if is_sentence_transformer(embedder):
+            left["embedder"] = saved_embedder(embedder)
+        elif not callable(embedder):
+            raise UsageError(
+                f"{function}(): embedder={type(embedder).__name__} must be a name, a folder, a"
+                " model of sentence-transformers, or a function of a list of texts"
+            )
     model, tokenizer = left.get("model"), left.pop("tokenizer", None)
     if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
         model, tokenizer = model
