@@ -266,4 +266,4 @@ def test_errors_are_one_line(
 
 def test_an_unknown_keyword_is_named(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean"):
-        ifdkit.generate(ROWS, tmp_path / "answers.json", modle=tiny_model)
+        ifdkit.generate(ROWS, tmp_path / "answers.json", modle=tiny_model)  # type: ignore[call-arg]

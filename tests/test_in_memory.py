@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ import pytest
 import ifdkit
 from ifdkit.comparison.result import Comparison
 from ifdkit.errors import InputError, UsageError
-from ifdkit.scoring.settings import Settings, SettingsKeywords
 from tests.report_fixtures import make_explored, make_summary, rows_frame, with_text_everywhere
 
 pytestmark = pytest.mark.long
@@ -151,11 +149,6 @@ def test_a_trained_model_in_memory_gives_other_numbers(
     second = ifdkit.score(frame, **rows)
     assert (first["ifd"] - second["ifd"]).abs().max() > 1e-4
     assert first.attrs["manifest"]["weights_hash"] != second.attrs["manifest"]["weights_hash"]
-
-
-def test_the_keywords_are_those_of_settings() -> None:
-    known = set(get_type_hints(SettingsKeywords)) - {"tokenizer"}
-    assert known == {one.name for one in fields(Settings)}
 
 
 @pytest.mark.parametrize("module", ["datasets", "polars"])

@@ -406,7 +406,7 @@ def test_the_command_and_its_errors(
     assert "win rate 75.00" in capsys.readouterr().out
     assert main(["judge", "a.json", "--oracle", "x"]) == 2
     assert main(["judge", "--from", "a-vs-b.judged.json", "--oracle", "x"]) == 2
-    with pytest.raises(UsageError, match="no option 'orakel'"):
-        ifdkit.judge("a", "b", "c", orakel="x")
+    with pytest.raises(UsageError, match="did you mean 'oracle'"):
+        ifdkit.judge("a", "b", "c", orakel="x")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="needs two datasets"):
         ifdkit.judge("a.json", oracle="x")

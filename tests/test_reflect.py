@@ -472,7 +472,7 @@ def test_key_is_in_no_file_log_or_result(
         ({"max_tokens": 0}, "--max-tokens 0"),
         ({"retries": -1}, "--retries -1"),
         ({"concurrency": 0}, "--concurrency 0: must be at least 1"),
-        ({"colour": "red"}, "no option 'colour'"),
+        ({"colour": "red"}, "no keyword 'colour'"),
     ],
 )
 def test_invalid_options(tmp_path: Path, options: dict[str, Any], reason: str) -> None:

@@ -516,7 +516,7 @@ def test_real_files_are_scored_completely(
 def _command(data: Path, output: Path, settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "ifdkit", "score", str(data), "-o", str(output), "--quiet"),
-        *("--model", settings.model, "--embedder", settings.embedder),
+        *("--model", settings.model, "--embedder", str(settings.embedder)),
         *("--store", str(settings.store), "--dtype", "float32"),
     ]
 

@@ -323,7 +323,7 @@ def words_rows(n: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_methods_with_embeddings_and_what_they_show(write: Make, small: dict[str, str]) -> None:
+def test_methods_with_embeddings_and_what_they_show(write: Make, small: dict[str, Any]) -> None:
     source = write("data.json", words_rows(60))
 
     def pick(**options: Any) -> Any:

@@ -436,19 +436,19 @@ def test_missing_packages_are_named(
 
 def test_unknown_keywords_are_named(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(IfdkitError, match="did you mean"):
-        ifdkit.train(words(2), tmp_path / "out", modle=tiny_model)
+        ifdkit.train(words(2), tmp_path / "out", modle=tiny_model)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda out: ifdkit.train(ROWS, out, learning_rate="x"), "learning_rate='x'"),
-        (lambda out: ifdkit.train(ROWS, out, lora="yes"), "lora='yes'"),
+        (lambda out: ifdkit.train(ROWS, out, learning_rate="x"), "learning_rate='x'"),  # type: ignore[arg-type]
+        (lambda out: ifdkit.train(ROWS, out, lora="yes"), "lora='yes'"),  # type: ignore[arg-type]
         (lambda out: ifdkit.train(ROWS, out, seeds=True), "seeds=True"),
-        (lambda out: ifdkit.train(ROWS, out, budget=3), "budget=3"),
-        (lambda out: ifdkit.generate(ROWS, out, max_new_tokens="9"), "max_new_tokens='9'"),
-        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle=3), "oracle=3"),
-        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle="m", max_cost="1"), "max_cost='1'"),
+        (lambda out: ifdkit.train(ROWS, out, budget=3), "budget=3"),  # type: ignore[arg-type]
+        (lambda out: ifdkit.generate(ROWS, out, max_new_tokens="9"), "max_new_tokens='9'"),  # type: ignore[arg-type]
+        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle=3), "oracle=3"),  # type: ignore[arg-type]
+        (lambda out: ifdkit.judge(ROWS, ROWS, out, oracle="m", max_cost="1"), "max_cost='1'"),  # type: ignore[arg-type]
     ],
 )
 def test_a_keyword_of_the_wrong_type_is_named(

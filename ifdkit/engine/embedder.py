@@ -6,16 +6,30 @@ reads only the first tokens of a long text; the default one reads 256 word piece
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.errors import ModelError, brief
+from ifdkit.errors import IfdkitError, ModelError, brief
+from ifdkit.visible import one_line
 
 Vectors = NDArray[np.float32]
+EmbedFunction = Callable[[list[str]], Any]
+"""Texts → their embeddings: an array, a tensor or nested lists of shape (texts, dimensions)."""
+FUNCTION = "function "
+"""How the name of an embedder that is a function begins."""
+_PROBES = (
+    "The sea is wide and blue.",
+    "List three prime numbers above ten, and say why each of them is one.",
+    "def add(a, b):\n    return a + b",
+    "Wie spät ist es in Zürich? 海は広い。",
+    "42",
+)
+"""What a function is known by: its vectors of these texts."""
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
@@ -63,3 +77,64 @@ class SentenceEmbedder:
         size = 1 if self._device == "cpu" else len(texts)
         vectors = self._model.encode(list(texts), batch_size=size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+
+class FunctionEmbedder:
+    """A function of the user's, checked at every call."""
+
+    def __init__(self, function: EmbedFunction) -> None:
+        """Call it on a few short texts. Raises ModelError if its result is not as described."""
+        self.name = f"{FUNCTION}{one_line(_name_of(function), 80)}"
+        self._function = function
+        self._dimensions: int | None = None
+        vectors = self.embed(_PROBES)
+        self.fingerprint = hashlib.sha256(vectors.astype("<f4").tobytes()).hexdigest()
+        """Hex digest of the vectors of fixed texts: another one if the function was trained further
+        since, though an equal one does not prove that all vectors are equal."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embeddings of texts, float32 of shape (texts, dimensions). Raises ModelError."""
+        try:
+            result = self._function(list(texts))
+        except IfdkitError:
+            raise
+        except Exception as error:  # a user's code fails in its own ways
+            what = f"{type(error).__name__}: {brief(error)}"
+            raise self._error(f"fails on {len(texts)} texts: {what}") from error
+        vectors = self._as_array(result)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
+            raise self._error(
+                f"returns shape {vectors.shape} for {len(texts)} texts: return ({len(texts)},"
+                " dimensions)"
+            )
+        size = vectors.shape[1]
+        self._dimensions = self._dimensions or size
+        if size != self._dimensions:
+            raise self._error(f"returns {size} dimensions, and {self._dimensions} before")
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            text = one_line(texts[int(broken[0])], 40)
+            raise self._error(f"returns NaN or infinity for the text {text!r}")
+        return vectors
+
+    def _as_array(self, result: Any) -> Vectors:
+        if hasattr(result, "detach"):  # a tensor, on any device
+            result = result.detach().float().cpu()
+        try:
+            found = np.asarray(result)
+            if found.dtype.kind not in "fiu":
+                raise TypeError
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+                return found.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise self._error(
+                f"returns {type(result).__name__}, which is no array of numbers of shape (texts,"
+                " dimensions)"
+            ) from error
+
+    def _error(self, problem: str) -> ModelError:
+        return ModelError(f"embedder {self.name}: it {problem}")
+
+
+def _name_of(function: EmbedFunction) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

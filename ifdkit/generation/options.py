@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ifdkit.errors import UsageError
+from ifdkit.scoring.settings import ModelKeywords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +33,13 @@ class GenerateOptions:
             raise UsageError(f"--top-p {self.top_p}: must be above 0 and at most 1")
         if self.top_p < 1 and not self.temperature:
             raise UsageError("--top-p has no effect on greedy answers: give --temperature")
+
+
+class GenerateKeywords(ModelKeywords, total=False):
+    """Keywords of `ifdkit.generate`: the fields of :class:`GenerateOptions`, and of the model."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    batch_size: int | None
+    seed: int

@@ -14,10 +14,10 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning
@@ -28,7 +28,7 @@ from ifdkit.data.rewriting import NotRewritableError, with_texts
 from ifdkit.data.where import expression_of
 from ifdkit.errors import InputError, UsageError
 from ifdkit.generation.journal import AnswerJournal, GeneratedAnswer
-from ifdkit.generation.options import GenerateOptions
+from ifdkit.generation.options import GenerateKeywords, GenerateOptions
 from ifdkit.generation.result import GENERATION_SCHEMA, Generated
 from ifdkit.records import Reject
 from ifdkit.scoring.documents import check_no_documents
@@ -38,7 +38,7 @@ from ifdkit.scoring.output_names import REJECTS
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks, command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, check_types, given_settings
+from ifdkit.scoring.settings import Settings, split_keywords
 from ifdkit.version import VERSION
 from ifdkit.visible import is_blank
 
@@ -87,34 +87,30 @@ def generate(
     reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
-    seed: int = 0,
     where: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[GenerateKeywords],
 ) -> Generated:
     """Write the dataset with a model's answers to `output`, in the format of the dataset.
 
-    `data` is a path, `-`, or any iterable of dictionaries.  Further keywords are the fields of
+    `data` is a path, `-`, or any iterable of dictionaries.  `options` are those of
     :class:`ifdkit.generation.options.GenerateOptions` (`max_new_tokens`, `temperature`, …) and of
     :class:`ifdkit.Settings` (`model`, `protocol`, …), except `metrics`.  Raises IfdkitError.
     """
-    check_types("generate", {**options, "seed": seed}, GenerateOptions)
-    own = {one.name for one in fields(GenerateOptions)}
-    scoring = {k: v for k, v in options.items() if k not in own}
-    if "metrics" in scoring:
-        raise UsageError("generate() has no option 'metrics'")
+    own, settings = split_keywords("generate", options, GenerateKeywords)
+    chosen = GenerateOptions(**own)
     return generate_to_file(
         data,
         Path(output),
-        GenerateOptions(seed=seed, **{k: v for k, v in options.items() if k in own}),
-        Settings(**{**given_settings("generate", scoring), "metrics": ("ifd",)}),
+        chosen,
+        Settings(**{**settings, "metrics": ("ifd",)}),
         ReadOptions(
             columns=columns,
             turns="last",
             reasoning=reasoning,
             limit=limit,
             sample=sample,
-            seed=seed,
+            seed=chosen.seed,
             where=expression_of(where),
         ),
         progress,

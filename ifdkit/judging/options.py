@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ifdkit.data.pairing import By
-from ifdkit.oracle.options import OracleOptions
+from ifdkit.oracle.options import OracleKeywords, OracleOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +18,10 @@ class JudgeOptions(OracleOptions):
     """How rows are paired; None: the best key available."""
     seed: int = 0
     """Of the bootstrap."""
+
+
+class JudgeKeywords(OracleKeywords, total=False):
+    """Keywords of `ifdkit.judge`: the fields of :class:`JudgeOptions`."""
+
+    pair_by: By | None
+    seed: int

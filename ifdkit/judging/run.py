@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from ifdkit.data.spilling import RecordColumn
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import InputError, UsageError
 from ifdkit.judging.asking import Asked, judged_pairs
-from ifdkit.judging.options import JudgeOptions
+from ifdkit.judging.options import JudgeKeywords, JudgeOptions
 from ifdkit.judging.output import write_annotations
 from ifdkit.judging.pairs import MatchedPairs, match
 from ifdkit.judging.questions import JudgingProbe, prompt_version
@@ -49,7 +49,7 @@ from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import output_stem
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.settings import check_types
+from ifdkit.scoring.settings import split_keywords
 from ifdkit.stats.discrimination import cluster_codes
 from ifdkit.stats.win_rates import published_win_rate
 from ifdkit.version import VERSION
@@ -72,19 +72,16 @@ def judge(
     reasoning: Reasoning = "keep",
     model: str = DEFAULT_MODEL,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[JudgeKeywords],
 ) -> Judgement:
     """Ask an oracle which of two files' answers it prefers, or take the preferences of annotations.
 
     `first` and `second` are datasets with the same instructions; `output` gets the judged pairs as
     annotations.  With `annotations` (AlpacaEval's format) nothing is asked.  `model` names the
-    tokenizer of the length in tokens.  The other keywords are the fields of
+    tokenizer of the length in tokens.  `options` are those of
     :class:`ifdkit.judging.options.JudgeOptions` (`oracle`, `base_url`, …).  Raises IfdkitError.
     """
-    known = {one.name for one in fields(JudgeOptions)}
-    if unknown := options.keys() - known:
-        raise UsageError(f"judge() has no option {sorted(unknown)[0]!r}")
-    check_types("judge", options, JudgeOptions)
+    own, _ = split_keywords("judge", options, JudgeKeywords)
     if annotations is not None:
         if first is not None or second is not None or "oracle" in options:
             raise UsageError("judge() takes two datasets with an oracle, or annotations alone")
@@ -93,7 +90,7 @@ def judge(
         raise UsageError("judge() needs two datasets, an output and an oracle, or annotations")
     read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning)
     return judge_files(
-        first, second, Path(output), JudgeOptions(**options), read_options, model, progress
+        first, second, Path(output), JudgeOptions(**own), read_options, model, progress
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from typing import TypedDict
 
 from ifdkit.errors import UsageError
 from ifdkit.oracle.api_key import DEFAULT_VARIABLE
@@ -96,3 +97,22 @@ class OracleOptions:
             timeout_s=self.timeout,
             retries=self.retries,
         )
+
+
+class OracleKeywords(TypedDict, total=False):
+    """Keywords of the functions that ask an oracle: the fields of :class:`OracleOptions`."""
+
+    oracle: str
+    base_url: str | None
+    api_key_env: str | None
+    temperature: float
+    max_tokens: int
+    timeout: float
+    retries: int
+    concurrency: int
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_tokens_total: int | None
+    max_cost: float | None
+    price_in: float | None
+    price_out: float | None

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from ifdkit.scoring.metrics import METRICS, groups, table_metrics
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.stats.columns import Column, holm, side_stats
 from ifdkit.stats.permutation import least_rows, partial_rank_correlation, rank_correlation
 from ifdkit.version import VERSION
@@ -45,7 +45,7 @@ def predict_training(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsKeywords],
 ) -> TrainingPrediction:
     """Relate the mean scores of datasets to what training on them did to held-out responses.
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from ifdkit.scoring.output_names import output_stem
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, given_settings
+from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.stats.columns import Column, holm
 from ifdkit.stats.discrimination import (
     Clusters,
@@ -55,7 +55,11 @@ _COLUMNS = {"instruction": "instruction", "response": "output"}
 
 
 def predict(
-    annotations: Source, *, seed: int = 0, progress: Progress | None = None, **settings: Any
+    annotations: Source,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Unpack[SettingsKeywords],
 ) -> Prediction:
     """Measure which score predicts the preferences of an annotation file.
 

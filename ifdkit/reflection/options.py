@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifdkit.errors import UsageError
-from ifdkit.oracle.options import OracleOptions
+from ifdkit.oracle.options import OracleKeywords, OracleOptions
 from ifdkit.reflection.outcomes import Stage
+from ifdkit.scoring.settings import ModelKeywords
 
 STAGES = (Stage.INSTRUCTION, Stage.RESPONSE)
 
@@ -43,3 +44,12 @@ def parse_stages(text: str) -> tuple[str, ...]:
     if text == "both":
         return tuple(str(stage) for stage in STAGES)
     return tuple(name.strip() for name in text.split(","))
+
+
+class ReflectKeywords(OracleKeywords, ModelKeywords, total=False):
+    """Keywords of `ifdkit.reflect`: the fields of :class:`ReflectOptions`, and of the student."""
+
+    stages: str | tuple[str, ...]
+    """Also as `parse_stages` reads them."""
+    select: bool
+    prompts: Path | None

@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Unpack
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
@@ -32,7 +32,7 @@ from ifdkit.oracle.session import run_to_end, running_server
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
 from ifdkit.reflection.estimate import CallEstimate, estimate
 from ifdkit.reflection.finalize import Finalizer
-from ifdkit.reflection.options import ReflectOptions, parse_stages
+from ifdkit.reflection.options import ReflectKeywords, ReflectOptions, parse_stages
 from ifdkit.reflection.probe import RewritingProbe
 from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import PROVENANCE, Source
@@ -43,7 +43,7 @@ from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import REJECTS
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.settings import Settings, split_keywords
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
@@ -66,21 +66,19 @@ def reflect(
     seed: int = 0,
     where: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[ReflectKeywords],
 ) -> Recycled:
     """Rewrite a dataset with an oracle into the file `output`.
 
-    `data` is a path, `-`, or any iterable of dictionaries.  The other keywords are the fields of
+    `data` is a path, `-`, or any iterable of dictionaries.  `options` are those of
     :class:`ifdkit.reflection.options.ReflectOptions` (`oracle`, `stages`, `select`, …), and those
     of :class:`ifdkit.Settings` (`model`, …) for the student.  Raises IfdkitError.
     """
-    own, student = ({f.name for f in fields(kind)} for kind in (ReflectOptions, Settings))
-    if unknown := options.keys() - own - student:
-        raise UsageError(f"reflect() has no option {sorted(unknown)[0]!r}")
-    if "oracle" not in options:
+    if isinstance(stages := options.get("stages"), str):
+        options["stages"] = parse_stages(stages)
+    own, student = split_keywords("reflect", options, ReflectKeywords)
+    if "oracle" not in own:
         raise UsageError("reflect() needs an oracle: give a model name, or 'local'")
-    if isinstance(options.get("stages"), str):
-        options["stages"] = parse_stages(options["stages"])
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
@@ -94,8 +92,8 @@ def reflect(
     return reflect_to_file(
         data,
         Path(output),
-        ReflectOptions(**{k: v for k, v in options.items() if k in own}),
-        Settings(**{k: v for k, v in options.items() if k in student}),
+        ReflectOptions(**own),
+        Settings(**student),
         read_options,
         progress,
     )

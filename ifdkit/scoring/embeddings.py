@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.engine.embedder import cosine
+from ifdkit.engine.embedder import FUNCTION, EmbedFunction, FunctionEmbedder, cosine
 from ifdkit.engine.models import Weights
+from ifdkit.errors import ModelError
 from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _TEXTS_PER_BATCH = {"cpu": 16, "mps": 64, "cuda": 256}
 """Texts embedded and stored together: on a CPU more are slower, and take more memory."""
+_TEXTS_PER_CALL = 256
+"""Of a function, which divides them as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,15 @@ class EmbedderUsage:
             self.texts - before.texts,
             self.embedding_s - before.embedding_s,
             self.load_s - before.load_s,
+        )
+
+
+def check_available(name: str) -> None:
+    """Raise ModelError for the name that manifests give to a function, which is no model."""
+    if name.startswith(FUNCTION):
+        raise ModelError(
+            f"embedder {name} was a function in memory: give it again with embedder=…, or another"
+            " embedder"
         )
 
 
@@ -73,18 +85,43 @@ def texts_of(pairs: Iterable[tuple[str, str] | None]) -> Iterator[str]:
 
 
 class Embeddings:
-    """An embedder behind a store. Loads the weights when they are first needed."""
+    """An embedder behind a store. Loads the weights when they are first needed.
+
+    Vectors of a function are in a temporary store, until this is closed: what a function computes
+    is not known, so that a later run could not tell whether they are still its own.
+    """
 
     def __init__(
-        self, weights: Weights, store: Store, *, device: str, trust_remote_code: bool = False
+        self,
+        embedder: Weights | EmbedFunction,
+        store: Store,
+        *,
+        device: str,
+        trust_remote_code: bool = False,
     ) -> None:
-        self.weights = weights
-        # All files: an embedder's numbers depend on its tokenizer and pooling too.
-        self.hash = weights.fingerprint(store.file_digest, everything=True)
+        """Raises ModelError if a function returns anything but a vector for each text."""
         self.usage = EmbedderUsage()
-        self._store, self._device, self._trust = store, device, trust_remote_code
+        self._device, self._trust = device, trust_remote_code
         self._filler = BatchFiller()
         self._embedder: SentenceEmbedder | None = None
+        self._weights: Weights | None = None
+        self._function: FunctionEmbedder | None = None
+        self._texts_per_batch = _TEXTS_PER_BATCH[device.partition(":")[0]]
+        if isinstance(embedder, Weights):
+            self._store, self._weights = store, embedder
+            self.name, self.source = embedder.name, embedder.source
+            # All files: an embedder's numbers depend on its tokenizer and pooling too.
+            self.hash = embedder.fingerprint(store.file_digest, everything=True)
+        else:
+            self._function, self._store = FunctionEmbedder(embedder), Store(None)
+            self.name, self.source = self._function.name, "a function in memory"
+            self.hash = self._function.fingerprint
+            self._texts_per_batch = _TEXTS_PER_CALL
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether vectors stay in the store of the run."""
+        return self._function is None
 
     def embed(self, texts: Iterable[str]) -> dict[str, Vector]:
         """Text → embedding, float32 of shape (dimensions,)."""
@@ -99,8 +136,8 @@ class Embeddings:
             self._count(texts=len(batch), embedding_s=time.perf_counter() - start)
             return vectors
 
-        put = partial(self._store.put_embeddings, model=self.weights.name)
-        size = _TEXTS_PER_BATCH[self._device.partition(":")[0]]
+        put = partial(self._store.put_embeddings, model=self.name)
+        size = self._texts_per_batch
         for begin in range(0, len(order), size):
             missing = [i for i in order[begin : begin + size] if keys[i] not in known]
             self._filler.fill(known, keys, missing, compute, put)
@@ -112,7 +149,7 @@ class Embeddings:
         begin = time.perf_counter()
         embedder, n_done = self._loaded(), 0
         embedder.embed(texts[:1])  # the first pass of a process takes longer
-        loaded, size = time.perf_counter(), _TEXTS_PER_BATCH[self._device.partition(":")[0]]
+        loaded, size = time.perf_counter(), self._texts_per_batch
         while n_done < len(texts) and time.perf_counter() - loaded < limit_s:
             embedder.embed(texts[n_done : n_done + size])
             n_done = min(len(texts), n_done + size)
@@ -137,15 +174,20 @@ class Embeddings:
     def close(self) -> None:
         """Finish what is being stored."""
         self._filler.close()
+        if self._function is not None:
+            self._store.close()
 
-    def _loaded(self) -> SentenceEmbedder:
+    def _loaded(self) -> SentenceEmbedder | FunctionEmbedder:
+        if self._function is not None:
+            return self._function
         if self._embedder is None:
+            assert self._weights is not None, "an embedder is a model or a function"
             from ifdkit.engine.embedder import SentenceEmbedder
 
             begin = time.perf_counter()
             self._embedder = SentenceEmbedder(
-                self.weights.name,
-                self.weights.folder,
+                self._weights.name,
+                self._weights.folder,
                 device=self._device,
                 trust_remote_code=self._trust,
             )

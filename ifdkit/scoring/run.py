@@ -288,7 +288,7 @@ class Run:
             **self._read_options.manifest_fields(self._dataset),
             **asdict(scorer.setup_of(self._dataset)),
             model_source=scorer.weights.source,
-            embedder_source=scorer.embeddings.weights.source if scorer.embeddings else None,
+            embedder_source=scorer.embeddings.source if scorer.embeddings else None,
             metrics=list(settings.metrics),
             dtype_asked=settings.dtype,
             drift=self._precision,

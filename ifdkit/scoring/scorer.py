@@ -28,7 +28,13 @@ from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
 from ifdkit.records import NLL, PASSES, Example, Passes, Request
-from ifdkit.scoring.embeddings import Embeddings, coherences, text_pairs, texts_of
+from ifdkit.scoring.embeddings import (
+    Embeddings,
+    check_available,
+    coherences,
+    text_pairs,
+    texts_of,
+)
 from ifdkit.scoring.further import (
     FurtherPasses,
     reference_settings,
@@ -46,6 +52,7 @@ from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, want
 from ifdkit.scoring.work import Work
 
 if TYPE_CHECKING:
+    from ifdkit.engine.embedder import EmbedFunction
     from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 
 log = logging.getLogger(__name__)
@@ -87,7 +94,7 @@ class Scorer:
         self.embeddings: Embeddings | None = None
         if settings.needs_embedder:
             self.embeddings = Embeddings(
-                self._resolve(settings.embedder),
+                self._embedder(settings.embedder),
                 self.store,
                 device=self.device,
                 trust_remote_code=settings.trust_remote_code,
@@ -136,6 +143,12 @@ class Scorer:
             allow_pickle=self.settings.allow_pickle,
             trust_remote_code=self.settings.trust_remote_code,
         )
+
+    def _embedder(self, embedder: str | EmbedFunction) -> Weights | EmbedFunction:
+        if not isinstance(embedder, str):
+            return embedder
+        check_available(embedder)
+        return self._resolve(embedder)
 
     def _reference(self) -> Scorer | None:
         """The second model, over the same store; None if no metric needs it."""
@@ -191,7 +204,7 @@ class Scorer:
             window=self.settings.window,
             max_length=self.max_length,
             stride=self.stride,
-            embedder=embedder.weights.name if embedder else None,
+            embedder=embedder.name if embedder else None,
             embedder_hash=embedder.hash if embedder else None,
             **setup_of_optional(self.settings, self.further.reference),
         )

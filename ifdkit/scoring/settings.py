@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 from ifdkit.engine.backends import BACKENDS, DEFAULT_BACKEND
+from ifdkit.engine.embedder import EmbedFunction
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
@@ -33,10 +34,14 @@ class Settings:
     """Model, protocol and precision of a run."""
 
     model: str = DEFAULT_MODEL
-    embedder: str = DEFAULT_EMBEDDER
+    """A name on the hub, a folder, or a GGUF file."""
+    embedder: str | EmbedFunction = field(default=DEFAULT_EMBEDDER, hash=False)
+    """A name, a folder, or a function: a list of texts → an array of shape (texts, dimensions)."""
     protocol: str = "aligned"
+    """How text becomes tokens, and which are scored: `aligned`, `superfiltering`, `reflection` or
+    `cherry`."""
     template: str | None = None
-    """None: the protocol's own."""
+    """The template of the prompt: a name, or the path of a Jinja file; None: the protocol's own."""
     template_date: str | None = None
     """The day, as YYYY-MM-DD, that a template takes for today; None: 2024-07-26."""
     metrics: tuple[str, ...] = field(default_factory=default_groups)
@@ -46,7 +51,9 @@ class Settings:
     informative_nats: float = INFORMATIVE_NATS
     """Tokens whose NLL the instruction changes by more are those of `s_ifd`."""
     dtype: str = "auto"
+    """Of the weights: `float32`, `bfloat16`, `float16`, or what suits the device."""
     device: str = "auto"
+    """`cpu`, `cuda`, `cuda:N`, `mps`, or the best there is."""
     threads: int | None = None
     """Threads on a CPU; None: the cores that this process may use. Numbers depend on it by rounding
     only."""
@@ -58,13 +65,16 @@ class Settings:
     window: int = 64
     """Response tokens of `ifd_window`."""
     token_nll: bool = False
+    """Whether rows have the NLL of every response token."""
     drift: int | None = None
     """Examples of the precision check, if `dtype` is less than float32; None: 1 %, at
     most 64, and none of fewer than 800."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
     trust_remote_code: bool = False
+    """Run code that comes with a model."""
     allow_pickle: bool = False
+    """Open pickled weights, which can run code."""
     backend: str = DEFAULT_BACKEND
     """What computes: see `BACKENDS`. The numbers do not depend on it, but for rounding."""
     workers: int | None = None
@@ -142,21 +152,21 @@ class Settings:
         return any(map(needs_embedder, self.metrics))
 
 
-class SettingsKeywords(TypedDict, total=False):
+class ModelKeywords(TypedDict, total=False):
     """Keywords of the public functions: the fields of :class:`Settings`, and what they take.
 
-    A test compares the two.
+    Those of functions that choose the metrics themselves; a test compares the two.
     """
 
     model: Any
     """A name, a folder, or a transformers model: with `tokenizer`, or as a pair with it."""
     tokenizer: Any
     """The tokenizer of a model in memory."""
-    embedder: str | os.PathLike[str]
+    embedder: str | os.PathLike[str] | EmbedFunction
+    """A name, a folder, a model of sentence-transformers, or a function of texts."""
     protocol: str
     template: str | None
     template_date: str | None
-    metrics: str | Iterable[str]
     reference_model: str | os.PathLike[str] | None
     informative_nats: float
     dtype: str
@@ -176,6 +186,12 @@ class SettingsKeywords(TypedDict, total=False):
     allow_pickle: bool
 
 
+class SettingsKeywords(ModelKeywords, total=False):
+    """Those of functions whose result is scores."""
+
+    metrics: str | Iterable[str]
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
@@ -188,11 +204,11 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
 
     Metrics may be text, as in `"ifd,rifd"` or `"all"`, or any iterable of names; paths may be Path
     objects.  A model in memory is saved into a temporary folder, so that its weights are known by
-    their content as those of any other.  Raises UsageError for an unknown keyword or a value of
-    the wrong type.
+    their content as those of any other; a function that embeds is used as it is.  Raises UsageError
+    for an unknown keyword or a value of the wrong type.
     """
     known = get_type_hints(Settings)
-    keywords, found = _with_saved_model(function, keywords), {}
+    keywords, found = _with_saved_models(function, keywords), {}
     for name, value in keywords.items():
         if name not in known:
             raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
@@ -208,9 +224,19 @@ def given_settings(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def _with_saved_model(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords with the folder of a model that was given as an object."""
+def _with_saved_models(function: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords with the folders of models that were given as objects."""
     left = dict(keywords)
+    if not isinstance(embedder := left.get("embedder"), (str, os.PathLike, NoneType)):
+        from ifdkit.engine.in_memory import is_sentence_transformer, saved_embedder
+
+        if is_sentence_transformer(embedder):
+            left["embedder"] = saved_embedder(embedder)
+        elif not callable(embedder):
+            raise UsageError(
+                f"{function}(): embedder={type(embedder).__name__} must be a name, a folder, a"
+                " model of sentence-transformers, or a function of a list of texts"
+            )
     model, tokenizer = left.get("model"), left.pop("tokenizer", None)
     if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
         model, tokenizer = model
@@ -228,16 +254,25 @@ def _with_saved_model(function: str, keywords: Mapping[str, Any]) -> dict[str, A
     return {**left, "model": saved_model(model, tokenizer)}
 
 
-def check_types(function: str, keywords: Mapping[str, Any], *kinds: type) -> None:
-    """Check keywords of a public function that are fields of some dataclasses of options.
+def split_keywords(
+    function: str, keywords: Mapping[str, Any], kind: type
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of a public function: its own, and those of Settings as `given_settings` has them.
 
-    Raises UsageError for a value of the wrong type; values out of range are for the classes.
+    `kind` is the TypedDict of all of them.  Raises UsageError for an unknown keyword or a value of
+    the wrong type; values out of range are for the classes of options.
     """
-    for kind in kinds:
-        known = get_type_hints(kind)
-        for name in known.keys() & keywords.keys():
-            if not _is_of(keywords[name], known[name]):
-                raise UsageError(f"{function}(): {name}={keywords[name]!r} has the wrong type")
+    known = get_type_hints(kind)
+    for name in keywords:
+        if name not in known:
+            raise UsageError(f"{function}(): {unknown('keyword', name, known)}")
+    of_settings = get_type_hints(SettingsKeywords)
+    own = {name: value for name, value in keywords.items() if name not in of_settings}
+    for name, value in own.items():
+        if not _is_of(value, known[name]):
+            raise UsageError(f"{function}(): {name}={value!r} has the wrong type")
+    others = {name: value for name, value in keywords.items() if name in of_settings}
+    return own, given_settings(function, others)
 
 
 def _is_of(value: object, annotation: Any) -> bool:

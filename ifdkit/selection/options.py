@@ -10,6 +10,7 @@ from ifdkit.data.dataset import Turns
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.per_row import WORD_FIELDS
+from ifdkit.scoring.settings import ModelKeywords
 from ifdkit.scoring.where import Where, parse_where
 from ifdkit.selection.groups import CLUSTER
 from ifdkit.selection.methods import BY_FIELD, FILTER, METHODS, Method
@@ -217,3 +218,26 @@ class SelectOptions:
             raise UsageError(f"--min {self.min:g} is above --max {self.max:g}: swap them")
         if self.bands is not None and self.bands < 1:
             raise UsageError(f"--bands {self.bands}: must be at least one")
+
+
+class SelectKeywords(ModelKeywords, total=False):
+    """Keywords of `ifdkit.select`: the fields of :class:`SelectOptions`, and of the model."""
+
+    by: str | None
+    weights: str | None
+    method: str | None
+    where: str | None
+    ids: str | Path | None
+    top: str | int | None
+    min: float | None
+    max: float | None
+    lowest: bool
+    keep_misaligned: bool
+    diversity: bool
+    pool: str | int | None
+    bands: int | None
+    per: str | None
+    quota: str | None
+    show_diversity: bool
+    to: str | None
+    provenance: str | Path | None

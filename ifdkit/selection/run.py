@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
@@ -34,11 +34,11 @@ from ifdkit.scoring.inputs import check_not_input
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
-from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.settings import split_keywords
 from ifdkit.selection.effect import effect_of
 from ifdkit.selection.inputs import Inputs
 from ifdkit.selection.methods import Task
-from ifdkit.selection.options import DEFAULT_QUOTA, SelectOptions
+from ifdkit.selection.options import DEFAULT_QUOTA, SelectKeywords, SelectOptions
 from ifdkit.selection.reflected import provenance_of
 from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
@@ -58,20 +58,10 @@ ROW_LOG = ".rows.jsonl"
 
 
 @overload
-def select(data: Data, output: None = None, **options: Any) -> pd.DataFrame: ...
-
-
-@overload
-def select(data: Data, output: str | Path, **options: Any) -> Selected: ...
-
-
 def select(
     data: Data,
-    output: str | Path | None = None,
+    output: None = None,
     *,
-    by: str | None = None,
-    method: str | None = None,
-    top: str | int | None = None,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
     reasoning: Reasoning = "keep",
@@ -80,25 +70,54 @@ def select(
     sample: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[SelectKeywords],
+) -> pd.DataFrame: ...
+
+
+@overload
+def select(
+    data: Data,
+    output: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "last",
+    reasoning: Reasoning = "keep",
+    lines: bool = False,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Unpack[SelectKeywords],
+) -> Selected: ...
+
+
+def select(
+    data: Data,
+    output: str | Path | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    turns: Turns = "last",
+    reasoning: Reasoning = "keep",
+    lines: bool = False,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Unpack[SelectKeywords],
 ) -> Selected | pd.DataFrame:
     """Write the rows of a dataset that are worth training on to `output`, and describe them.
 
     Without `output` no file is kept, and the rows are returned as a DataFrame, of a DataFrame with
     its own index and types; `frame.attrs["selection"]` is the manifest.
 
-    `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.  `by` is
-    a metric, `method` the name of a published method; `top` is a number of rows or a share such as
-    `"5%"`.  Further keywords are the fields of :class:`ifdkit.selection.options.SelectOptions`
-    (`where`, `min`, `max`, `lowest`, `diversity`, …) and of :class:`ifdkit.Settings` (`model`,
-    `protocol`, …), except `metrics`.  Raises IfdkitError.
+    `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.
+    `options` are those of :class:`ifdkit.selection.options.SelectOptions`: `by` is a metric, or
+    `method` the name of a published method; `top` is a number of rows or a share such as `"5%"`;
+    then `where`, `min`, `max`, `lowest`, `diversity`, …; and those of :class:`ifdkit.Settings`
+    (`model`, `protocol`, …), except `metrics`.  Raises IfdkitError.
     """
-    own, known = _names(SelectOptions), _names(Settings) - {"metrics"}
-    if unknown := options.keys() - own - known:
-        raise UsageError(f"select() has no option {sorted(unknown)[0]!r}")
-    chosen = {name: value for name, value in options.items() if name in own}
-    select_options = SelectOptions(by=by, method=method, top=top, **chosen)
-    settings = {name: value for name, value in options.items() if name in known}
+    own, settings = split_keywords("select", options, SelectKeywords)
+    select_options = SelectOptions(**own)
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
@@ -127,11 +146,6 @@ def _as_frame(data: Data, done: Selected, path: Path) -> pd.DataFrame:
         frame = pd.DataFrame([json.loads(line) for line in lines])
     frame.attrs["selection"] = done.as_json()
     return frame
-
-
-def _names(kind: type) -> set[str]:
-    found: Iterable[Any] = fields(kind)
-    return {one.name for one in found}
 
 
 def select_to_file(

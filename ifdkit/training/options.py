@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from ifdkit.engine.recipe import Recipe
 from ifdkit.errors import UsageError, unknown
+from ifdkit.scoring.settings import ModelKeywords
 from ifdkit.training.schedule import Budget
 
 Log = Literal["trackio", "wandb"]
@@ -74,3 +75,25 @@ def train_options(given: Mapping[str, Any]) -> tuple[TrainOptions, dict[str, Any
     options = {k: v for k, v in values.items() if k in own - {"recipe"}}
     settings = {k: v for k, v in PRESETS[name].items() if k not in of_recipe | own | known.keys()}
     return TrainOptions(recipe=recipe, **options), settings
+
+
+class TrainKeywords(ModelKeywords, total=False):
+    """Keywords of `ifdkit.train`: fields of :class:`Recipe` and :class:`TrainOptions`, and of the
+    model.
+    """
+
+    lora: bool
+    lora_rank: int
+    lora_alpha: int
+    learning_rate: float
+    epochs: float
+    steps: int | None
+    batch_size: int
+    warmup: float
+    weight_decay: float
+    micro_batch: int | None
+    seed: int
+    seeds: int
+    budget: Budget
+    checkpoint_minutes: float
+    log: Log | None

@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.where import expression_of
 from ifdkit.engine.finetuning import check_packages
-from ifdkit.engine.recipe import Recipe
-from ifdkit.errors import ModelError, OutputError, UsageError
+from ifdkit.errors import ModelError, OutputError
 from ifdkit.format import plural
 from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, check_types, given_settings
+from ifdkit.scoring.settings import Settings, split_keywords
 from ifdkit.training.evaluation import Contrast, Evaluated, HeldOut, contrasts, evaluated, held_out
 from ifdkit.training.model import TrainingSide, train_model
-from ifdkit.training.options import TrainOptions, train_options
+from ifdkit.training.options import TrainKeywords, TrainOptions, train_options
 from ifdkit.training.result import TRAINING_SCHEMA, Trained
 from ifdkit.training.rows import training_rows
 from ifdkit.training.schedule import matched, schedule_of
@@ -56,39 +55,34 @@ def train(
     reasoning: Reasoning = "keep",
     limit: int | None = None,
     sample: int | None = None,
-    seed: int = 0,
     where: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[TrainKeywords],
 ) -> Trained:
     """Fine-tune a model on a dataset into the folder `output`.
 
     `data` and `versus` are paths, `-`, or iterables of dictionaries; `eval` is a held-out path or
-    several.  Further keywords are the fields of :class:`ifdkit.engine.recipe.Recipe` (`lora`,
+    several.  `options` are those of :class:`ifdkit.engine.recipe.Recipe` (`lora`,
     `epochs`, `learning_rate`, …), of :class:`ifdkit.training.options.TrainOptions` (`seeds`,
     `budget`, …) and of :class:`ifdkit.Settings` (`model`, `protocol`, …), except `metrics`.  Raises
     IfdkitError.
     """
-    own = {one.name for kind in (Recipe, TrainOptions) for one in fields(kind)} - {"recipe"}
-    check_types("train", {**options, "seed": seed}, Recipe, TrainOptions)
-    chosen, settings = train_options({**options, "preset": preset, "seed": seed})
-    scoring = {k: v for k, v in options.items() if k not in own}
-    if "metrics" in scoring:
-        raise UsageError("train() has no option 'metrics'")
+    own, settings = split_keywords("train", options, TrainKeywords)
+    chosen, preset_settings = train_options({**own, **settings, "preset": preset})
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
         reasoning=reasoning,
         limit=limit,
         sample=sample,
-        seed=seed,
+        seed=chosen.seed,
         where=expression_of(where),
     )
     return train_to_folder(
         data,
         Path(output),
         chosen,
-        Settings(**{**settings, **given_settings("train", scoring), "metrics": ("ifd",)}),
+        Settings(**{**preset_settings, **settings, "metrics": ("ifd",)}),
         read_options,
         versus=versus,
         held_out_data=[eval] if isinstance(eval, (str, Path)) else list(eval),
