@@ -48,7 +48,8 @@ CONTEXT_METRICS = (
         unit="nats per token",
         definition="Mean NLL of the response with the nearest other example of the dataset as a"
         " demonstration, minus that without. Positive where a similar example does not help the"
-        " model. The one metric that depends on the other rows.",
+        " model. The one metric that depends on the other rows; undefined without another row, or"
+        " if the demonstration leaves no room for the response.",
         formula="mean of c after a demonstration − mean of c",
         source="arXiv 2511.07074",
         passes=(CONDITIONAL, DEMONSTRATED),
