@@ -68,7 +68,7 @@ def with_reasoning(reasoning: str, answer: str) -> str:
 _IF_USED = frozenset(
     (
         *("source", "sources", "group_by", "group_rows", "inputs", "shard", "merged_from"),
-        *("informative_nats", "reference_model", "reference_hash"),
+        *("informative_nats", "noise_copies", "noise_seed", "reference_model", "reference_hash"),
     )
 )
 
@@ -81,7 +81,9 @@ def plain(record: Any) -> dict[str, Any]:
     """
     return asdict(
         record,
-        dict_factory=lambda pairs: {k: v for k, v in pairs if v or k not in _IF_USED},
+        dict_factory=lambda pairs: {
+            k: v for k, v in pairs if v not in (None, "", (), [], {}) or k not in _IF_USED
+        },
     )
 
 
@@ -168,6 +170,29 @@ class Reject:
         return plain(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Uniform noise on the embeddings of a Request's tokens, as in NEFTune (2310.05914).
+
+    Of a matrix of `n_rows` rows, drawn from `seed`, the token at position `begin` gets the row
+    `first_row`, the next one the next row, and so on; tokens before `begin` and beyond the matrix
+    get none.  Its numbers are uniform in ±alpha ÷ √(n_rows × dimensions).
+    """
+
+    seed: bytes
+    """16 bytes that decide the numbers."""
+    alpha: float
+    n_rows: int
+    begin: int
+    first_row: int
+
+    @property
+    def content(self) -> bytes:
+        """What decides the noise of each token, as bytes."""
+        numbers = np.array([self.n_rows, self.begin, self.first_row], dtype="<i8")
+        return self.seed + np.array([self.alpha], dtype="<f8").tobytes() + numbers.tobytes()
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """Token ids and the half-open span [start, stop) of them to score.
@@ -182,6 +207,8 @@ class Request:
     stop: int
     with_statistics: bool = False
     """Whether statistics of each scored token are wanted too, which does not change its scores."""
+    noise: Noise | None = None
+    """Noise on the embeddings of its tokens; None for none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.start < self.stop <= len(self.ids):
@@ -194,10 +221,11 @@ class Request:
 
     @cached_property
     def content(self) -> bytes:
-        """Ids and span as bytes: equal if and only if the scores must be equal."""
+        """Ids, span and noise as bytes: equal if and only if the scores must be equal."""
         # Tokens after the span cannot change a causal model's scores of it.
         span = np.array([self.start, self.stop], dtype="<i8")
-        return span.tobytes() + self.ids[: self.stop].astype("<i4").tobytes()
+        own = span.tobytes() + self.ids[: self.stop].astype("<i4").tobytes()
+        return own if self.noise is None else own + self.noise.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +294,9 @@ class Passes:
     reason: str | None = None
     omitted: tuple[str, ...] = ()
     """What the template left out: keys of `ifdkit.prompting.omissions.OMISSIONS`."""
+    noisy: tuple[tuple[Request, Request], ...] = ()
+    """Noisy copies of the two passes over the response, each direct and conditional, with the same
+    noise on its tokens; none if no metric asks for them."""
 
     def present(self) -> list[tuple[str, Pass]]:
         """The passes that exist, with their names, in the order of PASSES."""
@@ -274,5 +305,6 @@ class Passes:
 
     @property
     def requests(self) -> list[Request]:
-        """The Requests of all passes."""
-        return [request for _, one in self.present() for request in one.requests]
+        """The Requests of all passes, noisy copies included."""
+        own = [request for _, one in self.present() for request in one.requests]
+        return own + [request for copy in self.noisy for request in copy]

@@ -26,7 +26,9 @@ class Case:
     conditional_statistics: list[tuple[float, float, float]]
     limit: float = 0.5
     vocabulary: int = 400
-    tags: frozenset[str] = field(default_factory=frozenset)
+    noisy_direct: list[list[float]] = field(default_factory=list)
+    """NLLs of each noisy copy."""
+    noisy_conditional: list[list[float]] = field(default_factory=list)
 
 
 def mean(values: list[float]) -> float | None:
@@ -46,6 +48,29 @@ def s_ifd(case: Case) -> float | None:
 
 def informative_share(case: Case) -> float | None:
     return mean([float(abs(one) > case.limit) for one in changes(case)])
+
+
+def noisy_s_ifd(case: Case) -> list[float]:
+    """S-IFD of each copy, 1 for one without informative tokens; empty if none has any."""
+    copies = []
+    for d, c in zip(case.noisy_direct, case.noisy_conditional, strict=True):
+        pairs = zip(reversed(c), reversed(d), strict=False)
+        copies.append(mean([a - b for a, b in pairs if abs(a - b) > case.limit]))
+    if all(one is None for one in copies):
+        return []
+    return [1.0 if one is None else math.exp(one) for one in copies]
+
+
+def deviation(values: list[float]) -> float | None:
+    middle = mean(values)
+    if middle is None:
+        return None
+    return math.sqrt(math.fsum((one - middle) ** 2 for one in values) / len(values))
+
+
+def smoothed_ifd(case: Case) -> float | None:
+    pairs = zip(case.noisy_direct, case.noisy_conditional, strict=True)
+    return mean([math.exp((mean(c) or 0) - (mean(d) or 0)) for d, c in pairs])
 
 
 def lowest(values: list[float]) -> float | None:
@@ -174,6 +199,9 @@ def length_ratio(case: Case) -> float | None:
 REFERENCES: dict[str, Callable[[Case], float | None]] = {
     "s_ifd": s_ifd,
     "informative_share": informative_share,
+    "ifd_smoothed": smoothed_ifd,
+    "s_ifd_smoothed": lambda case: mean(noisy_s_ifd(case)),
+    "s_ifd_deviation": lambda case: deviation(noisy_s_ifd(case)),
     "mean_logprob": lambda case: None if not case.conditional else -(mean(case.conditional) or 0),
     "min_k": lambda case: lowest([-one for one in case.direct]),
     "min_k_plus_plus": min_k_plus_plus,

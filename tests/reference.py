@@ -23,12 +23,20 @@ class ReferenceModel:
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
-    def token_nll(self, ids: list[int], start: int) -> NDArray[np.float64]:
-        """−log p(ids[t] | ids[:t]) in nats for t ≥ start, by a softmax in float64."""
+    def token_nll(
+        self, ids: list[int], start: int, added: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """−log p(ids[t] | ids[:t]) in nats for t ≥ start, by a softmax in float64.
+
+        `added`, of shape (tokens, dimensions), is added to the embeddings.
+        """
         import torch
 
         with torch.no_grad():
-            logits = self._model(input_ids=torch.tensor([ids])).logits[0].double().numpy()
+            embedded = self._model.get_input_embeddings()(torch.tensor([ids]))
+            if added is not None:
+                embedded = embedded + torch.tensor(added, dtype=embedded.dtype)
+            logits = self._model(inputs_embeds=embedded).logits[0].double().numpy()
         nlls = []
         for t in range(start, len(ids)):
             row = logits[t - 1]

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 import ifdkit
+from ifdkit.comparison.gate import parse_condition, value_of
+from ifdkit.comparison.overview import paired_overview
 from ifdkit.comparison.result import Comparison
 from ifdkit.diversity.measures import DIVERSITY
+from ifdkit.format import signed
+from ifdkit.report.terminal.comparison import print_comparison
+from ifdkit.report.terminal.screen import Screen
 
 pytestmark = pytest.mark.long
 
@@ -81,6 +86,36 @@ def test_without_embeddings_or_with_few_pairs_there_is_none(settings: dict[str, 
     for few, metrics in ((rows, "ifd"), (rows[:29], "ifd,coherence")):
         made = ifdkit.compare(few, few, metrics=metrics, **settings).summary
         assert (made.diversity, made.coverage) == ({}, None)
+
+
+def test_the_terminal_and_the_gate_have_it_under_one_name(
+    narrowed: Comparison, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_comparison(narrowed.summary, console=Screen(width=120))
+    shown = capsys.readouterr().out
+    assert "Coverage: The rows after cover" in shown
+    overview = paired_overview([narrowed], seed=0).overview.others[0]
+    for name, one in narrowed.summary.diversity.items():
+        line = next(line for line in shown.splitlines() if line.startswith(f" diversity.{name} "))
+        assert line.split()[3] == signed(one.change)
+        for compared in (narrowed.summary, overview):
+            assert value_of(f"diversity.{name}.change", compared) == one.change
+    assert parse_condition("diversity.vendi.change < 0").check(overview) is not None
+    assert parse_condition("coverage.after_by_before < 1").check(overview) is None
+
+
+def test_without_it_the_terminal_shows_nothing_and_the_gate_fails(
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = some_rows(29)
+    made = ifdkit.compare(rows, rows, metrics="ifd", **settings).summary
+    print_comparison(made, console=Screen(width=120))
+    shown = capsys.readouterr().out
+    assert "diversity" not in shown
+    assert "Coverage" not in shown
+    why = parse_condition("diversity.vendi.change < 0").check(made)
+    assert why is not None
+    assert "diversity.vendi.change is undefined here" in why
 
 
 def test_every_form_of_the_report_shows_it(narrowed: Comparison, tmp_path: Path) -> None:

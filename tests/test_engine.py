@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ifdkit.engine.layout import Packed, Segment, Segments
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.precision import fast_float32, onednn_stays_float32
 from ifdkit.errors import ModelError, UsageError
-from ifdkit.records import Request
+from ifdkit.records import Noise, Request
 from tests import tiny
 from tests.reference import ReferenceModel
 
@@ -131,7 +132,19 @@ def related_requests() -> list[Request]:
     return [*some_requests(4), *spans, *prefixes]
 
 
-@pytest.mark.parametrize("requests", [some_requests(), related_requests()], ids=["any", "related"])
+def noisy_requests() -> list[Request]:
+    """Related Requests, some with noise, which no other may share a sequence or a prefix with."""
+    return [
+        one if i % 3 == 0 else replace(one, noise=Noise(bytes([i] * 16), 5.0, one.stop, i % 2, 0))
+        for i, one in enumerate([*related_requests(), *related_requests()])
+    ]
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [some_requests(), related_requests(), noisy_requests()],
+    ids=["any", "related", "noisy"],
+)
 def test_all_strategies_agree(backend: HuggingFaceBackend, requests: list[Request]) -> None:
     fast = in_batches(backend, requests, len(requests))
     with own_attention(backend):

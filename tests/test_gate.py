@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifdkit.comparison.gate import parse_condition, value_of
-from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.comparison.result import DiversityChange, LengthControl, SetCoverage, Summary
 from ifdkit.data.pairing import Pairing
 from ifdkit.errors import UsageError
 from ifdkit.findings.finding import Finding
@@ -55,7 +55,17 @@ SUMMARY = Summary(
         Finding(kind="refusal", side="before", count=40, share=0.9, text=""),
         Finding(kind="refusal", side="after", count=7, share=0.05, text=""),
     ),
-)
+    diversity={
+        "vendi": DiversityChange(
+            n_pairs=40, before=30.0, after=25.0, change=-5.0, change_ci95=(-7.0, -3.0),
+            sampling_error=0.0,
+        )
+    },
+    coverage=SetCoverage(
+        before_by_after=0.9, after_by_before=0.8, cosine_before_to_after=0.7,
+        cosine_after_to_before=0.6, n_rows=40,
+    ),
+)  # fmt: skip
 
 VALUES = {
     "ifd.mean_change": 0.21,
@@ -88,6 +98,17 @@ VALUES = {
     "pairing.unmatched_before": 3,
     "pairing.unmatched_after": 2,
     "pairing.ambiguous": 1,
+    "diversity.vendi.before": 30.0,
+    "diversity.vendi.after": 25.0,
+    "diversity.vendi.change": -5.0,
+    "diversity.vendi.n_pairs": 40,
+    "diversity.vendi.sampling_error": 0.0,
+    "diversity.novelsum.change": None,
+    "coverage.before_by_after": 0.9,
+    "coverage.after_by_before": 0.8,
+    "coverage.cosine_before_to_after": 0.7,
+    "coverage.cosine_after_to_before": 0.6,
+    "coverage.n_rows": 40,
 }
 
 
@@ -113,6 +134,8 @@ def test_every_name_has_its_number(name: str, value: float | None) -> None:
         ("ifd.n > 10 AND ifd.p_holm > 0.05", False),
         ("ifd.n > 100 and ifd.p_holm < 0.05", False),
         ("findings.refusal.share >= 0.05 and pairing.unmatched_after > 0", True),
+        ("diversity.vendi.change < 0", True),
+        ("diversity.vendi.change > 0 and coverage.before_by_after < 1", False),
     ],
 )
 def test_conditions(text: str, fails: bool) -> None:
@@ -178,6 +201,9 @@ def test_nan_is_undefined_too() -> None:
         ("findings.refusal.text > 0", "no number of a finding 'text': choose from count, share"),
         ("pairing.by == 0", "no count of pairs 'by': choose from n_pairs, unmatched_before"),
         ("pairing.__class__ == 0", "no count of pairs '__class__'"),
+        ("diversity.vend.change < 0", "no measure of diversity 'vend': did you mean 'vendi'?"),
+        ("diversity.vendi.change_ci95 < 0", "no number of a measure 'change_ci95'"),
+        ("coverage.share < 0", "no number of the coverage 'share'"),
     ],
 )
 def test_names_that_no_summary_has_are_refused(text: str, message: str) -> None:
@@ -200,6 +226,8 @@ def test_only_ifd_has_length_control() -> None:
 def test_a_condition_lists_its_metrics() -> None:
     text = "ifd.median_change < 0 and length_control.ifd.overlap < 1 and pairing.n_pairs > 3"
     assert parse_condition(text).metrics == ["ifd", "ifd"]
+    text = "diversity.vendi.change < 0 and coverage.n_rows > 3"
+    assert parse_condition(text).metrics == ["coherence", "coherence"]
 
 
 @given(st.text(max_size=40))

@@ -1,4 +1,7 @@
-"""Properties that all metrics on request share, over the registry; each against its definition."""
+"""Metrics on request: each against its definition and against the reference model.
+
+What they share with all metrics is in tests/test_metric_properties.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from ifdkit.errors import UsageError
 from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenStatistics, Turn
 from ifdkit.scoring import text_metrics
 from ifdkit.scoring.demonstrations import find_demonstrations, with_demonstration
-from ifdkit.scoring.metrics import METRICS, OPTIONAL_GROUPS, all_groups
+from ifdkit.scoring.metrics import METRICS, all_groups
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.token_metrics import DatasetRatio
@@ -31,8 +34,6 @@ pytestmark = pytest.mark.long
 
 OPTIONAL = {name: metric for name, metric in METRICS.items() if metric.is_optional}
 SHARES = ("code_share", "math_share", "list_share", "markup_share")
-NEVER_OF_ONE_TOKEN = {"mtld", "distinct_2"}
-"""Undefined for one word: they compare words."""
 PASSES = ("response_direct", "response_conditional")
 WORDS = ["the", "cat", "sat", "on", "a", "mat.", "No!", "don't", "3.5", "x", "x\n\n"]
 TEXTS = st.one_of(
@@ -53,6 +54,7 @@ def case_of(n: int, seed: int, instruction: str, response: str, skipped: int = 0
         generator.gamma(1.0, 2.0, n).astype(np.float32).astype(np.float64).tolist()
         for _ in range(4)
     )
+    noisy = generator.gamma(1.0, 2.0, (2, 3, n)).astype(np.float32).astype(np.float64)
     return Case(
         instruction,
         response,
@@ -62,34 +64,34 @@ def case_of(n: int, seed: int, instruction: str, response: str, skipped: int = 0
         reference,
         rows[skipped:],
         rows,
+        noisy_direct=noisy[0, :, skipped:].tolist(),
+        noisy_conditional=noisy[1].tolist(),
     )
 
 
-def scored(case: Case, *, is_document: bool = False) -> ScoreRow:
+def scored(case: Case) -> ScoreRow:
     def pass_of(n: int) -> Pass | None:
         return Pass((Request(np.arange(n + 1, dtype=np.int32), 1, n + 1),)) if n else None
 
-    context = () if is_document else (Turn("user", case.instruction),)
-    example = Example("id", 0, 0, context, case.response, is_document=is_document)
-    values = dict(
-        zip(
-            (*PASSES, "response_demonstrated", "response_reference"),
-            (case.direct, case.conditional, case.demonstrated, case.reference),
-            strict=True,
-        )
-    )
-    if is_document:
-        values = {"response_direct": case.direct}
+    example = Example("id", 0, 0, (Turn("user", case.instruction),), case.response)
+    values: dict[str, Any] = {
+        "response_direct": case.direct,
+        "response_conditional": case.conditional,
+        "response_demonstrated": case.demonstrated,
+        "response_reference": case.reference,
+        "response_direct_noisy": case.noisy_direct,
+        "response_conditional_noisy": case.noisy_conditional,
+    }
     nlls: dict[str, NLL] = {k: np.array(v, np.float32) for k, v in values.items() if v}
     statistics = {
         "response_direct": case.direct_statistics,
         "response_conditional": case.conditional_statistics,
     }
     passes = Passes(
-        None if is_document else 3,
+        3,
         len(case.direct),
         response_direct=pass_of(len(case.direct)),
-        response_conditional=None if is_document else pass_of(len(case.conditional)),
+        response_conditional=pass_of(len(case.conditional)),
     )
     return score_row(
         example,
@@ -115,17 +117,6 @@ def check_range(name: str, value: Any) -> None:
 
 
 # The registry
-
-
-def test_every_metric_declares_what_the_docs_need() -> None:
-    for name, metric in OPTIONAL.items():
-        assert metric.formula, name
-        assert metric.unit, name
-        assert metric.definition.endswith("."), name
-        assert metric.group in OPTIONAL_GROUPS, name
-        assert metric.higher_means or metric.higher_is_harder is not None, name
-        assert len(metric.short) <= 18, name
-        assert metric.table_order is not None, name
 
 
 def test_every_metric_has_a_reference() -> None:
@@ -182,24 +173,6 @@ def test_every_metric_agrees_with_its_definition(
         check_range(name, row[name])
 
 
-@pytest.mark.parametrize("n", [1, 2048])
-def test_defined_for_short_and_long_responses(n: int) -> None:
-    case = case_of(n, 2, "Say it", " ".join(f"w{i % 700}" for i in range(n)))
-    row = scored(case)
-    undefined = {name for name in OPTIONAL if row[name] is None}
-    assert undefined == (NEVER_OF_ONE_TOKEN if n == 1 else set())
-    for name in OPTIONAL:
-        check_range(name, row[name])
-
-
-def test_documents_have_what_needs_no_instruction() -> None:
-    row = scored(case_of(50, 3, "", "a b c d " * 10), is_document=True)
-    defined = {name for name in OPTIONAL if row[name] is not None}
-    assert defined == {name for name, metric in OPTIONAL.items() if metric.is_for_documents}
-    assert {"min_k", "min_k_plus_plus", "mtld"} <= defined
-    assert not {"s_ifd", "miwv", "learnability", "length_ratio"} & defined
-
-
 def test_hand_worked_numbers() -> None:
     case = Case(
         instruction="Say it twice",
@@ -216,10 +189,17 @@ def test_hand_worked_numbers() -> None:
             (1, 0, 0),
             (2, 1, 1),
         ],
+        noisy_direct=[[2.0, 1.0], [2.0, 1.0], [4.0, 1.0]],
+        noisy_conditional=[[1.0, 1.2], [2.2, 1.2], [1.0, 3.0]],
     )
     row = scored(case)
     assert row["s_ifd"] == pytest.approx(math.exp((-1.0 - 3.0 - 2.2) / 3), rel=1e-6)
     assert row["informative_share"] == 0.6
+    copies = [math.exp(-1.0), 1.0, math.exp((-3.0 + 2.0) / 2)]
+    assert row["s_ifd_smoothed"] == pytest.approx(np.mean(copies), rel=1e-6)
+    assert row["s_ifd_deviation"] == pytest.approx(np.std(copies), rel=1e-6)
+    smoothed = [math.exp(-0.4), math.exp(0.2), math.exp(-0.5)]
+    assert row["ifd_smoothed"] == pytest.approx(np.mean(smoothed), rel=1e-6)
     assert row["mean_logprob"] == pytest.approx(-2.0, rel=1e-6)
     assert row["min_k"] == -6.0
     assert row["min_k_plus_plus"] == -1.0
@@ -344,7 +324,7 @@ ROWS = [
     for verb in ("Name", "Draw", "Sing")
     for thing in ("a cat", "the blue sea")
 ]
-ASKED = "tokens,demonstration,text,reference"
+ASKED = "tokens,noise,demonstration,text,reference"
 
 
 @pytest.fixture(scope="module")
@@ -374,20 +354,6 @@ def test_all_are_columns_and_defined(frame: pd.DataFrame) -> None:
     assert set(undefined) <= {"mtld"}
     assert frame.attrs["manifest"]["informative_nats"] == 0.125
     assert frame.attrs["manifest"]["reference_model"]
-
-
-@pytest.mark.parametrize("tokens", [64, 4096])
-def test_neither_batches_nor_the_order_of_rows_matter(
-    frame: pd.DataFrame,
-    tiny_model: Path,
-    tiny_embedder: Path,
-    second_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tokens: int,
-) -> None:
-    monkeypatch.setattr("ifdkit.engine.huggingface.PACKED_TOKENS_PER_BATCH", {"cpu": tokens})
-    again = score_all(ROWS[::-1], tiny_model, tiny_embedder, second_model)
-    pd.testing.assert_frame_equal(numbers_of(frame), numbers_of(again), rtol=2e-4, atol=2e-5)
 
 
 def test_a_second_run_computes_nothing_and_has_the_same_bits(
@@ -422,6 +388,10 @@ def test_without_them_a_scores_file_has_the_same_columns(tiny_model: Path) -> No
     assert "informative_nats" not in plain.attrs["manifest"]
 
 
+OTHERS = ("demonstration", "noise")
+"""Groups with tests of their own."""
+
+
 def test_against_the_reference_model(
     frame: pd.DataFrame, tiny_model: Path, second_model: Path
 ) -> None:
@@ -441,7 +411,7 @@ def test_against_the_reference_model(
             limit=0.125, vocabulary=len(own.tokenizer),
         )  # fmt: skip
         for name, expected in REFERENCES.items():
-            if name != "miwv" and (value := expected(case)) is not None:
+            if METRICS[name].group not in OTHERS and (value := expected(case)) is not None:
                 assert frame[name][i] == pytest.approx(value, rel=5e-4, abs=5e-5), name
 
 
@@ -502,6 +472,11 @@ def test_a_metric_of_two_models_needs_the_second() -> None:
         Settings(reference_model="other")
     with pytest.raises(UsageError, match="--informative-nats"):
         Settings(informative_nats=-1.0)
+    for copies in (0, 65):
+        with pytest.raises(UsageError, match="--noise-copies"):
+            Settings(noise_copies=copies)
+    with pytest.raises(UsageError, match="--noise-seed"):
+        Settings(noise_seed=-1)
 
 
 def test_a_reference_model_with_another_tokenizer_is_refused(
@@ -515,4 +490,4 @@ def test_a_reference_model_with_another_tokenizer_is_refused(
 
 def test_all_names_every_group_of_one_model() -> None:
     assert set(all_groups()) >= {"ppl", "ifd", "rifd", "coherence", "tokens", "text"}
-    assert "reference" not in all_groups()
+    assert not {"reference", "noise"} & set(all_groups())

@@ -123,6 +123,14 @@ on_request_options = together(
         metavar="NATS",
         help="s_ifd is over tokens whose NLL the instruction changes by more.  [default: 0.125]",
     ),
+    option(
+        "--noise-copies",
+        type=int,
+        metavar="N",
+        help="Noisy copies of each example for"
+        " --metrics noise: so many times the cost of IFD.  [default: 8]",
+    ),
+    option("--noise-seed", type=int, metavar="N", help="Seed of the noise.  [default: 0]"),
 )
 """What some metrics on request need."""
 

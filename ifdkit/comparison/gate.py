@@ -8,6 +8,8 @@ NAME        METRIC.STATISTIC                     ifd.median_change
                                                  the before side alone; 0 if there is none,
                                                  undefined if no texts were compared
             pairing.COUNT                        pairing.n_pairs
+            diversity.MEASURE.NUMBER             diversity.vendi.change
+            coverage.NUMBER                      coverage.before_by_after
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from ifdkit.comparison.overview import Compared
-from ifdkit.comparison.result import LengthControl, Summary
+from ifdkit.comparison.result import DiversityChange, LengthControl, SetCoverage, Summary
 from ifdkit.data.pairing import Pairing
+from ifdkit.diversity.measures import DIVERSITY
 from ifdkit.errors import UsageError, unknown
 from ifdkit.findings import KINDS
 from ifdkit.scoring.metrics import METRICS
@@ -71,6 +74,8 @@ def _numeric(record: type) -> tuple[str, ...]:
 
 _ESTIMATES = _numeric(LengthControl)
 _COUNTS = _numeric(Pairing)
+_OF_DIVERSITY = _numeric(DiversityChange)
+_OF_COVERAGE = _numeric(SetCoverage)
 _OF_FINDINGS = ("count", "share")
 _LENGTH_CONTROLLED = ("ifd",)
 
@@ -108,11 +113,12 @@ class Condition:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics it needs."""
+        """The metrics it needs; diversity is that of the embeddings that coherence stores."""
         parts = (
             clause.name.removeprefix("length_control.").split(".")[0] for clause in self.clauses
         )
-        return [name for name in parts if name in METRICS]
+        stored = {"diversity": "coherence", "coverage": "coherence"}
+        return [name for part in parts if (name := stored.get(part, part)) in METRICS]
 
     def check(self, summary: Gated) -> str | None:
         """Why the gate fails, with the actual numbers; None if it passes.
@@ -155,14 +161,19 @@ def _check_name(name: str) -> None:
             _one_of(statistic, _OF_FINDINGS, name, "number of a finding")
         case ["pairing", count]:
             _one_of(count, _COUNTS, name, "count of pairs")
+        case ["diversity", measure, statistic]:
+            _one_of(measure, DIVERSITY, name, "measure of diversity")
+            _one_of(statistic, _OF_DIVERSITY, name, "number of a measure")
+        case ["coverage", statistic]:
+            _one_of(statistic, _OF_COVERAGE, name, "number of the coverage")
         case [metric, statistic]:
             _one_of(metric, METRICS, name, "metric")
             _one_of(statistic, _STATISTICS, name, "statistic")
         case _:
             raise UsageError(
                 f"--fail-if: {name!r} is not the name of a number: write METRIC.STATISTIC"
-                " (ifd.median_change), length_control.METRIC.ESTIMATE, findings.KIND.count or"
-                " pairing.COUNT"
+                " (ifd.median_change), length_control.METRIC.ESTIMATE, findings.KIND.count,"
+                " pairing.COUNT, diversity.MEASURE.change or coverage.NUMBER"
             )
 
 
@@ -182,6 +193,12 @@ def value_of(name: str, summary: Gated) -> Number:
         case ["pairing", count]:
             pairing = summary.pairing  # None if the datasets are not paired
             return None if pairing is None else _as_number(getattr(pairing, count))
+        case ["diversity", measure, statistic]:
+            measured = summary.diversity.get(measure)
+            return _as_number(getattr(measured, statistic)) if measured else None
+        case ["coverage", statistic]:
+            covered = summary.coverage
+            return None if covered is None else _as_number(getattr(covered, statistic))
         case [metric, statistic]:
             change = summary.metrics.get(metric)
             return _as_number(_STATISTICS[statistic](change)) if change else None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ifdkit.comparison.folders import part_folder
-from ifdkit.comparison.result import Comparison, LengthControl
+from ifdkit.comparison.result import Comparison, DiversityChange, LengthControl, SetCoverage
 from ifdkit.data.atomic import json_file
 from ifdkit.data.pairing import Pairing
 from ifdkit.data.report_folder import renders, save_report
@@ -63,6 +63,9 @@ class Compared:
     warnings: tuple[str, ...] = ()
     texts_compared: bool = False
     """Whether findings were looked for."""
+    diversity: Mapping[str, DiversityChange] = field(default_factory=dict)
+    """Measure of diversity → its change; empty if it is unpaired or without stored embeddings."""
+    coverage: SetCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,8 @@ def paired_overview(comparisons: Sequence[Comparison], *, seed: int) -> Comparis
             findings=one.summary.findings,
             warnings=one.summary.warnings,
             texts_compared=one.summary.texts_compared,
+            diversity=one.summary.diversity,
+            coverage=one.summary.coverage,
         )
         for i, one in enumerate(comparisons, 1)
     ]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.records import Request
+from ifdkit.records import Noise, Request
 
 MIN_SHARED_PREFIX = 16
 """Tokens that sequences must have in common for their beginning to be computed separately."""
@@ -50,6 +50,8 @@ class TokenSequence:
     """Positions of the Requests served, longest first."""
     scored: NDArray[np.int64]
     """Positions of all tokens that some Request scores, ascending, without duplicates."""
+    noise: Noise | None = None
+    """Noise on the embeddings of its tokens."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,13 +73,16 @@ def sequences(requests: Sequence[Request]) -> list[TokenSequence]:
     Ids are compared as bytes of fixed width.  In byte order, everything that begins with some ids
     follows them directly.  So if any Request extends this one, its next neighbour does, and that
     neighbour is either the current carrier or a prefix of it: one comparison per Request is enough.
+    Only Requests with the same noise are compared.
     """
     texts = [request.ids[: request.stop].astype("<i4").tobytes() for request in requests]
-    order = sorted(range(len(requests)), key=lambda i: (texts[i], i))
+    noises = [b"" if request.noise is None else request.noise.content for request in requests]
+    order = sorted(range(len(requests)), key=lambda i: (noises[i], texts[i], i))
     served: dict[int, list[int]] = {}  # the longest Request of a sequence → all that it serves
     carrier = -1
     for i in reversed(order):
-        if carrier < 0 or not texts[carrier].startswith(texts[i]):
+        is_served = carrier >= 0 and noises[carrier] == noises[i]
+        if not (is_served and texts[carrier].startswith(texts[i])):
             carrier = i
         served.setdefault(carrier, []).append(i)
     return [
@@ -85,6 +90,7 @@ def sequences(requests: Sequence[Request]) -> list[TokenSequence]:
             requests[carrier].ids[: requests[carrier].stop],
             tuple(served[carrier]),
             _union((requests[i].start, requests[i].stop) for i in served[carrier]),
+            requests[carrier].noise,
         )
         for carrier in sorted(served)
     ]
@@ -96,12 +102,17 @@ def _union(spans: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
 
 
 def prefix_groups(found: Sequence[TokenSequence]) -> list[PrefixGroup]:
-    """Group sequences by their first tokens. Each is in exactly one group, possibly alone."""
+    """Group sequences by their first tokens. Each is in exactly one group, possibly alone.
+
+    One with noise is alone: its beginning is not that of any other.
+    """
     by_head: dict[bytes, list[int]] = {}
+    groups = [PrefixGroup((i,), 0) for i, one in enumerate(found) if one.noise is not None]
     for i, sequence in enumerate(found):
+        if sequence.noise is not None:
+            continue
         head = sequence.ids[:MIN_SHARED_PREFIX].astype("<i4").tobytes()
         by_head.setdefault(head, []).append(i)
-    groups = []
     for members in by_head.values():
         n_shared = _common_prefix([found[i] for i in members])
         longest_first = sorted(members, key=lambda i: (-len(found[i]), i))
@@ -130,8 +141,17 @@ def plan(requests: Sequence[Request], budget: Budget) -> list[list[int]]:
     """Batches of positions of Requests, each position exactly once.
 
     Longest sequences first, which keeps padding small and makes a run that exceeds memory fail at
-    its start.  A sequence that exceeds the budget gets a batch of its own.
+    its start.  A sequence that exceeds the budget gets a batch of its own.  Requests with noise
+    come last, in batches of their own: the others are batched as if there were none.
     """
+    noisy = [i for i, one in enumerate(requests) if one.noise is not None]
+    if noisy and len(noisy) < len(requests):
+        plain = [i for i, one in enumerate(requests) if one.noise is None]
+        return [
+            [part[i] for i in batch]
+            for part in (plain, noisy)
+            for batch in plan([requests[i] for i in part], budget)
+        ]
     found = sequences(requests)
     if budget.packs:
         groups = prefix_groups(found)

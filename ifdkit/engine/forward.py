@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ifdkit.engine import attention
+from ifdkit.engine.batching import sequences
 from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.layout import Batch, Packed, Padded
+from ifdkit.engine.noise import inputs_of
 from ifdkit.engine.per_token import PerToken, token_nll
 from ifdkit.engine.tensors import entry_device, to_device, to_numpy
 from ifdkit.records import NLL, Request
@@ -72,7 +74,8 @@ class PackedForward:
         ids = to_device(pack.ids[None], device)  # (1, tokens)
         positions = to_device(pack.positions[None], device)  # (1, tokens)
         with attention.packed(pack.segments):
-            states = self._head.hidden(ids, position_ids=positions)[0]  # (tokens, hidden)
+            inputs = inputs_of(self._model, ids, pack.noisy)
+            states = self._head.hidden(**inputs, position_ids=positions)[0]  # (tokens, hidden)
         rows = states[to_device(pack.predicting, states.device)]  # (scored, hidden)
         targets = to_device(batch.targets, device)  # (scored,)
         return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
@@ -94,7 +97,8 @@ class PaddedForward:
         """NLL of each token in each span, float32 nats."""
         batch, device = Batch(requests), entry_device(self._model)
         padded = Padded.of(batch.sequences)
-        states = self._head.hidden(to_device(padded.ids, device))  # (batch, tokens, hidden)
+        inputs = inputs_of(self._model, to_device(padded.ids, device), padded.noisy)
+        states = self._head.hidden(**inputs)  # (batch, tokens, hidden)
         rows = states[to_device(padded.predicting, states.device)]  # (scored, hidden)
         targets = to_device(batch.targets, device)  # (scored,)
         return batch.split(to_numpy(self._head.nll(rows, targets, compute)))
@@ -115,7 +119,7 @@ class SelectedForward:
         batch, device = Batch(requests), entry_device(self._model)
         padded = Padded.of(batch.sequences)
         output = self._model(
-            input_ids=to_device(padded.ids, device),  # (batch, tokens)
+            **inputs_of(self._model, to_device(padded.ids, device), padded.noisy),
             logits_to_keep=to_device(padded.predicting, device),  # (batch, tokens)
             use_cache=False,
         )
@@ -141,6 +145,8 @@ class PlainForward:
     def _one(self, request: Request, compute: PerToken) -> NLL:
         start, stop = request.start, request.stop
         ids = to_device(request.ids[:stop].astype(np.int64), entry_device(self._model))  # (tokens,)
-        logits = self._model(input_ids=ids[None], use_cache=False).logits[0]  # (tokens, vocabulary)
+        noisy = () if request.noise is None else ((0, *sequences([request])),)
+        inputs = inputs_of(self._model, ids[None], noisy)
+        logits = self._model(**inputs, use_cache=False).logits[0]  # (tokens, vocabulary)
         predicting = logits[start - 1 : stop - 1]  # (scored, vocabulary)
         return to_numpy(compute(predicting, ids[start:].to(predicting.device)))

@@ -47,9 +47,9 @@ class ChunkedHead:
         self._rows_per_chunk = rows_per_chunk
         self._stub = _BodyStub()
 
-    def hidden(self, ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        """Last hidden states of ids (batch, tokens), shape (batch, tokens, hidden)."""
-        output = self._body(input_ids=ids, use_cache=False, **inputs)
+    def hidden(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Last hidden states, shape (batch, tokens, hidden), of `input_ids` or `inputs_embeds`."""
+        output = self._body(use_cache=False, **inputs)
         self._stub.output = type(output)
         states: torch.Tensor = output.last_hidden_state
         return states

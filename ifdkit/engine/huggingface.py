@@ -6,6 +6,7 @@ import copy
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from ifdkit.engine.models import Weights
 from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
 from ifdkit.errors import ModelError, UsageError, brief
-from ifdkit.records import NLL, Request
+from ifdkit.records import NLL, Noise, Request
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ class HuggingFaceBackend:
         self._strategy: ForwardStrategy = PlainForward(self.model)
         known = KnownNlls(weights, dtype, device, trusted=trust_remote_code)
         self._strategy = self._fastest_strategy(known)
+        self._takes_embeddings: bool | None = None
+        """Whether noise can be added to its embeddings; None before that was needed."""
         self._replicas: list[HuggingFaceBackend] = []
         self._stop = threading.Event()
 
@@ -186,6 +189,8 @@ class HuggingFaceBackend:
         if not requests:
             return []
         self._check_ids(requests)
+        if any(request.noise is not None for request in requests):
+            self._check_embeddings()
         try:
             return self._batch(requests)
         except RuntimeError as error:
@@ -353,6 +358,24 @@ class HuggingFaceBackend:
     def _random_ids(self) -> NDArray[np.int32]:
         generator = np.random.default_rng(0)
         return generator.integers(self._vocabulary, size=self._probe_tokens).astype(np.int32)
+
+    def _check_embeddings(self) -> None:
+        """Raise ModelError if the model does not compute the same from embeddings as from ids."""
+        if self._takes_embeddings is None:
+            self._takes_embeddings = True  # while it is being found out
+            requests = self._probes()
+            silent = [replace(one, noise=Noise(bytes(16), 0.0, one.stop, 0, 0)) for one in requests]
+            expected = np.concatenate(self.nll(requests))
+            try:
+                self._takes_embeddings = self._agree(np.concatenate(self.nll(silent)), expected)
+            except Exception as error:  # each architecture fails in its own way
+                log.info("%s: no noise: %s", self._name, brief(error))
+                self._takes_embeddings = False
+        if not self._takes_embeddings:
+            raise ModelError(
+                f"model {self._name} does not take embeddings in place of ids, as noise needs:"
+                " leave out the metrics of --metrics noise"
+            )
 
     def _check_ids(self, requests: Sequence[Request]) -> None:
         largest = max(int(request.ids.max()) for request in requests)

@@ -119,6 +119,10 @@ class Batch:
         return found
 
 
+Noisy = tuple[tuple[int, TokenSequence], ...]
+"""Sequences with noise, and where each begins in the ids of a batch, row by row."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Padded:
     """Sequences side by side, each padded on the right to the longest."""
@@ -127,6 +131,7 @@ class Padded:
     """Shape (batch, tokens)."""
     predicting: NDArray[np.bool_]
     """Whether a position predicts a scored token, which is the token after it; same shape."""
+    noisy: Noisy
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Padded:
@@ -136,7 +141,8 @@ class Padded:
         for row, sequence in enumerate(found):
             ids[row, : len(sequence)] = sequence.ids
             predicting[row, sequence.scored - 1] = True
-        return cls(ids, predicting)
+        begins = ((row * shape[1], one) for row, one in enumerate(found))
+        return cls(ids, predicting, tuple(one for one in begins if one[1].noise is not None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +156,7 @@ class Packed:
     predicting: Indices
     """Positions in the pack that predict a scored token, sequence by sequence, shape (scored,)."""
     segments: Segments
+    noisy: Noisy
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Packed:
@@ -158,6 +165,7 @@ class Packed:
         positions: list[Indices] = []
         parts: list[Segment] = []
         predicting: dict[int, Indices] = {}
+        noisy: list[tuple[int, TokenSequence]] = []
         end = 0
 
         def append(tokens: NDArray[np.int32], position: int, prefix: tuple[int, int]) -> int:
@@ -178,6 +186,8 @@ class Packed:
                 begin = append(found[i].ids[n_shared:], n_shared, prefix)
                 # Never negative: a prefix ends before the first predicting token.
                 predicting[i] = begin + (found[i].scored - 1 - n_shared)
+                if found[i].noise is not None:  # it is a group of its own, without a prefix
+                    noisy.append((begin, found[i]))
         if missing := -end % SIZE_MULTIPLE:
             append(np.zeros(missing, np.int32), 0, (0, 0))  # a segment that nothing attends to
         return cls(
@@ -185,4 +195,5 @@ class Packed:
             np.concatenate(positions),
             np.concatenate([predicting[i] for i in range(len(found))]),
             Segments(tuple(parts)),
+            tuple(noisy),
         )

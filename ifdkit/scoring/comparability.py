@@ -23,16 +23,19 @@ _SAME_ON_BOTH_SIDES = {
     "stride": "stride",
     "embedder_hash": "embedder",
     "informative_nats": "informative_nats",
+    "noise_copies": "noise_copies",
+    "noise_seed": "noise_seed",
     "reference_hash": "reference model",
 }
 """Field of a setup → the name under which users know it."""
 _IF_ON_BOTH_SIDES = (
     *("embedder_hash", "template_date", "stride", "informative_nats", "reference_hash"),
+    *("noise_copies", "noise_seed"),
 )
 """Fields that may be None on one side."""
 _FIXED_BY_SCORES = (
     *("protocol", "template", "template_date", "window", "max_length", "stride", "dtype"),
-    "informative_nats",
+    *("informative_nats", "noise_copies", "noise_seed"),
 )
 """Settings that are decided once a dataset is scored."""
 SETTINGS_IN_MANIFEST = (
@@ -47,6 +50,8 @@ SETTINGS_IN_MANIFEST = (
     "stride",
     "window",
     "informative_nats",
+    "noise_copies",
+    "noise_seed",
     "reference_model",
 )
 """Settings that a manifest has under the same name."""
@@ -90,7 +95,8 @@ def _shown(setup: ScoringSetup, name: str) -> str:
 def gives_same_requests(a: ScoringSetup, b: ScoringSetup) -> bool:
     """Whether both make the same Requests and store their NLLs under the same keys."""
     names = set(_SAME_ON_BOTH_SIDES) - {
-        *("window", "embedder_hash", "informative_nats", "reference_hash")
+        *("window", "embedder_hash", "informative_nats", "reference_hash"),
+        *("noise_copies", "noise_seed"),
     }
     return all(_is_same(name, a, b) for name in names)
 

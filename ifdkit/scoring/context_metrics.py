@@ -27,10 +27,13 @@ def reducible_loss(measured: Measured) -> float | None:
 def learnability(measured: Measured) -> float | None:
     """The same ÷ the mean NLL of the model: at most 1 (DavIR, 2310.13008).
 
-    The denominator is the loss of the base model, which `--model` names, as a published summary
-    of the paper gives it; the paper itself could not be read, and has no public code.  The loss of
-    the reference model as the denominator gives the same order of rows: (b − r) ÷ r is b ÷ r − 1,
-    which rises with 1 − r ÷ b.  Lengths cancel, so that sums and means give the same number.
+    The denominator is the loss of the base model, which `--model` names.  The abstract of the paper
+    (version 2) defines learnability as the "relative reduction in loss during fine-tuning"; its
+    formula, (L_base − L_ref) ÷ L_base, is that of the notes on the ACL 2025 version at
+    papernotes.org, which add that its appendix C shows that either loss gives the same order of
+    rows: (b − r) ÷ r is b ÷ r − 1, which rises with 1 − r ÷ b.  The text of the paper beyond its
+    abstract could not be read, and the authors publish no code.  Lengths cancel, so that sums and
+    means give the same number.
     """
     own, change = measured.mean(CONDITIONAL), reducible_loss(measured)
     return None if not own or change is None else change / own
@@ -45,7 +48,8 @@ CONTEXT_METRICS = (
         unit="nats per token",
         definition="Mean NLL of the response with the nearest other example of the dataset as a"
         " demonstration, minus that without. Positive where a similar example does not help the"
-        " model. The one metric that depends on the other rows.",
+        " model. The one metric that depends on the other rows; undefined without another row, or"
+        " if the demonstration leaves no room for the response.",
         formula="mean of c after a demonstration − mean of c",
         source="arXiv 2511.07074",
         passes=(CONDITIONAL, DEMONSTRATED),

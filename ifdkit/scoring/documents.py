@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import UsageError
-from ifdkit.scoring.metrics import METRICS, members_of
+from ifdkit.scoring.metrics import METRICS, members_of, needs_reference
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.settings import Settings
 
@@ -38,7 +38,8 @@ def settings_for(
         )
     if progress is not None and kept != settings.metrics:
         progress.note(NOT_COMPUTED)
-    return replace(settings, metrics=kept)
+    needed = settings.reference_model if any(map(needs_reference, kept)) else None
+    return replace(settings, metrics=kept, reference_model=needed)
 
 
 def _is_for_documents(name: str) -> bool:

@@ -85,9 +85,11 @@ def same_tokens(reference: Scorer, scorer: Scorer) -> Scorer:
 
 def setup_of_optional(settings: Settings, reference: Scorer | None) -> dict[str, Any]:
     """The fields of a setup that metrics on request have."""
-    has_limit = bool({"s_ifd", "informative_share"} & settings.optional)
+    limited = {"s_ifd", "informative_share", "s_ifd_smoothed", "s_ifd_deviation"}
     return {
-        "informative_nats": settings.informative_nats if has_limit else None,
+        "informative_nats": settings.informative_nats if limited & settings.optional else None,
+        "noise_copies": settings.copies or None,
+        "noise_seed": settings.noise_seed if settings.copies else None,
         "reference_model": reference.weights.name if reference else None,
         "reference_hash": reference.weights_hash if reference else None,
     }

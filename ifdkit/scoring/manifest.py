@@ -62,6 +62,9 @@ class ScoringSetup:
     """Tokens from one window over a long document to the next; None if there are only pairs."""
     informative_nats: float | None = None
     """The threshold of `s_ifd`; None if it is not asked for."""
+    noise_copies: int | None = None
+    """Of each pass over the response; None if no metric of noise is asked for."""
+    noise_seed: int | None = None
     reference_model: str | None = None
     reference_hash: str | None = None
 
@@ -154,7 +157,9 @@ class Manifest:
     lines: bool = False
     """Whether each line of a text file was a document."""
     informative_nats: float | None = None
-    """As in ScoringSetup, like the two below."""
+    """As in ScoringSetup, like the four below."""
+    noise_copies: int | None = None
+    noise_seed: int | None = None
     reference_model: str | None = None
     reference_hash: str | None = None
 

@@ -16,7 +16,9 @@ DEMONSTRATED = "response_demonstrated"
 """The conditional pass with the nearest other example before it, as a demonstration."""
 REFERENCE = "response_reference"
 """The conditional pass of the reference model."""
-FURTHER_PASSES = (DEMONSTRATED, REFERENCE)
+NOISY_DIRECT, NOISY_CONDITIONAL = "response_direct_noisy", "response_conditional_noisy"
+"""Copies of the two passes with noise on the embeddings; of shape (copies, tokens)."""
+FURTHER_PASSES = (DEMONSTRATED, REFERENCE, NOISY_DIRECT, NOISY_CONDITIONAL)
 """Passes over the response, besides those of `ifdkit.records.PASSES`."""
 INFORMATIVE_NATS = 0.125
 """Default of `--informative-nats`, one of the two shares of 2506.01317: about half of the tokens of
@@ -31,7 +33,8 @@ class Measured:
     example: Example
     passes: Passes
     nlls: Mapping[str, NLL]
-    """Pass → NLL of each scored token, nats, float32 of shape (tokens,)."""
+    """Pass → NLL of each scored token, nats, float32 of shape (tokens,) or, of noisy passes,
+    (copies, tokens)."""
     coherence: float | None = None
     """Cosine of the two sentence embeddings; None if it was not asked for."""
     window: int = 64
@@ -117,6 +120,8 @@ class Metric:
             return "a pass of the reference model"
         if DEMONSTRATED in self.passes:
             return "the embedder, and a longer pass"
+        if NOISY_CONDITIONAL in self.passes:
+            return "its passes once more for each of `--noise-copies`"
         if self.statistics:
             return "token statistics"
         return "the embedder" if self.needs_embedder else "its passes" if self.passes else "none"

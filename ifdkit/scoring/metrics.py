@@ -14,16 +14,19 @@ from ifdkit.errors import UsageError, unknown
 from ifdkit.records import PASSES
 from ifdkit.scoring.builtin_metrics import BUILT_IN
 from ifdkit.scoring.context_metrics import CONTEXT_METRICS
-from ifdkit.scoring.metric import REFERENCE, Measured, Metric, Scale, Value
+from ifdkit.scoring.metric import NOISY_CONDITIONAL, REFERENCE, Measured, Metric, Scale, Value
+from ifdkit.scoring.noise_metrics import NOISE_METRICS
 from ifdkit.scoring.text_metrics import TEXT_METRICS
 from ifdkit.scoring.token_metrics import TOKEN_METRICS
 
 GROUPS = ("ppl", "ifd", "rifd", "coherence")
 """What `--metrics` names, besides single metrics."""
 DEFAULT_GROUPS = ("ppl", "ifd", "coherence")
-OPTIONAL_GROUPS = ("tokens", "demonstration", "reference", "text")
+OPTIONAL_GROUPS = ("tokens", "noise", "demonstration", "reference", "text")
 """Groups whose metrics have columns only if they are asked for."""
-SHIPPED = (*BUILT_IN, *TOKEN_METRICS, *CONTEXT_METRICS, *TEXT_METRICS)
+BY_NAME_ONLY = ("noise", "reference")
+"""Those that `all` leaves out: one costs many passes, the other needs a second model."""
+SHIPPED = (*BUILT_IN, *TOKEN_METRICS, *NOISE_METRICS, *CONTEXT_METRICS, *TEXT_METRICS)
 """All that are not registered by the user."""
 RESERVED = frozenset(
     {
@@ -102,8 +105,8 @@ def groups() -> tuple[str, ...]:
 
 
 def all_groups() -> tuple[str, ...]:
-    """What `all` stands for: every metric of one model, and those of texts."""
-    return (*groups(), *(name for name in OPTIONAL_GROUPS if name != "reference"))
+    """What `all` stands for: every metric of one model without noise, and those of texts."""
+    return (*groups(), *(name for name in OPTIONAL_GROUPS if name not in BY_NAME_ONLY))
 
 
 def default_groups() -> tuple[str, ...]:
@@ -145,6 +148,11 @@ def statistics_of(name: str) -> frozenset[str]:
 def optional_of(name: str) -> list[str]:
     """The metrics of a group, or a metric itself, that are computed only if they are asked for."""
     return [one for one in members_of(name) if METRICS[one].is_optional]
+
+
+def needs_noise(name: str) -> bool:
+    """Whether a group or metric needs noisy copies of the passes."""
+    return NOISY_CONDITIONAL in passes_of(name)
 
 
 def needs_reference(name: str) -> bool:

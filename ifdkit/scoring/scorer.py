@@ -44,6 +44,7 @@ from ifdkit.scoring.further import (
 from ifdkit.scoring.lengths import max_length_of, stride_of
 from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.measuring import Measuring
+from ifdkit.scoring.noise import noisy_nlls, with_noise
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
@@ -265,7 +266,8 @@ class Scorer:
 
     def align(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes of each example, in order: tokenises, scores nothing."""
-        return self._aligner.align(examples)
+        copies, seed = self.settings.copies, self.settings.noise_seed
+        return [with_noise(one, copies, seed) for one in self._aligner.align(examples)]
 
     def contexts(self, examples: Sequence[Example]) -> list[Context]:
         """What a model would answer each example from, in order."""
@@ -295,7 +297,7 @@ class Scorer:
             score_row(
                 example,
                 each,
-                {**arrays_by_pass(each, nlls), **more},
+                {**arrays_by_pass(each, nlls), **noisy_nlls(each, nlls), **more},
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,

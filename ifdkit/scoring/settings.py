@@ -19,12 +19,14 @@ from ifdkit.scoring.metrics import (
     default_groups,
     groups,
     needs_embedder,
+    needs_noise,
     needs_reference,
     optional_of,
     parse_metrics,
     passes_of,
     statistics_of,
 )
+from ifdkit.scoring.noise import MAX_NOISE_COPIES, NOISE_COPIES
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -50,6 +52,10 @@ class Settings:
     """The second model of metrics of two models."""
     informative_nats: float = INFORMATIVE_NATS
     """Tokens whose NLL the instruction changes by more are those of `s_ifd`."""
+    noise_copies: int = NOISE_COPIES
+    """Noisy copies of each pass over the response, for the metrics of noise."""
+    noise_seed: int = 0
+    """Of the noise. The noise of a row depends on it and on the row alone."""
     dtype: str = "auto"
     """Of the weights: `float32`, `bfloat16`, `float16`, or what suits the device."""
     device: str = "auto"
@@ -111,6 +117,12 @@ class Settings:
     def _check_optional(self) -> None:
         if not 0 <= self.informative_nats < float("inf"):
             raise UsageError(f"--informative-nats {self.informative_nats}: must be 0 or more")
+        if not 1 <= self.noise_copies <= MAX_NOISE_COPIES:
+            raise UsageError(
+                f"--noise-copies {self.noise_copies}: must be from 1 to {MAX_NOISE_COPIES}"
+            )
+        if not 0 <= self.noise_seed < 2**63:
+            raise UsageError(f"--noise-seed {self.noise_seed}: must be from 0 to 2⁶³ − 1")
         alone = [name for name in self.metrics if needs_reference(name)]
         if alone and self.reference_model is None:
             raise UsageError(f"--metrics {alone[0]} compares two models: give --reference-model")
@@ -147,6 +159,11 @@ class Settings:
         return frozenset(one for name in self.metrics for one in optional_of(name))
 
     @property
+    def copies(self) -> int:
+        """Noisy copies of the passes over the response that the metrics need."""
+        return self.noise_copies if any(map(needs_noise, self.metrics)) else 0
+
+    @property
     def needs_embedder(self) -> bool:
         """Whether the metrics compare embeddings."""
         return any(map(needs_embedder, self.metrics))
@@ -169,6 +186,8 @@ class ModelKeywords(TypedDict, total=False):
     template_date: str | None
     reference_model: str | os.PathLike[str] | None
     informative_nats: float
+    noise_copies: int
+    noise_seed: int
     dtype: str
     device: str
     max_length: int | None

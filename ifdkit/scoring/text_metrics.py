@@ -141,7 +141,8 @@ TEXT_METRICS = (
         label="Distinct bigrams",
         short="distinct-2",
         unit="share",
-        definition="Different pairs of consecutive words ÷ all pairs, in the response.",
+        definition="Different pairs of consecutive words ÷ all pairs, in the response. Undefined"
+        " for fewer than two words.",
         formula="different bigrams ÷ bigrams",
         source="arXiv 1510.03055",
         group="text",

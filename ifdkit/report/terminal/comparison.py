@@ -14,6 +14,8 @@ from ifdkit.findings.finding import Finding
 from ifdkit.format import NOTHING, correlation, interval, number, p_value, percent, plural, signed
 from ifdkit.report.comparison.wording import (
     MAX_SOURCES,
+    coverage_sentence,
+    diversity_measure,
     finding_title,
     group_word,
     metric_of,
@@ -56,6 +58,10 @@ def print_comparison(
             )
         elif not control.sentence:
             console.print(f"{metric_of(field).label}: no estimate with length held fixed")
+    if summary.diversity:
+        console.print(_diversity(summary, console.width))
+    if note := coverage_sentence(summary):
+        console.print(Text.assemble(("Coverage: ", "bold"), note))
     for finding in summary.findings[:_MAX_FINDINGS]:
         console.print(_finding(finding))
     left = len(summary.findings) - _MAX_FINDINGS
@@ -74,6 +80,24 @@ def _table(summary: Summary, width: int) -> Table:
         (metric_of(field).short, *_cells(metric, width))
         for field, metric in summary.metrics.items()
     ]
+    return number_table(headers, rows, width)
+
+
+def _diversity(summary: Summary, width: int) -> Table:
+    """Both sides as sets, a row for each measure, under the names that `--fail-if` takes."""
+    rows = [
+        (
+            f"diversity.{one_line(name, 60)}",
+            number(one.before),
+            number(one.after),
+            signed(one.change),
+            interval(one.change_ci95),
+            "larger" if diversity_measure(name).higher_is_more_diverse else "smaller",
+        )
+        for name, one in summary.diversity.items()
+    ]
+    headers = ("as sets", Text("before", _BEFORE), Text("after", _AFTER), "change", "95 % CI",
+               "more diverse if")  # fmt: skip
     return number_table(headers, rows, width)
 
 
