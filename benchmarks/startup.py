@@ -24,14 +24,11 @@ from benchmarks.machine import machine
 _TREE = Path(__file__).parents[1]
 _HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pandas", "pyarrow")
 _COMMAND = f"""
-import os, sys
-from ifdkit.cli.main import main
+import atexit, sys
+from ifdkit.__main__ import run
 sys.argv = ["ifdkit", *sys.argv[1:]]
-code = main(sys.argv[1:])
-sys.stdout.flush()
-spent = os.times()
-print("END", spent.user + spent.system, *[n for n in {_HEAVY} if n in sys.modules], flush=True)
-os._exit(code)
+atexit.register(lambda: print("END", *[n for n in {_HEAVY} if n in sys.modules], flush=True))
+run()
 """
 _PPL_IFD = ("--metrics", "ppl,ifd")
 CASES: dict[str, tuple[str, ...]] = {
@@ -88,10 +85,13 @@ def run(tree: Path, arguments: list[str]) -> Taken:
         for line in process.stdout:
             first_s = first_s or time.perf_counter() - begin
             lines.append(line)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{''.join(lines)}")
-    _, cpu_s, *heavy = lines[-1].split()
-    return Taken(first_s, time.perf_counter() - begin, float(cpu_s), tuple(heavy))
+    _, *heavy = lines[-1].split()
+    cpu_s = used.ru_utime + used.ru_stime
+    return Taken(first_s, time.perf_counter() - begin, cpu_s, tuple(heavy))
 
 
 def imports(tree: Path, arguments: list[str]) -> list[tuple[str, float]]:

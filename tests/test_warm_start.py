@@ -290,10 +290,11 @@ def test_only_the_process_of_a_command_searches_cycles_rarely() -> None:
     code = (
         "import gc, sys, runpy; sys.argv = ['ifdkit', '--version']\n"
         "try: runpy.run_module('ifdkit', run_name='__main__')\n"
-        "except SystemExit: print(gc.get_threshold())"
+        "except SystemExit: print(gc.get_threshold(), gc.get_freeze_count() > 10_000)"
     )
     command = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert command.stdout.splitlines()[-1] == "(50000, 20, 50)"
+    assert command.stdout.splitlines()[-1] == "(50000, 20, 50) True"
     assert gc.get_threshold() != (50000, 20, 50)
+    assert not gc.get_freeze_count()
