@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ifdkit.auditing.result import MAX_PLACES, Audit, Detail, Place, RuleResult, TemplateCheck
+import numpy as np
+
+from ifdkit.auditing.result import (
+    MAX_PLACES,
+    Audit,
+    AuditedColumn,
+    Detail,
+    ExploredExample,
+    Place,
+    RuleResult,
+    TemplateCheck,
+)
+from ifdkit.scoring.explored import ExploredSide
 from tests.report_fixtures import MANIFEST
 
 OPENING = "Here is a new and more detailed answer:"
@@ -164,6 +176,47 @@ CHECK = TemplateCheck(
 )
 
 
+def _explored() -> tuple[ExploredExample, ...]:
+    """One example per row that a rule lists, with a tag for each of its rules."""
+    found: dict[int, dict[str, str]] = {}
+    lines = {}
+    for rule in FAILED + WARNS + PASSED:
+        for place in rule.places:
+            found.setdefault(place.row, {})[rule.name] = place.quote
+            lines[place.row] = place.line
+    return tuple(
+        ExploredExample(
+            side=ExploredSide(
+                id=f"alpaca-{row}",
+                row=row,
+                turn=0,
+                status="ok",
+                instruction=f"Tell me about the moon, part {row}.",
+                response="The moon does not change.\nIts light does. " * 4,
+                numbers={"response_tokens": float(40 + row), "ifd": 0.5 + row / 4000},
+                percentiles={"response_tokens": row / 20, "ifd": row / 20},
+            ),
+            reasons=("longest",) if row == 1813 else (),
+            findings=findings,
+            line=lines[row],
+        )
+        for row, findings in found.items()
+    )
+
+
+def _measured() -> tuple[AuditedColumn, ...]:
+    rng = np.random.default_rng(0)
+    is_found = rng.random(999) < 0.2
+    return (
+        AuditedColumn(field="ifd", values=rng.beta(5, 3, 999) * 1.2, is_found=is_found),
+        AuditedColumn(
+            field="response_tokens",
+            values=np.round(rng.lognormal(4.5, 0.8, 999)) + 1,
+            is_found=is_found,
+        ),
+    )
+
+
 def make_audit(**changes: Any) -> Audit:
     """Two of eight applied rules fail, on a sample of a larger file."""
     audit = Audit(
@@ -183,6 +236,8 @@ def make_audit(**changes: Any) -> Audit:
         against=("data/alpacaeval.json",),
         manifest=MANIFEST,
         elapsed_s=93.4,
+        explored=_explored(),
+        measured=_measured(),
     )
     return replace(audit, **changes)
 
@@ -204,9 +259,20 @@ def with_text_everywhere(audit: Audit, text: Callable[[str], str]) -> Audit:
             ),
         )
 
+    def explored(one: ExploredExample) -> ExploredExample:
+        side = replace(
+            one.side,
+            id=text("id"),
+            instruction=text("instruction"),
+            response=text("response"),
+        )
+        findings = {name: text("quote") for name in one.findings}
+        return replace(one, side=side, findings=findings)
+
     check = audit.template_check
     return replace(
         audit,
+        explored=tuple(map(explored, audit.explored)),
         command=text("command"),
         input=text("input"),
         rules=tuple(rule(one) for one in audit.rules),

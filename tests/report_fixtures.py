@@ -17,14 +17,13 @@ import ifdkit.report  # noqa: F401  # registers the files of reports
 from ifdkit.comparison.result import (
     COMPARISON_SCHEMA,
     ExploredPair,
-    ExploredSide,
     LengthControl,
     ReferenceRow,
-    ShadedToken,
     Summary,
 )
 from ifdkit.data.pairing import Pairing
 from ifdkit.findings.finding import Finding
+from ifdkit.scoring.explored import ExploredSide, ShadedToken
 from ifdkit.stats.columns import Distance, SideStats
 from ifdkit.stats.paired import Change, MetricChange
 from tests.manifests import make_manifest

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from ifdkit.auditing import exploring
 from ifdkit.auditing.result import AUDIT_SCHEMA, MAX_PLACES, Audit, Detail, Place, RuleResult
+from ifdkit.auditing.run import audit as run_audit
 from ifdkit.auditing.run import check_folder
 from ifdkit.data.atomic import dumps
 from ifdkit.errors import OutputError
-from ifdkit.records import plain
 from ifdkit.report.audit.html import render_audit_html
 from ifdkit.report.audit.markdown import MAX_CHARACTERS, render_audit_markdown
 from ifdkit.report.audit.sarif import artifact_uri, as_sarif
@@ -41,6 +43,8 @@ from tests.audit_fixtures import (
 
 pytestmark = pytest.mark.long
 
+SHOWN_TEXT = {"quote", "detail", "found", "instruction", "response"}
+"""Words of the dataset, as `with_text_everywhere` names them."""
 FILES = {"index.html", "audit.json", "report.md", "audit.sarif"}
 
 
@@ -195,7 +199,7 @@ def test_failures_and_warnings_have_a_block(page: str, audit: Audit) -> None:
             assert place.id in article
         assert article.count("<li>") == len(rule.places) + len(rule.details)
     assert "162 more are not listed" in articles[1], "212 found, 50 listed"
-    assert "42 more places" in articles[1]
+    assert "47 more places" in articles[1]
     assert "212 ×" in articles[2]
     assert "threshold 1<" in articles[3]
     assert "1.05" in articles[3], "the number that is over the threshold"
@@ -552,7 +556,7 @@ def test_saving_writes_every_form(tmp_path: Path, audit: Audit) -> None:
     audit.save(folder)
     assert {path.name for path in folder.iterdir()} == FILES
     saved = json.loads((folder / "audit.json").read_text(), parse_constant=pytest.fail)
-    assert saved == json.loads(json.dumps(plain(audit)))
+    assert saved == json.loads(json.dumps(audit.as_json()))
     assert saved["schema"] == AUDIT_SCHEMA
     assert saved["rules"][1]["places"][0]["line"] == 1
     sarif = json.loads((folder / "audit.sarif").read_text(), parse_constant=pytest.fail)
@@ -591,9 +595,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, audit: Audit) -> N
 
 def test_no_text_omits_all_text(tmp_path: Path, audit: Audit) -> None:
     secret = "SENTINEL-" + "7f3a"
-    planted = with_text_everywhere(
-        audit, lambda place: secret if place in {"quote", "detail", "found"} else "plain"
-    )
+    planted = with_text_everywhere(audit, lambda place: secret if place in SHOWN_TEXT else "plain")
     planted.save(tmp_path / "bare", text=False)
     for path in (tmp_path / "bare").iterdir():
         assert secret.encode() not in path.read_bytes(), path.name
@@ -674,3 +676,99 @@ def test_the_figure_shows_what_was_found_and_what_is_allowed() -> None:
     # Negative control: nothing found, no figure.
     clean = replace(audit, rules=tuple(replace(one, count=0, share=0.0) for one in audit.rules))
     assert "shares-title" not in render_audit_html(clean)
+
+
+def test_a_histogram_counts_all_examples_and_those_with_a_finding(audit: Audit) -> None:
+    page = unescape(render_audit_html(audit))
+    (measured, *_) = audit.measured
+    tips = re.findall(r'data-tip="[^"]*: all examples ([\d,]+) [^"]*with a finding (\d+) ', page)
+    n_all, n_found = (sum(int(n.replace(",", "")) for n in one) for one in zip(*tips, strict=True))
+    both = sum(len(one.values) for one in audit.measured)
+    assert 0.98 * both < n_all <= both, "all but the tails outside the axis"
+    assert 0.98 * 2 * measured.is_found.sum() < n_found <= 2 * measured.is_found.sum()
+    # Negative control: without numbers there is no such figure.
+    assert "with a finding, median" not in render_audit_html(replace(audit, measured=()))
+
+
+# ---- the explorer
+
+
+def explored_of(page: str) -> Any:
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(data)
+
+
+def test_an_explored_row_has_all_its_findings_and_the_words_that_show_them(audit: Audit) -> None:
+    data = explored_of(render_audit_html(audit))
+    assert len(data["rows"]) == len(audit.explored)
+    titles = {one["kind"]: one["title"] for one in data["findings"]}
+    assert titles["prompt_leak"] == "Leaked prompts"
+    row = next(one for one in data["rows"] if one["example"]["row"] == 0)
+    assert row["findings"] == ["prompt_leak", "recurring_opening", "ifd_above_one", "refusal",
+                               "personal_data"]  # fmt: skip
+    assert row["evidence"][0].startswith(OPENING)
+    assert row["place"] == "row 0, line 1"
+    assert row["example"]["percentiles"] == [0.0, 0.0]
+
+
+def test_the_size_of_the_page_is_bounded(audit: Audit) -> None:
+    long = with_text_everywhere(audit, lambda _: "<\U0001f600" * 20_000)
+    page = render_audit_html(replace(long, explored=long.explored * 40))
+    assert 1_000_000 < len(page.encode()) < 3_000_000
+    assert len(explored_of(page)["rows"]) == 600
+
+
+def some_rows() -> list[dict[str, str]]:
+    """Rows in which rules about texts find little: no two are alike."""
+    rng = np.random.default_rng(0)
+    words = ["".join(one) for one in rng.choice(list("abdegilmnorstu"), (400, 6))]
+    return [
+        {
+            "id": f"r{i}",
+            "instruction": f"Explain the {' '.join(rng.choice(words, 6))}, please.",
+            "output": f"{' '.join(rng.choice(words, 12)).capitalize()}.",
+        }
+        for i in range(60)
+    ]
+
+
+def test_the_rows_that_rules_name_are_explored_with_secrets_hidden() -> None:
+    rows = some_rows()
+    key = "AKIA" + "Q3EGRFZ7XK2PLMNB"
+    rows[7]["output"] = f"Use {key} for it. " + "Then wait. " * 30
+    rows[9]["output"] = "I am sorry, but as an AI language model I cannot help with that."
+    rows[11]["output"] = ""
+    found = run_audit([*rows, cast(Any, "not a row")], scores=False)
+    named = {one.side.row: one for one in found.explored if one.findings}
+    assert set(named[9].findings) >= {"refusal"}
+    assert "sorry" in named[9].findings["refusal"]
+    assert "empty_response" in named[11].findings
+    assert any("secret" in name for name in named[7].findings)
+    assert key not in named[7].side.response
+    assert "Then wait." in named[7].side.response, "the rest is shown"
+    assert named[60].side.status == "unreadable"
+    assert named[60].findings["unreadable_row"]
+    drawn = [one for one in found.explored if one.reasons == ("drawn at random",)]
+    assert drawn
+    assert not any(one.findings for one in drawn), "negative control"
+    words = {one.side.row: one.side for one in found.explored}
+    assert words[7].numbers["response_words"] == len(rows[7]["output"].split())
+    assert words[7].percentiles["response_words"] == pytest.approx(100 * 59.5 / 60)
+    assert words[11].percentiles["response_words"] == pytest.approx(100 * 0.5 / 60)
+    (measured, *_) = found.measured
+    assert (measured.field, len(measured.values)) == ("response_words", 60)
+    assert measured.is_found[11]
+    assert not measured.is_found[12]
+    assert not {"explored", "measured"} & found.as_json().keys()
+
+
+def test_no_rule_takes_all_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exploring, "MAX_NAMED", 6)
+    rows = some_rows()
+    for i in range(20):
+        rows[i]["output"] = ""
+        rows[20 + i]["output"] = f"I am sorry, but as an AI language model I cannot do {i}."
+    found = run_audit(rows, scores=False)
+    kinds = [set(one.findings) for one in found.explored]
+    assert sum("empty_response" in one for one in kinds[:6]) == 3
+    assert sum("ai_disclaimer" in one for one in kinds[:6]) == 3

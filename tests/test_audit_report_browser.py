@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.audit_fixtures import make_audit, with_text_everywhere
-from tests.browsing import DESK, PHONE, Visit, grave_violations
+from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -27,6 +28,7 @@ def test_it_fits_the_screen_and_is_accessible(
 ) -> None:
     opened = visit(report, size, theme)
     opened.unfold()
+    opened.page.locator("#pairs .opener").nth(1).click()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert grave_violations(opened.page) == []
 
@@ -46,7 +48,7 @@ def test_the_keyboard_reaches_a_rule_and_opens_a_fold(report: Path, visit: Visit
     fold = page.locator("article", has=page.locator("#rule-2")).locator("details")
     assert not fold.locator("ul").is_visible()
     fold.locator("summary").press("Enter")
-    assert fold.locator("li").count() == 42
+    assert fold.locator("li").count() == 47
     assert fold.locator("ul").is_visible()
 
 
@@ -73,7 +75,10 @@ def test_hostile_text_stays_text(tmp_path: Path, visit: Visit) -> None:
     with_text_everywhere(make_audit(), lambda _: attack).save(tmp_path)
     opened = visit(tmp_path / "index.html")
     assert opened.page.title().startswith("</script><img")
+    opened.page.locator("#pairs .opener").first.click()
     assert opened.page.locator("img").count() == 0
+    shown = opened.page.locator("#pairs .side .text").first.inner_text()
+    assert shown == attack.replace("\u202e", "\\u202e")
     quoted = opened.page.locator("q bdi").first.inner_text()
     assert quoted == attack.replace("\u202e", "\\u202e")
 
@@ -88,22 +93,48 @@ def test_everything_is_there_without_javascript(browser: Any, report: Path) -> N
     context.close()
 
 
-def test_search_shows_the_listed_rows_that_match(report: Path, visit: Visit) -> None:
+def rows_of(opened: Opened) -> list[str]:
+    return opened.texts("#pairs .opener")
+
+
+def test_search_chips_and_an_open_row(report: Path, visit: Visit) -> None:
     opened = visit(report)
     page = opened.page
-    listed = page.locator(".places li, .phrases li")
-    texts = [text.lower() for text in listed.all_text_contents()]
-    word = max(texts[-1].split(), key=len)
-    expected = sum(word in text for text in texts)
-    assert 0 < expected < len(texts)
-    shown = "all => all.filter(one => one.checkVisibility()).length"
-    before = listed.evaluate_all(shown)
-    page.locator("#place-search").fill(word.upper())
-    assert listed.evaluate_all(shown) == expected
-    assert page.locator("#place-count").inner_text() == (
-        f"{expected} of {len(texts)} listed rows match"
-    )
-    page.locator("#place-search").fill("no such word anywhere")
-    assert listed.evaluate_all(shown) == 0
-    page.locator("#place-search").fill("")
-    assert listed.evaluate_all(shown) == before
+    assert page.locator("#count").inner_text().startswith("12 of 51 matching rows shown")
+    page.locator("#search").fill("MOON part 411")
+    assert rows_of(opened) == ["411"]
+    page.locator("#search").fill("nowhere ends")
+    assert rows_of(opened) == []
+    page.locator("#search").fill("row ends")
+    assert rows_of(opened) == ["411"], "words of the finding"
+    page.locator("article .chip").nth(2).click()
+    assert page.locator("#search").input_value() == ""
+    assert page.locator("#chips [aria-pressed=true]").inner_text() == "Recurring openings 12"
+    assert len(rows_of(opened)) == 12
+    page.locator("#heads button", has_text="Tokens").last.click()
+    assert rows_of(opened)[0] == str(11 * 37)
+    opener = page.locator("#pairs .opener").first
+    opener.press("Enter")
+    detail = page.locator("#pairs .detail")
+    assert detail.locator(".evidence li").count() == 2
+    assert "part 407" in detail.locator(".text").first.inner_text()
+    cells = [text.strip() for text in detail.locator("tbody tr").last.all_inner_texts()]
+    assert cells == ["IFD\t0.602\t20.4"]
+    opener.press("Enter")
+    assert detail.count() == 0
+
+
+def test_figures_tell_their_numbers(report: Path, visit: Visit) -> None:
+    opened = visit(report)
+    opened.page.locator("svg[aria-labelledby^=dist-ifd] .tips rect").nth(6).hover()
+    told = opened.page.locator("#tip").inner_text()
+    assert re.fullmatch(r"[\d.]+ to [\d.]+: all examples \d+ .+, with a finding \d+ .+", told)
+
+
+def test_without_text_rows_have_numbers_alone(tmp_path: Path, visit: Visit) -> None:
+    make_audit().save(tmp_path, text=False)
+    opened = visit(tmp_path / "index.html")
+    assert "Instruction" not in opened.texts("#heads button")
+    opened.page.locator("#pairs .opener").first.click()
+    assert opened.page.locator("#pairs .detail .text").count() == 0
+    assert opened.page.locator("#pairs .detail tbody tr").count() == 2

@@ -35,7 +35,8 @@ def hostile(text: str) -> Audit:
     """An audit in which every string is `text`."""
     audit = make_audit()
     few = tuple(replace(rule, places=rule.places[:10]) for rule in audit.rules)
-    told = with_text_everywhere(replace(audit, rules=few), lambda _: text)
+    some = replace(audit, rules=few, explored=audit.explored[:3])
+    told = with_text_everywhere(some, lambda _: text)
     rules = tuple(
         replace(
             rule,
@@ -69,7 +70,7 @@ def test_html(payload: str, harmless_page: Outline) -> None:
     assert not NEVER.search(page.replace("\n", "").replace("\t", ""))
     text = "".join(outline.text)
     assert text.count(one_line(payload, 60)) >= 20
-    assert len(page) < 400_000
+    assert len(page) < 450_000
 
 
 def test_markdown(payload: str, harmless_shape: list[tuple[str, ...]]) -> None:

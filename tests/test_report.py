@@ -22,12 +22,13 @@ from ifdkit.findings.finding import Finding
 from ifdkit.format import interval, number, percent, signed
 from ifdkit.records import plain
 from ifdkit.report.comparison import figures
-from ifdkit.report.comparison.explorer import MAX_BYTES, explorer_data
+from ifdkit.report.comparison.explorer import pairs_data
 from ifdkit.report.comparison.html import render_html
 from ifdkit.report.comparison.latex import render_latex
 from ifdkit.report.comparison.markdown import MAX_CHARACTERS, prose, render_markdown
 from ifdkit.report.comparison.scales import axis_of
 from ifdkit.report.comparison.wording import metric_of, paper_metrics
+from ifdkit.report.explorer import MAX_BYTES
 from ifdkit.report.terminal.comparison import print_comparison
 from ifdkit.stats.paired import Change, MetricChange
 from tests.report_fixtures import (
@@ -247,16 +248,16 @@ def test_the_page_contains_no_url(page: str) -> None:
 
 def test_the_explorer_contains_the_pairs(page: str, explored: tuple[ExploredPair, ...]) -> None:
     data = data_of(page)
-    assert [pair["before"]["id"] for pair in data["pairs"]] == [one.before.id for one in explored]
-    first, side = data["pairs"][0]["after"], explored[0].after
+    assert [pair["before"]["id"] for pair in data["rows"]] == [one.before.id for one in explored]
+    first, side = data["rows"][0]["after"], explored[0].after
     assert "".join(first["tokens"]) == side.response
     assert first["given"][0] is None
     assert first["given"][1] == pytest.approx(side.tokens[1].nll, abs=0.05)
     assert first["alone"][1] == pytest.approx(side.tokens[1].nll_direct, abs=0.05)
-    assert data["pairs"][0]["findings"] == ["shared_opening"]
+    assert data["rows"][0]["findings"] == ["shared_opening"]
     assert data["findings"] == [{"kind": "shared_opening", "title": "Shared openings"}]
     assert first["numbers"][6] == side.numbers["ifd"]  # None here: undefined
-    assert data["pairs"][0]["before"]["numbers"][6] == pytest.approx(
+    assert data["rows"][0]["before"]["numbers"][6] == pytest.approx(
         explored[0].before.numbers["ifd"], rel=1e-4
     )
 
@@ -266,16 +267,16 @@ def test_text_after_the_scored_tokens_is_shown_unshaded(
 ) -> None:
     side = explored[0].before
     short = replace(explored[0], before=replace(side, tokens=side.tokens[:3]))
-    data = json.loads(explorer_data([short], FIELDS, has_text=True).json)
-    shown = data["pairs"][0]["before"]
+    data = json.loads(pairs_data([short], FIELDS, has_text=True).json)
+    shown = data["rows"][0]["before"]
     assert "".join(shown["tokens"]) == side.response
     assert shown["given"][3:] == [None]
 
 
 def test_long_texts_are_cut_at_a_stated_length(explored: tuple[ExploredPair, ...]) -> None:
     long = replace(explored[0].before, response="x" * 10_000, tokens=())
-    found = explorer_data([replace(explored[0], before=long)], FIELDS, has_text=True)
-    shown = json.loads(found.json)["pairs"][0]["before"]["response"]
+    found = pairs_data([replace(explored[0], before=long)], FIELDS, has_text=True)
+    shown = json.loads(found.json)["rows"][0]["before"]["response"]
     assert shown == "x" * found.characters + "…"
 
 
@@ -284,9 +285,9 @@ def test_the_size_of_the_explorer_is_bounded(
     letter: str, summary: Summary, explored: tuple[ExploredPair, ...]
 ) -> None:
     _, pairs = with_text_everywhere(summary, explored * 11, lambda _: letter * 10_000)
-    found = explorer_data(pairs, FIELDS, has_text=True)
+    found = pairs_data(pairs, FIELDS, has_text=True)
     assert len(found.json.encode()) <= MAX_BYTES
-    assert found.n_pairs == 300
+    assert found.n_rows == 300
 
 
 @pytest.mark.long
@@ -368,7 +369,7 @@ def test_no_text_omits_all_text(
     page = (bare / "index.html").read_text()
     assert "dataset text was omitted" in page
     assert data_of(page)["has_text"] is False
-    assert data_of(page)["pairs"][0]["before"]["numbers"][6] is not None
+    assert data_of(page)["rows"][0]["before"]["numbers"][6] is not None
     # Negative control: with text the sentinel is there.
     full = result.save(tmp_path / "full")
     shown = {path.name for path in full.iterdir() if secret.encode() in path.read_bytes()}
@@ -383,7 +384,7 @@ def test_texts_of_one_side_alone_are_omitted(
     result = Comparison(summary, rows, explored, has_text=False)
     page = (result.save(tmp_path / "one-sided") / "index.html").read_text()
     assert "dataset text was omitted" in page
-    assert {pair["before"]["instruction"] for pair in data_of(page)["pairs"]} == {""}
+    assert {pair["before"]["instruction"] for pair in data_of(page)["rows"]} == {""}
     assert text  # negative control
 
 

@@ -374,7 +374,7 @@ def test_a_rectangle_on_the_plot_chooses_the_rows_inside(
     at = names.index("response_tokens"), names.index("ifd")
     slack = 0.006 * (most - least) + 0.005  # the chip shows three digits
     inside, near = 0, 0
-    for pair in data["pairs"]:
+    for pair in data["rows"]:
         length, ifd = (pair[side]["numbers"][i] for i in at)
         if length is None or ifd is None:
             continue
@@ -382,7 +382,7 @@ def test_a_rectangle_on_the_plot_chooses_the_rows_inside(
         near += low - 1 <= length <= high + 1 and least - slack <= ifd <= most + slack
     n = int(re.search(r"of (\d+) matching", count_of(opened))[1])  # type: ignore[index]
     assert inside <= n <= near
-    assert 0 < n < len(data["pairs"])
+    assert 0 < n < len(data["rows"])
     page.locator("#brushed").click()
     assert count_of(opened) == everything
     assert page.locator(".brush-area").count() == 0

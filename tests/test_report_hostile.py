@@ -204,7 +204,7 @@ def test_html(payload: str, plain: Plain, harmless: Outline) -> None:
     assert text.count(shown) >= 4
     data = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert len(data) == 1
-    pairs = json.loads(data[0])["pairs"]
+    pairs = json.loads(data[0])["rows"]
     start = visible(payload[:60])[:60]
     assert all(pair["before"]["instruction"].startswith(start) for pair in pairs)
     assert pairs[0]["before"].keys() == pairs[1]["before"].keys()

@@ -1,7 +1,7 @@
 """The result of an audit.
 
-`audit.json` is :class:`Audit` field by field (schema "ifdkit.audit/1"), so renaming a field breaks
-users' scripts.
+`audit.json` is :class:`Audit` field by field (schema "ifdkit.audit/1") but for what only the page
+shows, so renaming a field breaks users' scripts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import renders, save_report
 from ifdkit.data.views import NotebookView
 from ifdkit.format import plural
 from ifdkit.records import plain
+from ifdkit.scoring.explored import ExploredSide
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.visible import one_line
 
@@ -105,6 +109,37 @@ class RuleResult:
     def warns(self) -> bool:
         """Whether it is a warning, which does not make the audit fail."""
         return self.severity == "warning" and not self.passed and self.skipped is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploredExample:
+    """An example of the explorer, or a row that could not be read."""
+
+    side: ExploredSide
+    reasons: tuple[str, ...] = ()
+    """Why it was chosen, besides the rules that name it: `highest IFD`, `drawn at random`."""
+    findings: Mapping[str, str] = field(default_factory=dict)
+    """Name of each rule that names it → the words that show it; empty if they are not known."""
+    line: int | None = None
+    source: str | None = None
+    """As in :class:`Place`."""
+
+    def without_text(self) -> ExploredExample:
+        """The same without any text of the dataset."""
+        return replace(
+            self, side=self.side.without_text(), findings=dict.fromkeys(self.findings, "")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AuditedColumn:
+    """A metric of all examples that define it, for a figure."""
+
+    field: str
+    values: NDArray[np.float64]
+    """Shape (n,)."""
+    is_found: NDArray[np.bool_]
+    """Whether a rule that fails or warns names the example; shape (n,)."""
 
 
 MAX_PLACES = 50
@@ -209,6 +244,10 @@ class Audit(NotebookView):
     schema: str = AUDIT_SCHEMA
     has_text: bool = True
     """Whether its quotes show the dataset: False after `without_text`."""
+    explored: tuple[ExploredExample, ...] = field(default=(), repr=False, compare=False)
+    """The rows of the report's explorer; not in `audit.json`."""
+    measured: tuple[AuditedColumn, ...] = field(default=(), repr=False, compare=False)
+    """The numbers of the report's figures; not in `audit.json`."""
 
     @property
     def errors(self) -> tuple[RuleResult, ...]:
@@ -236,12 +275,15 @@ class Audit(NotebookView):
             group_rows={names[name]: n for name, n in self.group_rows.items()},
             # A chat template may quote the text that it refuses.
             statuses=tuple(replace(one, reasons=()) for one in self.statuses),
+            explored=tuple(one.without_text() for one in self.explored),
             has_text=False,
         )
 
     def as_json(self) -> dict[str, Any]:
         """The object of `audit.json`."""
-        return plain(self)
+        found = plain(replace(self, explored=(), measured=()))
+        del found["explored"], found["measured"]
+        return found
 
     def save(self, folder: str | Path, *, text: bool = True) -> Path:
         """Write the report into `folder`, and return the folder.

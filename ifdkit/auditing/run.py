@@ -7,6 +7,7 @@ checking        what a rule, a check and its result are
 numbers         checks of scores, and of what could be read
 document_rules  the rules about text documents
 repeats         checks that compare examples with each other, or with an evaluation set
+exploring       the rows and the numbers that the report shows
 templates       the same rows scored under a second template
 against         the instructions of evaluation sets
 verdict, result whether a rule passes; what an audit returns
@@ -28,6 +29,7 @@ from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, OfTexts, Rule
 from ifdkit.auditing.cleaning import CLEAN_RULES, DROPPED, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
+from ifdkit.auditing.exploring import columns_of, explore, measure
 from ifdkit.auditing.numbers import status_counts
 from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
@@ -224,9 +226,13 @@ def _audit(
     ) as some:
         dataset = replace(dataset, workers=some)
         results = apply_rules(dataset, options.rules, is_sample=sample is not None, groups=groups)
+    results = with_lines(results, scored.dataset)
     cleaned = None
     if files is not None:
         cleaned = clean(dataset, options.rules, results, files, options.clean_rules)
+    columns = columns_of(dataset)
+    checks = {rule.name: dataset.check(rule) for rule in _applicable(dataset, options.rules)}
+    found = {one.name: (one, checks[one.name]) for one in results}
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -239,7 +245,7 @@ def _audit(
         sample=sample,
         seed=None if sample is None else read_options.seed,
         passed=not any(result.fails for result in results),
-        rules=with_lines(results, scored.dataset),
+        rules=results,
         template_check=second.check if second else None,
         against=tuple(against),
         manifest=scored.manifest,
@@ -251,6 +257,8 @@ def _audit(
         inputs=_inputs(scored.dataset),
         group_by=options.group_by,
         group_rows=_group_rows(groups, scored.dataset),
+        explored=explore(dataset, columns, found, read_options.seed),
+        measured=measure(dataset, columns, found),
     )
 
 

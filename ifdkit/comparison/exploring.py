@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.comparison.result import ExploredPair, ExploredSide, ShadedToken
+from ifdkit.comparison.result import ExploredPair
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.data.pairing import Pairs, Positions
 from ifdkit.findings.finding import Finding
 from ifdkit.records import NLL
+from ifdkit.scoring.explored import ExploredSide, ShadedToken
 from ifdkit.scoring.inspect import token_texts
 
 MAX_EXPLORED = 300

@@ -19,6 +19,7 @@ from ifdkit.data.views import MetricView
 from ifdkit.findings.finding import Finding, SideName
 from ifdkit.format import plural
 from ifdkit.records import plain
+from ifdkit.scoring.explored import ExploredSide
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.paired import MetricChange
@@ -234,33 +235,6 @@ class Summary:
     """Whether the texts of both sides were available; if not, no findings were looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShadedToken:
-    """A piece of a response and its NLL in nats in both passes; None if it was not scored."""
-
-    text: str
-    nll: float | None
-    """Conditional: given the instruction."""
-    nll_direct: float | None = None
-    """Without the instruction."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExploredSide:
-    """One side of one pair of the explorer."""
-
-    id: str
-    row: int
-    turn: int
-    status: str
-    instruction: str
-    response: str
-    numbers: Mapping[str, float | None]
-    """Metrics of the table."""
-    tokens: tuple[ShadedToken, ...] = ()
-    """Empty if the NLLs of the tokens are not available."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploredPair:
     """One pair of the explorer, and why it was chosen."""
@@ -301,7 +275,7 @@ class Comparison(MetricView):
         """The same without any text of the datasets: only numbers, ids and ifdkit's sentences."""
         findings = tuple(_without_quotes(one) for one in self.summary.findings)
         explored = tuple(
-            replace(pair, before=_numbers_only(pair.before), after=_numbers_only(pair.after))
+            replace(pair, before=pair.before.without_text(), after=pair.after.without_text())
             for pair in self.explored
         )
         topics = tuple(
@@ -340,10 +314,6 @@ REPORT_FILES = ("index.html", "summary.json", "report.md", "table.tex", "rows.pa
 def _without_quotes(finding: Finding) -> Finding:
     text = TEXT_WITHHELD if finding.quotes_text else finding.text
     return replace(finding, text=text, examples=(), quotes_text=False)
-
-
-def _numbers_only(side: ExploredSide) -> ExploredSide:
-    return replace(side, instruction="", response="", tokens=())
 
 
 @renders(Comparison, "summary.json")

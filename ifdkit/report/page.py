@@ -75,6 +75,9 @@ FILTERS: Mapping[str, Callable[..., str]] = {
 }
 """Name in a template → the function that turns a value into text."""
 
+EXPLORER_SCRIPTS = ("theme.js", "tips.js", "elements.js", "explorer.js")
+"""Scripts of a page with rows to explore."""
+
 
 def render_page(template: str, scripts: Sequence[str], /, **values: Any) -> str:
     """A page of `templates/`; its scripts are joined in their order into one."""

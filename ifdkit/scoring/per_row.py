@@ -55,7 +55,7 @@ def numbers_per_row(scored: ScoredDataset, turns: Turns) -> RowNumbers:
     # The examples of a row are adjacent, in the order of its turns.
     ends = np.flatnonzero(np.diff(table.rows, append=-1)) + 1
     begins = ends - 1 if turns == "last" else np.concatenate([[0], ends[:-1]])
-    columns = {**table.numbers, **_word_counts(scored)}
+    columns = {**table.numbers, **word_counts(scored)}
     return RowNumbers(
         positions=table.rows[ends - 1],
         ids=[table.ids[end - 1] for end in ends.tolist()],
@@ -69,7 +69,9 @@ def numbers_per_row(scored: ScoredDataset, turns: Turns) -> RowNumbers:
     )
 
 
-def _word_counts(scored: ScoredDataset) -> dict[str, Column]:
+def word_counts(scored: ScoredDataset) -> dict[str, Column]:
+    """The metrics of WORD_FIELDS that apply, one number per example."""
+
     def counts(texts: Sequence[str]) -> Column:
         return np.array([len(text.split()) for text in texts], dtype=np.float64)
 

@@ -1,14 +1,19 @@
-"""The figure of an audit: what each check found, beside what is allowed."""
+"""The figures of an audit: what each check found, and the numbers of the examples it found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ifdkit.auditing.result import RuleResult
+import numpy as np
+
+from ifdkit.auditing.result import AuditedColumn, RuleResult
+from ifdkit.format import number, plural
 from ifdkit.report.audit.wording import allowed, rate, title
-from ifdkit.report.comparison.figures import Drawing, empty_panel
+from ifdkit.report.comparison.figures import Drawing, empty_panel, legend, outside_note
+from ifdkit.report.comparison.scales import axis_of
 from ifdkit.report.comparison.svg import FONT_SIZE, Ink, inline_svg
-from ifdkit.report.comparison.tips import line_tips
+from ifdkit.report.comparison.tips import bin_tips, line_tips
+from ifdkit.report.comparison.wording import metric_of
 
 MAX_LINES = 12
 _LOWEST = 1e-4
@@ -60,3 +65,35 @@ def shares(rules: Sequence[RuleResult]) -> Drawing | None:
     )
     left = sum(bool(one.count and one.share) for one in rules) - len(shown)
     return Drawing(svg, f"{left:,} more in the table." if left else "")
+
+
+def distribution(measured: AuditedColumn) -> Drawing:
+    """The number of examples at each value, and of those with a finding to fix."""
+    words = metric_of(measured.field)
+    axis = axis_of((measured.values,), is_log=words.scale == "log")
+    edges = axis.edges(len(measured.values))
+    parts = [("all examples", Ink.MUTED, measured.values)]
+    if measured.is_found.any():
+        parts.append(("with a finding", Ink.AFTER, measured.values[measured.is_found]))
+    figure, axes = empty_panel()
+    binned = []
+    for _, colour, values in parts:
+        counts, _ = np.histogram(values, edges)
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(counts, edges, color=colour, linewidth=1.4)
+        binned.append((counts, edges))
+    axis.apply(axes)
+    axes.set_ylim(bottom=0)
+    axes.set_yticks([])
+    axes.set_xlabel(words.unit)
+    medians = [f"{name}, median {number(np.median(values))}" for name, _, values in parts]
+    legend(axes, *zip(medians, (colour for _, colour, _ in parts), strict=True))
+    n = plural(len(measured.values), "example")
+    svg = inline_svg(
+        figure,
+        key=f"dist-{measured.field}",
+        title=f"{words.label}: distribution",
+        description=f"Histogram over {n}: {'; '.join(medians)}.",
+        tips=bin_tips(axes, binned, [name for name, _, _ in parts]),
+    )
+    return Drawing(svg, outside_note(axis.n_outside(measured.values), "value"))

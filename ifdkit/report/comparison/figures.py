@@ -116,10 +116,11 @@ def distributions(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
         ),
         tips=bin_tips(axes, binned, ("before", "after")),
     )
-    return Drawing(svg, _outside_note(axis.n_outside(before, after), "value"))
+    return Drawing(svg, outside_note(axis.n_outside(before, after), "value"))
 
 
-def _outside_note(n: int, noun: str) -> str:
+def outside_note(n: int, noun: str) -> str:
+    """How many values are outside the axis, in a sentence; empty for none."""
     return f"{plural(n, noun)} outside the axis." if n else ""
 
 
@@ -156,7 +157,7 @@ def paired_change(rows: pd.DataFrame, field: str, metric: MetricChange) -> Drawi
         description=f"Histogram over {plural(len(change), 'pair')}. Median {median}.{rose}",
         tips=bin_tips(axes, [(counts, edges)], ("pairs",)),
     )
-    return Drawing(svg, _outside_note(axis.n_outside(change), "pair"))
+    return Drawing(svg, outside_note(axis.n_outside(change), "pair"))
 
 
 def length_control(field: str, control: LengthControl) -> Drawing | None:
@@ -236,7 +237,7 @@ def against_length(rows: pd.DataFrame, field: str = "ifd") -> tuple[Drawing, Dra
         n = len(lengths[i])
         drawings.append(Drawing(_scatter_svg(figure, field, side, n, tips, dumps(brush))))
     n_outside = x.n_outside(*lengths) + y.n_outside(*values)
-    return Drawing(drawings[0].svg, _outside_note(n_outside, "value")), drawings[1]
+    return Drawing(drawings[0].svg, outside_note(n_outside, "value")), drawings[1]
 
 
 def _scatter_svg(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ifdkit.comparison.result import ExploredPair, LengthControl, Summary
 from ifdkit.format import plural
 from ifdkit.report.comparison import figures
-from ifdkit.report.comparison.explorer import ExplorerData, explorer_data
+from ifdkit.report.comparison.explorer import pairs_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.position_figures import position_curves
 from ifdkit.report.comparison.sparkline import sparkline
@@ -24,7 +24,8 @@ from ifdkit.report.comparison.wording import (
     shown_sources,
     source_fields,
 )
-from ifdkit.report.page import manifest_value, render_page, safe
+from ifdkit.report.explorer import ExplorerData
+from ifdkit.report.page import EXPLORER_SCRIPTS, manifest_value, render_page, safe
 from ifdkit.stats.columns import MAX_BCA_VALUES
 from ifdkit.visible import one_line
 
@@ -72,17 +73,17 @@ def render_html(
     The figures are drawn from `rows`, the explorer lists `explored`; `has_text` says whether the
     latter has texts.  At most about 3 MB whatever the input.
     """
-    explorer = explorer_data(explored, tuple(summary.metrics), has_text=has_text)
+    explorer = pairs_data(explored, tuple(summary.metrics), has_text=has_text)
     return render_page(
         "report.html",
-        ("theme.js", "tips.js", "report.js", "brush.js"),
+        (*EXPLORER_SCRIPTS, "metrics.js", "brush.js"),
         s=summary,
         version=summary.version,
         data=safe(explorer.json),
         has_text=has_text,
         has_tokens=explorer.has_tokens,
         explorer_note=_explorer_note(explorer, summary, has_text=has_text),
-        explored_ids=_ids(explored[: explorer.n_pairs]),
+        explored_ids=_ids(explored[: explorer.n_rows]),
         findings=summary.findings[:_MAX_FINDINGS],
         manifest=_manifest(summary),
         bca_most=MAX_BCA_VALUES,
@@ -153,7 +154,7 @@ def _safe_drawing(drawing: Drawing | None) -> Drawing | None:
 
 def _explorer_note(explorer: ExplorerData, summary: Summary, *, has_text: bool) -> str:
     """What the explorer contains, in a sentence or two."""
-    shown, n_pairs = explorer.n_pairs, summary.pairing.n_pairs
+    shown, n_pairs = explorer.n_rows, summary.pairing.n_pairs
     if not shown:
         return "No rows were selected; all numbers are in rows.parquet."
     which = plural(shown, "pair")

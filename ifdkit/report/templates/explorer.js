@@ -1,6 +1,5 @@
-"use strict";
-// The explorer of rows. Text of the datasets enters the page only as textContent,
-// so it can never become markup.
+// The explorer of rows: pairs of a comparison, or examples of an audit. Text of the datasets
+// enters the page only as textContent, so it can never become markup.
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
@@ -13,104 +12,59 @@
     saved: ["Saved", "What the instruction saved, alone − given, nats:"],
   };
   const fieldAt = (id) => data.fields.findIndex((field) => field.id === id);
+  const FILTERS = ["direction", "status", "tag"];
   const [LENGTH, IFD] = [fieldAt("response_tokens"), fieldAt("ifd")];
-
-  function element(tag, properties = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(properties)) {
-      if (name in made) made[name] = value;
-      else made.setAttribute(name, value);
-    }
-    made.append(...children);
-    return made;
-  }
-
-  // Numbers are written as by ifdkit/format.py; a test compares the two.
-
-  function magnitude(x, digits) { // power of ten of the first digit once rounded
-    return x === 0 ? 0 : Number(x.toExponential(digits - 1).split("e")[1]);
-  }
-
-  function fixed(x, decimals) {
-    const text = x.toLocaleString("en", { minimumFractionDigits: decimals,
-      maximumFractionDigits: decimals, roundingMode: "halfEven" });
-    return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
-  }
-
-  function number(x) { // three significant digits
-    if (x === null) return "–";
-    const size = Math.abs(x);
-    if (size !== 0 && (size < 1e-4 || size >= 999999.5)) {
-      return x.toExponential(2).replace("e+", "e").replaceAll("-", "−");
-    }
-    return fixed(x, Number.isInteger(x) ? 0 : Math.max(0, 2 - magnitude(x, 3)));
-  }
-
-  function signed(x) { // below one, two significant digits with two to four decimals
-    if (x === null) return "–";
-    const isSmall = x !== 0 && Math.abs(x) < 0.995;
-    const text = isSmall ? fixed(x, Math.min(4, Math.max(2, 1 - magnitude(x, 2)))) : number(x);
-    return x > 0 && /[1-9]/.test(text) ? `+${text}` : text;
-  }
-
-  // ---- the figures of the metrics, folded until they are asked for
-
-  function fold(opener, isOpen) {
-    opener.setAttribute("aria-expanded", String(isOpen));
-    byId(opener.getAttribute("aria-controls")).hidden = !isOpen;
-  }
-  const unfolders = [...document.querySelectorAll(".metric .opener")];
-  for (const opener of unfolders) {
-    fold(opener, false);
-    opener.closest("tr").addEventListener("click", (event) => {
-      if (event.target !== opener && getSelection().toString()) return;
-      fold(opener, opener.getAttribute("aria-expanded") !== "true");
-    });
-  }
-  addEventListener("beforeprint", () => unfolders.forEach((opener) => fold(opener, true)));
 
   // ---- sorting and filtering
 
-  if (!data.pairs.length) return;
+  if (!data.rows.length) return;
+  const sidesOf = (row) => data.sides.map((name) => row[name]);
+  const firstOf = (row) => row[data.sides[0]];
+  const isPaired = data.sides.length > 1;
   const textOf = (side) => side.tokens ? side.tokens.join("") : side.response;
-  for (const pair of data.pairs) {
-    const { before, after } = pair;
-    pair.status = before.status === after.status
-      ? before.status : `${before.status} → ${after.status}`;
-    pair.searched = [before, after].flatMap(
+  for (const row of data.rows) {
+    row.status = [...new Set(sidesOf(row).map((side) => side.status))].join(" → ");
+    row.searched = [row.place, ...row.evidence, ...sidesOf(row).flatMap(
       (side) => [side.id, side.instruction, textOf(side)],
-    ).join("\n").toLowerCase();
+    )].join("\n").toLowerCase();
   }
   const hasInstructions = data.has_text
-    && data.pairs.some((pair) => pair.before.instruction || pair.after.instruction);
+    && data.rows.some((row) => sidesOf(row).some((side) => side.instruction));
   const target = hasInstructions ? "Response" : "Document";
   const state = {
     metric: Math.max(0, IFD), brush: null,
     sort: null, descending: false, exactId: null, shown: PAGE, finding: "", heat: "given",
   };
-  const titleOf = Object.fromEntries(data.findings.map(({ kind, title }) => [kind, title]));
-  for (const pair of data.pairs) {
-    const reasons = pair.reasons.filter((why) => !why.startsWith("finding: "));
-    pair.tags = [...pair.findings.map((kind) => titleOf[kind]), ...reasons];
+  const titleOf = new Map(data.findings.map(({ kind, title }) => [kind, title]));
+  for (const row of data.rows) {
+    const reasons = row.reasons.filter((why) => !why.startsWith("finding: "));
+    row.tags = [...row.findings.map((kind) => titleOf.get(kind)), ...reasons];
   }
-  const changeOf = (pair) => {
-    const before = pair.before.numbers[state.metric];
-    const after = pair.after.numbers[state.metric];
+  const valueOf = (side, field) => field < 0 ? null : side.numbers[field];
+  const changeIn = (row, field) => {
+    const [before, after] = sidesOf(row).map((side) => valueOf(side, field));
     return before === null || after === null ? null : after - before;
   };
+  const titled = (name) => name[0].toUpperCase() + name.slice(1);
+  const shownMetric = {
+    name: "Value", of: (row) => valueOf(firstOf(row), state.metric), isMetric: true,
+  };
   const COLUMNS = [
-    { name: "Row", of: (pair) => pair.before.row },
-    { name: "Before", of: (pair) => pair.before.numbers[state.metric], side: "before" },
-    { name: "After", of: (pair) => pair.after.numbers[state.metric], side: "after" },
-    { name: "Change", of: changeOf },
-    ...(LENGTH < 0 ? [] : [
-      { name: "Tokens before", of: (pair) => pair.before.numbers[LENGTH], later: true },
-      { name: "Tokens after", of: (pair) => pair.after.numbers[LENGTH], later: true },
+    { name: "Row", of: (row) => firstOf(row).row },
+    ...(!data.fields.length ? [] : !isPaired ? [shownMetric] : [
+      ...data.sides.map((name) => (
+        { name: titled(name), of: (row) => valueOf(row[name], state.metric), side: name })),
+      { name: "Change", of: (row) => changeIn(row, state.metric), signed: true },
     ]),
-    { name: "Status", of: (pair) => pair.status, later: true, words: true },
-    { name: "Tags", of: (pair) => pair.tags.join(", "), later: true, words: true },
+    ...(LENGTH < 0 ? [] : data.sides.map((name) => ({
+      name: isPaired ? `Tokens ${name}` : "Tokens",
+      of: (row) => valueOf(row[name], LENGTH), later: true,
+    }))),
+    { name: "Status", of: (row) => row.status, later: true, words: true },
+    { name: "Tags", of: (row) => row.tags.join(", "), later: isPaired, words: true, tags: true },
     ...(hasInstructions ? [{
-      name: "Instruction", of: (pair) => pair.before.instruction, later: true, words: true,
+      name: "Instruction", of: (row) => firstOf(row).instruction, later: true, words: true,
+      snippet: true,
     }] : []),
   ];
 
@@ -122,32 +76,30 @@
     return state.descending ? -order : order;
   }
 
-  function directionOf(pair) {
-    const change = changeOf(pair);
+  function directionOf(row) {
+    const change = changeIn(row, state.metric);
     if (change === null) return "undefined";
     return change > 0 ? "up" : change < 0 ? "down" : "same";
   }
 
-  function isBrushed(pair) {
+  function isBrushed(row) {
     const { side, tokens, values } = state.brush;
-    const [length, ifd] = [LENGTH, IFD].map((field) => pair[side].numbers[field]);
+    const [length, ifd] = [LENGTH, IFD].map((field) => valueOf(row[side], field));
     return length !== null && ifd !== null && length >= tokens[0] && length <= tokens[1]
       && ifd >= values[0] && ifd <= values[1];
   }
 
   function chosen() {
     const words = byId("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const [direction, status, tag] = ["direction", "status", "tag"].map((id) => byId(id).value);
-    const found = data.pairs.filter((pair) => {
-      if (direction && direction !== directionOf(pair)) return false;
-      if (status && status !== pair.status) return false;
-      if (tag && !pair.tags.includes(tag)) return false;
-      if (state.finding && !pair.findings.includes(state.finding)) return false;
-      if (state.brush && !isBrushed(pair)) return false;
-      if (state.exactId !== null) {
-        return pair.before.id === state.exactId || pair.after.id === state.exactId;
-      }
-      return words.every((word) => pair.searched.includes(word));
+    const [direction, status, tag] = FILTERS.map((id) => byId(id)?.value);
+    const found = data.rows.filter((row) => {
+      if (direction && direction !== directionOf(row)) return false;
+      if (status && status !== row.status) return false;
+      if (tag && !row.tags.includes(tag)) return false;
+      if (state.finding && !row.findings.includes(state.finding)) return false;
+      if (state.brush && !isBrushed(row)) return false;
+      if (state.exactId !== null) return sidesOf(row).some((side) => side.id === state.exactId);
+      return words.every((word) => row.searched.includes(word));
     });
     if (state.sort !== null) {
       const { of } = COLUMNS[state.sort];
@@ -166,7 +118,7 @@
 
   function drawHeat() {
     if (!byId("heat")) return;
-    const has = (name) => data.pairs.some(({ before, after }) => [before, after].some(
+    const has = (name) => data.rows.some((row) => sidesOf(row).some(
       (side) => side[name]?.some((x) => x !== null)));
     const offered = has("alone") ? ["given", "alone", "saved"] : ["given"];
     byId("heat").replaceChildren(...offered.map((name) => {
@@ -190,9 +142,10 @@
       shade("muted", HEATS[state.heat][1]), ...shades, shade("unscored", "not scored"));
   }
 
+  const drawnSides = (row) => data.sides.map((name) => sideOf(row, name));
+
   function redrawSides(detail) {
-    detail.querySelector(".sides").replaceChildren(
-      sideOf(detail.pair, "before"), sideOf(detail.pair, "after"));
+    detail.querySelector(".sides").replaceChildren(...drawnSides(detail.row));
   }
 
   function shaded(side) {
@@ -215,71 +168,90 @@
     return text;
   }
 
-  function sideOf(pair, name) {
-    const side = pair[name];
-    const made = element("div", { className: "side" },
-      element("h4", { className: `${name} mark` }, name === "before" ? "Before" : "After"),
-      element("div", { className: "note" }, `row ${side.row}, turn ${side.turn} · `,
-        element("bdi", { className: "code" }, side.id), ` · ${side.status}`));
+  function sideOf(row, name) {
+    const side = row[name];
+    const suffix = isPaired ? ` ${name}` : "";
+    const made = element("div", { className: "side" });
+    if (isPaired) made.append(element("h4", { className: `${name} mark` }, titled(name)));
+    made.append(element("div", { className: "note" },
+      row.place || `row ${side.row}, turn ${side.turn}`, " · ",
+      element("bdi", { className: "code" }, side.id), ` · ${side.status}`));
     if (data.has_text) {
       const response = shaded(side);
       response.tabIndex = 0; // long texts scroll, so the keyboard has to reach them
       response.setAttribute("role", "region");
-      response.setAttribute("aria-label", `${target} ${name}`);
+      response.setAttribute("aria-label", `${target}${suffix}`);
       if (hasInstructions) {
         made.append(element("h5", {}, "Instruction"),
           element("div", { className: "text", dir: "auto", tabIndex: 0, role: "region",
-            ariaLabel: `Instruction ${name}` }, side.instruction || "(empty)"));
+            ariaLabel: `Instruction${suffix}` }, side.instruction || "(empty)"));
       }
       made.append(element("h5", {}, target), response);
     }
     return made;
   }
 
-  function numbersOf(pair) {
+  function numbersOf(row) {
+    const hasPercentiles = Boolean(firstOf(row).percentiles);
+    const heads = ["Metric", ...(isPaired ? [...data.sides.map(titled), "Change"] : ["Value"]),
+      ...(hasPercentiles ? ["Percentile"] : [])];
     const rows = data.fields.map((field, i) => {
-      const [before, after] = [pair.before.numbers[i], pair.after.numbers[i]];
-      const change = before === null || after === null ? null : after - before;
+      const values = sidesOf(row).map((side) => number(side.numbers[i]));
+      if (isPaired) values.push(signed(changeIn(row, i)));
+      if (hasPercentiles) values.push(number(firstOf(row).percentiles[i]));
       return element("tr", {}, element("th", { scope: "row" }, field.label),
-        ...[number(before), number(after), signed(change)].map((x) => element("td", {}, x)));
+        ...values.map((x) => element("td", {}, x)));
     });
-    const heads = ["Metric", "Before", "After", "Change"].map(
-      (name) => element("th", { scope: "col", className: name.toLowerCase() }, name));
-    return element("table", {}, element("thead", {}, element("tr", {}, ...heads)),
-      element("tbody", {}, ...rows));
+    return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map(
+      (name) => element("th", { scope: "col", className: name.toLowerCase() }, name)))),
+    element("tbody", {}, ...rows));
   }
 
-  function toggle(line, pair, opener) {
+  function evidenceOf(row) {
+    if (!row.evidence.some(Boolean)) {
+      return element("p", { className: "note" }, `Tags: ${row.tags.join(", ") || "none"}`);
+    }
+    return element("ul", { className: "evidence" }, ...row.findings.map((kind, i) => element(
+      "li", {}, element("strong", {}, titleOf.get(kind)), ...(row.evidence[i]
+        ? [" ", element("q", {}, element("bdi", {}, row.evidence[i]))] : []))));
+  }
+
+  function toggle(line, row, opener) {
     const open = opener.getAttribute("aria-expanded") === "true";
     opener.setAttribute("aria-expanded", String(!open));
     if (open) return line.nextElementSibling.remove();
-    const inside = element("div", { className: "detail-inside" },
-      element("div", { className: "sides" }, sideOf(pair, "before"), sideOf(pair, "after")),
-      element("p", { className: "note" }, `Tags: ${pair.tags.join(", ") || "none"}`), numbersOf(pair));
+    const inside = element("div", { className: `detail-inside${isPaired ? "" : " alone"}` },
+      element("div", { className: "sides" }, ...drawnSides(row)),
+      element("div", {}, evidenceOf(row), ...(data.fields.length ? [numbersOf(row)] : [])));
     const detail = element("tr", { className: "detail" },
       element("td", { colSpan: COLUMNS.length }, inside));
-    detail.pair = pair;
+    detail.row = row;
     line.after(detail);
   }
 
-  function lineOf(pair) {
+  function cellOf(column, row) {
+    const value = column.of(row);
+    if (column.tags) {
+      return element("span", { className: "tags" }, ...row.tags.map(
+        (tag) => element("span", { className: "tag" }, tag)));
+    }
+    if (column.words) return element("bdi", {}, value.slice(0, 120));
+    return column.signed ? signed(value) : number(value);
+  }
+
+  function lineOf(row) {
     const opener = element("button", { type: "button", className: "opener" },
-      String(pair.before.row));
+      String(firstOf(row).row));
     opener.setAttribute("aria-expanded", "false");
     const cells = COLUMNS.slice(1).map((column) => {
-      const value = column.of(pair);
       const names = [column.later && "later", column.words && "words",
-        column.name === "Instruction" && "snippet"].filter(Boolean).join(" ");
-      const shown = column.name === "Change" ? signed(value)
-        : column.name === "Tags" ? element("span", { className: "tags" }, ...pair.tags.map(
-          (tag) => element("span", { className: "tag" }, tag)))
-          : column.words ? element("bdi", {}, value.slice(0, 120)) : number(value);
-      return element("td", { className: names }, shown);
+        column.snippet && "snippet"].filter(Boolean).join(" ");
+      return element("td", { className: names }, cellOf(column, row));
     });
     const line = element("tr", { className: "pair" },
       element("th", { scope: "row" }, opener), ...cells);
     line.addEventListener("click", (event) => {
-      if (event.target === opener || !getSelection().toString()) toggle(line, pair, opener);
+      if (event.target === opener || !getSelection().toString()) toggle(line, row, opener);
     });
     return line;
   }
@@ -289,9 +261,12 @@
     byId("pairs").replaceChildren(...found.slice(0, state.shown).map(lineOf));
     byId("more").hidden = found.length <= state.shown;
     byId("count").textContent =
-      `${Math.min(state.shown, found.length)} of ${found.length} matching pairs shown`
-      + (found.length < data.pairs.length ? `, out of ${data.pairs.length}` : "");
+      `${Math.min(state.shown, found.length)} of ${found.length} matching ${data.noun}s shown`
+      + (found.length < data.rows.length ? `, out of ${data.rows.length}` : "");
     [...byId("heads").children].forEach((head, i) => {
+      if (COLUMNS[i].isMetric) {
+        head.firstChild.textContent = data.fields[state.metric].label;
+      }
       if (i === state.sort) {
         head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
       } else head.removeAttribute("aria-sort");
@@ -327,14 +302,15 @@
   data.fields.forEach((field, i) => {
     byId("metric").append(element("option", { value: String(i) }, field.label));
   });
+  byId("metric").parentElement.hidden = !data.fields.length;
   byId("metric").value = String(state.metric);
-  offer("status", data.pairs.map((pair) => pair.status));
-  offer("tag", data.pairs.flatMap((pair) => pair.tags));
+  offer("status", data.rows.map((row) => row.status));
+  offer("tag", data.rows.flatMap((row) => row.tags));
   byId("metric").addEventListener("change", (event) => {
     state.metric = Number(event.target.value);
     redraw();
   });
-  for (const id of ["direction", "status", "tag"]) byId(id).addEventListener("change", redraw);
+  for (const id of FILTERS) byId(id)?.addEventListener("change", redraw);
   byId("search").addEventListener("input", () => {
     state.exactId = null;
     redraw();
@@ -344,21 +320,28 @@
     state.shown += PAGE;
     draw();
   });
+  function clearFilters() {
+    for (const id of FILTERS) if (byId(id)) byId(id).value = "";
+    byId("search").value = state.finding = "";
+    state.exactId = null;
+    unbrush();
+  }
+  function showFound(focused) { // from the top of the section, with the focus on an element of it
+    drawChips();
+    redraw();
+    byId("rows").scrollIntoView();
+    focused().focus({ preventScroll: true });
+  }
   for (const button of document.querySelectorAll("button.find")) {
     button.addEventListener("click", () => {
-      for (const id of ["direction", "status", "tag"]) byId(id).value = "";
+      clearFilters();
       byId("search").value = state.exactId = button.dataset.find;
-      state.finding = "";
-      unbrush();
-      drawChips();
-      redraw();
-      byId("rows").scrollIntoView();
-      byId("search").focus({ preventScroll: true });
+      showFound(() => byId("search"));
     });
   }
   function drawChips() {
     byId("chips").replaceChildren(...data.findings.map(({ kind, title }) => {
-      const n = data.pairs.filter((pair) => pair.findings.includes(kind)).length;
+      const n = data.rows.filter((row) => row.findings.includes(kind)).length;
       const chip = element("button", { type: "button", className: "chip" }, `${title} ${n}`);
       chip.setAttribute("aria-pressed", String(state.finding === kind));
       chip.addEventListener("click", () => {
@@ -394,19 +377,15 @@
     redraw();
   });
 
-  for (const item of document.querySelectorAll(".findings li[data-kind]")) {
-    if (!titleOf[item.dataset.kind]) continue;
+  for (const item of document.querySelectorAll("[data-kind]")) {
+    const title = titleOf.get(item.dataset.kind);
+    if (!title) continue;
     const button = element("button", { type: "button", className: "chip" }, "Show rows");
-    button.setAttribute("aria-label", `Show rows: ${titleOf[item.dataset.kind]}`);
+    button.setAttribute("aria-label", `Show rows: ${title}`);
     button.addEventListener("click", () => {
-      for (const id of ["direction", "status", "tag", "search"]) byId(id).value = "";
-      state.exactId = null;
+      clearFilters();
       state.finding = item.dataset.kind;
-      unbrush();
-      drawChips();
-      redraw();
-      byId("rows").scrollIntoView();
-      byId("chips").querySelector("[aria-pressed=true]").focus({ preventScroll: true });
+      showFound(() => byId("chips").querySelector("[aria-pressed=true]"));
     });
     item.prepend(button);
   }
