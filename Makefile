@@ -32,6 +32,7 @@ nightly: .venv/ready test-slow
 	.venv-audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 	KILLS=1000 FUZZ=100000 $(BIN)/pytest -q tests/test_kills.py tests/test_fuzz_inputs.py
 	$(BIN)/python -m benchmarks.faults --kills 100 --flips 1000
+	$(BIN)/python -m benchmarks.faults --kills 100 --distributed
 
 # The site in site/, with warnings as errors. The variable turns off an announcement of the theme.
 docs: .venv/ready

@@ -1,10 +1,13 @@
 """Faults injected into `ifdkit`: kills, failing disks, damaged stores; what survived.
 
     python -m benchmarks.faults --kills 100
+    python -m benchmarks.faults --kills 100 --distributed
 
 Uses the tiny model of the tests and a scripted oracle.  After every fault the output must be the
 old one or the new one, and a run without faults must end with the bytes of an undisturbed run;
-anything else ends this command with an error.  Writes `reports/faults.md`.
+anything else ends this command with an error.  Writes `reports/faults.md`; with `--distributed`,
+the faults are those of runs with several processes or machines, and the report is
+`reports/distributed-faults.md`.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from ifdkit.cli.main import main as ifdkit
-from tests import tiny
+from tests import network, tiny
 from tests.faults import FaultyOs, failing
 from tests.killing import commands, kill_many, state, write_data
+from tests.killing_replicas import KILLERS, write_rows
 from tests.oracle_server import OracleServer
 from tests.zygote import Zygote
 
+CUT_S = 60.0
 _ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EACCES)
 
 
@@ -138,29 +143,79 @@ def report(folder: Path, model: Path, kills: int, flips: int) -> list[str]:
     return lines
 
 
+def distributed_report(folder: Path, model: Path, kills: int) -> list[str]:
+    """Lines of the tables."""
+    lines = ["| killed at random moments | kills | runs to the end, bytes equal |",
+             "|:--|--:|--:|"]  # fmt: skip
+    for number, kill in enumerate(KILLERS):
+        place = folder / f"kill-{number}"
+        place.mkdir()
+        os.chdir(place)
+        write_rows(place)
+        done = kill(model, kills)
+        lines.append(f"| {done.command} | {done.killed:,} | {done.rounds:,} of {done.rounds:,} |")
+    lines += [
+        "",
+        f"The network between the driver and one of two Ray nodes, cut for {CUT_S:.0f} s:",
+    ]
+    if (problem := network.why_not()) is not None:
+        return [*lines, f"not tried, {problem}."]
+    place = folder / "cut"
+    place.mkdir()
+    write_rows(place)
+    told = network.score_across_cut(place, model, CUT_S)
+    said = ", and said: " + "; ".join(told) if told else "; Ray lost nothing"
+    return [*lines, f"the run ended with the bytes of one process{said}."]
+
+
+ONE_PROCESS = (
+    "After every fault the output was the old one, the new one or absent, never a mixture, and"
+    " a run without faults ended with the bytes of an undisturbed run. Between two such runs"
+    " come up to ten kills, which resume what the one before has left. The errors are disk"
+    " full, I/O error, read-only, quota and permission denied; a step that only removes a"
+    " temporary file may fail without an error."
+)
+DISTRIBUTED = (
+    "`score` with two workers, or with an actor on each of two nodes of a Ray cluster on this"
+    " machine, and the kills divided between its parts. Each run goes on through all kills that"
+    " come until its end, a killed driver is run again with the same command, and every file must"
+    " have the bytes of a run in one process: no row is lost, doubled or moved. Except where a"
+    " real model is named, workers answer with numbers that depend on the whole batch and start in"
+    " 0.1 s, so that many are killed in little time. What would change the result as documented is"
+    " spared: the third worker in a row that has not loaded yet, and the second that computes one"
+    " batch."
+)
+
+
 def main() -> None:
     """Inject the faults and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=100, help="of each of three commands")
     parser.add_argument("--flips", type=int, default=100, help="stores with a flipped bit")
-    parser.add_argument("--output", type=Path, default=Path("reports/faults.md"))
+    parser.add_argument("--distributed", action="store_true", help="of processes and machines")
+    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    output, begin = arguments.output.absolute(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        model = tiny.save_model(Path(name) / "model")
-        lines = report(Path(name), model, arguments.kills, arguments.flips)
+    name = "distributed-faults.md" if arguments.distributed else "faults.md"
+    output = (arguments.output or Path("reports", name)).absolute()
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve()
+        model = tiny.save_model(folder / "model")
+        if arguments.distributed:
+            title, about = "# Faults of distributed runs", DISTRIBUTED
+            lines = distributed_report(folder, model, arguments.kills)
+        else:
+            title, about = "# Faults", ONE_PROCESS
+            lines = report(folder, model, arguments.kills, arguments.flips)
+        os.chdir(output.parent)
     command = " ".join(["python -m benchmarks.faults", *sys.argv[1:]])
     text = [
-        "# Faults",
+        title,
         "",
         f"`{command}`, the tiny model of the tests, {machine()};"
         f" {time.perf_counter() - begin:,.0f} s.",
         "",
-        "After every fault the output was the old one, the new one or absent, never a mixture, and"
-        " a run without faults ended with the bytes of an undisturbed run. Between two such runs"
-        " come up to ten kills, which resume what the one before has left. The errors are disk"
-        " full, I/O error, read-only, quota and permission denied; a step that only removes a"
-        " temporary file may fail without an error.",
+        about,
         "",
         *lines,
     ]

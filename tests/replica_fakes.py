@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class FakeBackend:
     """Answers at once, unless a token tells it otherwise."""
 
     budget: Budget
+    batch_s: float = 0.0
+    """Seconds that a batch takes."""
 
     def float32_problem(self) -> str | None:
         return None
@@ -52,6 +55,7 @@ class FakeBackend:
             time.sleep(60)
         if WRONG in ids:
             raise ModelError("token 9003 is wrong")
+        time.sleep(self.batch_s)
         return fake_nlls(requests)
 
 
@@ -98,3 +102,35 @@ class DeadlySpec(ModelSpec):
 
     def load(self) -> Backend:
         return _EachByItself(self.token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightSpec(ModelSpec):
+    """Stands for a real model, and takes 0.1 s of a processor to start in a worker, not 3.5 s."""
+
+    batch_s: float
+
+    def load(self) -> Backend:
+        return FakeBackend(Budget(tokens=256), self.batch_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TightSpec(ModelSpec):
+    """A real model on a device whose memory ends in the middle of a batch."""
+
+    max_sequences: int
+
+    def load(self) -> Backend:
+        import torch
+
+        backend = super(TightSpec, self).load()
+        held: Any = backend
+        batch = held._batch
+
+        def tight(requests: Sequence[Request]) -> Any:
+            if len(requests) > self.max_sequences:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return batch(requests)
+
+        held._batch = tight
+        return backend

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from ifdkit.data.options import ReadOptions
-from ifdkit.engine.replicas import Replicas
-from ifdkit.engine.schedule import Unscored
+from ifdkit.engine.replicas import Died, Replicas
+from ifdkit.engine.schedule import Unit, Unscored
 from ifdkit.errors import ModelError, UsageError
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 from tests.killing import state
+from tests.killing_replicas import NODE_MEMORY, local_cluster
 from tests.replica_fakes import DEADLY, WRONG, FakeModel, request
 from tests.test_workers import assert_same
 
@@ -29,29 +30,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with one CPU; further nodes are added by tests."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        memory = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **memory})
-        patch.setenv("RAY_ADDRESS", found.address)
-        ray.init(address=found.address, configure_logging=False, log_to_driver=False)
+    with local_cluster() as found:
         yield found
-        ray.shutdown()
-        found.shutdown()
 
 
 @pytest.fixture
 def second_node(cluster: Any) -> Iterator[Any]:
-    node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    node = cluster.add_node(num_cpus=1, object_store_memory=NODE_MEMORY)
     yield node
     if node in cluster.worker_nodes:
         cluster.remove_node(node, allow_graceful=False)
@@ -113,6 +103,42 @@ def test_ray_writes_the_bytes_of_one_process(
     on_ray = replace(one, backend="ray", workers=1, store="two.sqlite")
     score_to_file("data.jsonl", Path("out.jsonl"), on_ray, ReadOptions())
     assert state(tmp_path) == expected
+
+
+def test_without_an_address_ray_starts_on_this_machine_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray itself would join whichever cluster was started last, such as another user's."""
+    from ifdkit.engine.ray_cluster import connect
+
+    given: list[str | None] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address=None, **_: given.append(address))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    connect(None)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    connect(None)
+    connect("10.0.0.6:6379")
+    assert given == ["local", "10.0.0.5:6379", "10.0.0.6:6379"]
+
+
+def test_an_actor_that_cannot_be_reached_does_not_count_against_its_batch(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the network was cut for so short a time that its node is not gone."""
+    replicas = open_actors(1)
+    try:
+        fleet: Any = replicas._fleet
+        (actor,) = fleet._actors
+        unit = Unit(0, 0, 0, [request(2)])
+        fleet.start(unit)
+        fleet.wait()
+        unavailable = ray.exceptions.ActorUnavailableError("timeout", None)
+        actor.tasks.append((None, unit))
+        died = fleet._replace(actor, unavailable)
+        assert died == Died(None, (unit,), "with its node")
+    finally:
+        replicas.close()
 
 
 def test_a_device_that_ray_does_not_place() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,15 @@ from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from tests.killing import state
-from tests.replica_fakes import DeadlySpec
+from tests.light_driver import BATCH_S, light_model
+from tests.replica_fakes import DeadlySpec, TightSpec
 
 pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[1]
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -73,6 +81,46 @@ def test_a_row_that_kills_its_worker_gets_a_status_and_the_run_goes_on(
     again = score_to_file(data, Path("again.jsonl"), two, ReadOptions())
     assert again.status_counts == {"ok": 121}
     assert again.manifest.requests_scored == 2
+
+
+def test_a_worker_out_of_memory_halves_its_batch(
+    data: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(model=str(tiny_model), metrics=("ifd",), store="off", dtype="float32")
+    score_to_file(data, Path("expected.jsonl"), settings, ReadOptions())
+
+    def spec(scorer: Scorer) -> ModelSpec:
+        given = (scorer.weights, scorer.device, scorer.dtype)
+        return TightSpec(weights=given[0], device=given[1], dtype=given[2], max_sequences=3)
+
+    monkeypatch.setattr(Scorer, "spec", property(spec))
+    summary = score_to_file(data, Path("out.jsonl"), replace(settings, workers=2), ReadOptions())
+    assert summary.status_counts == {"ok": 120}
+    for line, expected in zip(read("out.jsonl"), read("expected.jsonl"), strict=True):
+        # Other batches round differently.
+        assert line == {
+            name: value if not isinstance(value, float) else pytest.approx(value, rel=1e-4)
+            for name, value in expected.items()
+        }
+
+
+def test_two_drivers_with_workers_on_one_store(data: Path, tiny_model: Path) -> None:
+    """Both write batches as fast as they can, and read what the other has written."""
+    command = [*(sys.executable, "-m", "tests.light_driver", "score", str(data), "-q"),
+               *("-m", str(tiny_model), "--metrics", "ifd", "--store", "store.sqlite")]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), BATCH_S: "0.001"}
+    drivers = [
+        subprocess.Popen([*command, "--workers", "2", "-o", name], stderr=subprocess.PIPE,
+                         text=True, env=environment)
+        for name in ("out1.jsonl", "out2.jsonl")
+    ]  # fmt: skip
+    assert [one.communicate(timeout=120)[1] for one in drivers] == ["", ""]
+    assert [one.returncode for one in drivers] == [0, 0]
+    one = Settings(model=str(tiny_model), metrics=("ifd",), store="off")
+    with light_model():
+        score_to_file(data, Path("expected.jsonl"), one, ReadOptions())
+    for name in ("out1.jsonl", "out2.jsonl"):
+        assert Path(name).read_bytes() == Path("expected.jsonl").read_bytes()
 
 
 def test_ctrl_c_of_a_run_with_workers(data: Path, tiny_model: Path) -> None:

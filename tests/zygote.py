@@ -25,7 +25,7 @@ import transformers.models.llama.modeling_llama
 import ifdkit.report.comparison.html, ifdkit.comparison.run, ifdkit.scoring.joining
 import ifdkit.reflection.run, ifdkit.engine.huggingface, ifdkit.selection.run, ifdkit.auditing.run
 import filelock, pandas
-from ifdkit.cli.main import main
+from {program} import main
 
 torch.set_num_threads(1)
 for line in sys.stdin:
@@ -43,17 +43,21 @@ for line in sys.stdin:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     print(json.dumps([code, time.perf_counter() - begin]), flush=True)
-""".replace("{child_s}", str(_CHILD_S))
+"""
 
 
 class Zygote:
     """Runs commands in `folder`."""
 
     def __init__(
-        self, folder: Path, hidden: Sequence[str] = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+        self,
+        folder: Path,
+        hidden: Sequence[str] = ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        *,
+        program: str = "ifdkit.cli.main",
     ) -> None:
-        """Its processes have no variables of the `hidden` names."""
-        self._folder, self._hidden = folder, hidden
+        """Its processes have no variables of the `hidden` names, and run `main` of the program."""
+        self._folder, self._hidden, self._program = folder, hidden, program
         self.elapsed_s = 0.0
         """Of the last command."""
         self.log = ""
@@ -61,8 +65,9 @@ class Zygote:
 
     def __enter__(self) -> Self:
         kept = {name: value for name, value in os.environ.items() if name not in self._hidden}
+        serve = _SERVE.replace("{child_s}", str(_CHILD_S)).replace("{program}", self._program)
         self._process: Any = subprocess.Popen(
-            [sys.executable, "-P", "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-c", serve], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, cwd=self._folder,
             env={**kept, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
                  "TOKENIZERS_PARALLELISM": "false"},

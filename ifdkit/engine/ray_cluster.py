@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MAX_LOSSES_AT_LOAD = 10
 """Actors in a row that may be lost before they have loaded: nodes can go at any moment."""
+_LOCAL = "local"
+"""Ray's name for a cluster of its own, of this machine."""
 PATIENCE_S = 60.0
 """Time without an actor after which the user is told what is being waited for."""
 
@@ -100,15 +102,18 @@ def connect(address: str | None) -> bool:
         raise UsageError("--backend ray needs Ray: pip install 'ifdkit[ray]'") from error
     if ray.is_initialized():
         return False
+    # Without an address, Ray would join whichever cluster was last started on this machine.
+    address = address or os.environ.get("RAY_ADDRESS") or _LOCAL
+    is_local = address == _LOCAL
     try:
         ray.init(
             address=address,
             configure_logging=False,
             log_to_driver=False,
-            **({} if address else {"include_dashboard": False}),
+            **({"include_dashboard": False} if is_local else {}),
         )
     except Exception as error:
-        where = f"at {address} " if address else ""
+        where = "" if is_local else f"at {address} "
         raise UsageError(f"the Ray cluster {where}cannot be used: {brief(error)}") from error
     return True
 
@@ -230,8 +235,9 @@ class RayActors:
                     f"{self._losses_at_load} Ray actors were lost in a row while they loaded the"
                     f" model: {brief(error)}"
                 )
-        # What was under way on a node that is gone is not to blame for it.
-        is_blamed = bool(units) and self._is_alive(actor.node)
+        # What was under way on a node that is gone, or is cut off, is not to blame for it.
+        is_cut_off = isinstance(error, self._ray.exceptions.ActorUnavailableError)
+        is_blamed = bool(units) and not is_cut_off and self._is_alive(actor.node)
         self._kill(actor)
         self._actors[actor.replica] = self._begin(actor.replica)
         computing = units.pop(0) if is_blamed else None
