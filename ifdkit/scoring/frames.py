@@ -32,6 +32,7 @@ from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
 from ifdkit.scoring.summary import ScoreSummary
 from ifdkit.scoring.table import has_score_columns
 from ifdkit.stats.columns import Column, Description, describe
+from ifdkit.tracking import TrackerName, check_tracker, track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ class ScoreKeywords(ReadKeywords, SettingsKeywords, total=False):
     """Keywords of `ifdkit.score` but `join`, for its overloads."""
 
     where: str | None
+    log: TrackerName | None
     progress: Progress | None
 
 
@@ -73,6 +75,7 @@ def score(
     sample: int | None = None,
     seed: int = 0,
     where: str | None = None,
+    log: TrackerName | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Any:
@@ -91,9 +94,12 @@ def score(
     `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as
     `"ifd,rifd"` or `"all"`, `model` also as a model of transformers that is in memory, with its
     `tokenizer`, and `embedder` also as a function.  `frame.attrs` of a DataFrame contains the
-    `manifest` and the `rejects`.  Raises IfdkitError.
+    `manifest` and the `rejects`.  With `log`, the settings and the numbers of the whole dataset go
+    to a tracker: `trackio`, `wandb`, `tensorboard` or `mlflow`.  Raises IfdkitError.
     """
     begin = time.perf_counter()
+    if log is not None:
+        check_tracker(log)
     progress = progress or Progress()
     kind = kind_of(data)
     joins = (kind is not None and not kind.has_attributes) if join is None else join
@@ -111,7 +117,9 @@ def score(
     dataset = open_data(data, read_options)
     chosen = settings_for(dataset, chosen, progress)
     if joins:
-        frame, _ = _joined(data, dataset, chosen, read_options, progress)
+        frame, summary = _joined(data, dataset, chosen, read_options, progress)
+        if log is not None:
+            track(log, summary.tracked())
         return frame
     with Scorer(chosen, progress) as scorer:
         run = Run(dataset, read_options, scorer)
@@ -127,6 +135,8 @@ def score(
     keep_index(data, frame)
     frame.attrs["manifest"] = summary.manifest.as_json()
     frame.attrs["rejects"] = [reject.as_json() for reject in run.rejects]
+    if log is not None:
+        track(log, summary.tracked())
     return frame
 
 
