@@ -62,11 +62,11 @@ if TYPE_CHECKING:
     from ifdkit.prediction.training_prediction import TrainingPrediction as TrainingPrediction
     from ifdkit.reflection.result import Recycled as Recycled
     from ifdkit.reflection.run import reflect as reflect
+    from ifdkit.scoring.frames import score as score
     from ifdkit.scoring.frames import summary as summary
     from ifdkit.scoring.metric import Measured as Measured
     from ifdkit.scoring.metrics import register_metric as register_metric
     from ifdkit.scoring.progress import Progress as Progress
-    from ifdkit.scoring.run import score as score
     from ifdkit.scoring.settings import Settings as Settings
     from ifdkit.selection.result import Selected as Selected
     from ifdkit.selection.run import select as select
@@ -90,7 +90,7 @@ _MODULES = {
     "TrainingPrediction": "ifdkit.prediction.training_prediction",
     "reflect": "ifdkit.reflection.run",
     "Recycled": "ifdkit.reflection.result",
-    "score": "ifdkit.scoring.run",
+    "score": "ifdkit.scoring.frames",
     "select": "ifdkit.selection.run",
     "summary": "ifdkit.scoring.frames",
     "Selected": "ifdkit.selection.result",

@@ -17,7 +17,17 @@ PACKAGE = Path(ifdkit.__file__).parent
 
 # A package imports from lower layers only; a layer's packages do not import each other.
 LAYERS = (
-    {"records", "errors", "version", "format", "visible", "regular", "stats", "expressions"},
+    {
+        "records",
+        "errors",
+        "version",
+        "format",
+        "visible",
+        "regular",
+        "stats",
+        "expressions",
+        "tracking",
+    },
     {"data", "prompting"},
     {"engine", "findings", "topics", "diversity"},
     {"scoring", "oracle"},

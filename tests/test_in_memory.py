@@ -151,20 +151,6 @@ def test_a_trained_model_in_memory_gives_other_numbers(
     assert first.attrs["manifest"]["weights_hash"] != second.attrs["manifest"]["weights_hash"]
 
 
-@pytest.mark.parametrize("module", ["datasets", "polars"])
-def test_tables_of_other_libraries_are_read(
-    module: str, frame: pd.DataFrame, settings: dict[str, Any]
-) -> None:
-    library = pytest.importorskip(module)
-    plain = frame.reset_index(drop=True)
-    table = (library.Dataset.from_pandas(plain) if module == "datasets"
-             else library.DataFrame(plain.to_dict("list")))  # fmt: skip
-    scores = ifdkit.score(table, **{**settings, "metrics": "ppl,ifd"})
-    assert scores["ifd"].tolist() == ifdkit.score(
-        plain, **{**settings, "metrics": "ppl,ifd"}
-    )["ifd"].tolist()  # fmt: skip
-
-
 @pytest.mark.real_model
 def test_the_example_notebook_runs(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")

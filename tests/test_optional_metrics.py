@@ -339,10 +339,11 @@ def frame(tiny_model: Path, tiny_embedder: Path, second_model: Path) -> pd.DataF
 
 
 def score_all(rows: Any, model: Path, embedder: Path, second: Path, **more: Any) -> pd.DataFrame:
-    return ifdkit.score(
+    found: pd.DataFrame = ifdkit.score(
         rows, metrics=ASKED, model=str(model), embedder=str(embedder),
         reference_model=str(second), store=more.pop("store", "off"), **more,
     )  # fmt: skip
+    return found
 
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:

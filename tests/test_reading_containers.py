@@ -718,17 +718,9 @@ class Split:
         return iter([{**row, "extra": {"a": None}} for row in PAIR])
 
 
-class Frame:
-    """What `polars.DataFrame` looks like to its reader."""
-
-    def to_dicts(self) -> Rows:
-        return PAIR
-
-
 OBJECTS: dict[str, Any] = {
     "datasets.Dataset": Split(),
     "a DatasetDict of one split": {"train": Split()},
-    "polars": Frame(),
     "structured array": np.array(
         [("u", "a"), ("v", "b")], dtype=[("instruction", "U9"), ("output", "U9")]
     ),

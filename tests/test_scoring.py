@@ -463,7 +463,7 @@ def test_score_accepts_dicts_and_frames(tiny_model: Path) -> None:
     assert frame.attrs["manifest"]["rows_in"] == 1
     pd.testing.assert_frame_equal(frame, ifdkit.score(pd.DataFrame(rows), **options))
     with pytest.raises(UsageError, match="no keyword 'modell'"):
-        ifdkit.score(rows, modell="gpt2")  # type: ignore[call-arg]
+        ifdkit.score(rows, modell="gpt2")  # type: ignore[call-overload]
 
 
 def test_a_scores_file_can_replace_its_dataset(

@@ -402,7 +402,7 @@ def test_the_command_prints_what_it_did(
         (["--warmup", "2"], "--warmup 2.0: must be a share"),
         (["--seeds", "0"], "--seeds 0"),
         (["--versus", "x.json", "--budget", "bytes"], "no budget 'bytes'"),
-        (["--log", "mlflow"], "no logger 'mlflow'"),
+        (["--log", "mlfow"], "no tracker 'mlfow': did you mean 'mlflow'?"),
         (["--log", "wandb"], "pip install wandb"),
         (["--template", "chat:x"], "has no chat template 'x'"),
     ],

@@ -17,11 +17,13 @@ from ifdkit.cli.flags import (
     settings_given,
     start,
 )
-from ifdkit.cli.options import common_options, metric_options, option, output_option
+from ifdkit.cli.options import common_options, log_option, metric_options, option, output_option
 
 if TYPE_CHECKING:
     from ifdkit.comparison.gate import Gated
     from ifdkit.comparison.options import CompareOptions
+    from ifdkit.comparison.overview import Comparisons
+    from ifdkit.comparison.result import Comparison
     from ifdkit.data.options import ReadOptions
 
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @option("--min-tokens", type=int, metavar="N",
         help="Shortest response used for length control.  [default: 8]")  # fmt: skip
 @metric_options
+@log_option
 @common_options
 @click.pass_context
 def compare(
@@ -75,8 +78,11 @@ def compare(
     from ifdkit.comparison.folders import check_default_folder, check_folder, default_folder
     from ifdkit.comparison.gate import parse_condition
     from ifdkit.comparison.options import CompareOptions
+    from ifdkit.tracking import check_tracker
 
     start(context, flags)
+    if flags["log"] is not None:
+        check_tracker(flags["log"])
     conditions = [parse_condition(text) for text in flags["fail_if"]]
     data = (before, after, *others)
     is_overview = bool(others) or flags["unpaired"]
@@ -119,6 +125,7 @@ def _compare_two(
         echo_json(result.as_json())
     else:
         print_comparison(result.summary, folder)
+    _log(flags, result)
     return {"": result.summary}
 
 
@@ -140,7 +147,16 @@ def _compare_several(
         echo_json(result.as_json())
     else:
         print_overview(result.overview, folder)
+    _log(flags, result)
     return {f"{i} {one.name}: ": one for i, one in enumerate(result.overview.others, 1)}
+
+
+def _log(flags: Mapping[str, Any], result: Comparison | Comparisons) -> None:
+    from ifdkit.comparison.tracked import tracked
+    from ifdkit.tracking import track
+
+    if flags["log"] is not None:
+        track(flags["log"], tracked(result))
 
 
 def _read_options(flags: Mapping[str, Any]) -> ReadOptions:

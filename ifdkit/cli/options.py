@@ -211,6 +211,14 @@ worker_options = together(
 )
 """What computes, and where."""
 
+log_option = option(
+    "--log",
+    trusted=True,
+    metavar="TRACKER",
+    help="Log settings and dataset-level numbers too: trackio, wandb, tensorboard or mlflow.",
+)
+"""Of the commands whose result is numbers."""
+
 quiet_options = together(
     option("--quiet", "-q", is_flag=True, help="No progress and no notes."),
     option("--verbose", "-v", is_flag=True, help="Print resolved options, and tracebacks."),

@@ -13,6 +13,7 @@ from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_o
 from ifdkit.cli.options import (
     call_option,
     common_options,
+    log_option,
     metric_options,
     option,
     output_option,
@@ -48,6 +49,7 @@ from ifdkit.cli.options import (
 @option("--token-nll", is_flag=True, help="Add the NLL of every response token.")
 @metric_options
 @worker_options
+@log_option
 @common_options
 @click.pass_context
 def score(
@@ -72,11 +74,14 @@ def score(
     from ifdkit.scoring.shards import parse_shard
     from ifdkit.scoring.summary import ScoreSummary
     from ifdkit.scoring.until import parse_until, score_until
+    from ifdkit.tracking import check_tracker, track
 
     start(context, flags)
     if flags["plan"]:
         _plan(data, flags)
         return
+    if flags["log"] is not None:
+        check_tracker(flags["log"])
     shard = parse_shard(flags["shard"], join=flags["join"])
     write: Callable[..., ScoreSummary] = partial(score_to_file, shard=shard)
     if flags["join"]:
@@ -93,6 +98,8 @@ def score(
         echo_json(summary.as_json())
     else:
         print_summary(summary)
+    if flags["log"] is not None:
+        track(flags["log"], summary.tracked())
     if not summary.has_scores and shard is None:
         counts = ", ".join(f"{n:,} {status}" for status, n in summary.status_counts.items())
         name = summary.manifest.input

@@ -39,7 +39,8 @@ train_options = together(
            " (default), or tokens that are trained on."),
     option("--seeds", type=int, help="Train with so many seeds, from --seed on.  [default: 1]"),
     option("--checkpoint-minutes", type=float, help="Minutes between checkpoints.  [default: 5]"),
-    option("--log", help="Log to trackio or wandb too."),
+    option("--log", trusted=True, metavar="TRACKER", help="Log the loss of each step too: to"
+           " trackio, wandb, tensorboard or mlflow."),
 )  # fmt: skip
 """The flags of `ifdkit train`."""
 

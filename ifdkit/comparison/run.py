@@ -20,6 +20,7 @@ from ifdkit.comparison.overview import Comparisons, paired_overview, unpaired_ov
 from ifdkit.comparison.paired_sides import pair_sides
 from ifdkit.comparison.result import Comparison
 from ifdkit.comparison.sides import Sides
+from ifdkit.comparison.tracked import tracked
 from ifdkit.comparison.unpaired_sides import UnpairedSides
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.many_inputs import expand
@@ -29,6 +30,7 @@ from ifdkit.errors import UsageError
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.settings import SettingsKeywords, given_settings
 from ifdkit.stats.paired import MetricChange, with_holm
+from ifdkit.tracking import TrackerName, check_tracker, track
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -49,6 +51,7 @@ def compare(
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
     lines: bool = False,
+    log: TrackerName | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Comparison:
@@ -61,8 +64,11 @@ def compare(
     rows for a table of changes by its values; `force` compares sides that were scored differently;
     length control leaves out responses under `min_tokens` tokens; `limit` compares only the first
     rows of each side, and `sample` so many random rows of them, the same positions of both sides;
-    `seed` is that of the sample and of the bootstrap.  Raises IfdkitError.
+    `seed` is that of the sample and of the bootstrap; `log` names a tracker for the numbers and
+    settings, as for `ifdkit.score`.  Raises IfdkitError.
     """
+    if log is not None:
+        check_tracker(log)
     options = CompareOptions(
         pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
     )
@@ -76,7 +82,10 @@ def compare(
         seed=seed,
     )
     given = given_settings("compare", settings)
-    return compare_sides(before, after, given, read_options, options, progress)
+    result = compare_sides(before, after, given, read_options, options, progress)
+    if log is not None:
+        track(log, tracked(result))
+    return result
 
 
 def compare_several(
@@ -95,6 +104,7 @@ def compare_several(
     turns: Turns = "all",
     reasoning: Reasoning = "keep",
     lines: bool = False,
+    log: TrackerName | None = None,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Comparisons:
@@ -104,6 +114,8 @@ def compare_several(
     datasets may have nothing in common and any size; this takes none of `pair_by`, `group_by` and
     `sample`.  Raises IfdkitError.
     """
+    if log is not None:
+        check_tracker(log)
     options = CompareOptions(
         pair_by=pair_by,
         group_by=group_by,
@@ -122,7 +134,10 @@ def compare_several(
         seed=seed,
     )
     given = given_settings("compare_several", settings)
-    return compare_with_baseline(baseline, others, given, read_options, options, progress)
+    result = compare_with_baseline(baseline, others, given, read_options, options, progress)
+    if log is not None:
+        track(log, tracked(result))
+    return result
 
 
 def compare_sides(

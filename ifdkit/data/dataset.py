@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from ifdkit.errors import InputError
 from ifdkit.format import plural
 from ifdkit.records import Example, Reject
 from ifdkit.visible import one_line
+
+if TYPE_CHECKING:
+    from ifdkit.data.frames import OtherFrame
 
 Turns = Literal["all", "last"]
 Reasoning = Literal["keep", "drop"]
@@ -265,7 +268,7 @@ def _problem(part: Part) -> str:
 
 
 def open_dataset(
-    data: str | os.PathLike[str] | Iterable[Any] | ManyInputs,
+    data: str | os.PathLike[str] | Iterable[Any] | ManyInputs | OtherFrame,
     *,
     columns: Mapping[str, str] | None = None,
     turns: Turns = "all",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from ifdkit.data.frames import kind_of, raws
 from ifdkit.data.objects import tables_of
-from ifdkit.data.plain import plain, plain_row
+from ifdkit.data.plain import plain
 from ifdkit.data.raw import MAX_DEPTH, Raw
-from ifdkit.data.table_rows import batch_rows
 from ifdkit.errors import AmbiguousFormatError, InputError
 
 _EXAMPLE = "[{'instruction': …, 'output': …}]"
@@ -23,40 +24,23 @@ def rows_in_memory(data: Any, given: Mapping[str, str]) -> Callable[[], Iterator
     has several splits, with what to pass instead.
     """
     if isinstance(data, Mapping):
-        rows = _kept(_rows_of_mapping(data, given), plain_row)
-    elif _is(data, "pandas", "DataFrame"):
-        rows = _kept(data.to_dict("records"), plain_row)
-    elif _is(data, "pandas", "Series"):
-        rows = _kept(data.tolist(), plain_row)
-    elif hasattr(data, "to_dicts"):  # polars
-        rows = _kept(data.to_dicts(), plain_row)
-    elif hasattr(data, "to_batches"):  # pyarrow
-        rows = list(batch_rows(data.to_batches()))
+        rows = raws(_rows_of_mapping(data, given))
+    elif (kind := kind_of(data)) is not None:
+        rows = kind.rows(data)
     elif isinstance(data, np.ndarray):
-        rows = _kept(_rows_of_array(data), plain_row)
-    elif hasattr(data, "column_names") and hasattr(data, "features"):  # datasets
-        rows = _kept(data, plain_row)
+        rows = raws(_rows_of_array(data))
+    elif _is_column_of_pandas(data):
+        rows = raws(data.tolist())
+    elif hasattr(data, "column_names") and hasattr(data, "features"):  # streamed by `datasets`
+        rows = raws(data)
     else:
-        rows = _kept(_checked(data), lambda row: plain(row, drop_nulls=False))
+        rows = raws(_checked(data), lambda row: plain(row, drop_nulls=False))
     return lambda: iter(rows)
 
 
-def _is(data: Any, module: str, name: str) -> bool:
-    """Whether an object is of a class of a library, which this does not import."""
-    return any(
-        kind.__name__ == name and kind.__module__.split(".")[0] == module
-        for kind in type(data).__mro__
-    )
-
-
-def _kept(rows: Iterable[Any], convert: Callable[[Any], Any]) -> list[Raw]:
-    found = []
-    for number, row in enumerate(rows):
-        try:
-            found.append(Raw(number, convert(row)))
-        except RecursionError:
-            found.append(Raw(number, None, f"nested deeper than {MAX_DEPTH} levels"))
-    return found
+def _is_column_of_pandas(data: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # if it is not loaded, nothing is a Series
+    return pandas is not None and isinstance(data, pandas.Series)
 
 
 def _rows_of_mapping(data: Mapping[Any, Any], given: Mapping[str, str]) -> Iterable[Any]:

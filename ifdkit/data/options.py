@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,3 +94,15 @@ class ReadOptions:
             "seed": None if self.sample is None else self.seed,
             "where": None if self.where is None else str(self.where),
         }
+
+
+class ReadKeywords(TypedDict, total=False):
+    """Keywords of the public functions that read a dataset: fields of :class:`ReadOptions`."""
+
+    columns: Mapping[str, str] | None
+    turns: Turns
+    reasoning: Reasoning
+    lines: bool
+    limit: int | None
+    sample: int | None
+    seed: int

@@ -28,6 +28,7 @@ from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.recipe import LossPoint, Recipe
 from ifdkit.errors import ModelError, UsageError, brief
 from ifdkit.records import Request
+from ifdkit.tracking import check_tracker, tensorboard_folder
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -58,7 +59,7 @@ class FineTuning:
     trust_remote_code: bool = False
     checkpoint_every_s: float = 300.0
     log: str | None = None
-    """`trackio` or `wandb`."""
+    """Name of a tracker."""
 
     @property
     def checkpoints(self) -> Path:
@@ -71,8 +72,8 @@ def check_packages(log: str | None = None) -> None:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {', '.join(missing)}: run `pip install 'ifdkit[train]'`")
-    if log is not None and find_spec(log) is None:
-        raise UsageError(f"--log {log}: the package is not installed: run `pip install {log}`")
+    if log is not None:
+        check_tracker(log)
 
 
 def labels_of(request: Request) -> list[int]:
@@ -186,10 +187,21 @@ def _trainer(
         train_dataset=data,
         processing_class=tokenizer,
         peft_config=_adapter(run) if run.recipe.lora else None,
-        callbacks=[Callback()],
+        callbacks=[Callback(), *_tensorboard(run)],
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout
     return trainer
+
+
+def _tensorboard(run: FineTuning) -> list[Any]:
+    """The callback of TensorBoard: its default folder is that of the checkpoints, which goes."""
+    if run.log != "tensorboard":
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = tensorboard_folder(f"train {run.folder.name}")
+    return [TensorBoardCallback(SummaryWriter(str(folder)))]
 
 
 def _arguments(run: FineTuning, n_steps: int) -> Any:
@@ -221,7 +233,7 @@ def _arguments(run: FineTuning, n_steps: int) -> Any:
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the reporter decides, by time
-        report_to=[run.log] if run.log else [],
+        report_to=[run.log] if run.log not in (None, "tensorboard") else [],
         run_name=run.folder.name,
         disable_tqdm=True,
         dataloader_pin_memory=not is_cpu,

@@ -24,6 +24,8 @@ from ifdkit.scoring.where import score_fields
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ifdkit.data.frames import OtherFrame
+
     Data = (
         str
         | PathLike[str]
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         | Iterable[Mapping[str, Any]]
         | ManyInputs
         | pd.DataFrame
+        | OtherFrame
     )
 
 

@@ -96,6 +96,55 @@ def score_into_rows(
     return summary
 
 
+class Collected:
+    """A writer of rows in memory: their positions, and the cells of the joined columns."""
+
+    def __init__(self, n_columns: int) -> None:
+        self.rows: list[int] = []
+        self.columns: list[list[Any]] = [[] for _ in range(n_columns)]
+
+    def write(self, raw: Raw, value: Any, cells: Sequence[Any] = ()) -> bool:
+        """Collect the cells of a row. Always True: a row in memory is there."""
+        del value
+        self.rows.append(raw.row)
+        for column, cell in zip(self.columns, cells, strict=True):
+            column.append(cell)
+        return True
+
+    def next_source(self, source: Path | None, first_row: int) -> None:
+        """Nothing to do: positions are those of the dataset."""
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+
+def score_into_memory(
+    dataset: Dataset, settings: Settings, read_options: ReadOptions, progress: Progress
+) -> tuple[list[int], dict[str, pa.Array], Run, ScoreSummary]:
+    """Score a dataset: the positions of its rows, and the columns of scores to join to them.
+
+    Raises IfdkitError.
+    """
+    import pyarrow as pa
+
+    begin = time.perf_counter()
+    names = column_names(score_names(settings, dataset), _keys_of(dataset))
+    columns = _Columns(tuple(names), as_lists=read_options.turns == "all")
+    found = Collected(len(names))
+    with Scorer(settings, progress) as scorer:
+        run = Run(dataset, read_options, scorer)
+        _write(run, dataset, found, columns, progress)
+        summary = run.summary(elapsed_s=time.perf_counter() - begin)
+    arrays = {
+        name: pa.array(cells, type=kind)
+        for name, cells, kind in zip(
+            names.values(), found.columns, columns.arrow_types(), strict=True
+        )
+    }
+    manifest = replace(summary.manifest, schema=JOINED_SCHEMA)
+    return found.rows, arrays, run, replace(summary, manifest=manifest)
+
+
 def score_names(settings: Settings, dataset: Dataset) -> list[str]:
     """The columns of a scores file that are joined: those that were measured.
 

@@ -11,26 +11,24 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from ifdkit.data.atomic import OutputFiles, json_file
-from ifdkit.data.dataset import Dataset, Reasoning, Turns
+from ifdkit.data.dataset import Dataset
 from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.read_log import ReadLog
-from ifdkit.data.where import expression_of
 from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
-from ifdkit.scoring.frames import frame_of, keep_index
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
 from ifdkit.scoring.metric import DEMONSTRATED
@@ -40,10 +38,10 @@ from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.prefetching import prefetched
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.reasons import ReasonCounter
-from ifdkit.scoring.rows import ScoreRow, score_columns
+from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.sampled import SampleTally
 from ifdkit.scoring.scorer import Scorer
-from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
+from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.shards import Block, ChosenBlocks, Shard
 from ifdkit.scoring.sources import SourceTally
 from ifdkit.scoring.summary import ScoreSummary
@@ -53,8 +51,6 @@ from ifdkit.version import VERSION
 from ifdkit.visible import masked
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ifdkit.scoring.inputs import Data
 
 Narrow = Callable[[Dataset, ReadOptions, Scorer, Progress], tuple[Dataset, ReadOptions]]
@@ -62,61 +58,6 @@ EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
 CHARS_PER_BLOCK = 2**24
 """Characters of the responses, or documents, of a block: some four million tokens."""
-
-
-def score(
-    data: Data,
-    *,
-    columns: Mapping[str, str] | None = None,
-    turns: Turns = "all",
-    reasoning: Reasoning = "keep",
-    lines: bool = False,
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    where: str | None = None,
-    progress: Progress | None = None,
-    **settings: Unpack[SettingsKeywords],
-) -> pd.DataFrame:
-    """Score a dataset into a DataFrame, one row per example, columns as in a scores file.
-
-    `data` is a path, `-`, a DataFrame, whose index is kept, or any iterable of dictionaries, such
-    as a `datasets.Dataset`; with `lines`, each line of a text file is a document.  `where` is an
-    expression about the columns of the rows, and only rows for which it is true are scored.
-    `settings` are those of :class:`ifdkit.Settings` (`model`, `protocol`, …), metrics also as
-    `"ifd,rifd"` or `"all"`, and `model` also as a model of transformers that is in memory, with its
-    `tokenizer`.  `frame.attrs` contains the `manifest` and the `rejects`.  Raises IfdkitError.
-    """
-    begin = time.perf_counter()
-    progress = progress or Progress()
-    read_options = ReadOptions(
-        columns=columns,
-        turns=turns,
-        reasoning=reasoning,
-        lines=lines,
-        limit=limit,
-        sample=sample,
-        seed=seed,
-        where=expression_of(where),
-    )
-    chosen = Settings(**given_settings("score", settings))
-    dataset = open_data(data, read_options)
-    chosen = settings_for(dataset, chosen, progress)
-    with Scorer(chosen, progress) as scorer:
-        run = Run(dataset, read_options, scorer)
-        rows = [row for block in run.blocks(progress) for row in block]
-        summary = run.summary(elapsed_s=time.perf_counter() - begin)
-    names = score_columns(
-        token_nll=chosen.token_nll,
-        documents=dataset.has_documents,
-        has_sources=dataset.has_sources,
-        optional=chosen.optional,
-    )
-    frame = frame_of(rows, names)
-    keep_index(data, frame)
-    frame.attrs["manifest"] = summary.manifest.as_json()
-    frame.attrs["rejects"] = [reject.as_json() for reject in run.rejects]
-    return frame
 
 
 def score_to_file(

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ifdkit.records import Status
-from ifdkit.scoring.manifest import Manifest
+from ifdkit.scoring.manifest import Manifest, ScoringSetup
 from ifdkit.scoring.reasons import StatusReason
 from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary
 from ifdkit.stats.columns import Description
+from ifdkit.tracking import TrackedRun, flat_numbers, flat_settings
+
+_TRACKED_NUMBERS = (
+    *("rows_in", "rows_scored", "rows_rejected", "rows_left_out", "examples", "tokens_scored"),
+    *("requests", "requests_from_store", "elapsed_s", "model_load_s", "scoring_s", "tokens_per_s"),
+)
+_TRACKED_SETTINGS = (
+    *(one.name for one in fields(ScoringSetup)),
+    *("version", "command", "input", "input_sha256", "columns", "turns", "reasoning", "lines"),
+    *("limit", "sample", "seed", "where", "metrics", "device", "threads", "output", "until"),
+)
+"""Fields of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,24 @@ class ScoreSummary:
     def has_scores(self) -> bool:
         """Whether the response of any example was scored."""
         return any(Status(status).has_scores for status in self.status_counts)
+
+    def tracked(self) -> TrackedRun:
+        """What `--log` logs."""
+        made = self.manifest.as_json()
+        return TrackedRun(
+            command="score",
+            name=self.manifest.input,
+            settings=flat_settings({name: made.get(name) for name in _TRACKED_SETTINGS}),
+            numbers=flat_numbers(
+                {
+                    **{name: asdict(one) for name, one in self.metrics.items()},
+                    "ifd_length_spearman": self.ifd_length_spearman,
+                    "rank_surprisal": self.rank_surprisal,
+                    "status": self.status_counts,
+                    "run": {name: made.get(name) for name in _TRACKED_NUMBERS},
+                }
+            ),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""

@@ -18,18 +18,19 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import numpy as np
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset, Reasoning, Turns
-from ifdkit.data.options import ReadOptions
+from ifdkit.data.frames import OtherFrame, kind_of
+from ifdkit.data.options import ReadKeywords, ReadOptions
 from ifdkit.data.part_files import dataset_file
 from ifdkit.data.rows_writer import RowsWriter
 from ifdkit.errors import UsageError
 from ifdkit.records import Status
-from ifdkit.scoring.dataset import ScoredDataset
+from ifdkit.scoring.dataset import ScoredDataset, open_scores
 from ifdkit.scoring.inputs import check_not_input
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.progress import Progress
@@ -53,42 +54,32 @@ if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
 
+Frame = TypeVar("Frame", bound=OtherFrame)
+
+
+class SelectCall(ReadKeywords, SelectKeywords, total=False):
+    """All keywords of `ifdkit.select`, for its overloads."""
+
+    progress: Progress | None
+
+
 ROW_LOG = ".rows.jsonl"
 """Appended to the name of the output: the log with one line for every row of the input."""
 
 
+# They overlap, because any `Data` may be a table of another library.
 @overload
-def select(
-    data: Data,
-    output: None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    turns: Turns = "last",
-    reasoning: Reasoning = "keep",
-    lines: bool = False,
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-    **options: Unpack[SelectKeywords],
-) -> pd.DataFrame: ...
+def select(  # type: ignore[overload-overlap]
+    data: Frame, output: None = None, **keywords: Unpack[SelectCall]
+) -> Frame: ...
 
 
 @overload
-def select(
-    data: Data,
-    output: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    turns: Turns = "last",
-    reasoning: Reasoning = "keep",
-    lines: bool = False,
-    limit: int | None = None,
-    sample: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-    **options: Unpack[SelectKeywords],
-) -> Selected: ...
+def select(data: Data, output: None = None, **keywords: Unpack[SelectCall]) -> pd.DataFrame: ...
+
+
+@overload
+def select(data: Data, output: str | Path, **keywords: Unpack[SelectCall]) -> Selected: ...
 
 
 def select(
@@ -104,13 +95,15 @@ def select(
     seed: int = 0,
     progress: Progress | None = None,
     **options: Unpack[SelectKeywords],
-) -> Selected | pd.DataFrame:
+) -> Any:
     """Write the rows of a dataset that are worth training on to `output`, and describe them.
 
-    Without `output` no file is kept, and the rows are returned as a DataFrame, of a DataFrame with
-    its own index and types; `frame.attrs["selection"]` is the manifest.
+    Without `output` no file is kept, and the rows are returned: of a table as one of the same kind
+    with its own types (a DataFrame, whose index is kept, a polars DataFrame, a `datasets.Dataset`,
+    an Arrow table), of anything else, or with `to`, as a DataFrame.  `frame.attrs["selection"]` of
+    a DataFrame is the manifest.
 
-    `data` is a path, `-`, any iterable of dictionaries, or scores made by `ifdkit.score`.
+    `data` is a path, `-`, a table, any iterable of dictionaries, or scores made by `ifdkit.score`.
     `options` are those of :class:`ifdkit.selection.options.SelectOptions`: `by` is a metric, or
     `method` the name of a published method; `top` is a number of rows or a share such as `"5%"`;
     then `where`, `min`, `max`, `lowest`, `diversity`, …; and those of :class:`ifdkit.Settings`
@@ -135,16 +128,18 @@ def select(
         return _as_frame(data, done, path)
 
 
-def _as_frame(data: Data, done: Selected, path: Path) -> pd.DataFrame:
-    """The kept rows: those of a DataFrame as they are there, others as they were written."""
+def _as_frame(data: Any, done: Selected, path: Path) -> Any:
+    """The kept rows: those of a table as they are there, others as they were written."""
     import pandas as pd
 
-    if isinstance(data, pd.DataFrame) and len(data) == done.rows_in:
-        frame = data.iloc[list(done.kept_rows)].copy()
+    kind = kind_of(data)
+    if kind is not None and done.parameters["to"] is None and open_scores(data) is None:
+        frame = kind.take(data, done.kept_rows)
     else:
         lines = path.read_text(encoding="utf-8").splitlines()
         frame = pd.DataFrame([json.loads(line) for line in lines])
-    frame.attrs["selection"] = done.as_json()
+    if isinstance(frame, pd.DataFrame):
+        frame.attrs["selection"] = done.as_json()
     return frame
 
 

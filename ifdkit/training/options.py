@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from ifdkit.engine.recipe import Recipe
 from ifdkit.errors import UsageError, unknown
 from ifdkit.scoring.settings import ModelKeywords
+from ifdkit.tracking import TrackerName
 from ifdkit.training.schedule import Budget
-
-Log = Literal["trackio", "wandb"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -39,7 +38,8 @@ class TrainOptions:
     budget: Budget = "examples"
     """What is equal on both sides of `--versus`, besides the steps."""
     checkpoint_minutes: float = 5.0
-    log: Log | None = None
+    log: TrackerName | None = None
+    """Where the loss of each step goes while it trains."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -51,8 +51,6 @@ class TrainOptions:
             raise UsageError(f"--checkpoint-minutes {self.checkpoint_minutes}: not negative")
         if self.budget not in get_args(Budget):
             raise UsageError(unknown("budget", self.budget, get_args(Budget)))
-        if self.log is not None and self.log not in get_args(Log):
-            raise UsageError(unknown("logger", self.log, get_args(Log)))
 
     @property
     def all_seeds(self) -> range:
@@ -96,4 +94,4 @@ class TrainKeywords(ModelKeywords, total=False):
     seeds: int
     budget: Budget
     checkpoint_minutes: float
-    log: Log | None
+    log: TrackerName | None
