@@ -96,7 +96,7 @@ def test_the_terminal_and_the_gate_have_it_under_one_name(
     assert "Coverage: The rows after cover" in shown
     overview = paired_overview([narrowed], seed=0).overview.others[0]
     for name, one in narrowed.summary.diversity.items():
-        line = next(line for line in shown.splitlines() if line.startswith(f" diversity.{name} "))
+        line = next(line for line in shown.splitlines() if line.startswith(f" {name} "))
         assert line.split()[3] == signed(one.change)
         for compared in (narrowed.summary, overview):
             assert value_of(f"diversity.{name}.change", compared) == one.change
@@ -111,7 +111,7 @@ def test_without_it_the_terminal_shows_nothing_and_the_gate_fails(
     made = ifdkit.compare(rows, rows, metrics="ifd", **settings).summary
     print_comparison(made, console=Screen(width=120))
     shown = capsys.readouterr().out
-    assert "diversity" not in shown
+    assert "vendi" not in shown
     assert "Coverage" not in shown
     why = parse_condition("diversity.vendi.change < 0").check(made)
     assert why is not None

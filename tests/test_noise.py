@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 
 import ifdkit
 from ifdkit.cli.main import main
+from ifdkit.data.options import ReadOptions
 from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.engine.models import resolve
 from ifdkit.engine.noise import drawn
 from ifdkit.errors import InputError, ModelError
 from ifdkit.records import Noise, Pass, Passes, Request
+from ifdkit.scoring.cost import cost_plan
 from ifdkit.scoring.noise import with_noise
+from ifdkit.scoring.settings import Settings
 from tests.reference import ReferenceModel
 
 pytestmark = pytest.mark.long
@@ -140,6 +144,17 @@ def test_a_second_run_computes_nothing_and_has_the_same_bits(
     assert more.attrs["manifest"]["requests_scored"] == len(ROWS) * 2
     manifest = first.attrs["manifest"]
     assert (manifest["noise_copies"], manifest["noise_seed"]) == (3, 0)
+
+
+def test_the_cost_is_known_beforehand(tiny_model: Path) -> None:
+    settings = Settings(
+        model=str(tiny_model), metrics=("ifd", "noise"), noise_copies=3, store="off"
+    )
+    planned = cost_plan(ROWS, settings, ReadOptions())
+    assert planned.passes == planned.requests == len(ROWS) * 2 * (1 + 3)
+    plain = cost_plan(ROWS, replace(settings, metrics=("ifd",)), ReadOptions())
+    assert plain.requests == len(ROWS) * 2
+    assert planned.computed_tokens > 3 * plain.computed_tokens
 
 
 def test_scores_with_other_noise_are_not_compared(tiny_model: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def cost_plan(
             totals.rejects += len(block.rejects)
             totals.examples += len(block.examples)
             passes = scorer.align(block.examples)
-            totals.passes += sum(len(one.present()) for one in passes)
+            totals.passes += sum(len(one.present()) + 2 * len(one.noisy) for one in passes)
             requests, known = scorer.known_requests(passes)
             _count_requests(totals, requests, known, backend.budget)
             if scorer.embeddings is not None:

@@ -84,10 +84,10 @@ def _table(summary: Summary, width: int) -> Table:
 
 
 def _diversity(summary: Summary, width: int) -> Table:
-    """Both sides as sets, a row for each measure, under the names that `--fail-if` takes."""
+    """Both sides as sets, a row for each measure; with the header, its name for `--fail-if`."""
     rows = [
         (
-            f"diversity.{one_line(name, 60)}",
+            one_line(name, 60),
             number(one.before),
             number(one.after),
             signed(one.change),
@@ -96,7 +96,7 @@ def _diversity(summary: Summary, width: int) -> Table:
         )
         for name, one in summary.diversity.items()
     ]
-    headers = ("as sets", Text("before", _BEFORE), Text("after", _AFTER), "change", "95 % CI",
+    headers = ("diversity", Text("before", _BEFORE), Text("after", _AFTER), "change", "95 % CI",
                "more diverse if")  # fmt: skip
     return number_table(headers, rows, width)
 
