@@ -133,13 +133,18 @@ class Words:
 
     def _located(self, text: str, ids: list[int], first: int) -> Encoded | None:
         lengths = [self._length(one) for one in (*ids[:first], *ids[-1:])]
-        if None in lengths or not text.isascii():
+        if None in lengths:
             return None
         begin = sum(n or 0 for n in lengths[:first]) if first <= len(ids) else 0
+        if begin and not text.isascii():
+            try:
+                begin = len(text.encode()[:begin].decode())
+            except UnicodeDecodeError:  # a character of several tokens
+                return None
         return Encoded(ids, begin, len(text))
 
     def _length(self, token: int) -> int | None:
-        """Characters of an ASCII token; None if it ends with a space, which offsets may leave out.
+        """Bytes of a token; None if it ends with a space, which offsets may leave out.
 
         In the vocabulary each byte is a character, and a space is Ġ.
         """
