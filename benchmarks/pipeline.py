@@ -44,7 +44,10 @@ data, protocol, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 if sys.argv[4] == "rarely":
     from ifdkit.__main__ import collect_rarely
     collect_rarely()
-settings = Settings(protocol=protocol, metrics=("ppl", "ifd"), store=str(folder / "store"))
+# With a dtype no advice about it is given, for which a run imports torch.
+settings = Settings(
+    protocol=protocol, metrics=("ppl", "ifd"), dtype="float32", store=str(folder / "store")
+)
 """
 _RUN = (
     _COMMON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 Role = Literal["system", "user", "assistant", "tool"]
 _THINKING = "<think>\n{}\n</think>"
 """Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
+_SPAN = struct.Struct("<qq")
 NLL = NDArray[np.float32]
 """Negative log-likelihoods of consecutive tokens, nats, shape (scored tokens,)."""
 TokenArrays = NDArray[np.float32]
@@ -149,7 +151,10 @@ class Example:
     @property
     def last_user_turn(self) -> Turn | None:
         """The turn with the instruction; None if there is no user turn."""
-        return next((turn for turn in reversed(self.context) if turn.role == "user"), None)
+        for turn in reversed(self.context):
+            if turn.role == "user":
+                return turn
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +228,14 @@ class Request:
     def content(self) -> bytes:
         """Ids, span and noise as bytes: equal if and only if the scores must be equal."""
         # Tokens after the span cannot change a causal model's scores of it.
-        span = np.array([self.start, self.stop], dtype="<i8")
-        own = span.tobytes() + self.ids[: self.stop].astype("<i4").tobytes()
+        ids = self.ids[: self.stop].astype("<i4", copy=False)
+        own = _SPAN.pack(self.start, self.stop) + ids.tobytes()
         return own if self.noise is None else own + self.noise.content
+
+    @property
+    def id_bytes(self) -> bytes:
+        """ids[:stop], four bytes each."""
+        return self.content[_SPAN.size :][: 4 * self.stop]
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,23 @@ class TokenSequence:
     """Shape (tokens,)."""
     requests: tuple[int, ...]
     """Positions of the Requests served, longest first."""
-    scored: NDArray[np.int64]
-    """Positions of all tokens that some Request scores, ascending, without duplicates."""
+    spans: tuple[tuple[int, int], ...]
+    """Where the tokens are that some Request scores: half-open, ascending, apart."""
     noise: Noise | None = None
     """Noise on the embeddings of its tokens."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def n_scored(self) -> int:
+        """Number of tokens that some Request scores."""
+        return sum(stop - start for start, stop in self.spans)
+
+    @property
+    def scored(self) -> NDArray[np.int64]:
+        """Positions of all tokens that some Request scores, ascending."""
+        return np.concatenate([np.arange(start, stop) for start, stop in self.spans])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ def sequences(requests: Sequence[Request]) -> list[TokenSequence]:
     neighbour is either the current carrier or a prefix of it: one comparison per Request is enough.
     Only Requests with the same noise are compared.
     """
-    texts = [request.ids[: request.stop].astype("<i4").tobytes() for request in requests]
+    texts = [request.id_bytes for request in requests]
     noises = [b"" if request.noise is None else request.noise.content for request in requests]
     order = sorted(range(len(requests)), key=lambda i: (noises[i], texts[i], i))
     served: dict[int, list[int]] = {}  # the longest Request of a sequence → all that it serves
@@ -96,9 +106,14 @@ def sequences(requests: Sequence[Request]) -> list[TokenSequence]:
     ]
 
 
-def _union(spans: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    ranges = [np.arange(start, stop) for start, stop in spans]
-    return ranges[0] if len(ranges) == 1 else np.unique(np.concatenate(ranges))
+def _union(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        else:
+            found.append((start, stop))
+    return tuple(found)
 
 
 def prefix_groups(found: Sequence[TokenSequence]) -> list[PrefixGroup]:
@@ -114,6 +129,9 @@ def prefix_groups(found: Sequence[TokenSequence]) -> list[PrefixGroup]:
         head = sequence.ids[:MIN_SHARED_PREFIX].astype("<i4").tobytes()
         by_head.setdefault(head, []).append(i)
     for members in by_head.values():
+        if len(members) == 1:
+            groups.append(PrefixGroup((members[0],), 0))
+            continue
         n_shared = _common_prefix([found[i] for i in members])
         longest_first = sorted(members, key=lambda i: (-len(found[i]), i))
         if n_shared >= MIN_SHARED_PREFIX:
@@ -125,12 +143,10 @@ def prefix_groups(found: Sequence[TokenSequence]) -> list[PrefixGroup]:
 
 def _common_prefix(members: Sequence[TokenSequence]) -> int:
     """Number of tokens that several sequences begin with and that can be computed once."""
-    if len(members) < 2:
-        return 0
     first = members[0].ids
     # The token before the first scored one predicts it.  Each sequence takes the hidden states of
     # its predicting tokens from its own part of the pack, so the shared part ends before that.
-    n_shared = min(int(member.scored[0]) for member in members) - 1
+    n_shared = min(member.spans[0][0] for member in members) - 1
     for member in members[1:]:
         differs = np.flatnonzero(first[:n_shared] != member.ids[:n_shared])
         n_shared = int(differs[0]) if len(differs) else n_shared
@@ -189,7 +205,7 @@ class BatchBuilder:
         computed = tokens
         if not budget.packs:
             computed = max(self._longest, len(sequence)) * (self._n_sequences + 1)
-        scored = self._scored + len(sequence.scored)
+        scored = self._scored + sequence.n_scored
         return (
             computed <= budget.tokens
             and (budget.scored is None or scored <= budget.scored)
@@ -200,7 +216,7 @@ class BatchBuilder:
         """Add a sequence of the prefix group with number `group`."""
         self.requests += sequence.requests
         self._tokens += self._new_tokens(sequence, group, n_shared)
-        self._scored += len(sequence.scored)
+        self._scored += sequence.n_scored
         self._longest = max(self._longest, len(sequence))
         self._n_sequences += 1
         self._group = group

@@ -89,7 +89,7 @@ def batch_cost(requests: Sequence[Request], batch: Sequence[int], budget: Budget
             shared = group.n_shared
             pairs -= (len(group.members) - 1) * (shared * (shared + 1) // 2)
     computed = computed_tokens(requests, batch, budget)
-    return BatchCost(computed, sum(len(one.scored) for one in found), pairs)
+    return BatchCost(computed, sum(one.n_scored for one in found), pairs)
 
 
 def gpu_seconds(flops: float) -> dict[str, float]:

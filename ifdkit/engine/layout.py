@@ -110,12 +110,13 @@ class Batch:
         found: list[NLL] = [np.empty(0, np.float32)] * len(self._requests)
         begin = 0
         for sequence in self.sequences:
+            scored = sequence.scored
             for i in sequence.requests:
                 request = self._requests[i]
                 # `scored` is a union of spans, so each span is a contiguous run of it.
-                first = begin + int(np.searchsorted(sequence.scored, request.start))
+                first = begin + int(np.searchsorted(scored, request.start))
                 found[i] = nats[first : first + request.n_scored].copy()
-            begin += len(sequence.scored)
+            begin += len(scored)
         return found
 
 

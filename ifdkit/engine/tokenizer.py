@@ -12,6 +12,7 @@ from ifdkit.engine.models import Weights
 from ifdkit.engine.pieces import LONG_CHARS, Located, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.tokenizer_facts import TokenizerFacts, keep, recall
+from ifdkit.engine.words import Words
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
 
@@ -43,6 +44,7 @@ class HuggingFaceTokenizer:
             if digest is not None and not trust_remote_code:
                 keep(digest, facts)
         self._facts = facts
+        self._words = None if self._rust is None else Words.of(self._rust)
         self.anchor_id: int | None = facts.eos_id if facts.bos_id is None else facts.bos_id
         """The id of BOS, else of EOS, else None."""
         self.added_ids = self._added_ids()
@@ -129,10 +131,9 @@ class HuggingFaceTokenizer:
         if self._rust is not None:
             long = {text: self._encode_long(text, special=special) for text in texts
                     if len(text) > LONG_CHARS}  # fmt: skip
-            # Without offsets, in all threads.
             short = [text for text in texts if len(text) <= LONG_CHARS]
-            found = iter(self._rust.encode_batch_fast(short, add_special_tokens=special))
-            return [long[text].ids if text in long else next(found).ids for text in texts]
+            found = iter(self._encode_short(short, special=special))
+            return [long[text].ids if text in long else next(found) for text in texts]
         encoded = self._tokenizer(
             list(texts),
             add_special_tokens=special,
@@ -155,8 +156,22 @@ class HuggingFaceTokenizer:
         long = {text: self._encode_long(text, special=special, first=first) for text in texts
                 if len(text) > LONG_CHARS}  # fmt: skip
         short = [text for text in texts if len(text) <= LONG_CHARS]
-        found = iter(self._rust.encode_batch(short, add_special_tokens=special))
-        return [long[text] if text in long else _encoded(next(found), first) for text in texts]
+        located: list[Encoded | None] = [None] * len(short)
+        if self._words is not None and not special:
+            located = self._words.encode_from(short, first)
+        rest = [text for text, one in zip(short, located, strict=True) if one is None]
+        encoded = iter(self._rust.encode_batch(rest, add_special_tokens=special))
+        found = iter([_encoded(next(encoded), first) if one is None else one for one in located])
+        return [long[text] if text in long else next(found) for text in texts]
+
+    def _encode_short(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """As `encode`, word by word where that is possible, else in all threads."""
+        ids: list[list[int] | None] = [None] * len(texts)
+        if self._words is not None and not special:
+            ids = self._words.encode(texts)
+        rest = [text for text, one in zip(texts, ids, strict=True) if one is None]
+        encoded = iter(self._rust.encode_batch_fast(rest, add_special_tokens=special))
+        return [next(encoded).ids if one is None else one for one in ids]
 
     def _encode_long(self, text: str, *, special: bool, first: int = 0) -> Encoded:
         """As `encode_from`, piece by piece."""

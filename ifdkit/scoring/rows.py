@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,9 +140,9 @@ def score_row(
 def _value(metric: Metric, measured: Measured) -> Value:
     """The value of a metric; None if a pass it needs was not run, or it is not finite."""
     if not (
-        metric.is_for(measured.example)
-        and all(name in measured.nlls for name in metric.passes)
-        and all(name in measured.statistics for name in metric.statistics)
+        all(map(measured.nlls.__contains__, metric.passes))
+        and all(map(measured.statistics.__contains__, metric.statistics))
+        and metric.is_for(measured.example)
     ):
         return None
     try:
@@ -153,7 +154,7 @@ def _value(metric: Metric, measured: Measured) -> Value:
         ) from error
     if value is None or metric.is_integer:
         return value
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
 
 
 def _ratio_problem(measured: Measured) -> str | None:

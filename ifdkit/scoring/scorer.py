@@ -293,6 +293,7 @@ class Scorer:
         )
         further = self.further.nlls(self, examples, provisional=provisional)
         coherences = self.coherences(examples, passes)
+        optional, vocabulary = self.settings.optional, self.tokenizer.vocabulary
         rows = [
             score_row(
                 example,
@@ -304,8 +305,8 @@ class Scorer:
                 problem=self._measuring.problem(each),
                 statistics=statistics_by_pass(each, statistics, self.settings.statistics),
                 informative_nats=self.settings.informative_nats,
-                vocabulary=self.tokenizer.vocabulary,
-                optional=self.settings.optional,
+                vocabulary=vocabulary,
+                optional=optional,
             )
             for example, each, coherence, more in zip(
                 examples, passes, coherences, further, strict=True

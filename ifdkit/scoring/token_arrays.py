@@ -66,6 +66,8 @@ def statistics_by_pass(
     passes: Passes, known: Mapping[bytes, NDArray[np.float32]], names: Collection[str]
 ) -> dict[str, TokenStatistics]:
     """The statistics of these passes, from those of Requests by content."""
+    if not names:
+        return {}
     found = arrays_by_pass(passes, known)
     return {name: TokenStatistics(values) for name, values in found.items() if name in names}
 
