@@ -68,7 +68,7 @@ def with_reasoning(reasoning: str, answer: str) -> str:
 _IF_USED = frozenset(
     (
         *("source", "sources", "group_by", "group_rows", "inputs", "shard", "merged_from"),
-        *("informative_nats", "reference_model", "reference_hash"),
+        *("map_layout", "informative_nats", "reference_model", "reference_hash"),
     )
 )
 

@@ -124,7 +124,9 @@ class PairedSides:
         metrics = with_holm(self.metrics()) if metrics is None else metrics
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
-        topics = find_topics(before, after, self._pairs, seed=options.seed)
+        topics = find_topics(
+            before, after, self._pairs, seed=options.seed, layout=options.map_layout
+        )
         diversity, covered = find_diversity(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = [self._drawn.caveat] if self._drawn else []
@@ -170,6 +172,7 @@ class PairedSides:
             sources=self._by_group(),
             group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
+            map_layout="" if options.map_layout == "pca" else options.map_layout,
             diversity=diversity,
             coverage=covered,
             positions=self._positions(),

@@ -29,6 +29,7 @@ from ifdkit.errors import UsageError
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.settings import SettingsKeywords, given_settings
 from ifdkit.stats.paired import MetricChange, with_holm
+from ifdkit.topics.layouts import LayoutName
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -42,6 +43,7 @@ def compare(
     group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    map_layout: LayoutName = "pca",
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -58,12 +60,17 @@ def compare(
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `group_by` is a column of the
     rows for a table of changes by its values; `force` compares sides that were scored differently;
-    length control leaves out responses under `min_tokens` tokens; `sample` compares so many random
-    rows, the same positions of both sides; `seed` is that of the sample and
-    of the bootstrap.  Raises IfdkitError.
+    length control leaves out responses under `min_tokens` tokens; `map_layout`, `pca` or `umap`, is
+    that of the map of topics; `sample` compares so many random rows, the same positions of both
+    sides; `seed` is that of the sample, of the bootstrap and of the map.  Raises IfdkitError.
     """
     options = CompareOptions(
-        pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
+        pair_by=pair_by,
+        group_by=group_by,
+        force=force,
+        min_tokens=min_tokens,
+        map_layout=map_layout,
+        seed=seed,
     )
     read_options = ReadOptions(
         columns=columns, turns=turns, reasoning=reasoning, lines=lines, sample=sample, seed=seed
@@ -81,6 +88,7 @@ def compare_several(
     group_by: str | None = None,
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
+    map_layout: LayoutName = "pca",
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -101,6 +109,7 @@ def compare_several(
         group_by=group_by,
         force=force,
         min_tokens=min_tokens,
+        map_layout=map_layout,
         seed=seed,
         unpaired=unpaired,
     )
