@@ -27,7 +27,7 @@ from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.selection.set_diversity import COVERAGE, SetDiversity
-from ifdkit.topics.model import Vectors
+from ifdkit.topics.layouts import Vectors
 
 METHODS: Mapping[str, dict[str, Any]] = {
     "random": {"method": "random"},

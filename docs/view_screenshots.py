@@ -1,8 +1,10 @@
 """The screenshots of `docs/view.md`, and of a review at three widths in both themes.
 
     python docs/view_screenshots.py            writes docs/images/view-*.png
-    python docs/view_screenshots.py --review DIR
+    python docs/view_screenshots.py --review DIR [PAGE.html …]
 
+A review has the viewer's rows, an opened row, its map and a brushed figure, and each page as a
+whole.
 Needs `make browser-tools` and the comparison in `reports/before-vs-after`.
 """
 
@@ -55,16 +57,54 @@ def brush(page: Any, name: str, begin: tuple[float, float], end: tuple[float, fl
     page.wait_for_timeout(300)
 
 
+def review(
+    browser: Any, address: str, asked: argparse.Namespace, size: tuple[int, int], theme: str
+) -> None:
+    """Every view at one size in one theme."""
+    name, folder = f"{size[0]}-{theme}.png", asked.review
+    page = opened(browser, address, size, theme)
+    page.screenshot(path=folder / f"rows-{name}")
+    page.keyboard.press("j")
+    page.wait_for_selector("#detail .text")
+    page.wait_for_timeout(500)
+    page.screenshot(path=folder / f"row-{name}")
+    page.keyboard.press("Escape")
+    if page.locator("#toggle-filters").is_visible():
+        page.locator("#toggle-filters").click()
+    page.locator("#histogram").focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(800)
+    page.screenshot(path=folder / f"charts-{name}")
+    page.locator("#clear").click()
+    if page.locator("#toggle-filters").is_visible():
+        page.locator("#toggle-filters").click()
+    if page.locator("#show-map").is_visible():
+        page.locator("#show-map").click()
+        page.wait_for_selector("#map[data-ready]")
+        page.screenshot(path=folder / f"map-{name}")
+    for path in asked.pages:
+        page.goto(path.absolute().as_uri())
+        if page.locator("#pairs .opener").count():
+            page.locator("#pairs .opener").first.click()
+        page.screenshot(path=folder / f"{path.parent.name}-{name}", full_page=True)
+    page.context.close()
+
+
 def main() -> None:
     """Take the pictures."""
     from playwright.sync_api import sync_playwright
 
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--review", type=Path)
-    review = arguments.parse_args().review
+    arguments.add_argument("pages", nargs="*", type=Path)
+    asked = arguments.parse_args()
     folder = Path(tempfile.mkdtemp())
     session = Session(
-        open_source([COMPARISON], ReadOptions()), Marks(folder / "m.jsonl"), {}, on_demand=True
+        open_source([COMPARISON], ReadOptions()),
+        Marks(folder / "m.jsonl"),
+        {},
+        on_demand=asked.review is None,
     )
     images = Path(__file__).parent / "images"
     with serving(session) as address, sync_playwright() as playwright:
@@ -72,14 +112,10 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        if review is not None:
+        if asked.review is not None:
             for size in SIZES:
                 for theme in ("light", "dark"):
-                    page = opened(browser, address, size, theme)
-                    page.screenshot(path=review / f"rows-{size[0]}-{theme}.png")
-                    open_row(page)
-                    page.screenshot(path=review / f"row-{size[0]}-{theme}.png")
-                    page.context.close()
+                    review(browser, address, asked, size, theme)
         else:
             page = opened(browser, address, (1280, 800), "light")
             open_row(page)

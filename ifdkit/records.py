@@ -70,7 +70,8 @@ def with_reasoning(reasoning: str, answer: str) -> str:
 _IF_USED = frozenset(
     (
         *("source", "sources", "group_by", "group_rows", "inputs", "shard", "merged_from"),
-        *("informative_nats", "noise_copies", "noise_seed", "reference_model", "reference_hash"),
+        *("map_layout", "informative_nats", "noise_copies", "noise_seed"),
+        *("reference_model", "reference_hash"),
     )
 )
 

@@ -130,3 +130,27 @@ def test_every_form_of_the_report_shows_it(narrowed: Comparison, tmp_path: Path)
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary["diversity"]) == set(DIVERSITY)
     assert set(summary["coverage"]) >= {"before_by_after", "after_by_before"}
+
+
+def test_the_map_of_the_topics_has_the_layout_that_was_asked_for(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = some_rows()
+    new = [{**row, "output": f"{row['output']} by the sea"} for row in rows]
+    kept = {"metrics": "ifd,coherence", **settings}
+    plane = ifdkit.compare(rows, new, **kept)
+    places = [name for name in plane.rows if name.startswith("map_")]
+    assert places == ["map_x_before", "map_y_before", "map_x_after", "map_y_after"]
+    assert "map_layout" not in plane.as_json()
+    assert "the first two principal components" in page_of(plane, tmp_path / "plane")
+    pytest.importorskip("umap", reason="needs the extra `umap`")
+    first, second = (ifdkit.compare(rows, new, map_layout="umap", **kept) for _ in range(2))
+    assert first.rows[places].equals(second.rows[places])
+    assert not np.allclose(first.rows[places], plane.rows[places])
+    assert first.rows["topic"].equals(plane.rows["topic"])
+    assert first.as_json()["map_layout"] == "umap"
+    assert "on a UMAP of the embeddings" in page_of(first, tmp_path / "umap")
+
+
+def page_of(result: Comparison, folder: Path) -> str:
+    return (result.save(folder) / "index.html").read_text()

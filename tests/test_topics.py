@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA
 
 from ifdkit.comparison.result import TopicChange
 from ifdkit.comparison.topics import topic_changes
+from ifdkit.errors import UsageError
+from ifdkit.topics.layouts import check_layout
 from ifdkit.topics.model import MAX_FITTED, MIN_ROWS, fit, n_topics
 from ifdkit.topics.neighbors import all_nearest, nearest
 from ifdkit.topics.titles import titles
@@ -176,3 +178,27 @@ def test_nearest_rows_are_those_of_a_full_sort() -> None:
         order = [i for i in np.argsort(-cosines[row + 10, 10:], kind="stable") if i != row]
         assert rows[row].tolist() == order[:5]
     assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_umap_keeps_planted_clusters_together_and_is_a_function_of_the_seed() -> None:
+    pytest.importorskip("umap", reason="needs the extra `umap`")
+    vectors, truth, _ = planted(240)
+    models = [fit(vectors, seed=seed, layout="umap") for seed in (0, 0, 1)]
+    places = [model.positions(vectors) for model in models if model is not None]
+    assert np.array_equal(places[0], places[1])
+    assert not np.array_equal(places[0], places[2]), "negative control: the seed matters"
+    near = np.linalg.norm(places[0][:, None] - places[0][None], axis=2).argsort(axis=1)[:, 1:6]
+    assert (truth[near] == truth[:, None]).mean() > 0.98
+    shuffled = np.random.default_rng(0).permutation(truth)
+    assert (shuffled[near] == shuffled[:, None]).mean() < 0.6, "negative control"
+    assert models[0] is not None
+    moved = models[0].positions(vectors[:7] + 0.01)  # rows that it was not fitted on
+    assert np.linalg.norm(moved - places[0][:7], axis=1).max() < np.ptp(places[0], axis=0).max() / 4
+    unknown = np.vstack([vectors[:3], np.zeros((1, vectors.shape[1]), np.float32)])
+    assert np.isnan(models[0].positions(unknown)[3]).all()
+
+
+def test_an_unknown_layout_is_refused() -> None:
+    with pytest.raises(UsageError, match="--map: no layout 'tsne': choose from pca, umap"):
+        check_layout("tsne")
+    check_layout("pca")

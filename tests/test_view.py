@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,15 +26,22 @@ pytest.importorskip("uvicorn", reason="needs the extra `view`")
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ifdkit
 from ifdkit.cli.main import main
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, OutputError, UsageError
 from ifdkit.selection.ids import read_ids
+from ifdkit.training.result import TRAINING_SCHEMA
+from ifdkit.training.trained_model import MODEL_SCHEMA
 from ifdkit.viewing import run
 from ifdkit.viewing.diff import word_diff
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Query, Range
 from ifdkit.viewing.session import Session
+from ifdkit.viewing.sources import open_source
+from tests.audit_fixtures import make_audit
 from tests.select_fixtures import rows_like, scored
+from tests.test_several import scores, several
 from tests.viewing_fixtures import opened, read, synthetic, write_rows
 
 pytestmark = pytest.mark.long
@@ -298,6 +308,104 @@ def test_a_busy_port_picks_another() -> None:
             assert listener.getsockname()[0] == "127.0.0.1"
 
 
+def an_overview(folder: Path) -> Path:
+    return several(scores(20), scores(20, seed=1)).save(folder)
+
+
+def an_unpaired_overview(folder: Path) -> Path:
+    return several(scores(20), unpaired=True).save(folder)
+
+
+def an_audit(folder: Path) -> Path:
+    return make_audit().save(folder)
+
+
+def a_prediction(folder: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "reports" / "which-score-predicts", folder))
+
+
+def a_training(folder: Path) -> Path:
+    folder.mkdir()
+    return write_json(folder / "training.json", TRAINING_SCHEMA)
+
+
+def a_trained_model(folder: Path) -> Path:
+    folder.mkdir()
+    return write_json(folder / "manifest.json", MODEL_SCHEMA)
+
+
+def write_json(path: Path, schema: str) -> Path:
+    path.write_text(json.dumps({"schema": schema}))
+    return path.parent
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (an_overview, r"is an overview of several comparisons: view \S+/report/1-\S+ or another"),
+        (an_unpaired_overview, "is an unpaired overview: view one of its datasets"),
+        (an_audit, r"is an audit: view data/recycled.jsonl, or open \S+/index.html in a browser"),
+        (a_prediction, r"is a prediction, which has no rows: open \S+/index.html in a browser"),
+        (a_training, "is a trained model, which has no rows: view the data that it was trained on"),
+        (a_trained_model, "is a trained model, which has no rows"),
+    ],
+)
+def test_a_folder_without_rows_is_refused_in_a_line(
+    make: Callable[[Path], Path],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    folder = make(tmp_path / "report")
+    assert main(["view", str(folder), "--no-open"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+    with pytest.raises(UsageError, match=message):
+        open_source(["reports/before-vs-after", str(folder)], ReadOptions())
+
+
+def test_folders_with_rows_are_viewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison, one of an overview, what `select` writes, and a folder of shards."""
+    monkeypatch.chdir(ROOT)
+    assert open_source(["reports/before-vs-after"], ReadOptions()).kind == "comparison"
+    overview = an_overview(tmp_path / "overview")
+    (part, *_) = [one for one in sorted(overview.iterdir()) if one.is_dir()]
+    assert open_source([part], ReadOptions()).n_rows == 20
+    made = scored(tmp_path, rows_like(8), ifd=[i / 10 for i in range(8)])
+    ifdkit.select(made, tmp_path / "best.jsonl", by="ifd", top=3)
+    assert open_source([tmp_path / "best.jsonl"], ReadOptions()).n_rows == 3
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for i in range(2):
+        write_rows(shards / f"part-{i}.jsonl", rows_like(4))
+    assert open_source([shards], ReadOptions()).n_rows == 8
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_umap_is_refused_before_anything_is_read(
+    is_known: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without its package, and for a comparison, whose map is made by `compare`."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=None) if is_known else None)
+    monkeypatch.chdir(ROOT)
+    assert main(["view", "reports/before-vs-after", "--map", "umap", "--no-open"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    expected = "ifdkit compare --map umap" if is_known else "pip install 'ifdkit[umap]'"
+    assert expected in err
+    if not is_known:
+        path = str(write_rows(tmp_path / "rows.jsonl", ROWS))
+        assert main(["compare", path, path, "--map", "umap", "-o", str(tmp_path / "out")]) == 2
+        assert "pip install 'ifdkit[umap]'" in capsys.readouterr().err
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_server_at_once(tmp_path: Path, number: signal.Signals) -> None:
@@ -382,6 +490,20 @@ def test_nearest_rows_of_the_viewer(tmp_path: Path) -> None:
     assert [one["cosine"] for one in near] == sorted((one["cosine"] for one in near), reverse=True)
     with pytest.raises(UsageError, match="there is no row 60"):
         session.near(60)
+    session.close()
+
+
+def test_umap_takes_the_place_of_principal_components(tmp_path: Path) -> None:
+    pytest.importorskip("umap", reason="needs the extra `umap`")
+    session = embedded(tmp_path)
+    table = session.table
+    names = ("map_x", "map_y")
+    before = [session.queries.numbers(name, table.n).copy() for name in names]
+    session.embedded.lay_out(table, "umap")
+    session.queries.forget()
+    after = [session.queries.numbers(name, table.n) for name in names]
+    assert all(np.isfinite(one).all() for one in after)
+    assert not np.allclose(before, after)
     session.close()
 
 

@@ -173,6 +173,46 @@ def test_brushes_filter_everything(many: str, visit: Visit) -> None:
     assert count_of(page) == N
 
 
+def test_the_arrow_keys_are_brushes(many: str, visit: Visit) -> None:
+    page = visit(many)
+    page.locator("#histogram-column").select_option("year")
+    page.wait_for_timeout(400)
+    told = page.locator("#brush-status")
+    page.locator("#histogram").focus()
+    page.keyboard.press("ArrowRight")
+    first = count_of(page)
+    assert first == pytest.approx(N / 8, rel=0.1), "a tenth of the axis: two of 16 years"
+    assert re.fullmatch(r"year: up to [\d,.]+", told.inner_text())
+    page.keyboard.press("ArrowRight")
+    assert re.fullmatch(r"year: [\d,.]+ to [\d,.]+", told.inner_text())
+    assert count_of(page) == pytest.approx(N / 16, rel=0.1), "the second year"
+    for _ in range(8):
+        page.keyboard.press("Shift+ArrowRight")
+    assert count_of(page) == pytest.approx(N / 4, rel=0.1), "the second to the fifth year"
+    assert page.locator("#ranges .chip").count() == 1
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(200)
+    assert page.locator("#detail .empty").count() == 0, "a histogram has one axis: the list moves"
+    page.locator("#histogram").focus()
+    page.keyboard.press("Escape")
+    assert count_of(page) == N
+    assert told.inner_text() == "No range"
+    page.locator("#y-column").select_option("year")
+    page.locator("#x-column").select_option("response_words")
+    page.wait_for_timeout(400)
+    page.locator("#scatter").focus()
+    page.keyboard.press("ArrowUp")
+    low = count_of(page)
+    assert low == pytest.approx(N / 8, rel=0.1)
+    page.keyboard.press("Shift+ArrowLeft")
+    assert 0 < count_of(page) <= low
+    assert re.fullmatch(r"Response words: up to [\d,.]+, year: up to [\d,.]+",
+                        told.inner_text())  # fmt: skip
+    page.keyboard.press("Escape")
+    assert count_of(page) == N
+    assert page.locator("#scatter").get_attribute("role") == "application"
+
+
 def test_the_keyboard_walks_and_marks(tmp_path: Path, visit: Visit) -> None:
     rows = [{"id": f"r{i}", "instruction": f"Say {i}", "output": f"It is {i}"} for i in range(30)]
     path = write_rows(tmp_path / "data.jsonl", rows)

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 @option("--seed", type=int, default=0, help="Seed of sample and bootstrap.  [default: 0]")
 @option("--min-tokens", type=int, metavar="N",
         help="Shortest response used for length control.  [default: 8]")  # fmt: skip
+@option("--map", "map_layout", type=click.Choice(["pca", "umap"]),
+        help="Layout of the map of topics; umap needs an extra.  [default: pca]")  # fmt: skip
 @metric_options
 @log_option
 @common_options
@@ -91,7 +93,7 @@ def compare(
     if output is None:
         check_default_folder(folder, *data)
     needed = tuple(dict.fromkeys(name for one in conditions for name in one.metrics))
-    names = ("pair_by", "group_by", "min_tokens", "unpaired")
+    names = ("pair_by", "group_by", "min_tokens", "unpaired", "map_layout")
     given = {name: flags[name] for name in names if flags[name] is not None}
     options = CompareOptions(force=flags["force"], seed=flags["seed"], needed=needed, **given)
     compare_data = _compare_several if is_overview else _compare_two

@@ -36,6 +36,9 @@ from ifdkit.cli.options import call_option, model_options, option, quiet_options
     type=click.Choice(["atlas"]),
     help="Serve nothing; write PATH.atlas.parquet with the map, for embedding-atlas.",
 )
+@option("--map", "map_layout", type=click.Choice(["pca", "umap"]),
+        help="Layout of the map; umap needs an extra, and takes the place of pca once it is ready."
+        "  [default: pca]")  # fmt: skip
 @model_options
 @quiet_options
 @click.pass_context
@@ -61,6 +64,7 @@ def view(context: click.Context, /, paths: tuple[str, ...], **flags: Any) -> Non
         is_opened=not flags["no_open"],
         on_demand=flags["model_on_demand"],
         export=flags["export"] == "atlas",
+        map_layout=flags["map_layout"] or "pca",
         settings=settings_given(flags),
         read_options=read_options_of(flags),
         say=click.echo,

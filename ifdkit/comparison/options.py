@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ifdkit.comparison.length_control import MIN_TOKENS
 from ifdkit.data.pairing import BYS, By
 from ifdkit.errors import UsageError
+from ifdkit.topics.layouts import LayoutName, check_layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class CompareOptions:
     """Compare the distributions of datasets whose rows do not belong together."""
     group_by: str | None = None
     """Column of the rows for a table of changes by its values; `source`: the input of a row."""
+    map_layout: LayoutName = "pca"
+    """How the map of the topics is laid out."""
     needed: tuple[str, ...] = ()
     """Metrics that must be measured, checked before anything is scored."""
 
@@ -38,5 +41,8 @@ class CompareOptions:
             raise UsageError("--group-by is about pairs, which --unpaired has none of")
         if self.min_tokens < 2:
             raise UsageError(f"--min-tokens {self.min_tokens}: must be at least two")
+        check_layout(self.map_layout)
+        if self.unpaired and self.map_layout != "pca":
+            raise UsageError("--map is about pairs, which --unpaired has none of")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: must not be negative")

@@ -125,7 +125,9 @@ class PairedSides:
         metrics = with_holm(self.metrics()) if metrics is None else metrics
         controls, common_ifd = self._length_control()
         findings, is_unchanged = self._findings(), self._is_unchanged()
-        topics = find_topics(before, after, self._pairs, seed=options.seed)
+        topics = find_topics(
+            before, after, self._pairs, seed=options.seed, layout=options.map_layout
+        )
         diversity, covered = find_diversity(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = [
@@ -174,6 +176,7 @@ class PairedSides:
             limit=self._part.limit,
             group_by=options.group_by,
             topics=self._topic_changes(topics, common_ifd),
+            map_layout="" if options.map_layout == "pca" else options.map_layout,
             diversity=diversity,
             coverage=covered,
             positions=self._positions(),

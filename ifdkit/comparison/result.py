@@ -225,6 +225,8 @@ class Summary:
     group_by: str | None = None
     """The column whose values are the groups; None if they are inputs."""
     topics: tuple[TopicChange, ...] = ()
+    map_layout: str = ""
+    """`umap`; empty for the first two principal components."""
     """The largest first; empty if there are too few pairs, or no stored embeddings."""
     positions: tuple[PositionPoint, ...] = ()
     """Curves over the position in the response; empty without NLLs of tokens, or for few pairs."""

@@ -30,6 +30,7 @@ from ifdkit.errors import UsageError
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.settings import SettingsKeywords, given_settings
 from ifdkit.stats.paired import MetricChange, with_holm
+from ifdkit.topics.layouts import LayoutName
 from ifdkit.tracking import TrackerName, check_tracker, track
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def compare(
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
     limit: int | None = None,
+    map_layout: LayoutName = "pca",
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -62,15 +64,21 @@ def compare(
     takes them, and with all metrics unless some are named; if a side is scored already, its
     settings are used.  `pair_by` is `id`, `row` or `instruction`; `group_by` is a column of the
     rows for a table of changes by its values; `force` compares sides that were scored differently;
-    length control leaves out responses under `min_tokens` tokens; `limit` compares only the first
-    rows of each side, and `sample` so many random rows of them, the same positions of both sides;
-    `seed` is that of the sample and of the bootstrap; `log` names a tracker for the numbers and
-    settings, as for `ifdkit.score`.  Raises IfdkitError.
+    length control leaves out responses under `min_tokens` tokens; `map_layout`, `pca` or `umap`, is
+    that of the map of topics; `limit` compares only the first rows of each side, and `sample` so
+    many random rows of them, the same positions of both sides; `seed` is that of the sample, of the
+    bootstrap and of the map; `log` names a tracker for the numbers and settings, as for
+    `ifdkit.score`.  Raises IfdkitError.
     """
     if log is not None:
         check_tracker(log)
     options = CompareOptions(
-        pair_by=pair_by, group_by=group_by, force=force, min_tokens=min_tokens, seed=seed
+        pair_by=pair_by,
+        group_by=group_by,
+        force=force,
+        min_tokens=min_tokens,
+        map_layout=map_layout,
+        seed=seed,
     )
     read_options = ReadOptions(
         columns=columns,
@@ -98,6 +106,7 @@ def compare_several(
     force: bool = False,
     min_tokens: int = MIN_TOKENS,
     limit: int | None = None,
+    map_layout: LayoutName = "pca",
     sample: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
@@ -121,6 +130,7 @@ def compare_several(
         group_by=group_by,
         force=force,
         min_tokens=min_tokens,
+        map_layout=map_layout,
         seed=seed,
         unpaired=unpaired,
     )

@@ -19,6 +19,7 @@ from ifdkit.comparison.sides import ComparedSide
 from ifdkit.data.pairing import Pairs, Positions
 from ifdkit.scoring.embeddings import stored_vectors
 from ifdkit.stats.columns import MIN_PAIRS, Column, finite, holm, median_ci95
+from ifdkit.topics.layouts import LayoutName
 from ifdkit.topics.model import MAX_FITTED, Labels, TopicModel, fit
 from ifdkit.topics.titles import titles
 
@@ -46,7 +47,12 @@ class Topics:
 
 
 def find_topics(
-    before: ComparedSide, after: ComparedSide, pairs: Pairs, *, seed: int
+    before: ComparedSide,
+    after: ComparedSide,
+    pairs: Pairs,
+    *,
+    seed: int,
+    layout: LayoutName = "pca",
 ) -> Topics | None:
     """The topics of the pairs; None if too few of them have stored embeddings."""
     if not (before.has_embeddings and after.has_embeddings) or not len(pairs):
@@ -56,7 +62,7 @@ def find_topics(
     if n > MAX_FITTED:
         drawn = np.sort(np.random.default_rng(seed).choice(n, MAX_FITTED, replace=False))
     sample = vectors_of(before, pairs.before[drawn])
-    model = fit(sample, seed=seed)
+    model = fit(sample, seed=seed, layout=layout)
     if model is None:
         return None
     labels, old, new = _applied(model, before, after, pairs)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
-"""Shape (rows, dimensions)."""
+from ifdkit.topics.layouts import Layout, LayoutName, Vectors, fit_layout
+
 Labels = NDArray[np.int32]
 """Cluster of each row, shape (rows,); −1 if the row has no embedding."""
 
@@ -30,14 +30,11 @@ def n_topics(n_rows: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TopicModel:
-    """Centres of the clusters, the largest first, and the plane of the map."""
+    """Centres of the clusters, the largest first, and the layout of the map."""
 
     centres: Vectors
     """(topics, dimensions), each of length 1."""
-    middle: Vectors
-    """(dimensions,), the mean of the rows."""
-    plane: Vectors
-    """(2, dimensions), the first two principal components."""
+    layout: Layout
 
     def labels(self, vectors: Vectors) -> Labels:
         """The nearest centre of each row; −1 for rows of zeros or not finite."""
@@ -54,12 +51,12 @@ class TopicModel:
         for part in _batches(len(vectors)):
             rows = vectors[part]
             known = _is_known(rows)
-            found[part][known] = (_unit(rows[known]) - self.middle) @ self.plane.T
+            found[part][known] = self.layout(_unit(rows[known]))
         return found
 
 
-def fit(vectors: Vectors, *, seed: int) -> TopicModel | None:
-    """Fit k-means (MiniBatchKMeans) and PCA on rows of embeddings.
+def fit(vectors: Vectors, *, seed: int, layout: LayoutName = "pca") -> TopicModel | None:
+    """Fit k-means (MiniBatchKMeans) and the layout of the map on rows of embeddings.
 
     None for under MIN_ROWS rows with an embedding, or if all are the same.
 
@@ -75,8 +72,7 @@ def fit(vectors: Vectors, *, seed: int) -> TopicModel | None:
     rows = _unit(vectors[known])
     if not np.ptp(rows, axis=0).any():
         return None
-    middle = rows.mean(axis=0)
-    return TopicModel(_centres(rows, seed), middle, _plane(rows - middle))
+    return TopicModel(_centres(rows, seed), fit_layout(layout, rows, seed=seed))
 
 
 def _centres(rows: Vectors, seed: int) -> Vectors:
@@ -89,17 +85,6 @@ def _centres(rows: Vectors, seed: int) -> Vectors:
     sizes = np.bincount(labels, minlength=means.n_clusters)
     order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
     return _unit(np.asarray(means.cluster_centers_, dtype=np.float32)[order])
-
-
-def _plane(centred: Vectors) -> Vectors:
-    """The two directions of most variance; the largest entry of each is positive."""
-    covariance = centred.T.astype(np.float64) @ centred / max(1, len(centred) - 1)
-    _, directions = np.linalg.eigh(covariance)
-    plane = directions[:, ::-1][:, :2].T
-    if len(plane) < 2:
-        plane = np.vstack([plane, np.zeros_like(plane)])
-    largest = plane[np.arange(2), np.abs(plane).argmax(axis=1)]
-    return (plane * np.where(largest < 0, -1, 1)[:, None]).astype(np.float32)
 
 
 def _is_known(rows: Vectors) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.topics.model import Vectors
+from ifdkit.topics.layouts import Vectors
 
 _ROWS_PER_BATCH = 512
 _ROWS_COMPARED = 16_384

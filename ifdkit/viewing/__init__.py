@@ -3,6 +3,7 @@
 sources ─ chunks ─▶ table, texts ─ query ─▶ positions, bins ─ server ─▶ page in assets/
 
 sources     the paths that are viewed: numbers, own columns and texts, chunk by chunk
+folders     which folders of ifdkit have no rows, and what to open instead
 table       columns in memory, which grow while the files are read
 texts       texts in Arrow files of a temporary folder, mapped into memory
 words       which words occur in which texts: full-text search

@@ -17,6 +17,7 @@ from ifdkit.scoring.comparability import settings_of
 from ifdkit.scoring.embeddings import stored_vectors
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.topics.layouts import LayoutName
 from ifdkit.topics.model import fit
 from ifdkit.topics.neighbors import all_nearest, nearest
 from ifdkit.topics.titles import titles
@@ -78,6 +79,14 @@ class RowVectors:
         table.add_numbers("map_x", places[:, 0])
         table.add_numbers("map_y", places[:, 1])
         table.add_values("topic", [names[label] for label in labels.tolist()])
+
+    def lay_out(self, table: ColumnTable, layout: LayoutName) -> None:
+        """Replace the places of the map by those of another layout. Raises UsageError."""
+        model = fit(self.vectors.astype(np.float32), seed=SEED, layout=layout)
+        assert model is not None, "there are topics"
+        places = model.positions(self.vectors.astype(np.float32))
+        table.add_numbers("map_x", places[:, 0])
+        table.add_numbers("map_y", places[:, 1])
 
     def nearest(self, position: int, count: int) -> list[tuple[int, float]]:
         """The nearest rows of one, with their cosines."""

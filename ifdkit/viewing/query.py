@@ -79,6 +79,11 @@ class Queries:
         self._cache: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = RLock()
 
+    def forget(self) -> None:
+        """Forget what was computed, because a column was replaced."""
+        with self._lock:
+            self._cache.clear()
+
     def _cached(self, key: tuple[Hashable, ...], n: int, make: Callable[[], _Result]) -> _Result:
         # Keys contain the number of rows: what was computed while loading is never used later.
         with self._lock:

@@ -14,10 +14,11 @@ from typing import Any
 
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError, UsageError, brief
+from ifdkit.topics.layouts import LayoutName, check_layout
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.security import new_token
 from ifdkit.viewing.session import Session
-from ifdkit.viewing.sources import open_source
+from ifdkit.viewing.sources import ViewedData, open_source
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8787
@@ -31,6 +32,7 @@ def view(
     is_opened: bool = True,
     on_demand: bool = False,
     export: bool = False,
+    map_layout: LayoutName = "pca",
     settings: Mapping[str, Any] | None = None,
     read_options: ReadOptions | None = None,
     say: Callable[[str], None] = print,
@@ -39,17 +41,18 @@ def view(
 
     `settings` are the fields of :class:`ifdkit.Settings` that the caller has set; they are used for
     the tokens of single rows.  With `export` nothing is served, and the rows are written with their
-    map for embedding-atlas.  Raises IfdkitError before the server starts.
+    map for embedding-atlas.  `map_layout` is `pca` or `umap`.  Raises IfdkitError before the server
+    starts.
     """
     if export:
-        _export(paths, settings or {}, read_options or ReadOptions(), say)
+        _export(paths, settings or {}, read_options or ReadOptions(), map_layout, say)
         return
     check_extra()
-    source = open_source(list(paths), read_options or ReadOptions())
+    source = open_viewed(paths, read_options or ReadOptions(), map_layout)
     kept = Marks(marks or marks_beside(paths[0]))
     listener, is_other = listen(DEFAULT_PORT if port is None else port)
     try:
-        session = Session(source, kept, settings or {}, on_demand=on_demand)
+        session = Session(source, kept, settings or {}, on_demand=on_demand, map_layout=map_layout)
         try:
             session.start()
             number = listener.getsockname()[1]
@@ -72,12 +75,13 @@ def _export(
     paths: Sequence[str],
     settings: Mapping[str, Any],
     read_options: ReadOptions,
+    map_layout: LayoutName,
     say: Callable[[str], None],
 ) -> None:
     from ifdkit.viewing.export import export_atlas
 
-    source = open_source(list(paths), read_options)
-    session = Session(source, Marks(marks_beside(paths[0])), settings)
+    source = open_viewed(paths, read_options, map_layout)
+    session = Session(source, Marks(marks_beside(paths[0])), settings, map_layout=map_layout)
     try:
         session.start()
         session.wait()
@@ -88,6 +92,20 @@ def _export(
         say(f"→ {output}\n\n  {shlex.join(command)}")
     finally:
         session.close()
+
+
+def open_viewed(
+    paths: Sequence[str], read_options: ReadOptions, map_layout: LayoutName
+) -> ViewedData:
+    """What is viewed, if its map can have the layout. Raises IfdkitError."""
+    check_layout(map_layout)
+    source = open_source(list(paths), read_options)
+    if source.kind == "comparison" and map_layout not in ("pca", source.summary.get("map_layout")):
+        raise UsageError(
+            f"--map {map_layout}: the map of a comparison is part of its folder; make it with"
+            f" ifdkit compare --map {map_layout}"
+        )
+    return source
 
 
 def check_extra() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ifdkit.errors import IfdkitError, UsageError
 from ifdkit.report.comparison.wording import definition, metric_of
+from ifdkit.topics.layouts import LayoutName
 from ifdkit.viewing.checks import add_summarized, check_texts
 from ifdkit.viewing.details import Details
 from ifdkit.viewing.embedded import NO_SCORES, RowVectors
@@ -39,13 +40,20 @@ class Session:
     """The rows of a source. Requests may come from any thread."""
 
     def __init__(
-        self, source: ViewedData, marks: Marks, given: Mapping[str, Any], *, on_demand: bool = False
+        self,
+        source: ViewedData,
+        marks: Marks,
+        given: Mapping[str, Any],
+        *,
+        on_demand: bool = False,
+        map_layout: LayoutName = "pca",
     ) -> None:
         """`given` are the settings for the tokens of a row; see :class:`TokenReader`."""
         self.source, self.marks = source, marks
         self.table, self.findings = ColumnTable(), Findings()
         self.stage = "reading"
-        """`reading`, `checking` (everything but the findings is there), `done` or `failed`."""
+        """`reading`, `checking` (everything but the findings is there), `mapping` (everything but
+        the asked layout of the map), `done` or `failed`."""
         self.problem: str | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="ifdkit-view-"))
         self.texts: list[TextStore] = []
@@ -54,6 +62,9 @@ class Session:
             folder.mkdir()
             self.texts.append(TextStore(folder))
         self.embedded, self._given = RowVectors(), given
+        self.map_layout: LayoutName = "pca"
+        """Of the map that is shown."""
+        self._map_layout = map_layout
         self.queries = Queries(self.table, self.texts, self.findings, marks)
         readers = [TokenReader(side, given, on_demand=on_demand) for side in source.sides]
         self.details = Details(source, self.table, self.texts, self.queries, self.findings, marks,
@@ -122,6 +133,11 @@ class Session:
         self.embedded.load(self.source.sides[-1], self.texts[-1], self._given, self._stop.is_set)
         if len(self.embedded.vectors) and not places_of(self.table):
             self.embedded.add_topics(self.table, self.texts[-1])
+            if places_of(self.table) and self._map_layout != self.map_layout:
+                self.stage = "mapping"
+                self.embedded.lay_out(self.table, self._map_layout)
+                self.queries.forget()
+                self.map_layout = self._map_layout
 
     def near(self, position: int) -> list[dict[str, Any]]:
         """The rows nearest to one. Raises UsageError."""
@@ -159,6 +175,7 @@ class Session:
             "facets": self._facets(n),
             "findings": self.findings.described(),
             "has_map": bool(places_of(self.table)) and self.stage != "reading",
+            "map_layout": self.map_layout,
             "map_note": one_line(self.embedded.note, 300),
             "has_neighbors": len(self.embedded.vectors) > 0,
             "marks": self.marks.counts(),

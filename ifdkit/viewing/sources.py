@@ -25,6 +25,7 @@ from ifdkit.scoring.dataset import ScoresFile, open_scores
 from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.ragged import Ragged
+from ifdkit.viewing.folders import check_viewable
 from ifdkit.viewing.table import Chunk
 
 _FIRST_CHUNK, _MAX_CHUNK = 2048, 65_536
@@ -68,6 +69,8 @@ class ViewedData:
 
 def open_source(paths: Sequence[Path | str], read_options: ReadOptions) -> ViewedData:
     """Open what is to be viewed, without reading all of it. Raises IfdkitError."""
+    for path in paths:
+        check_viewable(Path(path))
     folders = [one for one in paths if (Path(one) / "summary.json").is_file()]
     if folders and len(paths) > 1:
         raise UsageError(f"{folders[0]} is a comparison: view it alone")

@@ -30,7 +30,8 @@ def render_audit_html(audit: Audit) -> str:
     check = audit.template_check
     scores = audit.manifest.as_json() if audit.manifest else {}
     to_fix = in_state(audit, "failed") + in_state(audit, "warns")
-    figure = shares([*to_fix, *in_state(audit, "passed")])
+    passed = in_state(audit, "passed")
+    figure = shares([*to_fix, *passed])
     explorer = _explorer(audit)
     return render_page(
         "audit.html",
@@ -54,7 +55,9 @@ def render_audit_html(audit: Audit) -> str:
         data=safe(explorer.json),
         explorer_note=_explorer_note(explorer, audit),
         groups=list(audit.group_rows.items())[:_MAX_GROUPS],
-        passed=in_state(audit, "passed"),
+        passed=passed,
+        with_hits=tuple(rule for rule in passed if rule.count),
+        clean=tuple(rule for rule in passed if not rule.count),
         not_applied=in_state(audit, "skipped", "off"),
         has_intervals=any(rule.share_ci95 for rule in audit.rules),
         template_sentence=template_sentence(check) if check else "",

@@ -13,7 +13,7 @@ from ifdkit.report.comparison.explorer import pairs_data
 from ifdkit.report.comparison.figures import Drawing
 from ifdkit.report.comparison.position_figures import position_curves
 from ifdkit.report.comparison.sparkline import sparkline
-from ifdkit.report.comparison.topic_map import topic_map
+from ifdkit.report.comparison.topic_map import map_words, topic_map
 from ifdkit.report.comparison.wording import (
     LengthEstimate,
     coverage_sentence,
@@ -129,6 +129,7 @@ def _figures(summary: Summary, rows: pd.DataFrame) -> dict[str, Any]:
         "picture": _safe_drawing(figures.length_control("ifd", control)) if control else None,
         "scatter": [_safe_drawing(drawing) for drawing in scatter or ()],
         "curves": [_safe_drawing(one) for one in position_curves(summary.positions)],
+        "map_words": map_words(summary),
         "topic_map": _safe_drawing(topic_map(rows, summary)),
         "scatter_note": _scatter_note(len(rows)),
     }

@@ -59,9 +59,9 @@ def share_word(overview: Overview) -> str:
     return "rose" if overview.is_paired else "above a random value"
 
 
-def short_name(place: int, one: Compared) -> str:
-    """`2 recycled`, short enough for the head of a column."""
-    return one_line(f"{place} {Path(one.name).name.split('.')[0]}", _LABEL).rstrip()
+def short_name(place: int, one: Compared, limit: int = _LABEL) -> str:
+    """`2 recycled`, by default short enough for the head of a column."""
+    return one_line(f"{place} {Path(one.name).name.split('.')[0]}", limit).rstrip()
 
 
 def counted(one: Compared) -> str:

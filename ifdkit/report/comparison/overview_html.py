@@ -25,6 +25,8 @@ from ifdkit.report.comparison.wording import LengthEstimate, estimates, metric_o
 from ifdkit.report.page import manifest_value, render_page, safe
 from ifdkit.visible import one_line
 
+_NAME = 40
+"""Characters of a name on the page."""
 _MANIFEST = ("model", "weights_hash", "protocol", "template", "dtype", "max_length", "input_sha256")
 
 
@@ -96,7 +98,7 @@ def _lines(result: Comparisons, field: str, others: list[tuple[int, Compared]]) 
             if axis is not None and _has_values(columns.get(i), field):
                 spark = safe(drawn_sides(columns[i][field], axis))
             cells = change_cells(one.metrics[field], is_paired=result.overview.is_paired)
-            found.append(_Line(short_name(i, one), spark, cells))
+            found.append(_Line(short_name(i, one, _NAME), spark, cells))
     return found
 
 
@@ -107,7 +109,7 @@ def _has_values(columns: SideColumns | None, field: str) -> bool:
 def _lengths(others: list[tuple[int, Compared]]) -> list[_LengthLine]:
     return [
         _LengthLine(
-            short_name(i, one),
+            short_name(i, one, _NAME),
             tuple(e for e in estimates(control) if e.change is not None),
             control.sentence,
         )

@@ -21,6 +21,11 @@ MAX_ARROWS = 400
 _PLACES = ("map_x_before", "map_y_before", "map_x_after", "map_y_after")
 
 
+def map_words(summary: Summary) -> str:
+    """What the axes of the map are."""
+    return "a UMAP" if summary.map_layout == "umap" else "the first two principal components"
+
+
 def topic_map(rows: pd.DataFrame, summary: Summary) -> Drawing | None:
     """The map with the titles of the topics; None if the pairs have no places."""
     if not summary.topics or any(name not in rows for name in (*_PLACES, "topic")):
@@ -64,8 +69,8 @@ def topic_map(rows: pd.DataFrame, summary: Summary) -> Drawing | None:
         key="topic-map",
         title="Map of the pairs",
         description=(
-            f"{plural(len(shown), 'pair')} on the first two principal components of their"
-            " embeddings; a line joins the two sides of a pair."
+            f"{plural(len(shown), 'pair')} on {map_words(summary)} of their embeddings; a line"
+            " joins the two sides of a pair."
         ),
         tips=places_tips(axes, x1, y1, texts),
     )

@@ -1,8 +1,13 @@
-// The histogram and the scatter plot. Dragging over one filters by what it covers.
+// The histogram and the scatter plot. Dragging over one filters by what it covers; the arrow keys
+// move the range, with Shift its upper end, and Escape takes it away.
 
 import { byId, number, count } from "./text.js";
 
 const PAD = { left: 8, right: 8, top: 8, bottom: 22 };
+
+const STEP = 1 / 40, WIDTH = 0.1; // of an axis: a key's step, and a range that a key begins
+const KEYS = { ArrowLeft: ["x", -1], ArrowRight: ["x", 1], ArrowUp: ["y", 1], ArrowDown: ["y", -1] };
+const KEY_PAUSE_MS = 150; // a held key filters once
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -25,6 +30,15 @@ function axis({ edges, log }) {
     : { at: (s) => first + s * (last - first), of: (v) => (v - first) / (last - first) };
 }
 
+function movedRange(range, by, isExtended) {
+  const [low, high] = range ?? [0, 1];
+  const snapped = (x) => (x < 1e-6 ? 0 : x > 1 - 1e-6 ? 1 : x);
+  if (isExtended) return [low, snapped(Math.min(1, Math.max(low + STEP, high + by * STEP)))];
+  if (low <= 0 && high >= 1) return by > 0 ? [0, WIDTH] : [1 - WIDTH, 1];
+  const shift = Math.min(1 - high, Math.max(-low, by * STEP));
+  return [snapped(low + shift), snapped(high + shift)];
+}
+
 class Brush {
   constructor(canvas, brushed, isTwo) {
     this.canvas = canvas;
@@ -38,14 +52,12 @@ class Brush {
       this.box = null;
     });
     canvas.addEventListener("pointermove", (event) => {
-      const at = this.place(event);
       if (this.from) {
+        const at = this.place(event);
         this.box = this.isTwo
           ? { x: [this.from.x, at.x].sort((a, b) => a - b), y: [this.from.y, at.y].sort((a, b) => a - b) }
           : { x: [this.from.x, at.x].sort((a, b) => a - b) };
         this.draw();
-      } else {
-        this.told?.(at);
       }
     });
     canvas.addEventListener("pointerup", () => {
@@ -55,6 +67,7 @@ class Brush {
       this.brushed(isClick ? null : this.ranges(box));
     });
     canvas.addEventListener("pointercancel", () => { this.from = null; });
+    canvas.addEventListener("keydown", (event) => this.press(event));
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
@@ -65,6 +78,33 @@ class Brush {
       x: cut((event.clientX - left - PAD.left) / (width - PAD.left - PAD.right)),
       y: cut(1 - (event.clientY - top - PAD.top) / (height - PAD.top - PAD.bottom)),
     };
+  }
+
+  press(event) {
+    const [name, by] = KEYS[event.key] ?? [], isMove = name && (name === "x" || this.isTwo);
+    const isClear = event.key === "Escape" && this.box;
+    if (!this.data || event.ctrlKey || event.metaKey || event.altKey || !(isMove || isClear)) return;
+    event.preventDefault();
+    event.stopPropagation(); // the arrow keys and Escape have meanings for the list of rows too
+    if (isClear) this.box = null;
+    else {
+      const whole = this.isTwo ? { x: [0, 1], y: [0, 1] } : { x: [0, 1] };
+      this.box = { ...(this.box ?? whole), [name]: movedRange(this.box?.[name], by, event.shiftKey) };
+    }
+    this.draw();
+    byId("brush-status").textContent = this.told();
+    clearTimeout(this.keyed);
+    this.keyed = setTimeout(() => this.brushed(this.box && this.ranges(this.box)), KEY_PAUSE_MS);
+  }
+
+  // The range in words.
+  told() {
+    if (!this.box) return "No range";
+    return this.ranges(this.box).map(([, low, high], i) => {
+      const { label } = this.axes()[i];
+      if (low < -1e300) return high > 1e300 ? `${label}: any` : `${label}: up to ${number(high)}`;
+      return high > 1e300 ? `${label}: from ${number(low)}` : `${label}: ${number(low)} to ${number(high)}`;
+    }).join(", ");
   }
 
   // The ends of a brush at the border of a figure include everything beyond.
@@ -93,9 +133,14 @@ class Brush {
 }
 
 export class Histogram extends Brush {
-  constructor(brushed) { super(byId("histogram"), brushed, false); }
+  constructor(brushed) {
+    super(byId("histogram"), brushed, false);
+    this.note = "";
+  }
 
   show(column, data) { this.column = column; this.data = data; this.draw(); }
+
+  axes() { return [this.column]; }
 
   ranges(box) { return [[this.column.name, ...Brush.ends(box.x, axis(this.data))]]; }
 
@@ -124,6 +169,8 @@ export class Histogram extends Brush {
 
 export class Scatter extends Brush {
   constructor(brushed) { super(byId("scatter"), brushed, true); }
+
+  axes() { return this.columns; }
 
   show(x, y, data) { this.columns = [x, y]; this.data = data; this.draw(); }
 

@@ -132,7 +132,7 @@ function drawRanges() {
   byId("ranges").replaceChildren(...Object.entries(query.ranges).map(([name, [low, high]]) => element("button", {
     type: "button", class: "chip", title: "Take this range away",
     onclick: () => { delete query.ranges[name]; histogram.box = null; scatter.box = null; refresh(); },
-  }, `${labels.get(name) ?? name} ${low < -1e300 ? "≤" : high > 1e300 ? "≥" : ""} ${low < -1e300 ? number(high) : high > 1e300 ? number(low) : `${number(low)} – ${number(high)}`} ✕`)));
+  }, `${labels.get(name) ?? name} ${low < -1e300 ? "≤" : high > 1e300 ? "≥" : ""} ${low < -1e300 ? number(high) : high > 1e300 ? number(low) : `${number(low)} to ${number(high)}`}\u00a0✕`)));
 }
 
 function menu(id, label, values, chosen, change) {
@@ -315,6 +315,7 @@ function drawState() {
   progress.textContent = {
     reading: `Reading: ${count(state.loaded)} of ${count(state.expected)} rows. What is there can be used.`,
     checking: "All rows are here. Looking for findings…",
+    mapping: "The map shows principal components until its other layout is ready.",
     failed: state.problem,
   }[state.stage] ?? "";
   byId("notes").replaceChildren(
@@ -345,7 +346,8 @@ async function poll() {
   const isNew = !before || before.columns.length !== state.columns.length;
   if (isNew) fillSelects();
   if (state.loaded && (isNew || before.loaded !== state.loaded)) refresh({ keep: Boolean(before?.loaded) });
-  if (state.stage === "reading" || state.stage === "checking") setTimeout(poll, POLL_MS);
+  if (before && before.map_layout !== state.map_layout) brushed(null, ["map_x", "map_y"]);
+  if (["reading", "checking", "mapping"].includes(state.stage)) setTimeout(poll, POLL_MS);
 }
 
 byId("show-map").addEventListener("click", () => showMap(true));

@@ -257,13 +257,14 @@ export class MapView {
       has("ifd") && ["IFD, median", (one) => number(one.ifd)],
       has("response_tokens") && ["Tokens, median", (one) => number(one.response_tokens)],
       has("share_rose") && ["Rose", (one) => (one.share_rose === null ? "–" : `${Math.round(100 * one.share_rose)} %`)],
-      has("change") && [topics[0].is_at_common_length ? "Change at equal length (95 % CI)" : "Change (95 % CI)", (one) => `${signed(one.change)}${one.change_ci95 ? ` (${signed(one.change_ci95[0])} to ${signed(one.change_ci95[1])})` : ""}`],
+      has("change") && [topics[0].is_at_common_length ? "Change at equal length" : "Change", (one) => [signed(one.change),
+        ...(one.change_ci95 ? [element("small", { title: "95 % confidence interval" }, `${signed(one.change_ci95[0])} to ${signed(one.change_ci95[1])}`)] : [])]],
       has("p_holm") && ["p, Holm", (one) => (one.p_holm === null ? "–" : one.p_holm < 0.001 ? "< 0.001" : one.p_holm.toFixed(3))],
     ].filter(Boolean);
     byId("topics").replaceChildren(element("table", {},
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Topic"), ...columns.map(([name]) => element("th", { scope: "col" }, name)))),
       element("tbody", {}, ...topics.map((one) => element("tr", {},
         element("th", { scope: "row" }, element("button", { type: "button", "aria-pressed": String(this.acts.isTopic(one.title)), onclick: () => this.acts.topic(one.title) }, one.title)),
-        ...columns.map(([, of]) => element("td", {}, of(one))))))));
+        ...columns.map(([, of]) => element("td", {}, ...[of(one)].flat())))))));
   }
 }
