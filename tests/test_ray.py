@@ -115,6 +115,30 @@ def test_ray_writes_the_bytes_of_one_process(
     assert state(tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("flag", "variable", "expected"),
+    [
+        (None, None, "local"),
+        (None, "10.0.0.5:6379", "10.0.0.5:6379"),
+        ("10.0.0.6:6379", "10.0.0.5:6379", "10.0.0.6:6379"),
+    ],
+)
+def test_the_cluster_of_another_program_is_not_joined_without_an_address(
+    flag: str | None, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`None` would join it, wait for its cores for ever, or take them."""
+    from ifdkit.engine.ray_cluster import connect
+
+    joined: list[str] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: joined.append(address))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert connect(flag)
+    assert joined == [expected]
+
+
 def test_a_device_that_ray_does_not_place() -> None:
     from ifdkit.engine.ray_cluster import cluster_device, cluster_dtype
 

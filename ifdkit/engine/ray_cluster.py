@@ -89,7 +89,7 @@ class _Actor:
 
 
 def connect(address: str | None) -> bool:
-    """Join a cluster, or start one of this machine; whether this call has done it.
+    """Join the cluster of `address` or RAY_ADDRESS, or start one of this machine; whether it did.
 
     Raises UsageError if Ray is not installed or the cluster cannot be reached.
     """
@@ -100,13 +100,13 @@ def connect(address: str | None) -> bool:
         raise UsageError("--backend ray needs Ray: pip install 'ifdkit[ray]'") from error
     if ray.is_initialized():
         return False
+    address = address or os.environ.get("RAY_ADDRESS")
+    # Not None: Ray would join whatever cluster another program has started on this machine.
+    where_to: dict[str, Any] = (
+        {"address": address} if address else {"address": "local", "include_dashboard": False}
+    )
     try:
-        ray.init(
-            address=address,
-            configure_logging=False,
-            log_to_driver=False,
-            **({} if address else {"include_dashboard": False}),
-        )
+        ray.init(**where_to, configure_logging=False, log_to_driver=False)
     except Exception as error:
         where = f"at {address} " if address else ""
         raise UsageError(f"the Ray cluster {where}cannot be used: {brief(error)}") from error

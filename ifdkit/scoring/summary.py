@@ -13,6 +13,9 @@ from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary
 from ifdkit.stats.columns import Description
 
+FOLLOWS_LENGTH = 0.3
+"""From this rank correlation on, users are told that IFD follows response length."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
