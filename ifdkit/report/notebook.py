@@ -53,6 +53,7 @@ def training_figure(done: Trained) -> Figure:
             steps, losses, marker="." if len(steps) < 20 else "", label=_name(model.name)
         )
     panels[0].set_xlabel("step")
+    panels[0].locator_params("x", integer=True)
     panels[0].set_ylabel("loss, nats per trained token")
     if len(done.models) > 1:
         panels[0].legend(frameon=False, fontsize=8)
