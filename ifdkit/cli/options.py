@@ -165,7 +165,7 @@ metric_options = together(
         type=int,
         metavar="N",
         help="Examples of the precision check, which scores a sample again in float32 if --dtype"
-        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 8]",
+        " is less; 0 turns it off.  [default: 1 %, at most 64; none for fewer than 800]",
     ),
 )
 """What to measure, for the commands whose result is scores."""
