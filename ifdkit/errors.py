@@ -64,7 +64,8 @@ def brief(error: BaseException) -> str:
 def unknown(what: str, value: object, choices: Iterable[str]) -> str:
     """`no metric 'idf': did you mean 'ifd'?`, or with all the choices if none is close."""
     names = list(choices)
-    close = difflib.get_close_matches(str(value), names, n=1)
+    begun = [name for name in names if len(str(value)) > 1 and name.startswith(str(value))]
+    close = begun or difflib.get_close_matches(str(value), names, n=1)
     if close:
         return f"no {what} {value!r}: did you mean {close[0]!r}?"
     return f"no {what} {value!r}: choose from {', '.join(names) or 'none'}"

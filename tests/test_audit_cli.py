@@ -123,7 +123,7 @@ def test_a_wrong_settings_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing argument 'DATA...'"),
+        ([], "missing argument 'DATA...'"),
         (["nothing.json"], "no such file: nothing.json"),
         (["data.json", "--rule", "refusl.most=1"], "did you mean refusal?"),
         (["data.json", "--rule", "refusal"], "write RULE.KEY=VALUE"),

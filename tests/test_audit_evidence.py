@@ -87,14 +87,13 @@ def test_an_audit_of_which_every_rule_was_skipped_fails() -> None:
 
 
 def test_statuses_are_counted_with_reasons() -> None:
-    reasons = ["the last 3 response tokens lie beyond", "the last 5 response tokens lie beyond",
-               f"{WORDS}.", None]  # fmt: skip
+    reasons = [*(f"the last {n} response tokens lie beyond 256" for n in (3, 5)), f"{WORDS}.", None]
     data = with_status(4, ["truncated", "truncated", "invalid", "ok"], list(reasons), ifd=[1] * 4)
     from ifdkit.auditing.numbers import status_counts
 
     counts = status_counts(data)
     assert [(one.status, one.count) for one in counts] == [("truncated", 2), ("invalid", 1)]
-    assert counts[0].reasons == ("the last 3 response tokens lie beyond",)
+    assert counts[0].reasons == ("the last … response tokens lie beyond 256",)
     assert counts[1].reasons == (WORDS,)
 
 

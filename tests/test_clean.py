@@ -296,7 +296,7 @@ def test_the_command_says_what_was_kept_and_still_fails(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--clean", "data.json"], "is the input itself: choose another name"),
+        (["--clean", "data.json"], "--clean data.json is the input itself: choose another name"),
         (["--clean", "out.parquet"], "only a Parquet dataset can be written as Parquet"),
         (["--clean", "out"], "end it in .json"),
         (["--clean", "nowhere/out.json"], "the folder nowhere does not exist"),

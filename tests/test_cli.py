@@ -73,9 +73,13 @@ def test_quiet_and_json(write: Make, small: list[str], capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score"], "Missing argument 'DATA...'"),
+        (["score"], "ifdkit: missing argument 'DATA...' (see ifdkit score --help)"),
         (["score", "data.json", "--limit", "x"], "not a valid integer"),
-        (["scor", "data.json"], "No such command 'scor'"),
+        (
+            ["scor", "data.json"],
+            "no such command 'scor': did you mean 'score'? (see ifdkit -",
+        ),
+        (["score", "data.json", "--metriks", "ifd"], "'--metriks': did you mean '--metrics'? (see"),
         (["score", "nothing.json"], "no such file: nothing.json"),
         (["score", "data.json", "--protocol", "mine"], "no protocol 'mine': choose from aligned"),
         (["score", "data.json", "--model", "./nowhere"], "does not exist"),
@@ -114,8 +118,8 @@ def test_errors_are_one_line_and_exit_two(
     assert out == ""
     assert message in err
     assert "Traceback" not in err
-    if err.startswith("ifdkit: "):
-        assert err.count("\n") == 1
+    assert err.startswith("ifdkit: ")
+    assert err.count("\n") == 1
 
 
 def test_an_internal_error_is_one_line_and_a_traceback_only_when_asked(

@@ -117,7 +117,7 @@ def test_the_gate(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["old.json"], "Missing argument 'AFTER'"),
+        (["old.json"], "missing argument 'AFTER'"),
         (["old.json", "nothing.json"], "no such file: nothing.json"),
         (["old.json", "new.json", "--fail-if", "ifd is bad"], "is not a comparison such as"),
         (

@@ -236,6 +236,12 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     assert sorted([*documented, "__version__"]) == ifdkit.__all__
 
 
+def test_every_extra_is_in_the_table() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name in project["optional-dependencies"]:
+        assert f"| `ifdkit[{name}]` |" in PAGES["docs/getting-started.md"], name
+
+
 def test_exit_codes_are_those_of_the_program() -> None:
     page = PAGES["docs/getting-started.md"].split("## Exit codes")[1].split("##")[0]
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]

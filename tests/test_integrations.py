@@ -78,7 +78,7 @@ def test_a_card_of_what_is_no_scores_file_is_refused(
 ) -> None:
     path = write("data.json", [{"instruction": "a", "output": "b"}])
     assert main(["card", str(path)]) == 2
-    assert "is no scores file: make one with `ifdkit score" in capsys.readouterr().err
+    assert "is not a scores file: make one with `ifdkit score" in capsys.readouterr().err
 
 
 def test_the_files_of_other_tools_run_commands_that_exist() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import ifdkit
 from ifdkit.data.views import NotebookView
+from tests.oracle_server import OracleServer
 
 pytestmark = pytest.mark.long
 HOSTILE = "<script>alert(1)</script>"
@@ -62,7 +63,20 @@ def trained(folder: Path, model: Path) -> ifdkit.Trained:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [judgement, prediction, trained])
+def generated(folder: Path, model: Path) -> ifdkit.Generated:
+    rows = [{"instruction": HOSTILE, "output": "Done."}, {"instruction": "", "output": "x"}]
+    return ifdkit.generate(rows, folder / "out.jsonl", model=str(model), max_new_tokens=2)
+
+
+def recycled(folder: Path, _: Path) -> ifdkit.Recycled:
+    rows = [{"instruction": HOSTILE, "output": "Done."}]
+    with OracleServer() as server:
+        return ifdkit.reflect(
+            rows, folder / "out.jsonl", oracle="scripted", base_url=server.base_url
+        )
+
+
+@pytest.mark.parametrize("make", [judgement, prediction, trained, generated, recycled])
 def test_a_result_has_a_figure_and_a_table(
     make: Callable[[Path, Path], Any], tmp_path: Path, tiny_model: Path
 ) -> None:

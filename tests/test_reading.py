@@ -810,6 +810,8 @@ def test_hub_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(name: str, split: str) -> list[dict[str, str]]:
+        if name == "un/reached":
+            raise ConnectionError("Couldn't reach 'un/reached' on the Hub (Offline)")
         if name != "teknium/x-2.5":
             raise FileNotFoundError("not on the hub\nat all")
         return [{"instruction": split, "output": "a", "id": "x"}]
@@ -819,6 +821,8 @@ def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         assert read(name) == [[example(turn("user", split), A)]]
     with pytest.raises(InputError, match=r"nor a dataset on the hub: not on the hub$"):
         open_dataset("another")
+    with pytest.raises(InputError, match=r"^no such file: un/reached; a dataset .*Couldn't reach"):
+        open_dataset("un/reached")
 
 
 # Tables
@@ -839,7 +843,7 @@ HEADER, FIRST, LAST = b"instruction,output\n", b"u,first\n", b"u,last\n"
 CSV: dict[str, tuple[list[bytes], list[str]]] = {
     "quoted newlines": ([b'u,"a\nb\r\n\nc"\n'], ["a\nb\r\n\nc"]),
     "blank lines": ([b"\n", b"\r\n", b"u,a\r\n"], ["a"]),
-    "too few cells": ([b"u\n"], ["has 1 cells, but the header has 2"]),
+    "too few cells": ([b"u\n"], ["has 1 cell, but the header has 2"]),
     "too many cells": ([b"u,a,b\n"], ["has 3 cells, but the header has 2"]),
     "bad bytes": ([b"u,n\xe9e\n"], ["not UTF-8: byte 0xe9 at 3 of line 3"]),
     "bad bytes in a later line": ([b'u,"a\nn\xe9e"\n'], ["not UTF-8: byte 0xe9 at 1 of line 4"]),

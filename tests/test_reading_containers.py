@@ -697,11 +697,11 @@ def test_misspelt_columns_and_slots(tmp_path: Path) -> None:
         UsageError, match=r"has no column 'instructions': did you mean 'instruction'"
     ):
         open_dataset(path, columns={"instruction": "instructions"})
-    with pytest.raises(UsageError, match=r"no slot 'respnse': did you mean 'response'\?"):
+    with pytest.raises(UsageError, match=r"no name 'respnse': did you mean 'response'\?"):
         open_dataset(path, columns={"respnse": "output"})
     from ifdkit.data.columns import parse_columns
 
-    with pytest.raises(UsageError, match=r"no slot 'respnse': did you mean 'response'\?"):
+    with pytest.raises(UsageError, match=r"no name 'respnse': did you mean 'response'\?"):
         parse_columns("respnse=output")
 
 
@@ -740,7 +740,7 @@ def test_python_objects(name: str) -> None:
 def not_python() -> dict[str, tuple[Any, str]]:
     return {
         "None": (None, "data is None: pass a path, a DataFrame or rows, such as [{'instruction'"),
-        "number": (5, "data is a int: pass a path"),
+        "number": (5, "data is of type int: pass a path"),
         "bytes": (b"x.json", "data is bytes: pass the path of a file"),
         "row": (PAIR[0], "data is a single dictionary: pass a list of rows, such as [row]"),
         "DatasetDict": (

@@ -111,8 +111,8 @@ def test_dry_run_shows_three_prompts_and_asks_nothing(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--oracle", "x"], "Missing option '--output' / '-o'"),
-        (["-o", "new.json"], "Missing option '--oracle'"),
+        (["--oracle", "x"], "missing option '--output' / '-o'"),
+        (["-o", "new.json"], "missing option '--oracle'"),
         (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY, or name another variable"),
         (["-o", "new.xml", "--oracle", "x"], "end it in .json"),
         (["-o", "data.json", "--oracle", "x"], "is the dataset itself"),

@@ -50,6 +50,36 @@ def test_labels_before_the_last_stay_whole() -> None:
     assert "1,234" in text
 
 
+def test_a_word_of_a_header_is_whole_where_there_is_room() -> None:
+    """`differenc` and `e`, in the table of two trained models on 80 columns."""
+    headers = ("versus − data", "difference", "95 % CI, both", "rows", "seeds")
+    rows = [("bits/byte", "−0.0071", "−0.014 to −0.0001", "−0.013 to −0.0020", "−0.032 to +0.017")]
+    text = shown(number_table(headers, rows, 80), 80)
+    assert "difference" in text
+    assert all(cell in text for cell in rows[0][1:])
+
+
+def test_no_cell_is_cut_by_a_wide_header() -> None:
+    """Rich narrowed the column of `−0.0010`, and cut its last digit."""
+    headers = ("change by id", "pairs", "response tokens", "ppl instruction", "ppl response",
+               "ppl resp. | instr.", "coherence")  # fmt: skip
+    rows = [("vaccines-09", "1", "+141", "+4,503", "−10,750", "−16,439", "−0.0010")]
+    text = shown(number_table(headers, rows, 60), 60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert all(cell in text for cell in rows[0][1:])
+
+
+def test_a_label_wraps_between_its_words() -> None:
+    rows = [("ppl_response_conditional", *["12,345"] * 6), ("packing-list of 8", *["1"] * 6)]
+    headers = ("", "n", "mean", "median", "sd", "5 %", "95 %")
+    lines = [
+        line.strip().split("  ")[0]
+        for line in shown(number_table(headers, rows, 68), 68).splitlines()
+    ]
+    assert "ppl_response_" in lines
+    assert "conditional" in lines
+
+
 def test_columns_that_do_not_fit_are_left_out_whole() -> None:
     text = shown(number_table(HEADERS, ROWS, 32), 32)
     assert max(map(len, text.splitlines())) <= 32

@@ -160,7 +160,7 @@ def test_the_help_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None
 def test_an_output_is_required(write: Make, capsys: pytest.CaptureFixture[str]) -> None:
     write("data.json", rows_like(4))
     assert main(["select", "data.json", "--method", "random", "--top", "2"]) == 2
-    assert "Missing option '--output' / '-o'" in capsys.readouterr().err
+    assert "missing option '--output' / '-o'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["effect_of", "SourceColumns"])

@@ -5,7 +5,6 @@ Each check counts as checked the examples in which its number is defined.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 
@@ -17,12 +16,12 @@ from ifdkit.findings.masking import masked
 from ifdkit.findings.texts import quote
 from ifdkit.records import Status
 from ifdkit.scoring.arithmetic import perplexity
+from ifdkit.scoring.reasons import ReasonCounter
 
 MIN_TOKENS = 16
 """A shorter response has the perplexity of a few words: names and numbers have a high one."""
 MAX_REASONS = 3
 """Reasons of a status that are named."""
-_NUMBER = re.compile(r"[0-9]+")
 MIN_RESPONSES = 20
 """Among fewer there is no usual perplexity."""
 _SD_PER_MAD = 1.4826
@@ -100,18 +99,14 @@ def _reasons(data: AuditedDataset, status: str | None) -> tuple[str, ...]:
     scores = data.scored.scores
     if scores.reasons is None:
         return ()
-    pairs = zip(scores.statuses, scores.reasons, strict=True)
-    # Numbers differ from row to row ("the last 12 tokens …"); one example of each is enough.
-    first: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for one, reason in pairs:
-        if reason and status in (None, str(one)):
-            form = _NUMBER.sub("0", reason)
-            first.setdefault(form, reason)
-            counts[form] += 1
-    return tuple(
-        masked(quote(first[form])).rstrip(".") for form, _ in counts.most_common(MAX_REASONS)
+    counter = ReasonCounter()
+    counter.add(
+        (one, reason)
+        for one, reason in zip(scores.statuses, scores.reasons, strict=True)
+        if status in (None, str(one))
     )
+    found = counter.most_common()[:MAX_REASONS]
+    return tuple(masked(quote(one.reason)).rstrip(".") for one in found)
 
 
 def truncated_response(data: AuditedDataset, rule: Rule) -> CheckResult:

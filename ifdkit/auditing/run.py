@@ -47,6 +47,7 @@ from ifdkit.data.report_folder import check_report_folder
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError, unknown
 from ifdkit.findings.checks import TextCheck
+from ifdkit.format import plural
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -187,7 +188,7 @@ def audit_dataset(
     files = None
     with ExitStack() as stack:
         if options.clean is not None:
-            check_not_input(data, options.clean)
+            check_not_input(data, options.clean, "--clean")
             files = stack.enter_context(OutputFiles(options.clean, DROPPED))
         found = _audit(data, asked, read_options, options, progress or Progress(), files)
     return replace(found, elapsed_s=round(time.perf_counter() - begin, 3))
@@ -219,7 +220,7 @@ def _audit(
         scored = narrow(scored, condition.scores, read_options.turns)
     second = score_under_second(scored, other, read_options.seed, progress) if other else None
     groups = None if options.group_by is None else row_groups(scored.dataset, options.group_by)
-    progress.note(f"checking {len(scored):,} examples")
+    progress.note(f"checking {plural(len(scored), 'example')}")
     dataset = AuditedDataset.of(scored, against, second, is_documents=scored.has_documents)
     with text_workers(
         dataset.corpus, _text_checks(dataset, options.rules), options.text_workers
@@ -336,7 +337,7 @@ def _scored(
 ) -> ScoredDataset:
     """The dataset with its scores; those of a scores file are used as they are, without a model."""
     if given is not None:
-        progress.note(f"{given.name}: {len(given.scores):,} rows of scores")
+        progress.note(f"{given.name}: {plural(len(given.scores), 'row')} of scores")
         _check_scores(given, options.condition)
         dataset = read_options.narrow(given.open_dataset(), score_fields())
         _check_before(dataset, options)

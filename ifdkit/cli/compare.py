@@ -67,7 +67,7 @@ def compare(
     """Compare two datasets: what changed, whether it is real, and whether it is more than length.
 
     BEFORE and AFTER are datasets (a quoted glob or a folder of shards is one, too), which are
-    scored first (all metrics unless --metrics says otherwise), or scores files, which are used as
+    scored first, or scores files, which are used as
     they are. With OTHERS, BEFORE is the baseline that each of them is compared with, and p is
     corrected for all tests.
 

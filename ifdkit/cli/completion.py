@@ -12,10 +12,10 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(SHELLS), metavar="SHELL")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that completes commands and flags in SHELL.
+    """Print the script that completes commands and flags in SHELL: bash, zsh or fish.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from ifdkit.cli.flags import (
 from ifdkit.cli.options import common_options, option, output_option, rows_options, together
 
 generate_options = together(
-    option("--max-new-tokens", type=int, help="Most tokens of an answer.  [default: 512]"),
+    option("--max-new-tokens", type=int, help="Maximum tokens of an answer.  [default: 512]"),
     option("--temperature", type=float, help="Sampling temperature; 0 is greedy.  [default: 0]"),
     option("--top-p", type=float, help="Nucleus sampling.  [default: 1]"),
     option("--batch-size", type=int, help="Prompts per batch.  [default: 8 on a CPU, 32"
@@ -37,7 +37,7 @@ generate_options = together(
 def generate(context: click.Context, /, data: tuple[str, ...], output: Path, **flags: Any) -> None:
     """Write DATA with a model's answers in place of the last response of each row.
 
-    The prompt is the one that the protocol scores behind. Answers are kept next to OUT:
+    The prompt is what the protocol puts before a response. Answers are kept next to OUT:
     re-running the same command resumes and generates nothing twice. A row that cannot be answered
     is left out and counted.
 

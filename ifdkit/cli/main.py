@@ -26,6 +26,7 @@ from ifdkit.cli.generate import generate
 from ifdkit.cli.judge import judge
 from ifdkit.cli.merge import merge
 from ifdkit.cli.models import models
+from ifdkit.cli.options import Commands
 from ifdkit.cli.predict import predict
 from ifdkit.cli.reflect import reflect
 from ifdkit.cli.score import score
@@ -45,7 +46,10 @@ COMMANDS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(VERSION, prog_name="ifdkit", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -54,15 +58,7 @@ def cli(context: click.Context) -> None:
     \b
     ifdkit score data.json              one row of numbers per example
     ifdkit compare old.json new.json    what changed, and whether it is real
-    ifdkit show data.json 12            one example, its tokens coloured by surprise
-    ifdkit reflect data.json -o new.json --oracle local     rewrite it through an oracle
-    ifdkit select data.json -o best.json --by ifd --top 5%  keep what is worth training on
-    ifdkit audit data.json              check it against rules: pass, or fail with reasons
-    ifdkit train best.json -o tuned --eval held-out.json    fine-tune a model on it
-    ifdkit generate data.json -m tuned -o answers.json      what the model answers
-    ifdkit view data.scores.jsonl       browse every row in the local browser
-    ifdkit judge a.json b.json --oracle local     which answers an oracle prefers
-    ifdkit predict annotations.json     which score predicts the preference, against length
+    ifdkit COMMAND --help               the options of a command, with examples
 
     Flags override IFDKIT_… variables, which override ifdkit.toml or [tool.ifdkit] in
     pyproject.toml, which override ifdkit/config.toml in the user's folder of settings.
@@ -100,18 +96,21 @@ def _run(arguments: list[str]) -> int:
             return int(cli.invoke(context) or EXIT_DONE)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return EXIT_ERROR
+    except click.ClickException as error:
+        return _fail(_usage_problem(error))
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()
     except IfdkitError as error:
-        return _interrupted() if _is_interrupt(error) else _fail(str(error), arguments)
+        return _interrupted() if _is_interrupt(error) else _traced(str(error), arguments)
     except Exception as error:
         if _is_interrupt(error):
             return _interrupted()
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"internal error: {what} (--verbose shows where; please report it)", arguments)
+        problem = f"internal error: {what} (--verbose shows where; please report it)"
+        return _traced(problem, arguments)
 
 
 def _interrupted() -> int:
@@ -126,11 +125,26 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _fail(message: str, arguments: Sequence[str]) -> int:
+def _usage_problem(error: click.ClickException) -> str:
+    """What is wrong with the words of a command, in one line, and where its help is."""
+    close = getattr(error, "possibilities", None)  # most similar first
+    problem = f"{error.message.rstrip('.')}: did you mean {close[0]!r}?" if close else ""
+    problem = problem or error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ifdkit"
+    return f"{problem[:1].lower()}{problem[1:]} (see {command} --help)"
+
+
+def _traced(message: str, arguments: Sequence[str]) -> int:
+    """Fail, with the traceback if --verbose is among the arguments."""
     short = [a[1:] for a in arguments if a.startswith("-") and not a.startswith("--")]
     is_verbose = "--verbose" in arguments or any("v" in letters for letters in short)
     if is_verbose or os.environ.get("IFDKIT_VERBOSE"):
         traceback.print_exc()
+    return _fail(message)
+
+
+def _fail(message: str) -> int:
     # Escaped first: `split` also splits at separators that are not line ends to a terminal.
     click.echo(f"ifdkit: {' '.join(visible(message).split())}", err=True)
     return EXIT_ERROR

@@ -26,6 +26,7 @@ def merge(context: click.Context, /, shards: tuple[Path, ...], output: Path, **f
     Example:
       ifdkit merge data.scores.*-of-8.jsonl -o data.scores.jsonl
     """
+    from ifdkit.format import plural
     from ifdkit.scoring import merging
 
     start(context, flags)
@@ -34,5 +35,7 @@ def merge(context: click.Context, /, shards: tuple[Path, ...], output: Path, **f
         echo_json(done.as_json())
     else:
         counts = ", ".join(f"{n:,} {name}" for name, n in done.manifest.status_counts.items())
-        click.echo(f"{len(shards)} shards, {done.manifest.examples:,} examples: {counts}")
+        click.echo(
+            f"{plural(len(shards), 'shard')}, {plural(done.manifest.examples, 'example')}: {counts}"
+        )
         click.echo(f"→ {done.output}  (and {done.output}.manifest.json)")

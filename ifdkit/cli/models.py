@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from ifdkit.cli.flags import echo_json
-from ifdkit.cli.options import option
+from ifdkit.cli.flags import echo_json, start
+from ifdkit.cli.options import output_options
 
 
 @click.command("models")
-@option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def models(as_json: bool) -> None:
+@output_options
+@click.pass_context
+def models(context: click.Context, /, **flags: Any) -> None:
     """List the models that resolve here without a network, and to which weights.
 
     \b
@@ -20,8 +23,9 @@ def models(as_json: bool) -> None:
     from ifdkit.engine.models import available
     from ifdkit.report.terminal.scores import models_as_json, print_models
 
+    start(context, flags)
     found = list(available())
-    if as_json:
+    if flags["as_json"]:
         echo_json({"models": models_as_json(found)})
     else:
         print_models(found)

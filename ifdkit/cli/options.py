@@ -1,4 +1,4 @@
-"""How flags are made, and the flags that commands share."""
+"""How flags and groups of commands are made, and the flags that commands share."""
 
 from __future__ import annotations
 
@@ -55,6 +55,23 @@ class CallOption(OnceOption):
     """An option that belongs to one call."""
 
     trust = Trust.CALL
+
+
+class Commands(click.Group):
+    """A group whose help lists its commands in their own order, each with a whole sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as they were added: click sorts them."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list: click cuts a sentence that does not fit into a line."""
+        names = self.list_commands(ctx)
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(limit=1000)) for name in names]
+            )
 
 
 def trust_of(parameter: click.Option) -> Trust:
@@ -138,7 +155,7 @@ metric_options = together(
     option(
         "--metrics",
         help="Of ppl,ifd,rifd,coherence, then tokens,demonstration,text,reference, single fields,"
-        " or all.  [default: ppl,ifd,coherence; compare: rifd too]",
+        " or all.  [default: ppl,ifd,coherence; compare and predict: rifd too]",
     ),
     on_request_options,
     option("--embedder", help="Folder or hub id of a sentence-embedding model."),
@@ -148,7 +165,7 @@ metric_options = together(
         type=int,
         metavar="N",
         help="Examples of the precision check, which scores a sample again in float32 if --dtype"
-        " is less; 0 turns it off.  [default: 1 %, at most 64, none below 8]",
+        " is less; 0 turns it off.  [default: 1 %, at most 64; none for fewer than 800]",
     ),
 )
 """What to measure, for the commands whose result is scores."""

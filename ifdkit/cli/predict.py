@@ -25,9 +25,9 @@ def predict(
     """Measure which score predicts preferences, or what training does, and whether length does too.
 
     DATA is a file of annotations in AlpacaEval's format (instruction, output_1, output_2,
-    preference) or the output of `ifdkit judge`. Both answers of every pair are scored, with all
-    metrics unless --metrics says otherwise, and the change of each score is related to the
-    preference: on all pairs, on pairs of equal length, and with length removed.
+    preference) or the output of `ifdkit judge`. Both answers of every pair are scored, and the
+    change of each score is related to the preference: on all pairs, on pairs of equal length, and
+    with length removed.
 
     Or DATA is one or more results of `ifdkit train --eval`. Then every dataset that was trained on
     is scored, and its mean scores are related to the change of held-out NLL.

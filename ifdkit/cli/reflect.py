@@ -61,7 +61,9 @@ def dry_run(
 
 @click.command("reflect")
 @click.argument("data", nargs=-1, required=True)
-@output_option("File for the recycled dataset, in the format of DATA.")
+@output_option(
+    "File for the recycled dataset, in the format of DATA.  [required without --dry-run]"
+)
 @reflect_options
 @rows_options()
 @common_options

@@ -11,8 +11,8 @@ from ifdkit.cli.options import call_option, common_options, metric_options
 
 
 @click.command("show")
-@click.argument("data", nargs=-1, required=True)
-@click.argument("row")
+@click.argument("data", nargs=-1, metavar="DATA...")
+@click.argument("row", required=False, metavar="ROW")
 @call_option(
     "--turn",
     type=int,
@@ -22,7 +22,12 @@ from ifdkit.cli.options import call_option, common_options, metric_options
 @common_options
 @click.pass_context
 def show(
-    context: click.Context, /, data: tuple[str, ...], row: str, turn: int | None, **flags: Any
+    context: click.Context,
+    /,
+    data: tuple[str, ...],
+    row: str | None,
+    turn: int | None,
+    **flags: Any,
 ) -> None:
     """Show one example of DATA: its numbers, and its response tokens coloured by surprise.
 
@@ -38,6 +43,8 @@ def show(
     from ifdkit.scoring.inspect import find_example, inspect
     from ifdkit.scoring.scorer import Scorer
 
+    if row is None or not data:
+        raise click.UsageError("give DATA, then ROW: the id of a row, or its position", context)
     start(context, flags)
     with progress_of(flags) as progress:
         dataset = open_data(data, read_options_of(flags))

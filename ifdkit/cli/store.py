@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ifdkit.cli.flags import echo_json, start
-from ifdkit.cli.options import call_option, option, output_option, output_options
+from ifdkit.cli.options import Commands, call_option, option, output_option, output_options
+from ifdkit.format import plural
 
 if TYPE_CHECKING:
     from ifdkit.scoring.store_management import ManagedStore
 
 
-@click.group("store")
+@click.group("store", cls=Commands)
 def store() -> None:
     """Look after the score store, in which scores are kept between runs.
 
@@ -83,7 +84,7 @@ def info(context: click.Context, /, path: str | None, **flags: Any) -> None:
     for one in found.models:
         days = f"{one.oldest_day} … {one.newest_day}" if one.oldest_day else "day not known"
         size = f"{one.size_bytes / 2**20:,.1f} MiB"
-        click.echo(f"  {one.model}: {one.rows:,} rows ({one.kind}), {size}, {days}")
+        click.echo(f"  {one.model}: {plural(one.rows, 'row')} ({one.kind}), {size}, {days}")
 
 
 @store.command("prune")
@@ -115,7 +116,8 @@ def prune(context: click.Context, /, path: str | None, **flags: Any) -> None:
     else:
         before, after = done.size_before_bytes / 2**20, done.size_bytes / 2**20
         click.echo(
-            f"{_file_of(path)}: {done.rows:,} rows deleted, {before:,.1f} → {after:,.1f} MiB"
+            f"{_file_of(path)}: {plural(done.rows, 'row')} deleted,"
+            f" {before:,.1f} → {after:,.1f} MiB"
         )
 
 
@@ -137,7 +139,7 @@ def export(context: click.Context, /, path: str | None, output: Path, **flags: A
     if flags["as_json"]:
         echo_json({"output": str(output), "rows": n_rows})
     else:
-        click.echo(f"{n_rows:,} rows → {output}")
+        click.echo(f"{plural(n_rows, 'row')} → {output}")
 
 
 @store.command("verify")

@@ -37,7 +37,7 @@ train_options = together(
     call_option("--versus", metavar="OTHER", help="Train on OTHER too, under the same budget."),
     option("--budget", help="What is the same with --versus, besides the steps: examples"
            " (default), or tokens that are trained on."),
-    option("--seeds", type=int, help="Train with so many seeds, from --seed on.  [default: 1]"),
+    option("--seeds", type=int, help="Seeds to train with, from --seed on.  [default: 1]"),
     option("--checkpoint-minutes", type=float, help="Minutes between checkpoints.  [default: 5]"),
     option("--log", trusted=True, metavar="TRACKER", help="Log the loss of each step too: to"
            " trackio, wandb, tensorboard or mlflow."),

@@ -70,7 +70,7 @@ def pair_sides(
     if before.has_documents:
         note = worded_for_documents(pairs.pairing.note)
         pairs = replace(pairs, pairing=replace(pairs.pairing, note=note))
-    progress.note(f"{len(pairs):,} pairs by {pairs.pairing.by}: {pairs.pairing.note}")
+    progress.note(f"{plural(len(pairs), 'pair')} by {pairs.pairing.by}: {pairs.pairing.note}")
     if not len(pairs):
         within = "" if part.limit is None else f" in the first {plural(part.limit, 'row')} of each"
         raise InputError(

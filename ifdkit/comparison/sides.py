@@ -19,6 +19,7 @@ from ifdkit.data.dataset import Dataset
 from ifdkit.data.groups import FLAG, RowGroups, row_groups
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, UsageError
+from ifdkit.format import plural
 from ifdkit.scoring.comparability import (
     SETTINGS_IN_MANIFEST,
     contradictions,
@@ -279,7 +280,7 @@ class Sides:
 
     def _read(self, word: str, scores: ScoresFile) -> ComparedSide:
         """A scores file, with its texts and the NLLs of its tokens if they can be found."""
-        self._progress.note(f"{word}: {scores.name}: {len(scores.scores):,} rows of scores")
+        self._progress.note(f"{word}: {scores.name}: {plural(len(scores.scores), 'row')} of scores")
         try:
             dataset = self._rows_of(scores)
             has_coherence = "coherence" in scores.scores.numbers

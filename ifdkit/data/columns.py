@@ -51,9 +51,9 @@ def parse_columns(text: str) -> dict[str, str]:
     for part in text.split(","):
         slot, separator, key = part.strip().partition("=")
         if not separator or slot not in SLOTS:
-            problem = unknown("slot", slot, SLOTS) if separator else "write slot=column"
+            problem = f"{unknown('name', slot, SLOTS)}; " if separator else ""
             raise UsageError(
-                f"--columns {text!r}: {problem}; write pairs such as instruction=q,response=a"
+                f"--columns {text!r}: {problem}write pairs such as instruction=q,response=a"
             )
         chosen[slot] = key
     return chosen

@@ -339,7 +339,7 @@ def _without_false(dataset: Dataset) -> Dataset:
     if n_false == dataset.n_rows:
         raise InputError(
             f"{dataset.name}: {dataset.parts[0].columns.label!r} is false in every row, so none is"
-            " a good example; to read them all, leave the slot `label` empty (--columns label=)"
+            " a good example; to read them all: --columns label="
         )
     is_false = b"".join(part.is_false.ljust(part.n_rows, b"\0") for part in dataset.parts)
     chosen = is_false.translate(bytes([1, 0]) + bytes(254)).rstrip(b"\0")

@@ -64,7 +64,7 @@ def detect(found: Found, given: Mapping[str, str] | None = None) -> Columns:
 def _check_given(found: Found, given: Mapping[str, str]) -> None:
     for slot, key in given.items():
         if slot not in SLOTS:
-            raise UsageError(f"columns: {unknown('slot', slot, SLOTS)}")
+            raise UsageError(f"columns: {unknown('name', slot, SLOTS)}")
         if key and found.keys and key not in found.keys:
             problem = unknown("column", key, found.keys)
             if "did you mean" not in problem:

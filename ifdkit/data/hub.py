@@ -25,6 +25,11 @@ def hub_rows(name: str, similar: str = "") -> Callable[[], Iterator[Raw]]:
     identifier, _, split = name.partition(":")
     try:
         dataset = datasets.load_dataset(identifier, split=split or "train")
+    except ConnectionError as error:
+        raise InputError(
+            f"no such file: {name}{similar}; a dataset of that name on the hub cannot be looked up:"
+            f" {brief(error)}"
+        ) from error
     except Exception as error:  # the library raises dozens of types, one per kind of repository
         raise InputError(
             f"{name} is neither a file nor a dataset on the hub: {brief(error)}{similar}"

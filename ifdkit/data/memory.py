@@ -83,6 +83,7 @@ def _checked(data: Any) -> Iterable[Any]:
         raise InputError("data is bytes: pass the path of a file, or rows")
     if not isinstance(data, Iterable):
         raise InputError(
-            f"data is a {type(data).__name__}: pass a path, a DataFrame or rows, such as {_EXAMPLE}"
+            f"data is of type {type(data).__name__}: pass a path, a DataFrame or rows, such as"
+            f" {_EXAMPLE}"
         )
     return data

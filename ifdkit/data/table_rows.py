@@ -25,6 +25,7 @@ from ifdkit.data.plain import plain
 from ifdkit.data.raw import MAX_ROW_BYTES, MAX_VALUES, Raw, too_long, too_many
 from ifdkit.data.sources import open_bytes
 from ifdkit.errors import InputError, brief
+from ifdkit.format import plural
 from ifdkit.regular import read_regular
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def csv_rows(stream: BinaryIO, name: str, dialect: Dialect = _COMMAS) -> Iterato
         if not cells and not problem:
             continue  # a blank line
         if not problem and len(cells) != len(header):
-            problem = f"has {len(cells)} cells, but the header has {len(header)}"
+            problem = f"has {plural(len(cells), 'cell')}, but the header has {len(header)}"
         if not problem and len(cells) > MAX_VALUES:
             problem = too_many(MAX_VALUES)
         problem = problem or lines.bad_byte

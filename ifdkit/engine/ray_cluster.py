@@ -91,7 +91,7 @@ class _Actor:
 
 
 def connect(address: str | None) -> bool:
-    """Join a cluster, or start one of this machine; whether this call has done it.
+    """Join the cluster of `address` or RAY_ADDRESS, or start one of this machine; whether it did.
 
     Raises UsageError if Ray is not installed or the cluster cannot be reached.
     """

@@ -60,7 +60,7 @@ def copied_instruction(texts: PairedTexts) -> Iterator[Evidence]:
     """Instructions that are equal before and after; nothing if all are."""
     after = texts.after
     rows = _equal(texts.before.instruction_keys, after.instruction_keys)
-    if len(rows) < len(after.ids):
+    if list(texts.before.instruction_keys) != list(after.instruction_keys):
         text = "The instruction is the same before and after, and others were rewritten."
         yield Evidence(
             side=after, rows=rows, text=text, quoted=quoting(after.instructions), is_of_both=True

@@ -31,6 +31,7 @@ from ifdkit.data.pairing import fingerprint
 from ifdkit.data.spilling import RecordColumn
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import InputError, UsageError
+from ifdkit.format import plural
 from ifdkit.judging.asking import Asked, judged_pairs
 from ifdkit.judging.options import JudgeKeywords, JudgeOptions
 from ifdkit.judging.output import write_annotations
@@ -181,7 +182,7 @@ def judge_files(
             note_dataset(dataset, progress)
         matched = match(datasets[0], datasets[1], options.pair_by)
         progress.note(
-            f"{len(matched.pairs):,} pairs by {matched.pairing.by}: {matched.pairing.note}"
+            f"{plural(len(matched.pairs), 'pair')} by {matched.pairing.by}: {matched.pairing.note}"
         )
         journal = Path(f"{output}.journal.sqlite")
         lengths = PairLengths.of(

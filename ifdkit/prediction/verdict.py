@@ -29,9 +29,11 @@ def verdict(
             " preferred), or no score was measured."
         )
     strongest, best = next(iter(scores.items()))
+    matched = length.auc_length_matched
+    still = f", and still {fixed(matched, 2)} on pairs of equal length in characters"
     basis = (
-        f"Length in tokens alone has AUC {_auc(length.auc, length.ci95)}, and still"
-        f" {fixed(length.auc_length_matched, 2)} on pairs of equal length in characters; the"
+        f"Length in tokens alone has AUC {_auc(length.auc, length.ci95)}"
+        f"{'' if matched is None else still}; the"
         f" strongest score ({_label(strongest)}) {_auc(best.auc, best.ci95)}"
     )
     adding = {name: one for name, one in scores.items() if one.adds_to_length}
@@ -45,9 +47,9 @@ def verdict(
         )
     if adding:
         return (
-            f"No score is shown to say more than length both on all pairs and on the"
-            f" {n_length_matched:,} length-matched ones; on all pairs, with length removed,"
-            f" {_partials(list(adding), scores)}. {basis}{gain}."
+            "No score is shown to say more than length both on all pairs and on the"
+            f" {plural(n_length_matched, 'length-matched pair')}; on all pairs, with length"
+            f" removed, {_partials(list(adding), scores)}. {basis}{gain}."
         )
     return f"No score is shown to say more than length. {basis}{gain}."
 

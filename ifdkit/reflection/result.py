@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.data.parts import InputRecord
+from ifdkit.data.views import NotebookView
 from ifdkit.records import plain
 from ifdkit.scoring.manifest import save_manifest
 
@@ -14,7 +15,7 @@ SCHEMA = "ifdkit.reflection/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recycled:
+class Recycled(NotebookView):
     """What a run did: the manifest beside the output, and the result of `ifdkit.reflect`."""
 
     schema: str = SCHEMA

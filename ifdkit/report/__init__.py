@@ -13,9 +13,11 @@ from ifdkit.comparison.result import Comparison
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import encoded, renders
 from ifdkit.data.views import draws, draws_metrics, tabulates
+from ifdkit.generation.result import Generated
 from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
+from ifdkit.reflection.result import Recycled
 from ifdkit.scoring.frames import FrameSummary
 from ifdkit.selection.result import Selected
 from ifdkit.training.result import Trained
@@ -245,3 +247,31 @@ def _training_prediction_table(result: TrainingPrediction) -> str:
     from ifdkit.report.notebook import training_prediction_html
 
     return training_prediction_html(result)
+
+
+@draws(Recycled)
+def _reflection_figure(result: Recycled) -> Figure:
+    from ifdkit.report.notebook import reflection_figure
+
+    return reflection_figure(result)
+
+
+@tabulates(Recycled)
+def _reflection_table(result: Recycled) -> str:
+    from ifdkit.report.notebook import reflection_html
+
+    return reflection_html(result)
+
+
+@draws(Generated)
+def _generation_figure(result: Generated) -> Figure:
+    from ifdkit.report.notebook import generation_figure
+
+    return generation_figure(result)
+
+
+@tabulates(Generated)
+def _generation_table(result: Generated) -> str:
+    from ifdkit.report.notebook import generation_html
+
+    return generation_html(result)

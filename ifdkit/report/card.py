@@ -6,8 +6,8 @@ from ifdkit.format import correlation, number, percent, plural
 from ifdkit.report.comparison.markdown import code, prose
 from ifdkit.report.comparison.wording import definition, metric_of
 from ifdkit.scoring.card import Card
-
-_MAX_LENGTH_CORRELATION = 0.3
+from ifdkit.scoring.summary import FOLLOWS_LENGTH
+from ifdkit.visible import one_line
 
 
 def render_card(card: Card) -> str:
@@ -38,8 +38,8 @@ def render_card(card: Card) -> str:
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", "### Limits", "", *(f"- {one}" for one in _limits(card)), "", "### Metrics", ""]
     lines += [
-        f"- **{prose(metric_of(name).label, 60)}** {prose(definition(name), 400)}"
-        for name in card.metrics
+        f"- **{prose(metric_of(name).label, 60)}:** {one_line(definition(name), 1000)}"
+        for name in card.metrics  # definitions are Markdown
     ]
     return "\n".join(lines) + "\n"
 
@@ -60,7 +60,7 @@ def _limits(card: Card) -> list[str]:
         found.append(f"{percent(share)} of the examples have an IFD of 1 or more: their instruction"
                      " does not help to predict their response.")  # fmt: skip
     length = card.length_correlation
-    if length is not None and abs(length) >= _MAX_LENGTH_CORRELATION:
+    if length is not None and abs(length) >= FOLLOWS_LENGTH:
         found.append(f"IFD follows response length here (rank correlation {correlation(length)}):"
                      " a threshold on it also selects by length.")  # fmt: skip
     if card.manifest.dtype != "float32":

@@ -27,6 +27,7 @@ def loss_png(losses: Sequence[LossPoint], title: str) -> bytes:
         axes.plot(steps, _smoothed(values), color="C0", linewidth=1.6, label="moving average")
         axes.legend(frameon=False)
     axes.set_xlabel("step")
+    axes.locator_params("x", integer=True)
     axes.set_ylabel("loss, nats per trained token")
     axes.set_title(title, fontsize=10, parse_math=False)
     for side in ("top", "right"):

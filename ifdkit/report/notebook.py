@@ -5,14 +5,16 @@ A table is what the terminal shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifdkit.format import fixed, interval, number, percent, signed
+from ifdkit.format import fixed, interval, number, percent, plural, signed
+from ifdkit.generation.result import Generated
 from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
+from ifdkit.reflection.result import Recycled
 from ifdkit.report.comparison.wording import metric_of
 from ifdkit.report.notebook_html import paragraph, table, view
 from ifdkit.report.plotting import new_panels
@@ -26,6 +28,8 @@ from ifdkit.report.prediction.training import (
     training_basis,
 )
 from ifdkit.report.prediction.wording import area, basis, partial, table_rows
+from ifdkit.report.terminal.generation import headline
+from ifdkit.report.terminal.reflection import outcome_table
 from ifdkit.stats.columns import Interval
 from ifdkit.stats.win_rates import Rate
 from ifdkit.training.evaluation import Evaluated
@@ -49,6 +53,7 @@ def training_figure(done: Trained) -> Figure:
             steps, losses, marker="." if len(steps) < 20 else "", label=_name(model.name)
         )
     panels[0].set_xlabel("step")
+    panels[0].locator_params("x", integer=True)
     panels[0].set_ylabel("loss, nats per trained token")
     if len(done.models) > 1:
         panels[0].legend(frameon=False, fontsize=8)
@@ -118,6 +123,43 @@ def training_html(done: Trained) -> str:
     if held_out:
         parts.append(table(("held out", "before", "after", "change", "95 % CI"), held_out))
     return view("", parts)
+
+
+def reflection_figure(result: Recycled) -> Figure:
+    """The calls of each stage by their outcome."""
+    counts = {
+        f"{stage}: {outcome}": n
+        for stage, outcomes in result.outcomes.items()
+        for outcome, n in outcomes.items()
+    }
+    return _bars(counts, "calls")
+
+
+def generation_figure(done: Generated) -> Figure:
+    """The rows with an answer, and those without by reason."""
+    return _bars({"answered": done.answered, **done.left_out}, "rows")
+
+
+def _bars(counts: Mapping[str, int], label: str) -> Figure:
+    figure, (axes,) = new_panels(1, height=1.2 + 0.3 * len(counts))
+    names = [one_line(name, 40) for name in reversed(counts)]
+    bars = axes.barh(names, list(reversed(counts.values())))
+    axes.bar_label(bars, labels=[f"{n:,}" for n in reversed(counts.values())], padding=3)
+    axes.margins(x=0.15)
+    axes.set_xlabel(label)
+    return figure
+
+
+def reflection_html(result: Recycled) -> str:
+    """How many rows were changed, and the outcome of every call."""
+    lead = f"{result.rows_changed:,} of {plural(result.rows, 'row')} changed"
+    return view(lead, [table(*outcome_table(result))])
+
+
+def generation_html(done: Generated) -> str:
+    """How many rows were answered, and why others were not."""
+    rows = [(name, f"{n:,}") for name, n in {"answered": done.answered, **done.left_out}.items()]
+    return view(headline(done), [table(("", "rows"), rows)])
 
 
 def judgement_html(result: Judgement) -> str:

@@ -34,9 +34,11 @@ class Card:
 
 def card_of(path: Path) -> Card:
     """The card of a scores file. Raises InputError if it is none, or has no manifest."""
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
     scores = open_scores(path)
     if scores is None:
-        raise InputError(f"{path} is no scores file: make one with `ifdkit score {path}`")
+        raise InputError(f"{path} is not a scores file: make one with `ifdkit score {path}`")
     if scores.manifest is None:
         raise InputError(
             f"{path} has no manifest that matches it, so it is unknown how it was scored: score the"

@@ -185,8 +185,8 @@ def _as_it_was(data: Data, name: str, digest: str | None, role: str) -> Path:
     raise InputError(f"{data} {role.format(Path(name))} {what}")
 
 
-def check_not_input(data: Data, output: Path) -> None:
-    """Raise OutputError if `output` is a file that is read."""
+def check_not_input(data: Data, output: Path, flag: str = "-o") -> None:
+    """Raise OutputError, which names the flag, if `output` is a file that is read."""
     data = expand(data)
     paths = data.paths if isinstance(data, ManyInputs) else [data]
     for path in paths:
@@ -195,7 +195,7 @@ def check_not_input(data: Data, output: Path) -> None:
         except OSError:
             continue  # one of them does not exist
         if is_input:
-            raise OutputError(f"-o {output} is the input itself: choose another name")
+            raise OutputError(f"{flag} {output} is the input itself: choose another name")
 
 
 def note_dataset(dataset: Dataset, progress: Progress, begin: str = "") -> None:

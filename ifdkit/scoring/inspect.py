@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifdkit.data.dataset import Dataset
 from ifdkit.errors import InputError, UsageError
+from ifdkit.format import plural
 from ifdkit.prompting.tokens import Tokenizer
 from ifdkit.records import NLL, Example, Pass, Passes, Reject
 from ifdkit.scoring.rows import ScoreRow, score_columns, score_row
@@ -69,7 +70,8 @@ def find_example(dataset: Dataset, which: str, turn: int | None = None) -> Examp
         raise InputError(f"row {position} of {dataset.name} is rejected: {at_position.reason}")
     if at_position is None:
         raise InputError(
-            f"{dataset.name} has {dataset.n_rows:,} rows, none with the id or position {which!r}"
+            f"{dataset.name} has {plural(dataset.n_rows, 'row')}, none with the id or position"
+            f" {which!r}"
         )
     return _turn(at_position, turn)
 

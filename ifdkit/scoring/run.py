@@ -186,7 +186,7 @@ class Run:
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
         self.rejects += block.rejects
-        self._reasons.add(rows)
+        self._reasons.add((row.status, row.reason) for row in rows)
         self._sources.add(rows, block.rejects)
         if self._tally is not None:
             self._tally.add(rows)

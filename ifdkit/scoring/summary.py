@@ -25,6 +25,9 @@ _TRACKED_SETTINGS = (
 )
 """Fields of the manifest."""
 
+FOLLOWS_LENGTH = 0.3
+"""From this rank correlation on, users are told that IFD follows response length."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:

@@ -19,6 +19,7 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.where import check_names
 from ifdkit.errors import UsageError
+from ifdkit.format import plural
 from ifdkit.scoring.dataset import (
     ScoredDataset,
     ScoresFile,
@@ -97,7 +98,7 @@ class Inputs:
             return score_dataset(dataset, self._read_options, scorer, self._progress)
 
     def _read(self, scores: ScoresFile, output: Path) -> ScoredDataset:
-        self._progress.note(f"{scores.name}: {len(scores.scores):,} rows of scores")
+        self._progress.note(f"{scores.name}: {plural(len(scores.scores), 'row')} of scores")
         for field in self._options.needed:
             if field not in scores.scores.numbers and field not in WORD_FIELDS:
                 raise UsageError(
@@ -121,7 +122,7 @@ class Inputs:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Sentence embeddings, shape (texts, dimensions), each of length 1, or 0 if it is zero."""
-        self._progress.note(f"embedding {len(texts):,} rows")
+        self._progress.note(f"embedding {plural(len(texts), 'row')}")
         settings = replace(self._settings, metrics=("coherence",))
         with Scorer(settings, self._progress) as scorer:
             assert scorer.embeddings is not None, "coherence needs them"

@@ -24,8 +24,9 @@ def areas(prediction: Prediction) -> str:
         one = row.predictor
         _whisker(axes, place + 0.02, one.auc, one.ci95, Ink.BEFORE)
         _whisker(axes, place + 0.22, one.auc_length_matched, one.ci95_length_matched, Ink.AFTER)
-        # The name is above the lines: a phone has no room for a margin of names.
-        axes.text(0.0, place - 0.2, row.label, transform=axes.get_yaxis_transform(),
+        # The name is above the lines: a phone has no room for a margin of names.  The short one
+        # mostly ends before the vertical lines.
+        axes.text(0.0, place - 0.2, row.short, transform=axes.get_yaxis_transform(),
                   color=Ink.TEXT, fontsize=FONT_SIZE, parse_math=False)  # fmt: skip
         texts.append(f"{row.label}: {area(one.auc, one.ci95)}, length-matched"
                      f" {area(one.auc_length_matched, one.ci95_length_matched)}")  # fmt: skip

@@ -16,9 +16,14 @@ def print_generation(done: Generated) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _lines(done: Generated) -> Iterator[str]:
+def headline(done: Generated) -> str:
+    """How many rows were answered, by which model and how."""
     how = f"temperature {done.temperature:g}, seed {done.seed}" if done.temperature else "greedy"
-    yield f"{done.model}: {done.answered:,} of {plural(done.rows, 'row')} answered ({how})"
+    return f"{done.model}: {done.answered:,} of {plural(done.rows, 'row')} answered ({how})"
+
+
+def _lines(done: Generated) -> Iterator[str]:
+    yield headline(done)
     if done.left_out:
         why = ", ".join(f"{n:,} {reason}" for reason, n in done.left_out.items())
         yield f"left out: {why}; reasons: {done.output}.rejects.jsonl"
@@ -27,7 +32,6 @@ def _lines(done: Generated) -> Iterator[str]:
     if done.empty:
         yield f"{plural(done.empty, 'answer')} without text"
     known = f", {done.from_journal:,} from the journal" if done.from_journal else ""
-    yield (
-        f"{done.generated:,} generated{known} · {done.tokens:,} tokens · {duration(done.elapsed_s)}"
-    )
+    tokens = plural(done.tokens, "token")
+    yield f"{done.generated:,} generated{known} · {tokens} · {duration(done.elapsed_s)}"
     yield f"→ {done.output}  (and {done.output}.manifest.json)"

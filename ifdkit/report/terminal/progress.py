@@ -111,7 +111,8 @@ class LineProgress(_Pace):
 
     def _draw(self) -> None:
         now = time.monotonic()
-        if now - self._last >= _LINE_EVERY_S:
+        # No rows: a single example is being measured.
+        if self._rows and now - self._last >= _LINE_EVERY_S:
             self._last = now
             parts = [
                 f"{fixed(self.rows_done, 0)} of {self._rows:,} rows",

@@ -17,16 +17,21 @@ from ifdkit.visible import visible
 def print_reflection(result: Recycled) -> None:
     """Print the result of a run."""
     console = Screen()
+    headers, rows = outcome_table(result)
+    if rows:
+        console.print(number_table(headers, rows, console.width))
+    for line in _lines(result):
+        console.print(line, soft_wrap=True)
+
+
+def outcome_table(result: Recycled) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and rows: the calls of each stage by their outcome, and what is in the output."""
     outcomes = [o for o in Outcome if any(o in counts for counts in result.outcomes.values())]
     rows = []
     for stage, counts in result.outcomes.items():
         cells = [f"{counts.get(outcome, 0):,}" for outcome in outcomes]
         rows.append((stage, *cells, f"{result.in_output.get(stage, 0):,}"))
-    if rows:
-        headers = ("", *map(str, outcomes), "in the output")
-        console.print(number_table(headers, rows, console.width))
-    for line in _lines(result):
-        console.print(line, soft_wrap=True)
+    return ("", *map(str, outcomes), "in the output"), rows
 
 
 def _lines(result: Recycled) -> Iterator[str]:

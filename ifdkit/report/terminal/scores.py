@@ -27,7 +27,7 @@ from ifdkit.scoring.manifest import PrecisionCheck
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.sampled import SampleSummary, UntilSummary
 from ifdkit.scoring.sources import SourceSummary, most_notable
-from ifdkit.scoring.summary import ScoreSummary
+from ifdkit.scoring.summary import FOLLOWS_LENGTH, ScoreSummary
 from ifdkit.stats.columns import Description
 from ifdkit.visible import one_line
 
@@ -128,10 +128,10 @@ def _summary_lines(summary: ScoreSummary) -> Iterable[str]:
     if made.rows_rejected:
         yield f"  reasons: {summary.output}.rejects.jsonl"
     if summary.ifd_length_spearman is not None:
-        yield (
-            f"Spearman(IFD, response length) = {correlation(summary.ifd_length_spearman)}:"
-            " compare IFD at similar lengths only, or use ifd_window"
-        )
+        follows = abs(summary.ifd_length_spearman) >= FOLLOWS_LENGTH
+        advice = ": compare IFD at similar lengths only, or use ifd_window" if follows else ""
+        found = correlation(summary.ifd_length_spearman)
+        yield f"Spearman(IFD, response length) = {found}{advice}"
     if summary.rank_surprisal is not None:
         yield f"rank-surprisal ratio of the dataset: {number(summary.rank_surprisal)} ranks per nat"
     yield (

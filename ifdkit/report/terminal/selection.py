@@ -21,7 +21,7 @@ _NAMES = {
     "response_words": "response words",
     "instruction_words": "instruction words",
     "repeated": "repeated texts",
-    "nearly_repeated": "or nearly",
+    "nearly_repeated": "repeated or nearly",
     COVERAGE: "input covered",
     **{name: one.short for name, one in DIVERSITY.items()},
 }
