@@ -167,7 +167,7 @@ def test_sequences_that_leak_into_each_other_would_show(backend: HuggingFaceBack
     def one_segment(found: Any) -> Packed:
         pack = whole(found)
         segments = Segments((Segment(0, len(pack.ids)),))
-        return Packed(pack.ids, pack.positions, pack.predicting, segments)
+        return replace(pack, segments=segments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Packed, "of", one_segment)

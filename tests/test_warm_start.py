@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,7 @@ def test_a_wrong_strategy_does_not_pass_for_what_is_kept(
 
     def shifted(sequences: Any) -> Any:
         found = whole(sequences)
-        ids = np.roll(found.ids, 1)
-        return layout.Packed(ids, found.positions, found.predicting, found.segments)
+        return replace(found, ids=np.roll(found.ids, 1))
 
     monkeypatch.setattr(layout.Packed, "of", shifted)
     assert load(tiny_model).strategy == "padded"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jinja2
 
@@ -208,7 +209,9 @@ class Aligner:
         if has_instruction and has_response:  # conditional on an empty half is not defined
             found["instruction_conditional"] = instruction and instruction.conditional
             found["response_conditional"] = response and response.conditional
-        made = {name: one for name, one in found.items() if one and name in self.wanted}
+        made: dict[str, Any] = {
+            name: one for name, one in found.items() if one and name in self.wanted
+        }
         status, reason = self._status(example, frozenset(made), instruction, response)
         return Passes(
             instruction_tokens=counts.instruction_tokens,
