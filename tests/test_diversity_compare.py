@@ -139,7 +139,7 @@ def test_the_map_of_the_topics_has_the_layout_that_was_asked_for(
     new = [{**row, "output": f"{row['output']} by the sea"} for row in rows]
     kept = {"metrics": "ifd,coherence", **settings}
     plane = ifdkit.compare(rows, new, **kept)
-    places = [name for name in plane.rows if name.startswith("map_")]
+    places = [name for name in map(str, plane.rows) if name.startswith("map_")]
     assert places == ["map_x_before", "map_y_before", "map_x_after", "map_y_after"]
     assert "map_layout" not in plane.as_json()
     assert "the first two principal components" in page_of(plane, tmp_path / "plane")

@@ -142,9 +142,9 @@ def generation_figure(done: Generated) -> Figure:
 
 def _bars(counts: Mapping[str, int], label: str) -> Figure:
     figure, (axes,) = new_panels(1, height=1.2 + 0.3 * len(counts))
-    names = [one_line(name, 40) for name in reversed(counts)]
-    bars = axes.barh(names, list(reversed(counts.values())))
-    axes.bar_label(bars, labels=[f"{n:,}" for n in reversed(counts.values())], padding=3)
+    upwards = list(counts.items())[::-1]
+    bars = axes.barh([one_line(name, 40) for name, _ in upwards], [n for _, n in upwards])
+    axes.bar_label(bars, labels=[f"{n:,}" for _, n in upwards], padding=3)
     axes.margins(x=0.15)
     axes.set_xlabel(label)
     return figure
