@@ -145,8 +145,8 @@ class PlainForward:
     def _one(self, request: Request, compute: PerToken) -> NLL:
         start, stop = request.start, request.stop
         ids = to_device(request.ids[:stop].astype(np.int64), entry_device(self._model))  # (tokens,)
-        noisy = () if request.noise is None else ((0, *sequences([request])),)
-        inputs = inputs_of(self._model, ids[None], noisy)
+        noisy = [(0, one) for one in sequences([request]) if one.noise is not None]
+        inputs = inputs_of(self._model, ids[None], tuple(noisy))
         logits = self._model(**inputs, use_cache=False).logits[0]  # (tokens, vocabulary)
         predicting = logits[start - 1 : stop - 1]  # (scored, vocabulary)
         return to_numpy(compute(predicting, ids[start:].to(predicting.device)))

@@ -48,7 +48,8 @@ def copies_of_s_ifd(measured: Measured) -> Floats | None:
     if not counts.any():
         return None
     sums = np.where(informative, changes, 0.0).sum(axis=1)
-    return np.exp(np.minimum(MAX_LOG, sums / np.maximum(1, counts)))
+    found: Floats = np.exp(np.minimum(MAX_LOG, sums / np.maximum(1, counts)))
+    return found
 
 
 def smoothed_s_ifd(measured: Measured) -> float | None:
