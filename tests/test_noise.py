@@ -55,7 +55,7 @@ def noise_of(ids: list[int], start: int, copy: int, seed: int = 0) -> NDArray[np
     name = f"{seed} {copy} ".encode() + content
     key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
     draws = np.random.Generator(np.random.Philox(key=key)).random((len(ids), 32), np.float32)
-    return (2.0 * draws - 1).astype(np.float64) * 5 / math.sqrt(len(ids) * 32)
+    return (2.0 * draws.astype(np.float64) - 1) * 5 / math.sqrt(len(ids) * 32)
 
 
 def test_against_the_reference_model(frame: pd.DataFrame, tiny_model: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ifdkit.engine import attention
 from ifdkit.engine.batching import sequences
 from ifdkit.engine.head import ChunkedHead
-from ifdkit.engine.layout import Batch, Noisy, Packed, Padded
+from ifdkit.engine.layout import Batch, Packed, Padded
 from ifdkit.engine.noise import inputs_of
 from ifdkit.engine.per_token import PerToken, token_nll
 from ifdkit.engine.tensors import entry_device, to_device, to_numpy
@@ -145,8 +145,8 @@ class PlainForward:
     def _one(self, request: Request, compute: PerToken) -> NLL:
         start, stop = request.start, request.stop
         ids = to_device(request.ids[:stop].astype(np.int64), entry_device(self._model))  # (tokens,)
-        noisy: Noisy = () if request.noise is None else ((0, sequences([request])[0]),)
-        inputs = inputs_of(self._model, ids[None], noisy)
+        noisy = [(0, one) for one in sequences([request]) if one.noise is not None]
+        inputs = inputs_of(self._model, ids[None], tuple(noisy))
         logits = self._model(**inputs, use_cache=False).logits[0]  # (tokens, vocabulary)
         predicting = logits[start - 1 : stop - 1]  # (scored, vocabulary)
         return to_numpy(compute(predicting, ids[start:].to(predicting.device)))

@@ -132,7 +132,7 @@ class Padded:
     """Shape (batch, tokens)."""
     predicting: NDArray[np.bool_]
     """Whether a position predicts a scored token, which is the token after it; same shape."""
-    noisy: Noisy
+    noisy: Noisy = ()
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Padded:
@@ -157,7 +157,7 @@ class Packed:
     predicting: Indices
     """Positions in the pack that predict a scored token, sequence by sequence, shape (scored,)."""
     segments: Segments
-    noisy: Noisy
+    noisy: Noisy = ()
 
     @classmethod
     def of(cls, found: Sequence[TokenSequence]) -> Packed:

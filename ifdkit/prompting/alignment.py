@@ -218,6 +218,7 @@ class Aligner:
             response_tokens=counts.response_tokens,
             omitted=counts.omitted,
             **made,
+            noisy=(),
             truncated_tokens=response.truncated_tokens if response else 0,
             scored_bytes=response.scored_bytes if response else 0,
             status=status,

@@ -48,8 +48,8 @@ def copies_of_s_ifd(measured: Measured) -> Floats | None:
     if not counts.any():
         return None
     sums = np.where(informative, changes, 0.0).sum(axis=1)
-    of_copies: NDArray[np.float64] = np.exp(np.minimum(MAX_LOG, sums / np.maximum(1, counts)))
-    return of_copies
+    found: Floats = np.exp(np.minimum(MAX_LOG, sums / np.maximum(1, counts)))
+    return found
 
 
 def smoothed_s_ifd(measured: Measured) -> float | None:
