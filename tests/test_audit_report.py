@@ -622,6 +622,9 @@ def test_no_text_covers_every_string_of_a_rule() -> None:
     assert {n for n in place.__slots__ if isinstance(getattr(place, n), str)} == {"id", "quote"}
     held = {n for n in detail.__slots__ if isinstance(getattr(detail, n), str | tuple)}
     assert held == {"text", "row_ids"}
+    explored = make_audit().explored[0]
+    held = {n for n in explored.__slots__ if isinstance(getattr(explored, n), str | dict)}
+    assert held == {"findings"}
     held = {n for n in RuleResult.__slots__ if isinstance(getattr(rule, n), str)}
     assert held == {"name", "title", "severity", "unit", "found", "fix"}
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from ifdkit.cli.main import main
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, OutputError, UsageError
 from ifdkit.selection.ids import read_ids
+from ifdkit.topics import layouts
+from ifdkit.topics.layouts import LayoutName
 from ifdkit.training.result import TRAINING_SCHEMA
 from ifdkit.training.trained_model import MODEL_SCHEMA
 from ifdkit.viewing import run
@@ -435,7 +438,9 @@ def test_ctrl_c_ends_the_server_at_once(tmp_path: Path, number: signal.Signals) 
     assert json.loads(path.read_text().splitlines()[0]) == ROWS[0]
 
 
-def embedded(folder: Path, n: int = 60, *, is_started: bool = True) -> Session:
+def embedded(
+    folder: Path, n: int = 60, *, is_started: bool = True, layout: LayoutName = "pca"
+) -> Session:
     """A session with vectors around two centres; rows before n // 2 are near each other."""
     rows = [{"id": f"r{i}", "instruction": f"Write about {'bread' if i < n // 2 else 'moons'}.",
              "output": f"Text {i}.", "n": i} for i in range(n)]  # fmt: skip
@@ -448,6 +453,7 @@ def embedded(folder: Path, n: int = 60, *, is_started: bool = True) -> Session:
     def embed() -> None:
         session.embedded.add_topics(session.table, session.texts[-1])
 
+    session._map_layout = layout
     session._embed = embed  # type: ignore[method-assign]  # no store is needed
     if is_started:
         session.start()
@@ -493,17 +499,40 @@ def test_nearest_rows_of_the_viewer(tmp_path: Path) -> None:
     session.close()
 
 
-def test_umap_takes_the_place_of_principal_components(tmp_path: Path) -> None:
-    pytest.importorskip("umap", reason="needs the extra `umap`")
-    session = embedded(tmp_path)
-    table = session.table
-    names = ("map_x", "map_y")
-    before = [session.queries.numbers(name, table.n).copy() for name in names]
-    session.embedded.lay_out(table, "umap")
-    session.queries.forget()
-    after = [session.queries.numbers(name, table.n) for name in names]
-    assert all(np.isfinite(one).all() for one in after)
-    assert not np.allclose(before, after)
+def test_umap_takes_the_place_of_principal_components(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are shown until it is ready.  `test_topics` has the real one."""
+    is_ready = threading.Event()
+
+    class Slow:
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def fit(self, _: Any) -> Slow:
+            assert is_ready.wait(30)
+            return self
+
+        def transform(self, rows: Any) -> Any:
+            return rows[:, 2:4]
+
+    monkeypatch.setattr(layouts, "_umap", lambda: Slow)
+    session = embedded(tmp_path, is_started=False, layout="umap")
+    session.start()
+    for _ in range(300):
+        if session.stage == "mapping":
+            break
+        time.sleep(0.1)
+    state = session.state()
+    assert (state["stage"], state["has_map"], state["map_layout"]) == ("mapping", True, "pca")
+    names, n = ("map_x", "map_y"), session.table.n
+    first = np.stack([session.queries.numbers(name, n) for name in names])
+    is_ready.set()
+    session.wait()
+    assert (session.problem, session.state()["map_layout"]) == (None, "umap")
+    second = np.stack([session.queries.numbers(name, n) for name in names])
+    assert np.allclose(second.T, session.embedded.vectors[:, 2:4], atol=1e-3)
+    assert not np.allclose(first, second)
     session.close()
 
 

@@ -96,6 +96,7 @@ class Session:
             self.stage = "checking"
             self._check()
             self._embed()
+            self._lay_out()
             self.stage = "done"
         except IfdkitError as error:
             self.problem, self.stage = str(error), "failed"
@@ -133,11 +134,15 @@ class Session:
         self.embedded.load(self.source.sides[-1], self.texts[-1], self._given, self._stop.is_set)
         if len(self.embedded.vectors) and not places_of(self.table):
             self.embedded.add_topics(self.table, self.texts[-1])
-            if places_of(self.table) and self._map_layout != self.map_layout:
-                self.stage = "mapping"
-                self.embedded.lay_out(self.table, self._map_layout)
-                self.queries.forget()
-                self.map_layout = self._map_layout
+
+    def _lay_out(self) -> None:
+        """Replace the map's principal components, which are shown until then, if asked for."""
+        is_own = self.source.kind != "comparison" and bool(places_of(self.table))
+        if is_own and self._map_layout != self.map_layout and not self._stop.is_set():
+            self.stage = "mapping"
+            self.embedded.lay_out(self.table, self._map_layout)
+            self.queries.forget()
+            self.map_layout = self._map_layout
 
     def near(self, position: int) -> list[dict[str, Any]]:
         """The rows nearest to one. Raises UsageError."""

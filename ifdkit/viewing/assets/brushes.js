@@ -97,10 +97,17 @@ class Brush {
     this.keyed = setTimeout(() => this.brushed(this.box && this.ranges(this.box)), KEY_PAUSE_MS);
   }
 
+  // Column, least and most; an axis that is covered whole is left out if another is not.
+  ranges(box) {
+    const every = this.everyRange(box);
+    const narrow = every.filter(([, low, high]) => low > -1e300 || high < 1e300);
+    return narrow.length ? narrow : every;
+  }
+
   // The range in words.
   told() {
     if (!this.box) return "No range";
-    return this.ranges(this.box).map(([, low, high], i) => {
+    return this.everyRange(this.box).map(([, low, high], i) => {
       const { label } = this.axes()[i];
       if (low < -1e300) return high > 1e300 ? `${label}: any` : `${label}: up to ${number(high)}`;
       return high > 1e300 ? `${label}: from ${number(low)}` : `${label}: ${number(low)} to ${number(high)}`;
@@ -142,7 +149,7 @@ export class Histogram extends Brush {
 
   axes() { return [this.column]; }
 
-  ranges(box) { return [[this.column.name, ...Brush.ends(box.x, axis(this.data))]]; }
+  everyRange(box) { return [[this.column.name, ...Brush.ends(box.x, axis(this.data))]]; }
 
   draw() {
     if (!this.data || !this.canvas.clientWidth) return;
@@ -174,7 +181,7 @@ export class Scatter extends Brush {
 
   show(x, y, data) { this.columns = [x, y]; this.data = data; this.draw(); }
 
-  ranges(box) {
+  everyRange(box) {
     return [
       [this.columns[0].name, ...Brush.ends(box.x, axis(this.data.x))],
       [this.columns[1].name, ...Brush.ends(box.y, axis(this.data.y))],
