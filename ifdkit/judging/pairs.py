@@ -98,7 +98,7 @@ def match(first: Dataset, second: Dataset, by: By | None) -> MatchedPairs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Side:
+class _JudgedSide:
     """The examples of one file."""
 
     examples: RecordColumn[Example]
@@ -107,7 +107,7 @@ class _Side:
     """Rows that could not be read."""
 
 
-def _read(dataset: Dataset) -> _Side:
+def _read(dataset: Dataset) -> _JudgedSide:
     examples: RecordColumn[Example] = RecordColumn()
     ids: list[str] = []
     rows, turns, prints, n_rejected = array("q"), array("q"), array("Q"), 0
@@ -128,7 +128,7 @@ def _read(dataset: Dataset) -> _Side:
         dataset.n_rows_in_all,
         np.array(prints, dtype=np.uint64),
     )
-    return _Side(examples, keys, n_rejected)
+    return _JudgedSide(examples, keys, n_rejected)
 
 
 def _asks_same(one: Example, other: Example) -> bool:
