@@ -30,7 +30,8 @@ nightly: .venv/ready test-slow
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet pip-audit==2.9.0
 	.venv-audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
-	KILLS=1000 FUZZ=100000 $(BIN)/pytest -q tests/test_kills.py tests/test_fuzz_inputs.py
+	KILLS=1000 FUZZ=100000 $(BIN)/pytest -q tests/test_kills.py tests/test_distributed_kills.py \
+		tests/test_fuzz_inputs.py
 	$(BIN)/python -m benchmarks.faults --kills 100 --flips 1000
 	$(BIN)/python -m benchmarks.faults --kills 100 --distributed
 

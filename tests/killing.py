@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from tests.zygote import Zygote
 
+KILLS = int(os.environ.get("KILLS", "100"))
+"""Kills of each command in the tests."""
 _VARIES = {"created", "elapsed_s", "model_load_s", "scoring_s", "embedding_s", "tokens_per_s",
            "threads"}  # fmt: skip
 """And `threads`, which is null if the store had everything."""
