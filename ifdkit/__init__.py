@@ -102,20 +102,7 @@ _MODULES = {
     "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
-_WITH_REPORTS = {
-    *("audit", "Audit", "compare", "Comparison", "compare_several", "Comparisons"),
-    *(
-        "judge",
-        "Judgement",
-        "predict",
-        "Prediction",
-        "predict_training",
-        "TrainingPrediction",
-        "train",
-        "Trained",
-    ),
-    *("select", "Selected", "summary"),
-}
+_WITHOUT_REPORTS = {"Settings", "Progress", "Measured", "register_metric", "IfdkitError"}
 
 __all__ = [
     "Audit",
@@ -152,8 +139,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'ifdkit' has no attribute {name!r}")
-    if name in _WITH_REPORTS:
-        # Results are saved by themselves, in formats that the report layer above them registers.
+    if name not in _WITHOUT_REPORTS:
+        # Results save and show themselves, in formats that the report layer above them registers,
+        # and so does progress in a notebook.
         import_module("ifdkit.report")
     return getattr(import_module(_MODULES[name]), name)
 

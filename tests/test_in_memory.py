@@ -165,4 +165,5 @@ def test_the_example_notebook_runs(tmp_path: Path) -> None:
     html = [one["data"]["text/html"] for one in shown if "text/html" in one.get("data", {})]
     assert len(html) >= 4
     assert any("Longer" in one or "length" in one for one in html)
+    assert any("<progress" in one and "12 of 12 rows" in one for one in html)
     assert any("image/png" in one.get("data", {}) for one in shown)

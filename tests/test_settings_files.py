@@ -23,6 +23,7 @@ TRUSTED = {
     "store": '"scores.sqlite"',
     "prompts": '"prompts"',
     "ray-address": '"ray://127.0.0.1:9"',
+    "log": '"wandb"',
 }
 ONE_CALL = {
     **dict.fromkeys(("from", "output", "clean", "eval", "versus", "ids", "marks"), '"x.json"'),

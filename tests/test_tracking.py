@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -67,10 +67,7 @@ class FakeWandb:
 def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    found = tracking.find_spec
-    monkeypatch.setattr(
-        tracking, "find_spec", lambda name: SimpleNamespace() if name == "wandb" else found(name)
-    )
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name == "wandb" or find_spec(name))
     return fake
 
 

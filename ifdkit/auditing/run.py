@@ -60,7 +60,7 @@ from ifdkit.scoring.documents import check_applicable, check_no_documents, setti
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.metrics import needs_embedder, optional_of, passes_of
 from ifdkit.scoring.per_row import WORD_FIELDS, narrow
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
@@ -190,7 +190,7 @@ def audit_dataset(
         if options.clean is not None:
             check_not_input(data, options.clean, "--clean")
             files = stack.enter_context(OutputFiles(options.clean, DROPPED))
-        found = _audit(data, asked, read_options, options, progress or Progress(), files)
+        found = _audit(data, asked, read_options, options, progress or default_progress(), files)
     return replace(found, elapsed_s=round(time.perf_counter() - begin, 3))
 
 

@@ -27,7 +27,7 @@ from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.pairing import By
 from ifdkit.errors import UsageError
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.settings import SettingsKeywords, given_settings
 from ifdkit.stats.paired import MetricChange, with_holm
 from ifdkit.topics.layouts import LayoutName
@@ -164,7 +164,7 @@ def compare_sides(
     manifest if a side is a scores file.  Raises IfdkitError; what was scored before stays in the
     store.
     """
-    progress = progress or Progress()
+    progress = progress or default_progress()
     before, after = expand(before), expand(after)
     with Sides(settings, read_options, progress, force=options.force) as sides:
         old, new = sides.open((before, after), options.needed, options.group_by)
@@ -189,7 +189,7 @@ def compare_with_baseline(
     if options.unpaired and read_options.sample is not None:
         raise UsageError("--sample draws the same rows of all sides, so it needs pairs: leave it"
                          " out, or leave out --unpaired")  # fmt: skip
-    progress = progress or Progress()
+    progress = progress or default_progress()
     data = tuple(expand(one) for one in (baseline, *others))
     with Sides(settings, read_options, progress, force=options.force) as sides:
         first, *rest = sides.open(data, options.needed, options.group_by)

@@ -35,7 +35,7 @@ from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import REJECTS
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import blocks, command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, split_keywords
@@ -131,7 +131,7 @@ def generate_to_file(
     without an answer is left out and counted.  Raises IfdkitError.
     """
     begin = time.perf_counter()
-    progress = progress or Progress()
+    progress = progress or default_progress()
     if read_options.turns != "last":
         raise UsageError("generate answers the last turn of a conversation: use --turns last")
     data = expand(data)

@@ -48,7 +48,7 @@ from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import output_stem
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import split_keywords
 from ifdkit.stats.discrimination import cluster_codes
@@ -171,7 +171,7 @@ def judge_files(
     IfdkitError.
     """
     begin = time.perf_counter()
-    progress = progress or Progress()
+    progress = progress or default_progress()
     read_options = read_options or ReadOptions(turns="last")
     for data in (first, second):
         check_not_input(expand(data), output)

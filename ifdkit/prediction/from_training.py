@@ -26,7 +26,7 @@ from ifdkit.prediction.training_results import TrainingRun, read_training
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
 from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.metrics import METRICS, groups, table_metrics
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
@@ -68,7 +68,7 @@ def predict_from_training(
 ) -> TrainingPrediction:
     """The same with the fields of `Settings` that the caller has set. Raises IfdkitError."""
     begin = time.perf_counter()
-    progress = progress or Progress()
+    progress = progress or default_progress()
     runs = sorted(read_training(paths), key=lambda run: run.change)
     scored = _scored(runs, settings, progress)
     assert scored[0].manifest is not None, "a model has scored the datasets"

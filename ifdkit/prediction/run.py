@@ -32,7 +32,7 @@ from ifdkit.prediction.verdict import verdict
 from ifdkit.scoring.dataset import ScoredDataset, score_dataset
 from ifdkit.scoring.metrics import METRICS, groups, table_metrics
 from ifdkit.scoring.output_names import output_stem
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
@@ -103,7 +103,7 @@ def predict_preferences(
     are not computed again.  Raises IfdkitError.
     """
     begin = time.perf_counter()
-    progress = progress or Progress()
+    progress = progress or default_progress()
     annotations = read_annotations(data)
     if not annotations.known:
         raise InputError(f"{annotations.name} has no preference: every one is missing")

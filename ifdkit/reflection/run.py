@@ -41,7 +41,7 @@ from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import REJECTS
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import Settings, split_keywords
 from ifdkit.version import VERSION
@@ -113,7 +113,7 @@ def reflect_to_file(
     after an interruption the same call resumes.  Raises IfdkitError.
     """
     begin = time.perf_counter()
-    progress, settings = progress or Progress(), settings or Settings()
+    progress, settings = progress or default_progress(), settings or Settings()
     read_options = read_options or ReadOptions(turns="last")
     if options.select and read_options.turns != "last":
         raise UsageError("--select works on the last turn of a conversation: use --turns last")

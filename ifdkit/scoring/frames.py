@@ -24,7 +24,7 @@ from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.inputs import open_data
 from ifdkit.scoring.joining import score_into_memory
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.rows import ScoreRow, score_columns
 from ifdkit.scoring.run import Run
 from ifdkit.scoring.scorer import Scorer
@@ -100,7 +100,7 @@ def score(
     begin = time.perf_counter()
     if log is not None:
         check_tracker(log)
-    progress = progress or Progress()
+    progress = progress or default_progress()
     kind = kind_of(data)
     joins = (kind is not None and not kind.has_attributes) if join is None else join
     read_options = ReadOptions(

@@ -34,7 +34,7 @@ from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.metrics import available_metrics
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_joined_output
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.rows import PROFILE_FIELD, TOKEN_FIELDS, ScoreRow
 from ifdkit.scoring.run import Run
 from ifdkit.scoring.scorer import Scorer
@@ -68,7 +68,7 @@ def score_into_rows(
     """
     begin = time.perf_counter()
     data = expand(data)
-    progress = progress or Progress()
+    progress = progress or default_progress()
     is_named, output = output is not None, output or default_joined_output(data)
     check_not_input(data, output)
     with OutputFiles(output, REJECTS, MANIFEST) as files:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 
 class Progress:
@@ -28,3 +29,23 @@ class Progress:
 
     def end_block(self) -> None:
         """The block is finished."""
+
+
+_IN_NOTEBOOKS: list[Callable[[], Progress]] = []
+
+
+def shows_in_notebooks(make: Callable[[], Progress]) -> Callable[[], Progress]:
+    """Register what shows the progress of a run that was given none, in a notebook."""
+    _IN_NOTEBOOKS[:] = [make]
+    return make
+
+
+def default_progress() -> Progress:
+    """What a run reports to if its caller gives nothing: a bar in a notebook, else nothing."""
+    return _IN_NOTEBOOKS[0]() if _IN_NOTEBOOKS and in_notebook() else Progress()
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which no terminal is."""
+    ipython = sys.modules.get("IPython")  # if it is not loaded, there is no notebook
+    return hasattr(ipython.get_ipython() if ipython else None, "kernel")

@@ -36,7 +36,7 @@ from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.prefetching import prefetched
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.sampled import SampleTally
@@ -77,7 +77,7 @@ def score_to_file(
     """
     begin = time.perf_counter()
     data = expand(data)
-    progress = progress or Progress()
+    progress = progress or default_progress()
     is_named, output = output is not None, output or default_output(data, shard)
     check_output(output)
     if isinstance(data, ManyInputs):

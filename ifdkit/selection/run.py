@@ -33,7 +33,7 @@ from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset, open_scores
 from ifdkit.scoring.inputs import check_not_input
 from ifdkit.scoring.manifest import MANIFEST
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import split_keywords
 from ifdkit.selection.effect import effect_of
@@ -159,7 +159,7 @@ def select_to_file(
     """
     begin = time.perf_counter()
     read_options = read_options or ReadOptions(turns="last")
-    inputs = Inputs(options, settings or {}, read_options, progress or Progress())
+    inputs = Inputs(options, settings or {}, read_options, progress or default_progress())
     check_not_input(data, output)
     if options.to is not None:
         check_format(options.to, output)

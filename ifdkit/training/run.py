@@ -24,7 +24,7 @@ from ifdkit.errors import ModelError, OutputError
 from ifdkit.format import plural
 from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import note_dataset, open_data
-from ifdkit.scoring.progress import Progress
+from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, split_keywords
@@ -106,7 +106,7 @@ def train_to_folder(
     After an interruption the same call resumes.  Raises IfdkitError.
     """
     begin = time.perf_counter()
-    progress = progress or Progress()
+    progress = progress or default_progress()
     check_packages(options.log)
     if output.exists() and not output.is_dir():
         raise OutputError(f"-o {output} is a file: training needs a folder")

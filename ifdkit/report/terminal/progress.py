@@ -14,7 +14,7 @@ from ifdkit.scoring.progress import Progress
 _LINE_EVERY_S = 30.0
 
 
-class _Pace(Progress):
+class Pace(Progress):
     """Counts finished rows; within a block, in proportion to the tokens scored."""
 
     def __init__(self) -> None:
@@ -76,6 +76,16 @@ class _Pace(Progress):
         return f"input {min(n, bisect_right(self._ends, self.rows_done) + 1)} of {n:,}" if n else ""
 
     @property
+    def pace(self) -> str:
+        """`input 3 of 20 · 4.1 examples/s · 1,020 tokens/s · 2 min left`."""
+        return " · ".join(part for part in (self.source, self.rates, self.time_left) if part)
+
+    @property
+    def count(self) -> str:
+        """`12 of 1,000 rows`."""
+        return f"{fixed(self.rows_done, 0)} of {self._rows:,} rows"
+
+    @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self._begin if self._begin else 0.0
 
@@ -92,13 +102,13 @@ class _Pace(Progress):
 
     @property
     def time_left(self) -> str:
-        if not self.rows_done or self.elapsed_s < 2:
+        if not 0 < self.rows_done < self._rows or self.elapsed_s < 2:
             return ""
         left_s = self.elapsed_s * (self._rows - self.rows_done) / self.rows_done
         return f"{duration(left_s)} left"
 
 
-class LineProgress(_Pace):
+class LineProgress(Pace):
     """Lines for a log: one every half minute, and every note."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -114,16 +124,10 @@ class LineProgress(_Pace):
         # No rows: a single example is being measured.
         if self._rows and now - self._last >= _LINE_EVERY_S:
             self._last = now
-            parts = [
-                f"{fixed(self.rows_done, 0)} of {self._rows:,} rows",
-                self.source,
-                self.rates,
-                self.time_left,
-            ]
-            self.note(" · ".join(part for part in parts if part))
+            self.note(" · ".join(part for part in (self.count, self.pace) if part))
 
 
-class BarProgress(_Pace):
+class BarProgress(Pace):
     """A live bar for a terminal."""
 
     def __init__(self) -> None:
@@ -152,8 +156,7 @@ class BarProgress(_Pace):
         self._bar.update(self._task, total=rows)
 
     def _draw(self) -> None:
-        text = " · ".join(part for part in (self.source, self.rates, self.time_left) if part)
-        self._bar.update(self._task, completed=self.rows_done, description=text)
+        self._bar.update(self._task, completed=self.rows_done, description=self.pace)
 
     def close(self) -> None:
         """Remove the bar from the screen."""
