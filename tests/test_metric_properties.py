@@ -63,7 +63,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def score(rows: Any, models: tuple[Path, Path], embedder: Path, **more: Any) -> pd.DataFrame:
-    frame = ifdkit.score(
+    frame: pd.DataFrame = ifdkit.score(
         rows, metrics=EVERYTHING, model=str(models[0]), reference_model=str(models[1]),
         embedder=str(embedder), store="off", noise_copies=2, **more,
     )  # fmt: skip

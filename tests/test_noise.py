@@ -39,7 +39,8 @@ FIELDS = ["ifd_smoothed", "s_ifd_smoothed", "s_ifd_deviation"]
 
 def score(rows: Any, model: Path, **more: Any) -> pd.DataFrame:
     options: dict[str, Any] = {"metrics": "ifd,noise", "store": "off", "noise_copies": 3, **more}
-    return ifdkit.score(rows, model=str(model), **options)
+    found: pd.DataFrame = ifdkit.score(rows, model=str(model), **options)
+    return found
 
 
 @pytest.fixture(scope="module")
