@@ -24,7 +24,7 @@ _N_NEIGHBORS = 15
 """Of UMAP, its default."""
 
 
-class MapLayout(Protocol):
+class FittedLayout(Protocol):
     """A fitted layout."""
 
     def __call__(self, rows: Vectors) -> Vectors:
@@ -40,7 +40,7 @@ def check_layout(name: str) -> None:
         _umap()
 
 
-def fit_layout(name: LayoutName, rows: Vectors, *, seed: int) -> MapLayout:
+def fit_layout(name: LayoutName, rows: Vectors, *, seed: int) -> FittedLayout:
     """A layout fitted on at least two rows. Raises UsageError, see :func:`check_layout`."""
     return Umap(rows, seed) if name == "umap" else Plane(rows)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.topics.layouts import LayoutName, MapLayout, Vectors, fit_layout
+from ifdkit.topics.layouts import FittedLayout, LayoutName, Vectors, fit_layout
 
 Labels = NDArray[np.int32]
 """Cluster of each row, shape (rows,); −1 if the row has no embedding."""
@@ -34,7 +34,7 @@ class TopicModel:
 
     centres: Vectors
     """(topics, dimensions), each of length 1."""
-    layout: MapLayout
+    layout: FittedLayout
 
     def labels(self, vectors: Vectors) -> Labels:
         """The nearest centre of each row; −1 for rows of zeros or not finite."""
