@@ -22,6 +22,7 @@ from ifdkit.engine import Backend
 from ifdkit.engine.backends import Distribution, ModelSpec, close, open_backend, resolve_place
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.threads import ThreadLimit
+from ifdkit.errors import StoreError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
@@ -75,7 +76,7 @@ class Scorer:
             settings.backend, settings.device, settings.dtype, settings.ray_address
         )
         self._owns_store = store is None
-        self.store = store or open_store(settings.store)
+        self.store = store or open_store(settings.store, settings.max_store_bytes)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
         self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
@@ -162,7 +163,7 @@ class Scorer:
     def __enter__(self) -> Scorer:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         close(self._backend)
         if self.further.reference is not None:
             self.further.reference.__exit__()
@@ -174,7 +175,18 @@ class Scorer:
             n = plural(self.store.damaged, "row")
             self._progress.note(f"the score store was damaged: {n} not used, and scored again")
         if self._owns_store:
+            if kind is None:
+                self._end_run()
             self.store.close()
+
+    def _end_run(self) -> None:
+        """Cut the store to its limit. What fails there does not fail the run."""
+        try:
+            done = self.store.end_run()
+        except StoreError as error:
+            done = f"the score store was not cut to its limit: {error}"
+        if done is not None:
+            self._progress.note(done)
 
     @property
     def setup(self) -> ScoringSetup:
