@@ -18,8 +18,10 @@ from ifdkit.engine.loading import load_model, model_size
 from ifdkit.engine.models import Weights
 from ifdkit.records import Request
 from ifdkit.report.terminal.cost import duration
-from ifdkit.scoring import cost
+from ifdkit.scoring import cost, run
 from ifdkit.scoring.cost import cost_plan
+from ifdkit.scoring.metric import DEMONSTRATED
+from ifdkit.scoring.metrics import needs_reference, parse_metrics
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store_management import ManagedStore
@@ -60,6 +62,56 @@ def test_the_counts_are_those_of_the_run(data: Path, tiny_model: Path, tiny_embe
     assert again.requests_in_store == made.requests
     assert (again.tokens, again.computed_tokens, again.flops, again.texts) == (0, 0, 0, 0)
     assert (again.time.scoring_s, again.store_bytes, again.time.probed_batches) == (0, 0, 0)
+
+
+ASKED = (
+    *("ppl", "ifd,rifd", "tokens", "reference", "demonstration"),
+    *("ifd,tokens,reference,coherence", "all,reference"),
+)
+
+
+@pytest.mark.parametrize("metrics", ASKED)
+def test_every_pass_of_a_run_is_in_its_plan(
+    metrics: str, data: Path, tiny_model: Path, tiny_embedder: Path, second_model: Path
+) -> None:
+    """Two models, statistics and demonstrations; rows that occur again in a later block."""
+    names = parse_metrics(metrics)
+    settings = Settings(
+        model=str(tiny_model), embedder=str(tiny_embedder), metrics=names, store="off",
+        reference_model=str(second_model) if any(map(needs_reference, names)) else None,
+    )  # fmt: skip
+    rows = [{"instruction": f"Say {i % 30} twice", "output": f"{i % 30} words " * (1 + i % 5)}
+            for i in range(70)]  # fmt: skip
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = Path("out.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "EXAMPLES_PER_BLOCK", 32)
+        said = cost_plan(data, settings, ReadOptions())
+        made = score_to_file(data, output, settings, ReadOptions()).manifest
+        assert (said.requests, said.requests_in_store) == (made.requests, made.requests_from_store)
+        assert said.requests_in_store > 0, "of an earlier block"
+        assert said.texts == made.texts_embedded
+        if DEMONSTRATED in settings.passes:
+            assert said.demonstrations_are_stand_ins
+            assert said.computed_tokens == pytest.approx(made.tokens_scored, rel=0.3)
+            # With the embeddings in the store, the demonstrations are those of the run.
+            settings = replace(settings, store="store.sqlite")
+            score_to_file(data, output, replace(settings, metrics=("coherence",),
+                                                reference_model=None), ReadOptions())  # fmt: skip
+            said = cost_plan(data, settings, ReadOptions())
+            made = score_to_file(data, output, settings, ReadOptions()).manifest
+            again = cost_plan(data, settings, ReadOptions())
+            assert (again.tokens, again.texts, again.store_bytes) == (0, 0, 0)
+            assert again.requests == again.requests_in_store
+    assert not said.demonstrations_are_stand_ins
+    assert said.requests - said.requests_in_store == made.requests_scored
+    assert said.computed_tokens == made.tokens_scored
+
+
+@pytest.fixture(scope="module")
+def second_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same architecture and tokenizer with other weights."""
+    return save_model(tmp_path_factory.mktemp("tiny") / "second", seed=1)
 
 
 def test_the_store_grows_by_what_was_said(data: Path, tiny_model: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import ifdkit
 from ifdkit.cli.main import main
 from ifdkit.errors import StoreError, UsageError
+from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.store import DAY_S, Store
-from ifdkit.scoring.store_management import ManagedStore, parse_days, parse_size
+from ifdkit.scoring.store_management import LimitedStore, ManagedStore, parse_days, parse_size
 
 
 def rows(name: str, n: int, length: int = 200) -> dict[bytes, np.ndarray]:
@@ -90,6 +94,101 @@ def test_prune_to_a_size_deletes_the_oldest(path: Path, share: float) -> None:
     assert done.size_bytes >= wanted * 0.8, "and not much more than was asked for"
     left = kept(path)
     assert left["old"] == 0 or all(left[name] == n for name, n in ALL.items() if name != "old")
+
+
+def test_a_limit_deletes_what_was_not_used_for_longest(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rows of the old day those that are read again are the newest."""
+    again = list(rows("old", 300))[:50]
+    with ManagedStore(path) as store:
+        used = store._used()
+        content = store.get_nlls(again)
+    with LimitedStore(path, 2 * used) as store:
+        assert store.get_nlls(again).keys() == content.keys()
+        assert store.end_run() is None, "it fits"
+    with LimitedStore(path, int(used * 0.72)) as store:
+        said = store.end_run()
+        assert said is not None
+        assert "rows deleted that were not used for longest" in said
+        assert 0.5 * used < store._used() <= 0.72 * used
+    left = kept(path)
+    assert (left["new"], left["two"], left["emb"]) == (200, 100, 50)
+    assert 50 <= left["old"] < 250
+    with Store(path) as store:
+        found = store.get_nlls(again)
+        assert found.keys() == content.keys()
+        for key, nats in content.items():
+            np.testing.assert_array_equal(found[key], nats)
+    with ManagedStore(path) as store:
+        assert store.info().models[0].newest_day is not None
+        assert store._pragma("freelist_count") == 0, "the file has become smaller"
+        assert store._size() <= used
+
+
+def test_two_runs_with_a_limit_share_a_store(tmp_path: Path) -> None:
+    """Each writes and reads while the other deletes, and none of them fails."""
+    path, limit = tmp_path / "store.sqlite", 400_000
+    run = f"""
+import sys, numpy as np
+from pathlib import Path
+from ifdkit.scoring.store_management import LimitedStore
+for turn in range(6):
+    with LimitedStore(Path({str(path)!r}), {limit}) as store:
+        for batch in range(20):
+            names = [f"{{sys.argv[1]}} {{turn}} {{batch}} {{i}}" for i in range(10)]
+            keys = [name.ljust(32).encode() for name in names]
+            store.put_nlls({{key: np.full(200, turn, np.float32) for key in keys}})
+            assert all((one == turn).all() for one in store.get_nlls(keys).values())
+        store.end_run()
+"""
+    both = [subprocess.Popen([sys.executable, "-c", run, name]) for name in "ab"]
+    assert [one.wait(timeout=120) for one in both] == [0, 0]
+    with ManagedStore(path) as store:
+        assert 0 < store._used() <= limit
+        assert store.verify().damaged == 0
+
+
+def test_the_limit_is_a_setting_of_a_run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    data = [{"instruction": f"Say {i}", "output": f"{i} words " * 30} for i in range(120)]
+    Path("data.json").write_text(json.dumps(data))
+    command = ["score", "data.json", "-m", str(tiny_model), "--metrics", "ifd,rifd", "--store",
+               "store.sqlite", "-o", "out.jsonl"]  # fmt: skip
+    assert main([*command, "--store-limit", "10M"]) == 0
+    assert "larger than its limit" not in capsys.readouterr().err
+    assert main([*command, "--store-limit", "100K"]) == 0
+    assert "larger than its limit" in capsys.readouterr().err
+    with ManagedStore(Path("store.sqlite")) as store:
+        assert store._used() <= 100 * 1024
+    assert main([*command, "--store-limit", "many"]) == 2
+    assert "--store-limit many: write a number of bytes" in capsys.readouterr().err
+    # A folder's settings file could delete what its reader has stored.
+    Path("ifdkit.toml").write_text('store-limit = "1"')
+    assert main(command) == 2
+    assert "'store-limit' is not read from a file of the working folder" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_cut_does_not_fail_the_run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Notes(Progress):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    def fail(*_: object) -> str:
+        raise StoreError("locked")
+
+    said: list[str] = []
+    monkeypatch.setattr(LimitedStore, "end_run", fail)
+    rows = [{"instruction": "a", "output": "b c"}]
+    found = ifdkit.score(rows, model=str(tiny_model), metrics="ifd", store=str(tmp_path / "s"),
+                         store_limit=1, progress=Notes())  # fmt: skip
+    assert len(found) == 1
+    assert "the score store was not cut to its limit: locked" in said
 
 
 def test_rows_of_an_earlier_version_are_the_oldest(tmp_path: Path) -> None:

@@ -200,6 +200,13 @@ model_options = together(
     option("--reasoning", type=click.Choice(["keep", "drop"]), help="Reasoning before answers."),
     option("--store", trusted=True, help="Path of the score store, or off."),
     option(
+        "--store-limit",
+        trusted=True,
+        metavar="SIZE",
+        help="Cut the store to it after a run, as 10G: what was not used for longest is deleted."
+        "  [default: none]",
+    ),
+    option(
         "--allow-pickle",
         is_flag=True,
         trusted=True,

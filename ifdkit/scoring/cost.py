@@ -1,15 +1,16 @@
 """`ifdkit score --plan`: what a run would cost, without scoring it.
 
-Every row is read and tokenized, and the batches are planned as a run plans them, so tokens and
-operations are exact.  The time is an estimate: a random sample of the planned batches is timed, and
-the rest is taken to go at the same rate of operations.
+Every row is read and tokenized, and what it needs of models and the batches of that are those of a
+run, so tokens and operations are exact.  The exception are demonstrations that need an embedder to
+be found: others stand in for them.  The time is an estimate: a random sample of the planned batches
+is timed, and the rest is taken to go at the same rate of operations.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,12 +20,15 @@ from ifdkit.engine.batching import plan
 from ifdkit.engine.flops import GPUS, UTILISATION, BatchCost, ModelSize, batch_cost, gpu_seconds
 from ifdkit.records import Request
 from ifdkit.scoring.documents import settings_for
-from ifdkit.scoring.embeddings import text_pairs
+from ifdkit.scoring.embeddings import Embeddings, text_pairs, texts_of
 from ifdkit.scoring.inputs import note_dataset, open_data
+from ifdkit.scoring.measuring import Measurement, Needed
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import blocks
+from ifdkit.scoring.run import blocks, is_cut_by
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.store import text_key
+from ifdkit.scoring.token_arrays import PER_TOKEN
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
@@ -69,10 +73,11 @@ class CostPlan:
     examples: int
     rejects: int
     passes: int
-    """Of all examples."""
+    """Of all examples, by all models."""
     requests: int
-    """Distinct ones."""
+    """Distinct ones of each block."""
     requests_in_store: int
+    """By the time they are needed: an earlier block may have them too."""
     tokens: int
     """Tokens of the Requests that the store lacks, each by itself."""
     computed_tokens: int
@@ -89,6 +94,8 @@ class CostPlan:
     gpus: dict[str, float]
     """GPU → seconds of its passes, computed from its peak rate, not measured."""
     utilisation: float = UTILISATION
+    demonstrations_are_stand_ins: bool = False
+    """Whether the tokens of demonstrations are those of random other examples."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -118,6 +125,35 @@ class Reservoir(Generic[_Item]):
 
 
 @dataclass(slots=True)
+class _Planned:
+    """The batches of one model so far."""
+
+    cost: BatchCost = field(default_factory=BatchCost)
+    n_batches: int = 0
+    sample: Reservoir[tuple[list[Request], BatchCost]] = field(
+        default_factory=lambda: Reservoir(MAX_PROBES)
+    )
+
+
+class _Seen:
+    """Keys of what a run would have stored by now, in 60 bytes each."""
+
+    def __init__(self) -> None:
+        self._starts: set[int] = set()
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._start(key) in self._starts
+
+    def add(self, key: bytes) -> None:
+        """Remember a key."""
+        self._starts.add(self._start(key))
+
+    def _start(self, key: bytes) -> int:
+        # Of 3 million keys two begin alike with a probability of 6 in 100,000.
+        return int.from_bytes(key[:7])
+
+
+@dataclass(slots=True)
 class _Totals:
     """What was counted so far."""
 
@@ -128,14 +164,11 @@ class _Totals:
     requests: int = 0
     known: int = 0
     tokens: int = 0
-    cost: BatchCost = field(default_factory=BatchCost)
     store_bytes: int = 0
-    n_batches: int = 0
     texts: int = 0
     text_chars: int = 0
-    batches: Reservoir[tuple[list[Request], BatchCost]] = field(
-        default_factory=lambda: Reservoir(MAX_PROBES)
-    )
+    planned: dict[Scorer, _Planned] = field(default_factory=dict)
+    seen: _Seen = field(default_factory=_Seen)
     sample: Reservoir[str] = field(default_factory=lambda: Reservoir(256))
 
 
@@ -143,16 +176,14 @@ def cost_plan(
     data: Data, settings: Settings, read_options: ReadOptions, progress: Progress | None = None
 ) -> CostPlan:
     """What scoring a dataset would cost. Stores nothing. Raises IfdkitError."""
-    from ifdkit.engine.loading import model_size
-
     progress = progress or Progress()
     dataset = open_data(data, read_options)
     note_dataset(dataset, progress)
     settings = settings_for(dataset, settings, progress)
     totals = _Totals()
     with Scorer(settings, progress) as scorer:
-        backend = scorer.backend
         begin = time.perf_counter()
+        scorer.further.read(scorer, blocks(dataset), may_embed=False)
         progress.start(dataset.n_rows)
         for block in blocks(dataset):
             progress.begin_block(block.n_rows, len(block.examples))
@@ -160,28 +191,22 @@ def cost_plan(
             totals.rejects += len(block.rejects)
             totals.examples += len(block.examples)
             passes = scorer.align(block.examples)
-            totals.passes += sum(len(one.present()) + 2 * len(one.noisy) for one in passes)
-            requests, known = scorer.known_requests(passes)
-            _count_requests(totals, requests, known, backend.budget)
+            is_cut = is_cut_by(read_options, dataset, block)
+            for one in scorer.measurements(block.examples, passes):
+                _count(totals, one, one.needed(provisional=is_cut))
             if scorer.embeddings is not None:
-                pairs = text_pairs(block.examples, passes)
-                distinct = dict.fromkeys(text for pair in pairs if pair for text in pair)
-                stored = scorer.embeddings.stored(distinct)
-                texts = [text for text in distinct if text not in stored]
-                totals.texts += len(texts)
-                totals.store_bytes += len(texts) * _stored_bytes(4 * _EMBEDDING_DIMENSIONS)
-                for text in texts:
-                    totals.text_chars += min(len(text), _MAX_TEXT_CHARS)
-                    totals.sample.add(text)
+                _count_texts(
+                    totals, scorer.embeddings, texts_of(text_pairs(block.examples, passes))
+                )
             progress.end_block()
-        reading_s = time.perf_counter() - begin
-        size = model_size(scorer.weights, trust_remote_code=settings.trust_remote_code)
-        flops = size.flops(totals.cost.computed, totals.cost.scored, totals.cost.pairs)
-        progress.note("timing some of the batches")
-        scoring_s, n_probed, probe_s = _probe(scorer, size, totals, flops)
-        embedding_s = _probe_embedder(scorer, totals)
         loading_s = scorer.work.model_load_s
-    shared = totals.tokens - totals.cost.computed
+        reading_s = time.perf_counter() - begin - loading_s
+        progress.note("timing some of the batches")
+        probes = [_probe(model, one) for model, one in totals.planned.items()]
+        embedding_s = _probe_embedder(scorer, totals)
+    flops = sum(one.flops for one in probes)
+    cost = sum((one.cost for one in totals.planned.values()), BatchCost())
+    demonstrations = scorer.further.demonstrations
     return CostPlan(
         rows=totals.rows,
         examples=totals.examples,
@@ -190,40 +215,68 @@ def cost_plan(
         requests=totals.requests,
         requests_in_store=totals.known,
         tokens=totals.tokens,
-        computed_tokens=totals.cost.computed,
-        shared_tokens=max(0, shared),
-        scored_tokens=totals.cost.scored,
+        computed_tokens=cost.computed,
+        shared_tokens=max(0, totals.tokens - cost.computed),
+        scored_tokens=cost.scored,
         flops=flops,
         texts=totals.texts,
         store_bytes=totals.store_bytes,
         time=PredictedTime(
             loading_s=loading_s,
             reading_s=reading_s,
-            scoring_s=scoring_s,
+            scoring_s=sum(one.predicted_s for one in probes),
             embedding_s=embedding_s,
-            probed_batches=n_probed,
-            probe_s=probe_s,
+            probed_batches=sum(one.n_batches for one in probes),
+            probe_s=sum(one.elapsed_s for one in probes),
         ),
         gpus=gpu_seconds(flops),
+        demonstrations_are_stand_ins=demonstrations is not None and demonstrations.are_stand_ins,
     )
 
 
-def _count_requests(
-    totals: _Totals, requests: Sequence[Request], known: set[int], budget: Any
-) -> None:
-    """Count the Requests of a block, and the batches that a run would make of them."""
+def _count(totals: _Totals, measurement: Measurement, needed: Needed) -> None:
+    """Count what a block needs of one model, and the batches that a run would make of it."""
+    budget = measurement.scorer.backend.budget
+    requests, known, seen = needed.requests, needed.known, totals.seen
+    planned = totals.planned.setdefault(measurement.scorer, _Planned())
+    lacking: dict[int, list[int]] = {}  # position → bytes of each value to store
+    for i, (one, key) in enumerate(zip(requests, needed.keys, strict=True)):
+        values = [(key, 4 * one.n_scored)]
+        if one.with_statistics:
+            values.append((needed.statistics[one.content], 4 * PER_TOKEN * one.n_scored))
+        new = [size for name, size in values if name not in known and name not in seen]
+        if new:
+            lacking[i] = new
+            for name, _ in values:
+                seen.add(name)
+    totals.passes += sum(len(one.present()) + 2 * len(one.noisy) for one in measurement.passes)
     totals.requests += len(requests)
-    totals.known += len(known)
+    totals.known += len(requests) - len(lacking)
     for batch in plan(requests, budget):
-        missing = [i for i in batch if i not in known]
+        missing = [i for i in batch if i in lacking]
         if not missing:
             continue
         cost = batch_cost(requests, missing, budget)
-        totals.cost += cost
-        totals.n_batches += 1
+        planned.cost += cost
+        planned.n_batches += 1
+        planned.sample.add(([requests[i] for i in missing], cost))
         totals.tokens += sum(requests[i].stop for i in missing)
-        totals.store_bytes += sum(_stored_bytes(4 * requests[i].n_scored) for i in missing)
-        totals.batches.add(([requests[i] for i in missing], cost))
+        totals.store_bytes += sum(_stored_bytes(size) for i in missing for size in lacking[i])
+
+
+def _count_texts(totals: _Totals, embeddings: Embeddings, texts: Iterable[str]) -> None:
+    """Count the texts that a run would embed."""
+    distinct = dict.fromkeys(texts)
+    stored = embeddings.stored(distinct)
+    for text in distinct:
+        key = text_key(embeddings.hash, text)
+        if text in stored or key in totals.seen:
+            continue
+        totals.seen.add(key)
+        totals.texts += 1
+        totals.store_bytes += _stored_bytes(4 * _EMBEDDING_DIMENSIONS)
+        totals.text_chars += min(len(text), _MAX_TEXT_CHARS)
+        totals.sample.add(text)
 
 
 def _stored_bytes(value_bytes: int) -> int:
@@ -234,25 +287,46 @@ def _stored_bytes(value_bytes: int) -> int:
     return round(pages * _PAGE_BYTES) + _INDEX_BYTES
 
 
-def _probe(
-    scorer: Scorer, size: ModelSize, totals: _Totals, flops: float
-) -> tuple[float, int, float]:
-    """Predicted seconds of all passes, from a random sample of batches; how many, how long."""
-    sample = totals.batches.kept
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """What the planned batches of one model take."""
+
+    flops: float
+    """Of all of them."""
+    predicted_s: float = 0.0
+    """Of all of them."""
+    n_batches: int = 0
+    """Those that were timed."""
+    elapsed_s: float = 0.0
+
+
+def _probe(scorer: Scorer, planned: _Planned) -> _Probe:
+    """Time a random sample of the batches."""
+    from ifdkit.engine.loading import model_size
+
+    trusted = scorer.settings.trust_remote_code
+    size = model_size(scorer.weights, trust_remote_code=trusted)
+    flops = _flops(size, planned.cost)
+    sample = planned.sample.kept
     if not sample:
-        return 0.0, 0, 0.0
+        return _Probe(flops)
     random.Random(1).shuffle(sample)
-    batches, planned = (requests for requests, _ in sample), totals.n_batches
-    outcomes = stream(scorer.backend, batches, n_planned=planned)
+    outcomes = stream(
+        scorer.backend, (requests for requests, _ in sample), n_planned=planned.n_batches
+    )
     scorer.backend.nll(sample[0][0])  # the first pass of a process takes longer
     begin, done_flops, n_done = time.perf_counter(), 0.0, 0
     for (_, cost), _ in zip(sample, outcomes, strict=False):
-        done_flops += size.flops(cost.computed, cost.scored, cost.pairs)
+        done_flops += _flops(size, cost)
         n_done += 1
         if n_done >= MIN_PROBES and time.perf_counter() - begin > PROBE_S:
             break
     elapsed_s = time.perf_counter() - begin
-    return elapsed_s * flops / done_flops, n_done, elapsed_s
+    return _Probe(flops, elapsed_s * flops / done_flops, n_done, elapsed_s)
+
+
+def _flops(size: ModelSize, cost: BatchCost) -> float:
+    return size.flops(cost.computed, cost.scored, cost.pairs)
 
 
 def _probe_embedder(scorer: Scorer, totals: _Totals) -> float:

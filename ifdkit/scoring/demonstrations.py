@@ -32,6 +32,8 @@ class Demonstrations:
 
     nearest: Mapping[Pair, Pair]
     """Pairs that are alone in their dataset are absent."""
+    are_stand_ins: bool = False
+    """Whether they are other pairs instead of the nearest, for a plan."""
 
 
 def with_demonstration(example: Example, found: Demonstrations) -> Example | None:
@@ -45,13 +47,17 @@ def with_demonstration(example: Example, found: Demonstrations) -> Example | Non
     return replace(example, context=context)
 
 
-def find_demonstrations(examples: Iterable[Example], embeddings: Embeddings) -> Demonstrations:
+def find_demonstrations(
+    examples: Iterable[Example], embeddings: Embeddings, *, may_embed: bool = True
+) -> Demonstrations:
     """The nearest other pair of every pair.
 
     Equal pairs count as one example, which cannot be its own demonstration.  Pairs are taken in the
     order of their digests, so that neither the order of the rows nor ties change the outcome.
     `examples` are those of the whole dataset, also where only a shard of it is scored: with
-    `--limit` or `--sample` they are those of the rows that are read.
+    `--limit` or `--sample` they are those of the rows that are read.  Without `may_embed`, nothing
+    is embedded: if the store lacks an embedding, each pair gets the next one in that order, which
+    is a random other pair.
     """
     pairs = {
         (one.instruction, one.response)
@@ -61,6 +67,9 @@ def find_demonstrations(examples: Iterable[Example], embeddings: Embeddings) -> 
     ordered = sorted(pairs, key=_digest)
     if len(ordered) < 2:
         return Demonstrations({})
+    if not may_embed and not embeddings.has_all(instruction for instruction, _ in ordered):
+        following = [*ordered[1:], ordered[0]]
+        return Demonstrations(dict(zip(ordered, following, strict=True)), are_stand_ins=True)
     vectors = embeddings.embed(instruction for instruction, _ in ordered)
     matrix = np.array([vectors[instruction] for instruction, _ in ordered])  # (pairs, dimensions)
     matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)

@@ -43,6 +43,12 @@ class EmbedderUsage:
             self.load_s - before.load_s,
         )
 
+    def add_to(self, work: Work) -> None:
+        """Count it as work of a run."""
+        work.texts_embedded += self.texts
+        work.embedding_s += self.embedding_s
+        work.model_load_s += self.load_s
+
 
 def check_available(name: str) -> None:
     """Raise ModelError for the name that manifests give to a function, which is no model."""
@@ -59,10 +65,7 @@ def coherences(
     """Cosine of each pair of texts, None for None; what was done is added to `work`."""
     before = embeddings.usage
     vectors = embeddings.embed(texts_of(pairs))
-    used = embeddings.usage - before
-    work.texts_embedded += used.texts
-    work.embedding_s += used.embedding_s
-    work.model_load_s += used.load_s
+    (embeddings.usage - before).add_to(work)
     return [pair and cosine(vectors[pair[0]], vectors[pair[1]]) for pair in pairs]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from ifdkit.scoring.demonstrations import (
     find_demonstrations,
     with_demonstration,
 )
+from ifdkit.scoring.measuring import Measurement
 from ifdkit.scoring.metric import DEMONSTRATED, REFERENCE
+from ifdkit.scoring.token_arrays import arrays_by_pass
 
 if TYPE_CHECKING:
     from ifdkit.scoring.scorer import Scorer
@@ -30,33 +33,47 @@ class FurtherPasses:
     demonstrations: Demonstrations | None = None
     """The nearest other examples, once the dataset was read for them."""
 
-    def read(self, scorer: Scorer, blocks: Iterable[Block]) -> None:
-        """Find the nearest other example of each example of a dataset."""
+    def read(self, scorer: Scorer, blocks: Iterable[Block], *, may_embed: bool = True) -> None:
+        """Find the nearest other example of each example of a dataset, if a metric needs it.
+
+        `may_embed` as in :func:`find_demonstrations`.
+        """
+        if DEMONSTRATED not in scorer.settings.passes:
+            return
         examples = (one for block in blocks for one in block.examples)
         assert scorer.embeddings is not None, "a metric with demonstrations needs the embedder"
-        self.demonstrations = find_demonstrations(examples, scorer.embeddings)
+        begin, before = time.perf_counter(), scorer.embeddings.usage
+        self.demonstrations = find_demonstrations(examples, scorer.embeddings, may_embed=may_embed)
+        used = scorer.embeddings.usage - before
+        used.add_to(scorer.work)
+        scorer.work.scoring_s += time.perf_counter() - begin - used.load_s
 
-    def nlls(
-        self, scorer: Scorer, examples: Sequence[Example], *, provisional: bool
-    ) -> list[dict[str, NLL]]:
-        """NLLs of the further passes that are asked for, by pass, one dictionary per example."""
-        found: list[dict[str, NLL]] = [{} for _ in examples]
+    def measurements(self, scorer: Scorer, examples: Sequence[Example]) -> Iterator[Measurement]:
+        """What the further passes of a block need that are asked for."""
         if self.demonstrations is not None:
             chosen = [with_demonstration(one, self.demonstrations) for one in examples]
             places = [i for i, one in enumerate(chosen) if one is not None]
             some = [one for one in chosen if one is not None]
-            for i, nll in zip(
-                places, scorer.conditional_nlls(some, provisional=provisional), strict=True
-            ):
-                if nll is not None:
-                    found[i][DEMONSTRATED] = nll
+            yield Measurement(scorer, scorer.conditional(some), name=DEMONSTRATED, places=places)
         if self.reference is not None:
             self.reference.work = scorer.work
-            nlls = self.reference.conditional_nlls(examples, provisional=provisional)
-            for more, nll in zip(found, nlls, strict=True):
-                if nll is not None:
-                    more[REFERENCE] = nll
-        return found
+            passes = self.reference.conditional(examples)
+            yield Measurement(self.reference, passes, name=REFERENCE, places=range(len(examples)))
+
+
+def further_nlls(
+    measurements: Iterable[Measurement], n: int, *, provisional: bool
+) -> list[dict[str, NLL]]:
+    """NLLs of the further passes by pass, one dictionary for each of `n` examples."""
+    found: list[dict[str, NLL]] = [{} for _ in range(n)]
+    for one in measurements:
+        assert one.name is not None, "a further pass has a name"
+        nlls, _ = one.measure(provisional=provisional)
+        for i, each in zip(one.places, one.passes, strict=True):
+            nll = arrays_by_pass(each, nlls).get("response_conditional")
+            if nll is not None:  # it can be scored
+                found[i][one.name] = nll
+    return found
 
 
 def reference_settings(settings: Settings) -> Settings:

@@ -6,8 +6,8 @@ stored in one transaction, while the next batch is under way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,53 @@ from ifdkit.scoring.token_arrays import Arrays, known_statistics, split_array
 
 if TYPE_CHECKING:
     from ifdkit.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Needed:
+    """Distinct Requests, and what the store has of them."""
+
+    requests: list[Request]
+    """As a model would be asked: with statistics if those are wanted and lacking."""
+    keys: list[bytes]
+    """Of their NLLs, in order."""
+    known: Arrays
+    """NLLs and statistics that the store has, by key."""
+    statistics: dict[bytes, bytes]
+    """Content of a Request whose statistics are wanted → their key."""
+
+    @property
+    def complete(self) -> set[bytes]:
+        """Keys of the Requests of which the store lacks nothing."""
+        named = zip(self.requests, self.keys, strict=True)
+        return {key for one, key in named if key in self.known and not one.with_statistics}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """Passes of one model that a block of examples needs: measured by a run, counted by a plan."""
+
+    scorer: Scorer
+    passes: Sequence[Passes]
+    detailed: frozenset[bytes] = frozenset()
+    """Contents of the Requests whose statistics of tokens are wanted."""
+    name: str | None = None
+    """One of `FURTHER_PASSES`; None for those of `PASSES`."""
+    places: Sequence[int] = ()
+    """Positions in the block of the examples of further passes."""
+
+    @property
+    def requests(self) -> Iterator[Request]:
+        """Those of all passes."""
+        return (request for each in self.passes for request in each.requests)
+
+    def needed(self, *, provisional: bool) -> Needed:
+        """What the store has of it, and lacks."""
+        return self.scorer.measuring.needed(self.requests, self.detailed, provisional=provisional)
+
+    def measure(self, *, provisional: bool) -> tuple[Arrays, Arrays]:
+        """As :meth:`Measuring.measure`."""
+        return self.scorer.measuring.measure(self.requests, self.detailed, provisional=provisional)
 
 
 class Measuring:
@@ -58,50 +105,41 @@ class Measuring:
         }
         return known, keys
 
-    def has_all(
-        self, requests: Sequence[Request], detailed: Collection[bytes], *, provisional: bool
-    ) -> bool:
-        """Whether the store has the NLLs of these Requests, and statistics of the `detailed`."""
-        known, keys = self.from_store(requests, provisional=provisional)
-        if not known.keys() >= set(keys):
-            return False
-        stored, more = known_statistics(
-            self._scorer.store, self._scope, requests, detailed, provisional=provisional
-        )
-        return stored.keys() >= set(more.values())
-
     def nlls(self, requests: Iterable[Request], *, provisional: bool) -> dict[bytes, NLL]:
         """NLLs by the Request's content."""
         return self.measure(requests, (), provisional=provisional)[0]
 
-    def measure(
+    def needed(
         self, requests: Iterable[Request], detailed: Collection[bytes], *, provisional: bool
-    ) -> tuple[Arrays, Arrays]:
-        """NLLs, and statistics of the tokens of the `detailed` Requests, by their content."""
+    ) -> Needed:
+        """What the store has of these Requests, and of the statistics of the `detailed`."""
         distinct = list({request.content: request for request in requests}.values())
         known, keys = self.from_store(distinct, provisional=provisional)
         stored, more = known_statistics(
             self._scorer.store, self._scope, distinct, detailed, provisional=provisional
         )
-        known |= stored
         asked = [
             replace(one, with_statistics=True)
-            if one.content in more and more[one.content] not in known
+            if one.content in more and more[one.content] not in stored
             else one
             for one in distinct
         ]
-        complete = {
-            key
-            for one, key in zip(asked, keys, strict=True)
-            if key in known and not one.with_statistics
-        }
+        return Needed(asked, keys, known | stored, more)
+
+    def measure(
+        self, requests: Iterable[Request], detailed: Collection[bytes], *, provisional: bool
+    ) -> tuple[Arrays, Arrays]:
+        """NLLs, and statistics of the tokens of the `detailed` Requests, by their content."""
+        needed = self.needed(requests, detailed, provisional=provisional)
+        keys, known, complete = needed.keys, needed.known, needed.complete
         self._scorer.work.requests += len(keys)
         self._scorer.work.requests_from_store += len(complete)
         if len(complete) < len(keys):
-            self._compute(asked, keys, known, complete, more, provisional=provisional)
-        named = zip(distinct, keys, strict=True)
+            self._compute(needed, complete, provisional=provisional)
+        named = zip(needed.requests, keys, strict=True)
         nlls = {one.content: known[key] for one, key in named if key in known}
-        return nlls, {content: known[key] for content, key in more.items() if key in known}
+        more = needed.statistics.items()
+        return nlls, {content: known[key] for content, key in more if key in known}
 
     def problem(self, passes: Passes) -> str | None:
         """Why an example has no scores although it can be aligned; None if it has."""
@@ -110,21 +148,9 @@ class Measuring:
         reasons = (self._unscored.get(one.content) for one in passes.requests)
         return next((one for one in reasons if one), None)
 
-    def _compute(
-        self,
-        requests: Sequence[Request],
-        keys: Sequence[bytes],
-        known: Arrays,
-        complete: Collection[bytes],
-        more: Mapping[bytes, bytes],
-        *,
-        provisional: bool,
-    ) -> None:
-        """Add to `known` what the store lacks, batch by batch of the plan.
-
-        `complete`: the keys of which nothing is lacking; `more`: content of a Request → key of its
-        statistics.
-        """
+    def _compute(self, needed: Needed, complete: Collection[bytes], *, provisional: bool) -> None:
+        """Add to what is known what the store lacks, batch by batch of the plan."""
+        requests, keys, known = needed.requests, needed.keys, needed.known
         budget, backend = self._scorer.backend.budget, self._scorer.backend
         lengths = [request.stop for request in requests]
         n_missing = sum(n for n, key in zip(lengths, keys, strict=True) if key not in complete)
@@ -151,7 +177,7 @@ class Measuring:
             )
             new: Arrays = {}
             for i in (i for i in missing if i in made):
-                new |= split_array(requests[i], made[i], keys[i], more)
+                new |= split_array(requests[i], made[i], keys[i], needed.statistics)
                 self._scorer.work.requests_scored += 1
             # What is stored keeps its bits.
             new = {key: array for key, array in new.items() if key not in known}

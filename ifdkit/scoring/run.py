@@ -31,7 +31,6 @@ from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
-from ifdkit.scoring.metric import DEMONSTRATED
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
@@ -151,8 +150,7 @@ class Run:
     def scored(self, progress: Progress) -> Iterator[tuple[list[Example], list[ScoreRow]]]:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
-        if DEMONSTRATED in self._scorer.settings.passes:
-            self._scorer.further.read(self._scorer, blocks(self._dataset))
+        self._scorer.further.read(self._scorer, blocks(self._dataset))
         scorer = BlockScorer(self._scorer)
         for block, prepared in prefetched(self._prepared(scorer)):
             progress.begin_block(block.n_rows, len(block.examples))
@@ -171,17 +169,10 @@ class Run:
             progress.note(note)
         self._precision = check_precision(self._scorer, self._sample, progress)
 
-    def _is_cut(self, block: Block) -> bool:
-        """Whether a run over the whole dataset would make another block of these examples."""
-        chosen, data = self._read_options, self._dataset
-        is_part = data.n_rows < data.n_rows_in_all
-        return is_part and (
-            chosen.sample is not None or (chosen.limit is not None and not block.is_full)
-        )
-
     def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
         for block in self._chosen.of(blocks(self._dataset, self._log)):
-            yield block, scorer.prepare(block.examples, provisional=self._is_cut(block))
+            is_cut = is_cut_by(self._read_options, self._dataset, block)
+            yield block, scorer.prepare(block.examples, provisional=is_cut)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
@@ -283,6 +274,14 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
             n_rows, n_chars, examples, rejects = 0, 0, [], []
     if n_rows:
         yield Block(n_rows, examples, rejects, is_full=False)
+
+
+def is_cut_by(options: ReadOptions, dataset: Dataset, block: Block) -> bool:
+    """Whether a run over the whole dataset would make another block of these examples."""
+    is_part = dataset.n_rows < dataset.n_rows_in_all
+    return is_part and (
+        options.sample is not None or (options.limit is not None and not block.is_full)
+    )
 
 
 def start_progress(dataset: Dataset, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,12 +22,13 @@ from ifdkit.engine import Backend
 from ifdkit.engine.backends import Distribution, ModelSpec, close, open_backend, resolve_place
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.threads import ThreadLimit
+from ifdkit.errors import StoreError
 from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
 from ifdkit.prompting.templates import Template, is_chat, load_template
-from ifdkit.records import NLL, PASSES, Example, Passes, Request
+from ifdkit.records import NLL, PASSES, Example, Passes
 from ifdkit.scoring.embeddings import (
     Embeddings,
     check_available,
@@ -37,13 +38,14 @@ from ifdkit.scoring.embeddings import (
 )
 from ifdkit.scoring.further import (
     FurtherPasses,
+    further_nlls,
     reference_settings,
     same_tokens,
     setup_of_optional,
 )
 from ifdkit.scoring.lengths import max_length_of, stride_of
 from ifdkit.scoring.manifest import ScoringSetup
-from ifdkit.scoring.measuring import Measuring
+from ifdkit.scoring.measuring import Measurement, Measuring
 from ifdkit.scoring.noise import noisy_nlls, with_noise
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.rows import ScoreRow, score_row
@@ -82,7 +84,7 @@ class Scorer:
             settings.backend, settings.device, settings.dtype, settings.ray_address
         )
         self._owns_store = store is None
-        self.store = store or open_store(settings.store)
+        self.store = store or open_store(settings.store, settings.max_store_bytes)
         self.weights = self._resolve(settings.model)
         self.weights_hash = self.weights.fingerprint(self.store.file_digest)
         self.tokenizer_files = self.weights.tokenizer_fingerprint(self.store.file_digest)
@@ -106,7 +108,7 @@ class Scorer:
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
         self.thread_limit = ThreadLimit(settings.threads)
-        self._measuring = Measuring(self, self._progress)
+        self.measuring = Measuring(self, self._progress)
 
     @cached_property
     def tokenizer(self) -> HuggingFaceTokenizer:
@@ -175,19 +177,30 @@ class Scorer:
     def __enter__(self) -> Scorer:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         close(self._backend)
         if self.further.reference is not None:
             self.further.reference.__exit__()
         self.thread_limit.restore()
-        self._measuring.close()
+        self.measuring.close()
         if self.embeddings is not None:
             self.embeddings.close()
         if self.store.damaged:
             n = plural(self.store.damaged, "row")
             self._progress.note(f"the score store was damaged: {n} not used, and scored again")
         if self._owns_store:
+            if kind is None:
+                self._end_run()
             self.store.close()
+
+    def _end_run(self) -> None:
+        """Cut the store to its limit. What fails there does not fail the run."""
+        try:
+            done = self.store.end_run()
+        except StoreError as error:
+            done = f"the score store was not cut to its limit: {error}"
+        if done is not None:
+            self._progress.note(done)
 
     @property
     def setup(self) -> ScoringSetup:
@@ -286,12 +299,9 @@ class Scorer:
         """
         begin, load_s = time.perf_counter(), self.work.model_load_s
         passes = self.align(examples) if passes is None else passes
-        nlls, statistics = self._measuring.measure(
-            (request for each in passes for request in each.requests),
-            wanted_of(passes, self.settings.statistics),
-            provisional=provisional,
-        )
-        further = self.further.nlls(self, examples, provisional=provisional)
+        own, *others = self.measurements(examples, passes)
+        nlls, statistics = own.measure(provisional=provisional)
+        further = further_nlls(others, len(examples), provisional=provisional)
         coherences = self.coherences(examples, passes)
         optional, vocabulary = self.settings.optional, self.tokenizer.vocabulary
         rows = [
@@ -302,7 +312,7 @@ class Scorer:
                 coherence=coherence,
                 window=self.settings.window,
                 token_nll=self.settings.token_nll,
-                problem=self._measuring.problem(each),
+                problem=self.measuring.problem(each),
                 statistics=statistics_by_pass(each, statistics, self.settings.statistics),
                 informative_nats=self.settings.informative_nats,
                 vocabulary=vocabulary,
@@ -316,16 +326,18 @@ class Scorer:
         self.work.scoring_s += time.perf_counter() - begin - loading_s
         return rows
 
-    def conditional_nlls(
-        self, examples: Sequence[Example], *, provisional: bool
-    ) -> list[NLL | None]:
-        """NLLs of each response given its prompt; None if it cannot be scored."""
-        passes = self._conditional(examples)
-        requests = (request for each in passes for request in each.requests)
-        nlls = self._measuring.nlls(requests, provisional=provisional)
-        return [arrays_by_pass(each, nlls).get("response_conditional") for each in passes]
+    def measurements(
+        self, examples: Sequence[Example], passes: Sequence[Passes]
+    ) -> Iterator[Measurement]:
+        """All that the rows of these examples need of models, in the order of measuring.
 
-    def _conditional(self, examples: Sequence[Example]) -> list[Passes]:
+        The first is that of the examples' own `passes`.
+        """
+        yield Measurement(self, passes, wanted_of(passes, self.settings.statistics))
+        yield from self.further.measurements(self, examples)
+
+    def conditional(self, examples: Sequence[Example]) -> list[Passes]:
+        """The passes over each response given its prompt, in order."""
         wanted = frozenset({"response_conditional"})
         return replace(self._aligner, wanted=wanted).align(examples)
 
@@ -333,7 +345,7 @@ class Scorer:
         """The passes of one example and the per-token NLLs of each."""
         (passes,) = self._aligner.align([example])
         return passes, arrays_by_pass(
-            passes, self._measuring.nlls(passes.requests, provisional=True)
+            passes, self.measuring.nlls(passes.requests, provisional=True)
         )
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
@@ -343,7 +355,7 @@ class Scorer:
         """
         passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
         requests = {request.content: request for each in passes for request in each.requests}
-        known, keys = self._measuring.from_store(list(requests.values()))
+        known, keys = self.measuring.from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)
                 if key in known}  # fmt: skip
         return [arrays_by_pass(each, nlls) for each in passes]
@@ -363,20 +375,9 @@ class Scorer:
         self, examples: Sequence[Example], passes: Sequence[Passes], *, provisional: bool
     ) -> bool:
         """Whether the store has everything that the rows of these examples need."""
-        wanted = wanted_of(passes, self.settings.statistics)
-        requests = [request for one in passes for request in one.requests]
-        if not self._measuring.has_all(requests, wanted, provisional=provisional):
-            return False
-        reference = self.further.reference
-        if reference is not None:
-            others = reference._conditional(examples)
-            if not reference.has_all(examples, others, provisional=provisional):
+        for one in self.measurements(examples, passes):
+            needed = one.needed(provisional=provisional)
+            if not needed.complete.issuperset(needed.keys):
                 return False
         pairs = text_pairs(examples, passes)
         return self.embeddings is None or self.embeddings.has_all(texts_of(pairs))
-
-    def known_requests(self, passes: Sequence[Passes]) -> tuple[list[Request], set[int]]:
-        """The distinct Requests of these passes, and the positions of those in the store."""
-        requests = list({one.content: one for each in passes for one in each.requests}.values())
-        known, keys = self._measuring.from_store(requests)
-        return requests, {i for i, key in enumerate(keys) if key in known}

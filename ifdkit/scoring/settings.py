@@ -77,6 +77,9 @@ class Settings:
     most 64, and none of fewer than 800."""
     store: str | None = None
     """Path of the score store; None: in the user's cache; `off`: a temporary one."""
+    store_limit: str | int | None = None
+    """Bytes, also as in `10G`, to which the score store is cut at the end of a run; None: it is
+    not."""
     trust_remote_code: bool = False
     """Run code that comes with a model."""
     allow_pickle: bool = False
@@ -110,6 +113,7 @@ class Settings:
             raise UsageError(f"--drift {self.drift}: must not be negative")
         if self.template_date is not None and not _is_date(self.template_date):
             raise UsageError(f"--template-date {self.template_date}: write it as YYYY-MM-DD")
+        _ = self.max_store_bytes  # which raises if it is no size
         choose_template(PROTOCOLS[self.protocol], self.template)
         _ = self.passes  # which raises for an unknown metric
         self._check_optional()
@@ -142,6 +146,15 @@ class Settings:
             raise UsageError(f"--device-map {self.device_map}: must be auto")
         if self.device_map and (self.backend != DEFAULT_BACKEND or (self.workers or 1) > 1):
             raise UsageError("--device-map is for one replica: without --workers and --backend")
+
+    @property
+    def max_store_bytes(self) -> int | None:
+        """`store_limit` in bytes."""
+        if self.store_limit is None:
+            return None
+        from ifdkit.scoring.store_management import parse_size
+
+        return parse_size(str(self.store_limit), "--store-limit")
 
     @property
     def passes(self) -> frozenset[str]:
@@ -196,6 +209,7 @@ class ModelKeywords(TypedDict, total=False):
     token_nll: bool
     drift: int | None
     store: str | os.PathLike[str] | None
+    store_limit: str | int | None
     threads: int | None
     backend: str
     workers: int | None

@@ -61,13 +61,13 @@ def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 
-def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """The keys of each query."""
     for begin in range(0, len(keys), MAX_KEYS_PER_QUERY):
         yield keys[begin : begin + MAX_KEYS_PER_QUERY]
 
 
-def _marks(values: Sequence[object]) -> str:
+def marks(values: Sequence[object]) -> str:
     """Placeholders of SQL, one for each value."""
     return ",".join("?" * len(values))
 
@@ -125,6 +125,8 @@ class Store:
         committed.  A power failure may lose the last batches, but does not corrupt the file.
         """
         execute = self._database.execute
+        if execute("PRAGMA page_count").fetchone() == (0,):
+            execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can become smaller
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
         if self._version() == _FILE_VERSION:
@@ -169,6 +171,10 @@ class Store:
                     kind = types.get(column, "INTEGER")
                     self._database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
+    def end_run(self) -> str | None:
+        """What a complete run ends with, and a sentence about what was done; nothing by itself."""
+        return None
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -204,8 +210,8 @@ class Store:
     def batches_of(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The name of the batch in which each NLL was computed, by key, where it is known."""
         found: dict[bytes, bytes] = {}
-        for part in _parts(keys):
-            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({_marks(part)})"
+        for part in parts(keys):
+            query = f"SELECT key, CAST(batch AS BLOB) FROM nll WHERE key IN ({marks(part)})"
             found.update((key, batch) for key, batch in self._select(query, part) if batch)
         return found
 
@@ -285,11 +291,11 @@ class Store:
     def _get(
         self, table: str, keys: Sequence[bytes], condition: str = ""
     ) -> Iterator[tuple[bytes, bytes]]:
-        for part in _parts(keys):
+        for part in parts(keys):
             # Cast, because damage can change the type of a value as well as the value.
             query = (
                 f"SELECT key, CAST({VALUES[table]} AS BLOB), checksum FROM {table} WHERE key IN"
-                f" ({_marks(part)}) {condition}"
+                f" ({marks(part)}) {condition}"
             )
             for key, value, checksum in self._select(query, part):
                 if value is None or checksum != _checksum(key, value):
@@ -322,7 +328,7 @@ class Store:
         if not rows:
             return
         columns = ", ".join(COLUMNS[table])
-        query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({_marks(rows[0])})"
+        query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks(rows[0])})"
         with self._lock, self._errors("written"), self._transaction():
             self._database.executemany(query, rows)
 
@@ -376,6 +382,13 @@ def default_store() -> Path:
     return cache_folder() / "scores.sqlite"
 
 
-def open_store(path: str | None) -> Store:
-    """The store that `--store` names: `off` is a temporary one. Raises StoreError."""
-    return Store(None if path == "off" else path or default_store())
+def open_store(path: str | None, max_bytes: int | None = None) -> Store:
+    """The store that `--store` names, `off` a temporary one, with its limit. Raises StoreError."""
+    if path == "off":
+        return Store(None)
+    place = Path(path) if path else default_store()
+    if max_bytes is None:
+        return Store(place)
+    from ifdkit.scoring.store_management import LimitedStore
+
+    return LimitedStore(place, max_bytes)

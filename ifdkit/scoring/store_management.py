@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,16 @@ import numpy as np
 
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.errors import StoreError, UsageError
-from ifdkit.scoring.store import DAY_S, Store
-from ifdkit.scoring.store_schema import VALUES
+from ifdkit.scoring.store import DAY_S, Store, marks, parts
+from ifdkit.scoring.store_schema import COLUMNS, VALUES
 
 UNKNOWN_MODEL = "unknown"
 """Rows that an earlier version wrote."""
 _ROWS_PER_GROUP = 4096
+_PAGES_PER_STEP = 1024
+"""Pages that are given back in one transaction."""
+_KEPT = 0.9
+"""Share of the limit that is left, so that not every run has to delete."""
 _BYTES = "length(CAST({} AS BLOB)) + 32 + 8"
 """Of a row: its value, its key and its checksum."""
 
@@ -102,13 +106,14 @@ class ManagedStore(Store):
         if model is None and older_than_days is None and max_bytes is None:
             raise UsageError("say what to delete: --model, --older-than or --max-size")
         before, deleted = self._size(), 0
-        with self._errors("written"), self._transaction():
-            if model is not None or older_than_days is not None:
+        if model is not None or older_than_days is not None:
+            with self._errors("written"), self._transaction():
                 deleted += self._delete_matching(model, older_than_days)
-            if max_bytes is not None:
-                deleted += self._delete_oldest(max_bytes)
+        if max_bytes is not None:
+            deleted += self._delete_oldest(max_bytes)
         with self._errors("written"):
             if deleted:
+                self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of an older file
                 self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return Pruned(deleted, before, self._size())
@@ -176,48 +181,139 @@ class ManagedStore(Store):
         return deleted
 
     def _delete_oldest(self, max_bytes: int) -> int:
-        """Delete whole days, the oldest first, then rows of the last one, to fit into the limit."""
-        sizes = self._database.execute(
-            " UNION ALL ".join(
-                f"SELECT coalesce(day, 0) AS d, sum({_BYTES.format(value)}) FROM {table} GROUP BY d"
-                for table, value in VALUES.items()
-            )
-        ).fetchall()
-        # The file is larger than its rows: by the share that pages waste, assumed to stay.
-        total = sum(size for _, size in sizes)
-        (pages,) = self._database.execute("PRAGMA page_count").fetchone()
-        (free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        (page_bytes,) = self._database.execute("PRAGMA page_size").fetchone()
-        used = (pages - free) * page_bytes
-        excess = total - total * max_bytes / used if used > max_bytes else 0
-        deleted = 0
-        for day in sorted({day for day, _ in sizes}):
-            for table, value in VALUES.items():
-                if excess <= 0:
-                    return deleted
-                deleted_here, freed = self._delete_of_day(table, value, day, excess)
-                deleted, excess = deleted + deleted_here, excess - freed
+        """Delete rows, the oldest first, to fit into the limit; the number of rows.
+
+        In many short transactions, between which other processes write.
+        """
+        excess, deleted = self._excess(max_bytes), 0
+        while excess > 0:
+            with self._errors("written"), self._transaction():
+                days = {
+                    table: day
+                    for table in VALUES
+                    for (day,) in self._database.execute(
+                        f"SELECT coalesce(day, 0) FROM {table} ORDER BY rowid LIMIT 1"
+                    )
+                }
+                if not days:
+                    break
+                table = min(days, key=days.__getitem__)
+                n_rows, n_bytes = self._delete_first(table, days[table], excess)
+            deleted, excess = deleted + n_rows, excess - n_bytes
         return deleted
 
-    def _delete_of_day(self, table: str, value: str, day: int, excess: float) -> tuple[int, float]:
-        """Delete rows of a day until so many bytes are free; rows deleted, and their bytes."""
-        query = (
-            f"SELECT key, {_BYTES.format(value)} FROM {table} WHERE coalesce(day, 0) = ?"
-            " ORDER BY key"
+    def _excess(self, max_bytes: int) -> float:
+        """Bytes of the rows to delete until the pages in use fit into the limit."""
+        used = self._used()
+        if used <= max_bytes:
+            return 0.0
+        sizes = (
+            f"SELECT total({_BYTES.format(value)}) FROM {table}" for table, value in VALUES.items()
         )
-        keys, freed = [], 0.0
-        for key, size in self._database.execute(query, [day]):
-            if freed >= excess:
+        total = sum(size for (size,) in self._select(" UNION ALL ".join(sizes), []))
+        # The file is larger than its rows: by the share that pages waste, assumed to stay.
+        return float(total - total * max_bytes / used)
+
+    def _delete_first(self, table: str, day: int, excess: float) -> tuple[int, float]:
+        """Delete the first rows of a table up to a day until so many bytes are free.
+
+        How many, at most _ROWS_PER_GROUP, and their bytes.  The first were written first: a row
+        that is written again, or used again in a store with a limit, is the last one.
+        """
+        is_old = "coalesce(day, 0) <= ?"
+        query = (
+            f"SELECT rowid, {_BYTES.format(VALUES[table])} FROM {table} WHERE {is_old}"
+            " ORDER BY rowid LIMIT ?"
+        )
+        last, n_bytes = 0, 0.0
+        for number, size in self._database.execute(query, [day, _ROWS_PER_GROUP]).fetchall():
+            if n_bytes >= excess:
                 break
-            keys.append((key,))
-            freed += size
-        self._database.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
-        return len(keys), freed
+            last, n_bytes = number, n_bytes + size
+        deletion = f"DELETE FROM {table} WHERE rowid <= ? AND {is_old}"
+        return self._database.execute(deletion, [last, day]).rowcount, n_bytes
+
+    def _pragma(self, name: str) -> int:
+        (row,) = self._select(f"PRAGMA {name}", [])
+        return int(row[0])
+
+    def _used(self) -> int:
+        """Bytes of the pages that are in use."""
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * self._pragma("page_size")
 
     def _size(self) -> int:
         """Bytes of the file and of its write-ahead log."""
         files = (self._file, Path(f"{self._file}-wal"))
         return sum(one.stat().st_size for one in files if one.exists())
+
+
+class LimitedStore(ManagedStore):
+    """A store that a run keeps within a size: what was not used for longest is deleted.
+
+    A row that is read is noted as used, once a day.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        """Open or create it. Raises StoreError."""
+        Store(path).close()
+        super().__init__(path)
+        self._max_bytes = max_bytes
+        self._read: dict[str, set[bytes]] = {table: set() for table in VALUES}
+        """Table → keys that were read, and are not noted as used yet."""
+
+    def end_run(self) -> str | None:
+        """Delete what is too much; a sentence about it, None if there was nothing to do.
+
+        Other processes can go on reading and writing: no lock is held for long, and so the file of
+        an earlier version of ifdkit, which can only be made smaller as a whole, does not shrink.
+        """
+        self._note_used()
+        if self._used() <= self._max_bytes:
+            return None
+        before = self._used()
+        deleted = 0
+        while self._used() > self._max_bytes:  # again if many pages have become sparse, not empty
+            more = self._delete_oldest(int(_KEPT * self._max_bytes))
+            if not more:
+                break
+            deleted += more
+        with self._errors("written"):
+            while (n_free := self._pragma("freelist_count")) > 0:
+                self._select(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})", [])
+                if self._pragma("freelist_count") == n_free:
+                    break
+        return (
+            f"the score store was larger than its limit: {deleted:,} rows deleted that were not"
+            f" used for longest, {before / 2**20:,.1f} → {self._used() / 2**20:,.1f} MiB"
+        )
+
+    def _get(
+        self, table: str, keys: Sequence[bytes], condition: str = ""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        found = list(super()._get(table, keys, condition))
+        with self._lock:
+            self._read[table].update(key for key, _ in found)
+        if sum(map(len, self._read.values())) > _ROWS_PER_GROUP:
+            self._note_used()
+        return iter(found)
+
+    def _note_used(self) -> None:
+        """Write the rows that were read again, as the last ones and with the day of today."""
+        today = int(time.time() // DAY_S)
+        with self._lock:
+            read = {table: list(keys) for table, keys in self._read.items()}
+            self._read = {table: set() for table in VALUES}
+        for table, keys in read.items():
+            names = COLUMNS[table]
+            values = ", ".join("?" if name == "day" else name for name in names)
+            for part in parts(keys):
+                query = (
+                    f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) SELECT {values} FROM"
+                    f" {table} WHERE key IN ({marks(part)}) AND coalesce(day, 0) < ?"
+                )
+                with self._lock, self._errors("written"), self._transaction():
+                    self._database.execute(query, [today, *part, today])
 
 
 def _day(number: int | None) -> str | None:
@@ -227,12 +323,12 @@ def _day(number: int | None) -> str | None:
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, flag: str = "--max-size") -> int:
     """`10G`, `500MB` or `1000000` → bytes. Raises UsageError."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?\s*", text, re.IGNORECASE)
     size = float(found[1]) * _UNITS[found[2].upper()] if found else -1
     if not 0 <= size < 2**62:
-        raise UsageError(f"--max-size {text}: write a number of bytes, or one such as 500M or 10G")
+        raise UsageError(f"{flag} {text}: write a number of bytes, or one such as 500M or 10G")
     return int(size)
 
 

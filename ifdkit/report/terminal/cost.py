@@ -7,6 +7,11 @@ import click
 from ifdkit.engine.flops import GPUS
 from ifdkit.scoring.cost import CostPlan
 
+_STAND_INS = (
+    "the embedder, which chooses the demonstrations, was not run: their tokens are those of random"
+    " other examples"
+)
+
 
 def print_cost(plan: CostPlan) -> None:
     """Print what a run would cost."""
@@ -17,11 +22,13 @@ def cost_lines(plan: CostPlan) -> list[str]:
     """The lines of `score --plan`."""
     spent = plan.time
     rejected = f", {plan.rejects:,} of them not readable" if plan.rejects else ""
+    stand_ins = [_STAND_INS] if plan.demonstrations_are_stand_ins else []
     lines = [
         f"{plan.rows:,} rows{rejected} → {plan.examples:,} examples, {plan.passes:,} passes",
         f"{plan.requests:,} distinct requests, {plan.requests_in_store:,} of them in the store",
         f"{plan.tokens:,} tokens to score in, of which {plan.shared_tokens:,} are shared:"
         f" {plan.computed_tokens:,} go through the model, {plan.scored_tokens:,} are scored",
+        *stand_ins,
         f"{plan.flops:.3g} floating-point operations; the store grows by"
         f" {plan.store_bytes / 2**20:,.1f} MiB",
         f"here: {duration(spent.total_s)} — {duration(spent.scoring_s)} scoring,"
