@@ -48,6 +48,7 @@ DTYPE = "bfloat16"
 RECIPES: dict[str, dict[str, Any]] = {
     "preset": {},
     "three-epochs": {"epochs": 3, "learning_rate": 1e-3},
+    "three-epochs-1.4e-3": {"epochs": 3, "learning_rate": 1.4e-3},
     "three-epochs-2e-3": {"epochs": 3, "learning_rate": 2e-3},
 }
 """Recipes of the first experiment → options of `ifdkit.train`."""
@@ -175,16 +176,21 @@ def report(work: Path, data: Path) -> str:
         "",
         "Made by `python -m benchmarks.training ../shared/data/alpaca_1k.json`, with the embedded",
         f"model in {DTYPE} and an adapter (`--preset laptop --max-length {MAX_LENGTH}`: LoRA of"
-        " rank 16, batch 8, one epoch",
-        "at 5e-4; `three-epochs` is with `--epochs 3 --learning-rate 1e-3`, `three-epochs-2e-3`",
-        "with `--epochs 3 --learning-rate 2e-3`),",
+        " rank 16, batch 8, one epoch at 5e-4)",
         f"on {N_HELD_OUT} held-out rows of `{data.name}`. {machine()}.",
-        "CPU time is over all threads; elapsed time is longer if other programs run too.",
+        "CPU time is over all threads; elapsed time is longer if other programs run too. "
+        + "; ".join(f"`{name}` is with `{flags_of(name)}`" for name in RECIPES if RECIPES[name])
+        + ".",
         "",
         *learn_lines(work),
         *select_lines(work),
     ]
     return "\n".join(lines) + "\n"
+
+
+def flags_of(recipe: str) -> str:
+    """The options of a recipe as those of the command."""
+    return " ".join(f"--{key.replace('_', '-')} {x:g}" for key, x in RECIPES[recipe].items())
 
 
 def learn_lines(work: Path) -> list[str]:

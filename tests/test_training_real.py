@@ -19,9 +19,9 @@ def test_real_responses_teach_more_than_shuffled_ones(
 ) -> None:
     """200 rows of alpaca_1k against the same rows with shuffled responses."""
     training.split(shared_file("data", "alpaca_1k.json"), tmp_path)
-    training.learn(tmp_path, ["three-epochs-2e-3"], training.RESPONSES)
+    training.learn(tmp_path, ["three-epochs-1.4e-3"], training.RESPONSES)
     real, shuffled = (
-        training.results(tmp_path, f"learn-three-epochs-2e-3-{x}") for x in training.RESPONSES
+        training.results(tmp_path, f"learn-three-epochs-1.4e-3-{x}") for x in training.RESPONSES
     )
     assert real is not None
     assert shuffled is not None
