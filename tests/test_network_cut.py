@@ -20,4 +20,4 @@ def test_the_network_to_a_node_is_cut_for_a_minute(tmp_path: Path, tiny_model: P
         pytest.skip(problem)
     write_rows(tmp_path)
     told = network.score_across_cut(tmp_path, tiny_model, CUT_S)
-    assert told in ([], ["a node of the Ray cluster was lost: its work is done again"])
+    assert told in ([], ["ifdkit: a node of the Ray cluster was lost: its work is done again"])

@@ -1,13 +1,11 @@
-"""Several replicas: order, bounds, deaths at random moments, and no process left behind."""
+"""Several replicas: order, bounds, deaths, and no process left behind."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -197,10 +195,6 @@ def test_no_batches_at_all() -> None:
     assert UnitSchedule(iter([]), max_ahead=1).is_finished()
 
 
-def pids_of(fleet: WorkerProcesses) -> list[int]:
-    return [one.process.pid for one in fleet._workers]
-
-
 def assert_gone(pids: Sequence[int]) -> None:
     deadline = time.monotonic() + 20
     while any(psutil.pid_exists(one) and not _is_zombie(one) for one in pids):
@@ -213,35 +207,6 @@ def _is_zombie(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-KILLS = int(os.environ.get("KILLS", "10"))
-
-
-def test_workers_killed_at_random_moments_change_nothing() -> None:
-    fleet, draw, killed = WorkerProcesses([FakeModel()] * 2), random.Random(0), 0
-    replicas, stopped = Replicas(fleet), threading.Event()
-
-    def kill() -> None:
-        nonlocal killed
-        while not stopped.wait(draw.uniform(0, 0.5)):
-            # Those that load are spared: three deaths in a row at load end a run.
-            if ready := [one.process.pid for one in fleet._workers if one.is_ready]:
-                os.kill(draw.choice(ready), signal.SIGKILL)
-                killed += 1
-
-    killer = threading.Thread(target=kill)
-    try:
-        killer.start()
-        while killed < KILLS:
-            batches = [[request(b + 2)] for b in range(200)]
-            assert_same(list(replicas.stream(iter(batches), n_planned=9)), batches)
-    finally:
-        stopped.set()
-        killer.join()
-        pids = pids_of(fleet)
-        replicas.close()
-    assert_gone(pids)
 
 
 def test_a_deadly_request_in_a_real_process() -> None:
