@@ -157,9 +157,14 @@ class Words:
 def _pattern(tokenizer: Any) -> str | None:
     """The regular expression that splits ASCII texts as this tokenizer does; None if unknown."""
     from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
 
     if not isinstance(tokenizer.model, BPE) or tokenizer.model.dropout:
         return None
+    characters = "".join(one for one in map(chr, range(0x2100)) if not _OTHER.match(one))
+    split_bytes = ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str
+    if any(tokenizer.token_to_id(byte) is None for byte in set(split_bytes(characters)[0][0])):
+        return None  # a byte could become an unknown token, or nothing
     try:
         normalizer, splitter = (
             None if part is None else json.loads(part.__getstate__())
