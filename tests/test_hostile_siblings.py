@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from ifdkit.cli.main import main
 from ifdkit.data import parquet_files, table_rows
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import open_dataset
-from ifdkit.data.parquet_files import MAX_BATCH_BYTES, n_text_bytes, parquet_batches
+from ifdkit.data.parquet_files import n_text_bytes, parquet_batches
 from ifdkit.engine.models import resolve
 from ifdkit.engine.tokenizer import HuggingFaceTokenizer
 from ifdkit.engine.untrusted import check_size
@@ -81,8 +81,8 @@ def test_a_settings_file_cannot_ask_for_a_million_processes(
     (folder / "ifdkit.toml").write_text(f"{name} = 1_000_000\n")
     assert f"--{name} 1000000: at most" in error_of(capsys, "score", "d.jsonl")
     with pytest.raises(UsageError):
-        Settings(**{name: 1_000_000})
-    assert Settings(**{name: 16})
+        Settings(**cast(Any, {name: 1_000_000}))
+    assert Settings(**cast(Any, {name: 16}))
 
 
 def make_device(path: Path) -> None:
@@ -172,7 +172,7 @@ def same_texts(n: int, n_chars: int, kind: pa.DataType) -> pa.Table:
     return pa.table({"instruction": ["Add 2 and 3"] * n, "output": references})
 
 
-def write_bomb(kind: str, path: Path, n: int = 80, n_chars: int = 4_000_000) -> None:
+def write_bomb(kind: str, path: Path, n: int = 80, n_chars: int = 250_000) -> None:
     options: dict[str, Any] = {"compression": "zstd", "store_schema": False}
     if kind == "fixed":
         table = same_texts(n, n_chars, pa.binary(n_chars))
@@ -187,14 +187,16 @@ def write_bomb(kind: str, path: Path, n: int = 80, n_chars: int = 4_000_000) -> 
 
 @pytest.mark.parametrize("kind", ["plain", "shared", "fixed"])
 def test_a_batch_of_a_parquet_file_is_bounded_however_it_is_encoded(
-    kind: str, folder: Path
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parquet_files, "MAX_BATCH_BYTES", 4 * 2**20)
+    monkeypatch.setattr(parquet_files, "_MAX_GROUP_BYTES", 16 * 2**20)
     path = folder / "bomb.parquet"
     write_bomb(kind, path)
     assert path.stat().st_size < 50_000
     batches = [(one.num_rows, n_text_bytes(one)) for one in parquet_batches(path, path)]
     assert sum(n for n, _ in batches) == 80
-    assert max(size for _, size in batches) <= MAX_BATCH_BYTES
+    assert max(size for _, size in batches) <= 4 * 2**20
 
 
 def test_a_parquet_file_that_says_how_far_it_expands_is_refused_unread(
@@ -257,12 +259,14 @@ def test_a_quote_that_swallows_many_short_lines_is_bounded(
     monkeypatch.setattr(table_rows, "MAX_VALUES", 100)
     rows = "".join(f'{i},"Add {i}",It is {i}\n' for i in range(300))
     (folder / "x.csv").write_text(f'id,instruction,output\n0,"lost,x\n{rows}')
-    raws = list(table_rows.csv_rows((folder / "x.csv").open("rb"), "x.csv"))
+    with (folder / "x.csv").open("rb") as file:
+        raws = list(table_rows.csv_rows(file, "x.csv"))
     assert len(raws) == 301
     assert raws[0].error is not None
     assert all(one.error is None for one in raws[1:])
     (folder / "y.csv").write_text('id,instruction,output\n0,"' + "x\n" * 300)
-    first = next(table_rows.csv_rows((folder / "y.csv").open("rb"), "y.csv"))
+    with (folder / "y.csv").open("rb") as file:
+        first = next(table_rows.csv_rows(file, "y.csv"))
     assert first.error == "has more than 100 lines"
 
 
