@@ -115,7 +115,7 @@ def test_dry_run_shows_three_prompts_and_asks_nothing(
         (["-o", "new.json"], "missing option '--oracle'"),
         (["-o", "new.json", "--oracle", "x"], "OPENAI_API_KEY, or name another variable"),
         (["-o", "new.xml", "--oracle", "x"], "end it in .json"),
-        (["-o", "data.json", "--oracle", "x"], "is the dataset itself"),
+        (["-o", "data.json", "--oracle", "x"], "is the input itself"),
         (
             ["-o", "new.json", "--oracle", "x", "--stages", "all"],
             "must be instruction, response or both",

@@ -335,7 +335,7 @@ def test_parquet_keeps_types_metadata_and_untouched_columns(tmp_path: Path) -> N
         ("out.xml", UsageError, "end it in .json"),
         ("out.parquet", UsageError, "only a Parquet dataset"),
         ("out.csv", UsageError, "only a CSV dataset"),
-        ("in.json", OutputError, "is the dataset itself"),
+        ("in.json", OutputError, "is the input itself"),
         ("nowhere/out.json", OutputError, "the folder .*nowhere does not exist"),
     ],
 )

@@ -341,7 +341,7 @@ def test_the_summary_correlates_ifd_with_length(
     [
         ("out.xlsx", UsageError, r"end it in \.jsonl"),
         ("missing/out.jsonl", OutputError, "the folder .*missing does not exist"),
-        ("data.json.jsonl", OutputError, "is the dataset itself"),
+        ("data.json.jsonl", OutputError, "is the input itself"),
     ],
 )
 def test_an_unusable_output_is_refused_before_any_work(

@@ -67,7 +67,7 @@ def test_bands_are_shown_and_inputs_are_not_overwritten(
     assert main(["select", source.name, "-o", source.name, *flags]) == 2
     assert "is the input itself: choose another name" in capsys.readouterr().err
     assert main(["select", source.name, "-o", "data.jsonl", *flags]) == 2
-    assert "is the dataset itself: choose another name" in capsys.readouterr().err
+    assert "is the input itself: choose another name" in capsys.readouterr().err
     assert source.read_bytes() == before
 
 

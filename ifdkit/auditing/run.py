@@ -188,8 +188,9 @@ def audit_dataset(
     files = None
     with ExitStack() as stack:
         if options.clean is not None:
-            check_not_input(data, options.clean, "--clean")
             files = stack.enter_context(OutputFiles(options.clean, DROPPED))
+            for one in (data, *options.against):
+                check_not_input(one, files, "--clean")
         found = _audit(data, asked, read_options, options, progress or default_progress(), files)
     return replace(found, elapsed_s=round(time.perf_counter() - begin, 3))
 

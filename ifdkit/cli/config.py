@@ -9,10 +9,11 @@ that file cannot set what runs code, what sends data or keys anywhere, or what i
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,22 +82,29 @@ def load_config(folder: Path, options: Iterable[click.Parameter]) -> Config:
     that it may not set.
     """
     trusts: dict[str, Trust] = {}
+    repeated: set[str] = set()
     for one in options:
         if isinstance(one, click.Option) and one.name:
             trusts[one.name] = max(trusts.get(one.name, Trust.FOLDER), trust_of(one))
+            repeated |= {one.name} if one.multiple else set()
     own = user_file()
     is_chosen = bool(os.environ.get(USER_FILE_VARIABLE))
     if is_chosen and not own.is_file():
         raise UsageError(f"{USER_FILE_VARIABLE}: {own} does not exist")
-    found = [_load(own, None, trusts, is_users=True)]
+    found = [_load(own, None, trusts, repeated, is_users=True)]
     in_folder = (("ifdkit.toml", None), ("pyproject.toml", "ifdkit"))
-    tried = (_load(folder / name, table, trusts) for name, table in in_folder)
+    tried = (_load(folder / name, table, trusts, repeated) for name, table in in_folder)
     found.append(next((one for one in tried if one), None))
     return Config(tuple(one for one in found if one))
 
 
 def _load(
-    path: Path, table: str | None, trusts: Mapping[str, Trust], *, is_users: bool = False
+    path: Path,
+    table: str | None,
+    trusts: Mapping[str, Trust],
+    repeated: Collection[str],
+    *,
+    is_users: bool = False,
 ) -> SettingsFile | None:
     """The settings of a file; None if there is no such file or it has none."""
     content = _content(path, str(path) if is_users else path.name)
@@ -117,7 +125,23 @@ def _load(
             raise UsageError(f"{name}: {one_line(repr(key))} is not an option")
         elif problem := _refusal(key, trusts[key], is_users=is_users):
             raise UsageError(f"{name}: {problem}")
+        elif problem := _wrong_type(found.values[key], is_repeated=key in repeated):
+            shown = one_line(repr(found.values[key]), 40)
+            raise UsageError(f"{name}: {key.replace('_', '-')} = {shown}: write {problem}")
     return found
+
+
+def _wrong_type(value: Any, *, is_repeated: bool) -> str | None:
+    """What an option can have in place of a value, such as a table or a date; None if it is fine.
+
+    click converts texts and numbers, and takes the letters of a text for the values of an option
+    that may be repeated.
+    """
+    if is_repeated:
+        is_fine = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        return None if is_fine else "a list of texts"
+    is_finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return None if is_finite or isinstance(value, str) else "a text, a number, true or false"
 
 
 def _refusal(key: str, trust: Trust, *, is_users: bool) -> str | None:
@@ -150,5 +174,5 @@ def _content(path: Path, name: str) -> dict[str, Any]:
         raise UsageError(f"{name}: longer than {MAX_FILE_BYTES:,} bytes")
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, too, is a ValueError
         raise UsageError(f"{name}: {one_line(str(error))}") from error

@@ -36,7 +36,7 @@ from ifdkit.cli.store import store
 from ifdkit.cli.streams import safe_streams
 from ifdkit.cli.train import train
 from ifdkit.cli.view import view
-from ifdkit.errors import IfdkitError
+from ifdkit.errors import IfdkitError, brief
 from ifdkit.version import VERSION
 from ifdkit.visible import one_line, visible
 
@@ -111,6 +111,11 @@ def _run(arguments: list[str]) -> int:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         problem = f"internal error: {what} (--verbose shows where; please report it)"
         return _traced(problem, arguments)
+    except BaseException as error:
+        # A panic of a library in Rust is no Exception, and would end like a failed gate, with 1.
+        if isinstance(error, SystemExit):
+            raise
+        return _traced(f"internal error: {brief(error)} (please report it)", arguments)
 
 
 def _interrupted() -> int:

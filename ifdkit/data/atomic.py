@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ifdkit.data.locks import output_lock
+from ifdkit.data.places import check_place
 from ifdkit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class OutputFiles:
         """Raise OutputError if the files could not be written, or another run writes them."""
         check_place(self.output, self._companions)
         self._exits.enter_context(output_lock(self.output))
-        for path in (self.output, *self._companions):
+        for path in self.paths:
             _remove_leftovers(path)
         return self
 
@@ -82,6 +83,11 @@ class OutputFiles:
         with self._exits, self._group:
             if kind is None:
                 self._commit()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The output and its companions, whether they exist or not."""
+        return [self.output, *self._companions]
 
     def open(self, companion: str = "", *, mode: int = 0o666) -> IO[bytes]:
         """A binary file that becomes the output or a companion; `mode` is masked by the umask.
@@ -266,19 +272,6 @@ class _RawFile(io.FileIO):
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 """Errors of a file system that has no hard links."""
-
-
-def check_place(path: Path, companions: Iterable[Path] = ()) -> None:
-    """Refuse, before any work is done, an output that could not be written. Raises OutputError."""
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: it is a folder, or its folder is read-only")
-    for companion in companions:
-        if companion.is_dir() and not companion.is_symlink():
-            raise OutputError(
-                f"cannot write {path}: {companion}, which would go with it, is a folder"
-            )
 
 
 def replace_in_folder(folder: Path, contents: Mapping[str, bytes]) -> None:

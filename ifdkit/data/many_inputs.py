@@ -168,7 +168,7 @@ def _walk(folder: str, seen: set[str]) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not Path(entry.path).is_dir():  # `entry.is_dir` raises for a link to itself
                 if entry.name.lower().endswith(DATA_ENDINGS):
                     yield entry.path
             elif _is_saved(Path(entry.path)):

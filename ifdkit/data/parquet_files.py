@@ -23,7 +23,15 @@ _ROWS_PER_BATCH = 4096
 _MAX_EXPANDED_BYTES, _MAX_EXPANSION = 2**30, 1000
 """A file is refused if its texts exceed both this size and this multiple of its own."""
 _MAX_VALUES_PER_GROUP = 2**26
-"""Values of a column in a row group, which may all be in one row. Each takes a few bytes."""
+"""Values in the lists of a row group, which may all be in one row. Each takes a few bytes."""
+_MAX_GROUP_BYTES = 4 * MAX_BATCH_BYTES
+"""A batch may have any number of rows of a smaller row group."""
+_LONG_ROW_BYTES = 2**17
+_ROWS_OF_LARGE_GROUP = 8
+"""Rows of a batch from a larger one; a single row, if they are longer than _LONG_ROW_BYTES each."""
+_FIXED = "FIXED_LEN_BYTE_ARRAY"
+_SHARING = ("DELTA_BYTE_ARRAY",)
+"""Encodings in which a value may repeat all of the one before it without taking space."""
 
 
 def parquet_batches(
@@ -43,7 +51,7 @@ def parquet_batches(
 
     try:
         with pq.ParquetFile(source) as file:
-            references = _expandable(file.metadata, path, n_rows)
+            references, n_rows = _plan(file.metadata, path, n_rows)
         if not isinstance(source, Path):
             source.seek(0)
         with pq.ParquetFile(source, read_dictionary=references) as file:
@@ -90,7 +98,7 @@ def row_groups(path: Path) -> Generator[pa.Table]:
 
     try:
         with pq.ParquetFile(path) as file:
-            references = _expandable(file.metadata, path, file.metadata.num_rows)
+            references, _ = _plan(file.metadata, path, max(file.metadata.num_rows, 1))
         with pq.ParquetFile(path, read_dictionary=references) as file:
             groups = (file.read_row_group(i).combine_chunks() for i in range(file.num_row_groups))
             whole = (batch for table in groups for batch in table.to_batches())
@@ -102,38 +110,64 @@ def row_groups(path: Path) -> Generator[pa.Table]:
 
 def until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
     """The batches. Raises InputError once their texts are far more than the file can contain."""
-    limit = max(_MAX_EXPANDED_BYTES, _MAX_EXPANSION * path.stat().st_size)
     n_bytes = 0
     for batch in batches:
         n_bytes += n_text_bytes(batch)
-        if n_bytes > limit:
-            raise InputError(
-                f"{path}: its texts take more than {limit:,} bytes, {_MAX_EXPANSION:,} times its"
-                " size: write it as JSON Lines if that is right"
-            )
+        _check_expanded(n_bytes, path)
         yield batch
 
 
-def _expandable(metadata: pq.FileMetaData, path: Path, n_rows: int) -> list[str]:
-    """Columns whose values are few but may be long, and are read as references to them.
+def _check_expanded(n_bytes: int, path: Path) -> None:
+    limit = max(_MAX_EXPANDED_BYTES, _MAX_EXPANSION * path.stat().st_size)
+    if n_bytes > limit:
+        raise InputError(
+            f"{path}: its texts take more than {limit:,} bytes, {_MAX_EXPANSION:,} times its size:"
+            " write it as JSON Lines if that is right"
+        )
 
-    Read as texts, a batch of `n_rows` could take gigabytes.  Raises InputError if that could happen
-    in a single row too.
+
+def _plan(metadata: pq.FileMetaData, path: Path, n_rows: int) -> tuple[list[str], int]:
+    """How a file is read in bounded memory, from what it says about its columns.
+
+    The first are columns whose values are few but may be long, and are read as references to them:
+    read as texts, a batch of `n_rows` could take gigabytes.  The second is how many rows, at most
+    `n_rows`, a batch may have.  Raises InputError if a single row could take gigabytes too.
     """
-    found: dict[str, None] = {}
-    for group in range(metadata.num_row_groups):
+    references: dict[str, None] = {}
+    n_expanded = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        n_bytes = n_nested = 0
         for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            if column.num_values > _MAX_VALUES_PER_GROUP:
-                raise InputError(
-                    f"{path}: a row group has more than {_MAX_VALUES_PER_GROUP:,} values: write it"
-                    " with smaller row groups"
-                )
-            n_bytes = column.total_uncompressed_size * min(column.num_values, n_rows)
-            has_references = any("DICTIONARY" in one for one in column.encodings)
-            if has_references and n_bytes > MAX_BATCH_BYTES:
-                found[column.path_in_schema] = None
-    return list(found)
+            column, place = group.column(number), metadata.schema.column(number)
+            size, n_values = column.total_uncompressed_size, column.num_values
+            n_bytes += size
+            n_nested += n_values if place.max_repetition_level else 0
+            n_together = min(n_values, n_rows)
+            if any("DICTIONARY" in one for one in column.encodings):
+                # Values of a fixed length are not read as references.
+                longest = place.length if column.physical_type == _FIXED else 0
+                n_rows = min(n_rows, _n_fitting(longest))
+                if not longest and size * n_together > MAX_BATCH_BYTES:
+                    references[column.path_in_schema] = None
+            elif any(one in _SHARING for one in column.encodings):
+                n_rows = min(n_rows, _n_fitting(size))
+        if n_nested > _MAX_VALUES_PER_GROUP:
+            raise InputError(
+                f"{path}: a row group has more than {_MAX_VALUES_PER_GROUP:,} values in lists:"
+                " write it with smaller row groups"
+            )
+        if n_bytes > _MAX_GROUP_BYTES:
+            # The rows may differ in size.
+            is_long = n_bytes > _LONG_ROW_BYTES * group.num_rows
+            n_rows = min(n_rows, 1 if is_long else _ROWS_OF_LARGE_GROUP)
+        n_expanded += n_bytes
+    _check_expanded(n_expanded, path)
+    return list(references), n_rows
+
+
+def _n_fitting(n_bytes: int) -> int:
+    """How many rows with a value of this size a batch may have."""
+    return max(1, MAX_BATCH_BYTES // max(n_bytes, 1))
 
 
 def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -20,11 +20,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from ifdkit.data.atomic import OutputFiles, check_place, dumps, encoded_json
+from ifdkit.data.atomic import OutputFiles, dumps, encoded_json
 from ifdkit.data.csv_dialect import Dialect, sniff
 from ifdkit.data.files import HEAD_BYTES, begins_like_json
 from ifdkit.data.json_texts import JsonSource, on_one_line, with_keys
 from ifdkit.data.parquet_rows import ParquetRows
+from ifdkit.data.places import check_different, check_place
 from ifdkit.data.raw import Raw
 from ifdkit.data.rows_writer import Appended, RowsWriter
 from ifdkit.data.sources import COMPRESSED, DELIMITERS, JSON_LINES, open_bytes, suffix
@@ -68,8 +69,7 @@ def check_rows_output(path: Path, source: Path | None, *, appends: bool = False)
             f"{packed[0]}: Parquet files are compressed already; unpack it, or end -o in .jsonl"
         )
     check_place(path)
-    if source is not None and path.exists() and path.samefile(source):
-        raise OutputError(f"-o {path} is the dataset itself: choose another name")
+    check_different([path], [] if source is None else [source])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ifdkit.data.arrow_messages import check_uncompressed
 from ifdkit.data.csv_dialect import Dialect
 from ifdkit.data.parquet_files import (
     MAX_BATCH_BYTES,
@@ -26,7 +27,7 @@ from ifdkit.data.raw import MAX_ROW_BYTES, MAX_VALUES, Raw, too_long, too_many
 from ifdkit.data.sources import open_bytes
 from ifdkit.errors import InputError, brief
 from ifdkit.format import plural
-from ifdkit.regular import read_regular
+from ifdkit.regular import open_regular, read_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +68,8 @@ class _Lines:
         self._length += length
         if self._length > MAX_ROW_BYTES:
             raise _TooLongError(too_long(MAX_ROW_BYTES))
+        if len(self._row) > MAX_VALUES:
+            raise _TooLongError(f"has more than {MAX_VALUES:,} lines")
         if self.offset == 0 and len(self._row) == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         try:
@@ -186,7 +189,9 @@ def saved_dataset_rows(folder: Path) -> Iterator[Raw]:
     start = 0
     for file in files:
         try:
-            with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
+            # Not mapped: a file that is cut while it is read would kill the process.
+            with open_regular(file) as source, pa.ipc.open_stream(source) as batches:
+                check_uncompressed(file)
                 for raw in batch_rows(until_expanded(batches, file), start):
                     yield raw
                     start = raw.row + 1

@@ -10,6 +10,7 @@ from ifdkit.engine.adapter import merged, without_adapter
 from ifdkit.engine.flops import ModelSize
 from ifdkit.engine.models import Weights
 from ifdkit.engine.quiet import quiet_libraries
+from ifdkit.engine.untrusted import check_size
 from ifdkit.errors import ModelError, brief
 
 DTYPES = {
@@ -27,6 +28,7 @@ def model_size(weights: Weights, *, trust_remote_code: bool = False) -> ModelSiz
     """The size of a model, from its config alone. Raises ModelError."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    check_size(weights.name, weights.config)
     try:
         with quiet_libraries(), torch.device("meta"):
             config = AutoConfig.from_pretrained(
@@ -55,6 +57,7 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
+    check_size(weights.name, weights.config)
     pickled = not any(file.suffix == ".safetensors" for file in weights.files)
     if device_map is not None and weights.adapter is not None:
         raise ModelError(

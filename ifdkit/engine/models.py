@@ -132,7 +132,7 @@ class Weights:
 def _json_object(path: Path, model: str) -> dict[str, object]:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model {model}: {path.name} is missing or broken") from error
     if not isinstance(value, dict):
         raise ModelError(f"model {model}: {path.name} is not an object")
@@ -151,11 +151,18 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("ifdkit"))
 
 
-def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Weights:
+def resolve(
+    name: str,
+    *,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    is_base: bool = False,
+) -> Weights:
     """Find the files of a model, downloading or unpacking them if needed.
 
     `name` is the path of a folder or GGUF file, a key of EMBEDDED, or a name on the hub; a LoRA
-    adapter resolves to its base model, with the adapter to merge.  Raises ModelError if there is no
+    adapter resolves to its base model, with the adapter to merge, unless it `is_base` of another
+    one: adapters can name each other without end.  Raises ModelError if there is no
     such model, if it has pickled weights only and `allow_pickle` is not set, or if its settings
     name code and `trust_remote_code` is not set.
     """
@@ -178,6 +185,8 @@ def resolve(name: str, *, allow_pickle: bool = False, trust_remote_code: bool = 
     else:
         weights = _from_hub(name, allow_pickle=allow_pickle, code=trust_remote_code)
     if (weights.folder / _ADAPTER_CONFIG).is_file():
+        if is_base:
+            raise ModelError(f"model {name} is an adapter too: merge it into its own base model")
         weights = _with_adapter(weights, allow_pickle=allow_pickle, code=trust_remote_code)
     for folder in {weights.folder, weights.adapter or weights.folder}:
         check_regular(name, folder)
@@ -201,11 +210,9 @@ def _with_adapter(weights: Weights, *, allow_pickle: bool, code: bool) -> Weight
     if not isinstance(base, str) or not base:
         raise ModelError(f"model {weights.name}: {_ADAPTER_CONFIG} does not name a base model")
     try:
-        found = resolve(base, allow_pickle=allow_pickle, trust_remote_code=code)
+        found = resolve(base, allow_pickle=allow_pickle, trust_remote_code=code, is_base=True)
     except ModelError as error:
         raise ModelError(f"model {weights.name} is an adapter; its base {error}") from error
-    if found.adapter is not None:
-        raise ModelError(f"model {weights.name}: its base model {base} is an adapter too: merge it")
     source = f"{weights.source}, LoRA adapter of {base} ({found.source})"
     return Weights(weights.name, found.folder, source, adapter)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, cast
 
@@ -12,9 +13,24 @@ from ifdkit.engine.models import Weights
 from ifdkit.engine.pieces import LONG_CHARS, Located, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.tokenizer_facts import TokenizerFacts, keep, recall
+from ifdkit.engine.untrusted import check_tokenizer
 from ifdkit.engine.words import Words
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
+
+
+@contextmanager
+def _without_panic() -> Iterator[None]:
+    """Raise ModelError where Rust panics, as over a regex of a tokenizer that backtracks too often.
+
+    The exception is not an Exception, and its class cannot be imported.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"the tokenizer of the model fails: {brief(error)}") from error
 
 
 class HuggingFaceTokenizer:
@@ -66,6 +82,7 @@ class HuggingFaceTokenizer:
         from transformers import AutoTokenizer
 
         name = self._weights.name
+        check_tokenizer(name, self._weights.tokenizer_folder / "tokenizer.json")
         try:
             with quiet_libraries():
                 found: Any = AutoTokenizer.from_pretrained(
@@ -92,7 +109,12 @@ class HuggingFaceTokenizer:
             or hasattr(kind, "_switch_to_input_mode")
         ):
             return None
-        self._tokenizer("")  # turns truncation and padding off, which a tokenizer.json can turn on
+        try:
+            # Turns truncation and padding off, which a tokenizer.json can turn on.
+            self._tokenizer("")
+        except Exception as error:  # settings of a wrong type
+            what = f"model {self._weights.name}: its tokenizer does not work: {brief(error)}"
+            raise ModelError(what) from error
         return self._tokenizer.backend_tokenizer
 
     def _added_ids(self) -> tuple[list[int], list[int]] | None:
@@ -124,6 +146,7 @@ class HuggingFaceTokenizer:
         """The id of EOS; None if the tokenizer has none."""
         return self._facts.eos_id
 
+    @_without_panic()
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
         if not texts:
@@ -143,6 +166,7 @@ class HuggingFaceTokenizer:
         )
         return cast(list[list[int]], encoded["input_ids"])
 
+    @_without_panic()
     def encode_from(self, texts: Sequence[str], *, special: bool, first: int) -> list[Encoded]:
         """The same with the characters that the ids from position `first` on stand for."""
         if self._rust is None:
@@ -190,6 +214,7 @@ class HuggingFaceTokenizer:
         # Without an agreed place, such as one word of millions of characters, as a whole.
         return encode_whole(self._rust, text) if made is None else made
 
+    @_without_panic()
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
         if (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ _ATTENTION_KEYS = (
 """transformers downloads and runs a kernel if the value is a name on the hub."""
 _MEGATRON = "megatron_config"
 """peft imports the module that `megatron_core` names if an adapter has this key."""
+_PARTS = re.compile(r"(num|n)_.*(layer|expert|block|stage|head)")
+_MAX_PARTS = 100_000
+_MAX_GROWTH = 1000
+"""Characters per character, if each step of a normalizer replaces all of them."""
+_MAX_ADDED_IDS, _MAX_TOKEN_CHARS, _MAX_TOKEN_ID = 10_000, 10_000, 2**24
 _WITHOUT_SETTINGS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 
@@ -63,6 +68,49 @@ def check_no_code(name: str, folder: Path) -> None:
                     f"model {name}: {where} {problem}; --trust-remote-code loads it, and runs code"
                     " that its author chose"
                 )
+
+
+def check_size(name: str, config: Mapping[str, Any]) -> None:
+    """Raise ModelError if a config asks for more parts than any model has.
+
+    The library makes an object of each, for minutes and gigabytes, before it looks at the weights.
+    """
+    for key, value in _members(config):
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if _PARTS.match(key) and is_number and value > _MAX_PARTS:
+            what = f"config.json: {one_line(key, 60)} is over {_MAX_PARTS:,}"
+            raise ModelError(f"model {name}: {what}")
+
+
+def check_tokenizer(name: str, file: Path) -> None:
+    """Raise ModelError if a tokenizer.json makes far more of a text than any tokenizer does.
+
+    Text can only grow where a normalizer replaces or prepends something, and by the tokens that
+    are added to all texts.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+        growth = 1
+        for key, value in _members([content.get(one) for one in ("normalizer", "pre_tokenizer")]):
+            if key in ("content", "prepend") and isinstance(value, str):
+                growth *= max(1, len(value))
+        longest = max((len(one["content"]) for one in content["added_tokens"]), default=0)
+        added = content.get("post_processor") or {}
+        n_ids = sum(len(value) for key, value in _members(added) if key == "ids")
+        n_ids *= max(1, len(added.get("single", ())))
+        vocabulary = content["model"].get("vocab", {})
+        largest = max(vocabulary.values(), default=0) if isinstance(vocabulary, dict) else 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return  # the library that loads it reports what is wrong
+    for amount, limit, what in (
+        (growth, _MAX_GROWTH, "makes a text too much longer"),
+        (n_ids, _MAX_ADDED_IDS, "adds too many tokens to a text"),
+        (longest, _MAX_TOKEN_CHARS, "has a token that is too long"),
+        (largest, _MAX_TOKEN_ID, "has a token with too large an id"),
+    ):
+        if amount > limit:
+            why = f"its tokenizer.json {what}: {amount:,} is over {limit:,}"
+            raise ModelError(f"model {name}: {why}")
 
 
 def _settings_files(folder: Path) -> Iterator[Path]:

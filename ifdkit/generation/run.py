@@ -135,8 +135,8 @@ def generate_to_file(
     if read_options.turns != "last":
         raise UsageError("generate answers the last turn of a conversation: use --turns last")
     data = expand(data)
-    check_not_input(data, output)
     with OutputFiles(output, REJECTS, MANIFEST) as files:
+        check_not_input(data, files)
         dataset = open_data(data, read_options)
         check_no_documents(dataset, "generate")
         check_dataset_output(output, dataset)

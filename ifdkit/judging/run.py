@@ -25,7 +25,6 @@ import numpy as np
 from ifdkit.data.annotations import preferences_of, read_annotations
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Reasoning, Turns
-from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.pairing import fingerprint
 from ifdkit.data.spilling import RecordColumn
@@ -173,9 +172,9 @@ def judge_files(
     begin = time.perf_counter()
     progress = progress or default_progress()
     read_options = read_options or ReadOptions(turns="last")
-    for data in (first, second):
-        check_not_input(expand(data), output)
     with OutputFiles(output, MANIFEST) as files:
+        for data in (first, second):
+            check_not_input(data, files)
         datasets = [open_data(data, read_options) for data in (first, second)]
         for dataset in datasets:
             check_no_documents(dataset, "judge")

@@ -22,7 +22,7 @@ from ifdkit.oracle.api_key import DEFAULT_VARIABLE, ApiKey
 from ifdkit.oracle.calls import Form, OracleCall, Probe, Reply
 from ifdkit.oracle.journal import AsyncJournal, Journal
 from ifdkit.oracle.limits import Bounds, CapReached, Limits, Usage, retry_after_s
-from ifdkit.oracle.wire import Fault, body_of, reply_of
+from ifdkit.oracle.wire import Fault, body_of, read_body, reply_of
 from ifdkit.visible import masked
 
 if TYPE_CHECKING:
@@ -263,6 +263,8 @@ class Oracle:
                 # Its message may quote the key, so nothing may be raised with it as the context.
                 fault = self._fault(error)
             except openai.APIConnectionError as error:
+                if isinstance(error.__cause__, Fault):
+                    raise error.__cause__ from None
                 raise Fault(f"the connection failed: {self._key.redact(_cause(error))}") from None
             else:
                 if reply.prompt_tokens is not None and reply.completion_tokens is not None:
@@ -332,7 +334,9 @@ def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
         ) from None
     # Environment proxies are not meant for a server on this machine.
     http_client = openai.DefaultAsyncHttpxClient(
-        trust_env=not _is_loopback(server.base_url), follow_redirects=False
+        trust_env=not _is_loopback(server.base_url),
+        follow_redirects=False,
+        event_hooks={"response": [read_body]},
     )
     client = openai.AsyncOpenAI(
         api_key=key.value,

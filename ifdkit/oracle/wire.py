@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifdkit.oracle.calls import Form, OracleCall, Reply
 
+if TYPE_CHECKING:
+    import httpx2
+
 _TRANSIENT_STATUSES = {408, 409, 425, 429}
+MAX_REPLY_BYTES = 2**25
+"""A longer body is not read to its end: it may have none, or be a small one that decompresses."""
 
 
 class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
@@ -60,6 +65,17 @@ def body_of(call: OracleCall, form: Form, limit_name: str) -> dict[str, Any]:
     elif form is Form.OBJECT:
         body["response_format"] = {"type": "json_object"}
     return body
+
+
+async def read_body(response: httpx2.Response) -> None:
+    """Read the body of a response, of any status. Raises Fault if it is too long."""
+    parts, n_bytes = [], 0
+    async for part in response.aiter_bytes():
+        n_bytes += len(part)
+        if n_bytes > MAX_REPLY_BYTES:
+            raise Fault(f"the server's response is longer than {MAX_REPLY_BYTES:,} bytes")
+        parts.append(part)
+    response._content = b"".join(parts)  # as `aread` does, which then returns it
 
 
 def reply_of(content: bytes) -> Reply:

@@ -38,7 +38,7 @@ from ifdkit.reflection.prompts import Prompts, load_prompts
 from ifdkit.reflection.provenance import PROVENANCE, Source
 from ifdkit.reflection.result import Recycled
 from ifdkit.scoring.documents import check_no_documents
-from ifdkit.scoring.inputs import note_dataset, open_data
+from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
 from ifdkit.scoring.output_names import REJECTS
 from ifdkit.scoring.progress import Progress, default_progress
@@ -119,6 +119,7 @@ def reflect_to_file(
         raise UsageError("--select works on the last turn of a conversation: use --turns last")
     prompts = load_prompts(options.prompts)
     with OutputFiles(output, PROVENANCE, REJECTS, MANIFEST) as files:
+        check_not_input(data, files)
         dataset = open_data(data, read_options)
         check_no_documents(dataset, "reflect")
         check_dataset_output(output, dataset)

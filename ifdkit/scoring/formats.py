@@ -16,13 +16,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ifdkit.data.atomic import (
     OutputFiles,
-    check_place,
     dumps,
     encoded_json,
     json_line,
     valid_text,
 )
 from ifdkit.data.parquet_files import parquet_table
+from ifdkit.data.places import check_place
 from ifdkit.errors import UsageError
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import (

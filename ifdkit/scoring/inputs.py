@@ -7,14 +7,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.columns import SLOTS
 from ifdkit.data.containers import locate
 from ifdkit.data.dataset import Dataset, open_dataset
 from ifdkit.data.many_inputs import ManyInputs, NamedInput, expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.parts import InputRecord
+from ifdkit.data.places import check_different
 from ifdkit.data.sources import sha256
-from ifdkit.errors import InputError, OutputError
+from ifdkit.errors import InputError
 from ifdkit.expressions.syntax import parse
 from ifdkit.scoring.manifest import manifest_beside
 from ifdkit.scoring.progress import Progress
@@ -185,17 +187,12 @@ def _as_it_was(data: Data, name: str, digest: str | None, role: str) -> Path:
     raise InputError(f"{data} {role.format(Path(name))} {what}")
 
 
-def check_not_input(data: Data, output: Path, flag: str = "-o") -> None:
-    """Raise OutputError, which names the flag, if `output` is a file that is read."""
+def check_not_input(data: Data, files: OutputFiles, flag: str = "-o") -> None:
+    """Raise OutputError, which names the flag, if one of `files` is read."""
     data = expand(data)
     paths = data.paths if isinstance(data, ManyInputs) else [data]
-    for path in paths:
-        try:
-            is_input = isinstance(path, (str, PathLike)) and output.samefile(path)
-        except OSError:
-            continue  # one of them does not exist
-        if is_input:
-            raise OutputError(f"{flag} {output} is the input itself: choose another name")
+    inputs = [one for one in paths if isinstance(one, (str, PathLike))]
+    check_different(files.paths, inputs, flag)
 
 
 def note_dataset(dataset: Dataset, progress: Progress, begin: str = "") -> None:

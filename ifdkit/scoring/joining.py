@@ -70,8 +70,8 @@ def score_into_rows(
     data = expand(data)
     progress = progress or default_progress()
     is_named, output = output is not None, output or default_joined_output(data)
-    check_not_input(data, output)
     with OutputFiles(output, REJECTS, MANIFEST) as files:
+        check_not_input(data, files)
         dataset = open_data(data, read_options)
         check_dataset_output(output, dataset, appends=True)
         if not is_named:

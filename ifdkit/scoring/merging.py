@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parquet_files import row_groups
+from ifdkit.data.places import check_different
 from ifdkit.errors import InputError, OutputError
 from ifdkit.scoring.formats import arrow_type, check_output
 from ifdkit.scoring.manifest import MANIFEST, Manifest, PrecisionCheck, ShardRecord, manifest_beside
@@ -64,13 +65,13 @@ class MergedScores:
 def merge(paths: Sequence[Path], output: Path) -> MergedScores:
     """Put the shards of a run together. Raises InputError if they are not all of it, once each."""
     check_output(output)
-    if output in paths:
-        raise OutputError(f"-o {output} is one of the shards: choose another name")
+    outputs = OutputFiles(output, REJECTS, MANIFEST)
+    check_different(outputs.paths, paths)
     shards = _checked([_opened(path) for path in paths])
     for one in shards:
         if one.path.suffix.lower() != output.suffix.lower():
             raise OutputError(f"-o {output}: end it in {one.path.suffix}, as the shards do")
-    with OutputFiles(output, REJECTS, MANIFEST) as files:
+    with outputs as files:
         _FORMATS[output.suffix.lower()](shards, files.open())
         files.write_lines(REJECTS, _rejects(shards))
         manifest = _merged(shards, files)

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.dataset import Dataset
-from ifdkit.data.many_inputs import ManyInputs, expand
+from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
+from ifdkit.data.places import check_different
 from ifdkit.data.read_log import ReadLog
-from ifdkit.errors import OutputError
 from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
@@ -79,14 +79,12 @@ def score_to_file(
     progress = progress or default_progress()
     is_named, output = output is not None, output or default_output(data, shard)
     check_output(output)
-    if isinstance(data, ManyInputs):
-        check_not_input(data, output)
     with OutputFiles(output, REJECTS, MANIFEST) as files:
+        check_not_input(data, files)
         dataset = open_data(data, read_options)
         if not is_named:
             check_default_output(output, dataset)
-        if dataset.path is not None and output.exists() and output.samefile(dataset.path):
-            raise OutputError(f"-o {output} is the dataset itself: choose another name")
+        check_different(files.paths, [] if dataset.path is None else [dataset.path])
         note_dataset(dataset, progress)
         settings = settings_for(dataset, settings, progress)
         with Scorer(settings, progress) as scorer:

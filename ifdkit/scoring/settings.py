@@ -29,6 +29,8 @@ from ifdkit.scoring.metrics import (
 from ifdkit.scoring.noise import MAX_NOISE_COPIES, NOISE_COPIES
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_MAX_WORKERS, _MAX_THREADS = 16, 256
+"""Or the cores of the machine, if they are more; torch crashes if it cannot start its threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,14 @@ class Settings:
             raise UsageError(f"--workers {self.workers}: must be at least one")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: must be at least one")
+        # The settings file of a folder of unknown origin may set both.
+        n_cores = os.cpu_count() or 1
+        most = max(_MAX_WORKERS, n_cores)
+        if (self.workers or 1) > most and self.backend == DEFAULT_BACKEND:
+            raise UsageError(f"--workers {self.workers}: at most {most} on this machine")
+        most = max(_MAX_THREADS, n_cores)
+        if (self.threads or 1) > most:
+            raise UsageError(f"--threads {self.threads}: at most {most} on this machine")
         if self.device_map not in (None, "auto"):
             raise UsageError(f"--device-map {self.device_map}: must be auto")
         if self.device_map and (self.backend != DEFAULT_BACKEND or (self.workers or 1) > 1):

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
-from ifdkit.scoring.store_schema import COLUMNS, TABLES, VALUES
+from ifdkit.scoring.store_schema import COLUMNS, OWN_TABLES, TABLES, VALUES
+from ifdkit.visible import one_line
 
 Vector = NDArray[np.float32]
 _Result = TypeVar("_Result")
@@ -125,6 +126,12 @@ class Store:
         committed.  A power failure may lose the last batches, but does not corrupt the file.
         """
         execute = self._database.execute
+        # First: what follows changes the file.  It also keeps out views, which may have no end.
+        if foreign := self._tables() - OWN_TABLES:
+            raise StoreError(
+                f"{self.path} is not a score store: it has {one_line(min(foreign), 40)!r}; name"
+                " another with --store PATH"
+            )
         if execute("PRAGMA page_count").fetchone() == (0,):
             execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can become smaller
         execute("PRAGMA journal_mode = WAL")
@@ -151,7 +158,10 @@ class Store:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
     def _tables(self) -> set[str]:
-        return {name for (name,) in self._database.execute("SELECT name FROM sqlite_schema")}
+        """Tables, views and triggers, without what SQLite makes for itself."""
+        query = "SELECT name, type FROM sqlite_schema WHERE type != 'index'"
+        rows = self._database.execute(query).fetchall()
+        return {name if kind == "table" else f"{kind} {name}" for name, kind in rows}
 
     def _add_checksums(self) -> None:
         """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""

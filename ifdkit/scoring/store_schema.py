@@ -11,6 +11,8 @@ COLUMNS = {
     "digest": ("file", "sha256", "checksum"),
 }
 """Table → its columns, in the order in which values are inserted; the first is the key."""
+OWN_TABLES = {*COLUMNS, "model", "sqlite_sequence", "sqlite_stat1"}
+"""All tables that a store may have."""
 # Not WITHOUT ROWID, which keeps values of 250 tokens and more in pages of their own: such a row
 # took 4.7 kB instead of 1.1, and three times as long to write and to read.
 TABLES = """

@@ -160,10 +160,10 @@ def select_to_file(
     begin = time.perf_counter()
     read_options = read_options or ReadOptions(turns="last")
     inputs = Inputs(options, settings or {}, read_options, progress or default_progress())
-    check_not_input(data, output)
     if options.to is not None:
         check_format(options.to, output)
     with OutputFiles(output, ROW_LOG, MANIFEST) as files:
+        check_not_input(data, files)
         selected = _select(data, files, options, read_options, inputs)
         elapsed_s = round(time.perf_counter() - begin, 3)
         selected = replace(selected, elapsed_s=elapsed_s)

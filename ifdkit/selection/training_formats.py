@@ -97,7 +97,7 @@ def add_to_info(output: Path) -> Path:
     if path.exists():
         try:
             known = json.loads(read_regular(path, _MAX_INFO_BYTES))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise OutputError(f"{path} cannot be read as JSON: {error}") from error
         if not isinstance(known, dict):
             raise OutputError(f"{path} is not a JSON object: move it, or choose another folder")

@@ -23,6 +23,7 @@ from ifdkit.engine.finetuning import FineTuning, fine_tune
 from ifdkit.engine.recipe import LossPoint
 from ifdkit.errors import OutputError
 from ifdkit.records import Request
+from ifdkit.regular import read_regular
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
@@ -34,6 +35,7 @@ from ifdkit.training.trained_model import FILES, MODEL_SCHEMA, TrainedModel
 from ifdkit.version import VERSION
 
 _RUN_FILE, _MANIFEST_FILE = "run.json", "manifest.json"
+_MAX_JSON_BYTES = 2**24
 _STEPS_PER_NOTE = 10
 
 
@@ -178,14 +180,14 @@ def _fingerprint(
 def _finished(folder: Path, fingerprint: str) -> TrainedModel | None:
     """The model in the folder if it is complete and of this run."""
     try:
-        found = json.loads((folder / _MANIFEST_FILE).read_bytes())
+        found = json.loads(read_regular(folder / _MANIFEST_FILE, _MAX_JSON_BYTES))
         if found["fingerprint"] != fingerprint:
             return None
         with (folder / FILES[0]).open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))[1:]
         points = [LossPoint(int(step), *map(float, rest)) for step, *rest in lines]
         return TrainedModel(**found, losses=tuple(points))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -196,11 +198,11 @@ def _claim(folder: Path, fingerprint: str) -> None:
         if not any(folder.iterdir()):
             write_file(folder / _RUN_FILE, json_file({"fingerprint": fingerprint}))
             return
-        found = (folder / _RUN_FILE).read_bytes()
+        found = read_regular(folder / _RUN_FILE, _MAX_JSON_BYTES)
         is_own = json.loads(found)["fingerprint"] == fingerprint
     except FileNotFoundError:
         is_own = False
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         is_own = False
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error

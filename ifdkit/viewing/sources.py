@@ -21,6 +21,7 @@ from ifdkit.data.parquet_files import parquet_table
 from ifdkit.errors import InputError, UsageError
 from ifdkit.format import plural
 from ifdkit.records import Example, Reject
+from ifdkit.regular import read_regular
 from ifdkit.scoring.dataset import ScoresFile, open_scores
 from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.manifest import Manifest
@@ -36,6 +37,7 @@ MAX_VALUE_CHARACTERS = 200
 _NO_CHANGE = ("row", "turn", "map_x", "map_y")
 """Columns with a before and an after whose difference means nothing."""
 COMPARISON_SCHEMA = "ifdkit.comparison/"
+_MAX_SUMMARY_BYTES = 2**28
 
 
 @dataclass(eq=False, kw_only=True)
@@ -256,11 +258,14 @@ def _comparison(folder: Path) -> ViewedData:
     import pyarrow as pa
 
     try:
-        summary = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads(read_regular(folder / "summary.json", _MAX_SUMMARY_BYTES))
         if not str(summary["schema"]).startswith(COMPARISON_SCHEMA):
             raise InputError(f"{folder} is the folder of another report than a comparison")
         table = parquet_table(folder / "rows.parquet")
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError),
+        *(RecursionError, pa.ArrowException),
+    ) as error:
         raise InputError(f"{folder} is not a readable comparison: {error}") from error
     if not {"id", "row_before", "row_after"} <= set(table.column_names):
         raise InputError(f"{folder}/rows.parquet is not that of a comparison")
