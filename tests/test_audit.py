@@ -497,6 +497,8 @@ def test_settings_from_python() -> None:
     assert rule_of(found, "refusal").severity == "off"
     with pytest.raises(UsageError, match=r"rules\['refusl'\]: no rule is called"):
         texts_only(some_rows(3), rules={"refusl": {"most": 0}})
+    with pytest.raises(UsageError, match=r"rules\['refusl'\]: no rule is called"):
+        texts_only(some_rows(3), rules={"refusl": {}})
     with pytest.raises(UsageError, match="must be a dictionary"):
         configured(from_mapping({"refusal": 3}))  # type: ignore[dict-item]
     with pytest.raises(UsageError, match=r"audit\(\): no keyword 'modle': did you mean 'model'"):

@@ -180,7 +180,7 @@ def test_the_command(
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "151 rows, 1 of them not readable → 150 examples" in out
-    assert "computed from their peak rate at 35% of it, not measured" in out
+    assert "computed from their peak rate at 35 % of it, not measured" in out
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["gpus"][0]["is_computed"] is True

@@ -258,7 +258,7 @@ def test_the_commands(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         return capsys.readouterr().out
 
     assert run("path") == f"{path}\n"
-    assert "  org/one float32: 500 rows (nll), 0.4 MiB, 20" in run("info")
+    assert "  org/one float32: 500 rows (nll), 4" in run("info")
     assert json.loads(run("info", "--json"))["models"][2]["model"] == "mini"
     assert "300 rows deleted" in run("prune", "--older-than", "90d")
     assert json.loads(run("prune", "-m", "mini", "--json"))["rows"] == 50

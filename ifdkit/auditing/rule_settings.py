@@ -12,7 +12,7 @@ Later settings override earlier ones, key by key; those of the command line come
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -76,6 +76,7 @@ def from_mapping(rules: Mapping[str, Mapping[str, Any]]) -> list[RuleSetting]:
 
 def _of_rule(source: str, rule: str, table: Mapping[str, Any]) -> list[RuleSetting]:
     name = rule.replace("-", "_")
+    _check_name(source, name, [one.name for one in RULES])  # also if its table is empty
     return [RuleSetting(source, name, key.replace("-", "_"), value) for key, value in table.items()]
 
 
@@ -93,13 +94,16 @@ def configured(settings: Iterable[RuleSetting], rules: Iterable[Rule] = RULES) -
     """
     by_name = {rule.name: rule for rule in rules}
     for one in settings:
-        if one.rule not in by_name:
-            raise UsageError(
-                f"{one.source}: no rule is called {one.rule!r}; did you mean"
-                f" {_nearest(one.rule, by_name)}?"
-            )
+        _check_name(one.source, one.rule, by_name)
         by_name[one.rule] = _changed(by_name[one.rule], one)
     return tuple(by_name.values())
+
+
+def _check_name(source: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UsageError(
+            f"{source}: no rule is called {name!r}; did you mean {_nearest(name, known)}?"
+        )
 
 
 def _changed(rule: Rule, setting: RuleSetting) -> Rule:

@@ -10,7 +10,7 @@ import click
 
 from ifdkit.cli.flags import echo_json, start
 from ifdkit.cli.options import Commands, call_option, option, output_option, output_options
-from ifdkit.format import plural
+from ifdkit.format import plural, size
 
 if TYPE_CHECKING:
     from ifdkit.scoring.store_management import ManagedStore
@@ -80,11 +80,13 @@ def info(context: click.Context, /, path: str | None, **flags: Any) -> None:
     if flags["as_json"]:
         echo_json(asdict(found))
         return
-    click.echo(f"{found.path}: {found.size_bytes / 2**20:,.1f} MiB")
+    click.echo(f"{found.path}: {size(found.size_bytes)}")
     for one in found.models:
-        days = f"{one.oldest_day} … {one.newest_day}" if one.oldest_day else "day not known"
-        size = f"{one.size_bytes / 2**20:,.1f} MiB"
-        click.echo(f"  {one.model}: {plural(one.rows, 'row')} ({one.kind}), {size}, {days}")
+        days = " … ".join(dict.fromkeys(filter(None, (one.oldest_day, one.newest_day))))
+        click.echo(
+            f"  {one.model}: {plural(one.rows, 'row')} ({one.kind}), {size(one.size_bytes)},"
+            f" {days or 'day not known'}"
+        )
 
 
 @store.command("prune")
@@ -108,16 +110,15 @@ def prune(context: click.Context, /, path: str | None, **flags: Any) -> None:
     start(context, flags)
     older, largest = flags["older_than"], flags["max_size"]
     days = None if older is None else parse_days(older)
-    size = None if largest is None else parse_size(largest)
+    max_bytes = None if largest is None else parse_size(largest)
     with _opened(path) as opened:
-        done = opened.prune(model=flags["model"], older_than_days=days, max_bytes=size)
+        done = opened.prune(model=flags["model"], older_than_days=days, max_bytes=max_bytes)
     if flags["as_json"]:
         echo_json({"path": str(_file_of(path)), **asdict(done)})
     else:
-        before, after = done.size_before_bytes / 2**20, done.size_bytes / 2**20
         click.echo(
             f"{_file_of(path)}: {plural(done.rows, 'row')} deleted,"
-            f" {before:,.1f} → {after:,.1f} MiB"
+            f" {size(done.size_before_bytes)} → {size(done.size_bytes)}"
         )
 
 
@@ -155,7 +156,6 @@ def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:
     Example:
       ifdkit store verify
     """
-    from ifdkit.format import plural
 
     start(context, flags)
     file = _file_of(path)
@@ -165,5 +165,4 @@ def verify(context: click.Context, /, path: str | None, **flags: Any) -> None:
         echo_json({"path": str(file), **asdict(found)})
     else:
         damage = f"{plural(found.damaged, 'damaged row')} deleted" if found.damaged else "no damage"
-        rows, size = plural(found.rows, "row"), found.size_bytes / 2**20
-        click.echo(f"{file}: {rows}, {size:,.1f} MiB, {damage}")
+        click.echo(f"{file}: {plural(found.rows, 'row')}, {size(found.size_bytes)}, {damage}")

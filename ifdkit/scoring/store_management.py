@@ -16,6 +16,7 @@ import numpy as np
 
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.errors import StoreError, UsageError
+from ifdkit.format import size
 from ifdkit.scoring.store import DAY_S, Store, marks, parts
 from ifdkit.scoring.store_schema import COLUMNS, VALUES
 
@@ -79,9 +80,9 @@ class ManagedStore(Store):
     def info(self) -> StoreInfo:
         """Rows and bytes by model."""
         found = [
-            StoredModel(name or UNKNOWN_MODEL, table, rows, size, _day(oldest), _day(newest))
+            StoredModel(name or UNKNOWN_MODEL, table, rows, n_bytes, _day(oldest), _day(newest))
             for table, value in VALUES.items()
-            for name, rows, size, oldest, newest in self._select(
+            for name, rows, n_bytes, oldest, newest in self._select(
                 f"SELECT m.name, count(*), sum({_BYTES.format(value)}), min(day), max(day)"
                 f" FROM {table} LEFT JOIN model m ON m.id = model GROUP BY m.name",
                 [],
@@ -210,7 +211,7 @@ class ManagedStore(Store):
         sizes = (
             f"SELECT total({_BYTES.format(value)}) FROM {table}" for table, value in VALUES.items()
         )
-        total = sum(size for (size,) in self._select(" UNION ALL ".join(sizes), []))
+        total = sum(n_bytes for (n_bytes,) in self._select(" UNION ALL ".join(sizes), []))
         # The file is larger than its rows: by the share that pages waste, assumed to stay.
         return float(total - total * max_bytes / used)
 
@@ -226,10 +227,10 @@ class ManagedStore(Store):
             " ORDER BY rowid LIMIT ?"
         )
         last, n_bytes = 0, 0.0
-        for number, size in self._database.execute(query, [day, _ROWS_PER_GROUP]).fetchall():
+        for number, n_row in self._database.execute(query, [day, _ROWS_PER_GROUP]).fetchall():
             if n_bytes >= excess:
                 break
-            last, n_bytes = number, n_bytes + size
+            last, n_bytes = number, n_bytes + n_row
         deletion = f"DELETE FROM {table} WHERE rowid <= ? AND {is_old}"
         return self._database.execute(deletion, [last, day]).rowcount, n_bytes
 
@@ -285,7 +286,7 @@ class LimitedStore(ManagedStore):
                     break
         return (
             f"the score store was larger than its limit: {deleted:,} rows deleted that were not"
-            f" used for longest, {before / 2**20:,.1f} → {self._used() / 2**20:,.1f} MiB"
+            f" used for longest, {size(before)} → {size(self._used())}"
         )
 
     def _get(
@@ -326,10 +327,10 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 def parse_size(text: str, flag: str = "--max-size") -> int:
     """`10G`, `500MB` or `1000000` → bytes. Raises UsageError."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?\s*", text, re.IGNORECASE)
-    size = float(found[1]) * _UNITS[found[2].upper()] if found else -1
-    if not 0 <= size < 2**62:
+    n_bytes = float(found[1]) * _UNITS[found[2].upper()] if found else -1
+    if not 0 <= n_bytes < 2**62:
         raise UsageError(f"{flag} {text}: write a number of bytes, or one such as 500M or 10G")
-    return int(size)
+    return int(n_bytes)
 
 
 def parse_days(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ifdkit.engine.flops import GPUS
+from ifdkit.format import percent, size
 from ifdkit.scoring.cost import CostPlan
 
 _STAND_INS = (
@@ -29,13 +30,12 @@ def cost_lines(plan: CostPlan) -> list[str]:
         f"{plan.tokens:,} tokens to score in, of which {plan.shared_tokens:,} are shared:"
         f" {plan.computed_tokens:,} go through the model, {plan.scored_tokens:,} are scored",
         *stand_ins,
-        f"{plan.flops:.3g} floating-point operations; the store grows by"
-        f" {plan.store_bytes / 2**20:,.1f} MiB",
+        f"{plan.flops:.3g} floating-point operations; the store grows by {size(plan.store_bytes)}",
         f"here: {duration(spent.total_s)} — {duration(spent.scoring_s)} scoring,"
         f" {duration(spent.embedding_s)} embedding, {duration(spent.reading_s)} reading,"
         f" {duration(spent.loading_s)} loading  (predicted from {spent.probed_batches} batches,"
         f" {spent.probe_s:.0f} s)",
-        f"on other devices, computed from their peak rate at {plan.utilisation:.0%} of it, not"
+        f"on other devices, computed from their peak rate at {percent(plan.utilisation)} of it, not"
         " measured; scoring alone:",
     ]
     lines += [
