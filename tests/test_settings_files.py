@@ -21,6 +21,7 @@ TRUSTED = {
     "base-url": '"http://127.0.0.1:9/v1"',
     "api-key-env": '"AWS_SECRET_ACCESS_KEY"',
     "store": '"scores.sqlite"',
+    "store-limit": '"1M"',
     "prompts": '"prompts"',
     "ray-address": '"ray://127.0.0.1:9"',
     "log": '"wandb"',
