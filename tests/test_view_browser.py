@@ -211,7 +211,7 @@ def test_the_arrow_keys_are_brushes(many: str, visit: Visit) -> None:
     assert count_becomes(page, N / 8)
     assert page.locator("#ranges .chip").count() == 1, "the other axis is covered whole"
     page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_function("document.querySelectorAll('#ranges .chip').length === 2")
+    page.locator("#ranges .chip").nth(1).wait_for()
     assert re.fullmatch(r"Response words: up to [\d,.]+, year: up to [\d,.]+",
                         told.inner_text())  # fmt: skip
     page.keyboard.press("Escape")
