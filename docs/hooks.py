@@ -137,6 +137,24 @@ def evidence_table() -> str:
     return table(head, rows)
 
 
+def authors_table() -> str:
+    """Which metrics and measures were compared with their authors' programs."""
+    found = json.loads((ROOT / "tests" / "golden" / "authors.json").read_text(encoding="utf-8"))
+    return table(
+        ("number", "program", "equal within", "how it was run, and what differs"),
+        (
+            (
+                f"`{name}`",
+                f"{one['repository']} {one['commit'][:7]}",
+                f"{one['tolerance']:.0e}" if one["tolerance"] else "the draw",
+                one["how"],
+            )
+            for name in (*METRICS, *DIVERSITY)
+            if (one := found.get(name))
+        ),
+    )
+
+
 def _correlation(value: float | None, ci95: Sequence[float] | None, n: int | None) -> str:
     if value is None or ci95 is None:
         return "–"
@@ -238,6 +256,7 @@ GENERATED: dict[str, Callable[..., str]] = {
     "optional_metrics": optional_table,
     "diversity": diversity_table,
     "evidence": evidence_table,
+    "authors": authors_table,
     "protocols": protocol_table,
     "rules": rule_table,
     "templates": template_sources,
