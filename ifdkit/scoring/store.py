@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
-from ifdkit.scoring.store_schema import COLUMNS, OWN_TABLES, TABLES, VALUES
+from ifdkit.scoring.store_schema import COLUMNS, OWN_TABLES, TABLES, VALUES, tables_of
 from ifdkit.visible import one_line
 
 Vector = NDArray[np.float32]
@@ -127,7 +127,7 @@ class Store:
         """
         execute = self._database.execute
         # First: what follows changes the file.  It also keeps out views, which may have no end.
-        if foreign := self._tables() - OWN_TABLES:
+        if foreign := tables_of(self._database) - OWN_TABLES:
             raise StoreError(
                 f"{self.path} is not a score store: it has {one_line(min(foreign), 40)!r}; name"
                 " another with --store PATH"
@@ -147,7 +147,7 @@ class Store:
                 )
             if version == _FILE_VERSION:
                 return
-            if "nll" in self._tables() and version < 2:
+            if "nll" in tables_of(self._database) and version < 2:
                 self._add_checksums()
             for statement in TABLES.split(";"):
                 execute(statement)
@@ -156,12 +156,6 @@ class Store:
 
     def _version(self) -> int:
         return int(self._database.execute("PRAGMA user_version").fetchone()[0])
-
-    def _tables(self) -> set[str]:
-        """Tables, views and triggers, without what SQLite makes for itself."""
-        query = "SELECT name, type FROM sqlite_schema WHERE type != 'index'"
-        rows = self._database.execute(query).fetchall()
-        return {name if kind == "table" else f"{kind} {name}" for name, kind in rows}
 
     def _add_checksums(self) -> None:
         """Migrate a store of ifdkit 0.1, whose rows are taken as they are."""

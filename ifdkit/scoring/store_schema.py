@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 VALUES = {"nll": "nats", "embedding": "vector", "finished": "record"}
 """Table → its column of values: float32, or records that `ifdkit.scoring.finished` makes."""
 COLUMNS = {
@@ -27,3 +29,10 @@ CREATE TABLE IF NOT EXISTS finished
     (key BLOB PRIMARY KEY, record BLOB NOT NULL, checksum BLOB, model INTEGER, day INTEGER);
 CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 """
+
+
+def tables_of(database: sqlite3.Connection) -> set[str]:
+    """Names of the tables, and views and triggers as `view NAME`."""
+    query = "SELECT name, type FROM sqlite_schema WHERE type != 'index'"
+    rows = database.execute(query).fetchall()
+    return {name if kind == "table" else f"{kind} {name}" for name, kind in rows}
