@@ -93,7 +93,7 @@ def trained(
     data: Path, output: Path, held_out: Path, seed: int, recipe: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Train one model and return what it did, from an earlier run if there is one."""
-    kept = output.with_suffix(".result.json")
+    kept = result_of(output)
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     clock, begin = CpuClock(), time.perf_counter()
@@ -125,6 +125,11 @@ def trained(
     }
     kept.write_text(json.dumps(found))
     return found
+
+
+def result_of(output: Path) -> Path:
+    """Where the result of a trained model is kept; names contain dots, so no `with_suffix`."""
+    return output.with_name(f"{output.name}.result.json")
 
 
 def held_out_nll(model: str, held_out: Path, metric: str) -> list[float | None]:
@@ -165,7 +170,7 @@ def select(work: Path, seed: int) -> None:
 
 def results(work: Path, name: str) -> dict[str, Any] | None:
     """What one model did; None if it is not trained yet."""
-    path = work / f"{name}.result.json"
+    path = result_of(work / name)
     return json.loads(path.read_text()) if path.exists() else None
 
 
