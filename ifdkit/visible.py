@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 _RANGES = (
     *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F)),  # C0 but tab and line feed, DEL, C1
@@ -99,3 +100,13 @@ def sentence(text: str, limit: int = 600) -> str:
     """`text` in one line, with a capital and a full stop whether it came with them or not."""
     text = one_line(text, limit)
     return text[:1].upper() + text[1:] + ("" if text[-1:] in {"", ".", "!", "?", "…"} else ".")
+
+
+FUNCTION = "function "
+"""How the name of a function in memory begins, where others have the name of a file or model."""
+
+
+def function_name(function: Callable[..., object]) -> str:
+    """What manifests and messages call a function in memory."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{FUNCTION}{one_line(str(name), 80)}"

@@ -41,7 +41,7 @@ def second_settings(
     if manifest is not None:
         kept = {name: getattr(settings, name) for name in _OF_MACHINE}
         settings = Settings(**{**settings_of(manifest), **kept, "template": None})
-        used = manifest.template
+        used: object = manifest.template
     else:
         used = choose_template(PROTOCOLS[settings.protocol], settings.template)
     if template == used:

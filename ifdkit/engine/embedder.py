@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.errors import IfdkitError, ModelError, brief
-from ifdkit.visible import one_line
+from ifdkit.visible import function_name, one_line
 
 Vectors = NDArray[np.float32]
 EmbedFunction = Callable[[list[str]], Any]
 """Texts → their embeddings: an array, a tensor or nested lists of shape (texts, dimensions)."""
-FUNCTION = "function "
-"""How the name of an embedder that is a function begins."""
 _PROBES = (
     "The sea is wide and blue.",
     "List three prime numbers above ten, and say why each of them is one.",
@@ -84,7 +82,7 @@ class FunctionEmbedder:
 
     def __init__(self, function: EmbedFunction) -> None:
         """Call it on a few short texts. Raises ModelError if its result is not as described."""
-        self.name = f"{FUNCTION}{one_line(_name_of(function), 80)}"
+        self.name = function_name(function)
         self._function = function
         self._dimensions: int | None = None
         vectors = self.embed(_PROBES)
@@ -134,7 +132,3 @@ class FunctionEmbedder:
 
     def _error(self, problem: str) -> ModelError:
         return ModelError(f"embedder {self.name}: it {problem}")
-
-
-def _name_of(function: EmbedFunction) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))

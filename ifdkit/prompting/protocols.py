@@ -7,8 +7,10 @@ published scripts, so that a number can be compared with a published one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ifdkit.errors import UsageError
+from ifdkit.prompting.templates import PromptFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,10 @@ PROTOCOLS = {
 """Name → protocol.  A new protocol is one more entry."""
 
 
-def choose_template(protocol: Protocol, template: str | None) -> str:
+_Function = TypeVar("_Function", bound=PromptFunction)
+
+
+def choose_template(protocol: Protocol, template: str | _Function | None) -> str | _Function:
     """The template to use: the one asked for, or the protocol's default.
 
     Raises UsageError if the protocol is not defined for the one asked for.

@@ -5,25 +5,31 @@ conversations by repeating the block of a turn.  They are written in Jinja, like
 Their variables are `turns` (each with `role`, `text`, `input`), `instruction`, `input`, `system`
 and `tools`.
 
-The built-in templates are rendered in this process.  A user's file and a model's chat template
-(`chat`) are untrusted: `sandbox` renders them, and `omissions` checks what they have left out.
+The built-in templates and a function of the caller's are rendered in this process.  A user's file
+and a model's chat template (`chat`) are untrusted: `sandbox` renders them.  `omissions` checks what
+all but the built-in ones have left out.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from ifdkit.errors import UsageError, unknown
+from ifdkit.errors import UsageError, brief, unknown
 from ifdkit.prompting.omissions import Conversation, omitted
 from ifdkit.prompting.sandbox import Job, Rendered, Sandbox
+from ifdkit.prompting.structures import message_of
 from ifdkit.records import Turn
 from ifdkit.regular import open_regular
+from ifdkit.visible import FUNCTION, function_name
+
+PromptFunction = Callable[[list[dict[str, Any]]], str]
+"""Messages with `role` and `content`, as chat templates get them → the text before the response."""
 
 # The prompt of 2402.10110 (section 3.2) that asks for the instruction of a response.
 REVERSE = (
@@ -188,18 +194,62 @@ class JinjaTemplate(Template):
         self, conversations: Sequence[Conversation], *, checked: bool = True
     ) -> list[Prompt]:
         """The prompt of each conversation, in order."""
-        made = self._render(conversations)
-        if not checked:
-            return [Prompt(one.text, one.problem) for one in made]
-        found = omitted(conversations, made, self._render, self.source, structured=False)
-        return [
-            Prompt(one.text, one.problem, kinds) for one, kinds in zip(made, found, strict=True)
-        ]
+        return _checked(conversations, self._render, self.source, checked=checked, structured=False)
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
         return self._sandbox.render(
             [Job(self.name, _variables(*one), n_chars(one)) for one in conversations]
         )
+
+
+class FunctionTemplate(Template):
+    """A function of the caller's, which is trusted: it has no limits."""
+
+    def __init__(self, function: PromptFunction) -> None:
+        """Call it once. Raises UsageError if it fails on one instruction of one word."""
+        self._function = function
+        self.name = function_name(function)
+        (probe,) = self._render([([Turn("user", "Hi")], "")])
+        if probe.text is None:
+            raise UsageError(f"template {self.name}: {probe.problem}")
+        # Its code is not known: two functions are told apart by what they make of this.
+        self.source = probe.text
+
+    def prompts(
+        self, conversations: Sequence[Conversation], *, checked: bool = True
+    ) -> list[Prompt]:
+        """The prompt of each conversation, in order. That of one without turns is empty."""
+        return _checked(conversations, self._render, self.source, checked=checked, structured=True)
+
+    def _render(self, conversations: Sequence[Conversation]) -> list[Rendered]:
+        return [self._prompt(turns) for turns, _ in conversations]
+
+    def _prompt(self, turns: Sequence[Turn]) -> Rendered:
+        if not turns:
+            return Rendered("")
+        try:
+            text: Any = self._function([message_of(one) for one in turns])
+        except Exception as error:  # a user's code fails in its own ways
+            return Rendered(None, f"{type(error).__name__}: {brief(error)}")
+        if not isinstance(text, str):
+            return Rendered(None, f"returns {type(text).__name__}, not the text of a prompt")
+        return Rendered(text)
+
+
+def _checked(
+    conversations: Sequence[Conversation],
+    render: Callable[[Sequence[Conversation]], list[Rendered]],
+    source: str,
+    *,
+    checked: bool,
+    structured: bool,
+) -> list[Prompt]:
+    """Prompts with what they leave out, if that is asked for."""
+    made = render(conversations)
+    if not checked:
+        return [Prompt(one.text, one.problem) for one in made]
+    found = omitted(conversations, made, render, source, structured=structured)
+    return [Prompt(one.text, one.problem, kinds) for one, kinds in zip(made, found, strict=True)]
 
 
 def _variables(turns: Sequence[Turn], tools: str) -> Mapping[str, Any]:
@@ -239,6 +289,11 @@ def load_template(name: str, *, date: str | None = None) -> Template:
     """
     if name in BUILT_IN:
         return BuiltInTemplate(name)
+    if name.startswith(FUNCTION):  # as manifests call it
+        raise UsageError(
+            f"template {name} was a function in memory: give it again with template=…, or another"
+            " template"
+        )
     path = Path(name)
     if not _is_file(path):
         if path.suffix or len(path.parts) > 1:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.engine.embedder import FUNCTION, EmbedFunction, FunctionEmbedder, cosine
+from ifdkit.engine.embedder import EmbedFunction, FunctionEmbedder, cosine
 from ifdkit.engine.models import Weights
 from ifdkit.errors import ModelError
 from ifdkit.records import Example, Passes, Status
 from ifdkit.scoring.batches import BatchFiller
 from ifdkit.scoring.store import Store, Vector, text_key
 from ifdkit.scoring.work import Work
+from ifdkit.visible import FUNCTION
 
 if TYPE_CHECKING:
     from ifdkit.engine.embedder import SentenceEmbedder

@@ -61,8 +61,8 @@ def scope_of(scorer: Scorer) -> str | None:
     """Everything but the example that a finished row depends on; None if rows are not kept.
 
     They are not if a metric was registered, whose code is not known, if the rows contain the NLLs
-    of their tokens, if a metric depends on the other rows, if a function embeds, or if only the
-    prompts can show whether a template names a date.
+    of their tokens, if a metric depends on the other rows, if a function embeds or makes the
+    prompts, or if only the prompts can show whether a template names a date.
     """
     settings, template = scorer.settings, scorer.template
     has_own_metrics = [*METRICS.values()] != [*SHIPPED]
@@ -71,7 +71,11 @@ def scope_of(scorer: Scorer) -> str | None:
     if scorer.store.path is None or settings.token_nll or has_own_metrics or may_read_clock:
         return None
     embedder = scorer.embeddings
-    if depends_on_others or (embedder is not None and not embedder.are_kept):
+    if (
+        depends_on_others
+        or callable(settings.template)
+        or (embedder is not None and not embedder.are_kept)
+    ):
         return None
     parts: dict[str, Any] = {
         "code": _code_digest(),

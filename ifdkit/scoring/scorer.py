@@ -27,7 +27,7 @@ from ifdkit.format import plural
 from ifdkit.prompting.alignment import Aligner, Context
 from ifdkit.prompting.chat import ChatTemplate
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
-from ifdkit.prompting.templates import Template, is_chat, load_template
+from ifdkit.prompting.templates import FunctionTemplate, Template, is_chat, load_template
 from ifdkit.records import NLL, PASSES, Example, Passes
 from ifdkit.scoring.embeddings import (
     Embeddings,
@@ -163,6 +163,8 @@ class Scorer:
     def _template(self) -> Template:
         name = choose_template(self.protocol, self.settings.template)
         date = self.settings.template_date
+        if not isinstance(name, str):
+            return FunctionTemplate(name)
         if not is_chat(name):
             return load_template(name, date=date)
         tokenizer = self.tokenizer

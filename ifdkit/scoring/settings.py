@@ -14,6 +14,7 @@ from ifdkit.engine.embedder import EmbedFunction
 from ifdkit.engine.models import DEFAULT_EMBEDDER, DEFAULT_MODEL
 from ifdkit.errors import UsageError, unknown
 from ifdkit.prompting.protocols import PROTOCOLS, choose_template
+from ifdkit.prompting.templates import PromptFunction
 from ifdkit.scoring.metric import INFORMATIVE_NATS
 from ifdkit.scoring.metrics import (
     default_groups,
@@ -44,8 +45,9 @@ class Settings:
     protocol: str = "aligned"
     """How text becomes tokens, and which are scored: `aligned`, `superfiltering`, `reflection` or
     `cherry`."""
-    template: str | None = None
-    """The template of the prompt: a name, or the path of a Jinja file; None: the protocol's own."""
+    template: str | PromptFunction | None = field(default=None, hash=False)
+    """The template of the prompt: a name, the path of a Jinja file, or a function of messages with
+    `role` and `content` that returns the text before the response; None: the protocol's own."""
     template_date: str | None = None
     """The day, as YYYY-MM-DD, that a template takes for today; None: 2024-07-26."""
     metrics: tuple[str, ...] = field(default_factory=default_groups)
@@ -205,7 +207,7 @@ class ModelKeywords(TypedDict, total=False):
     embedder: str | os.PathLike[str] | EmbedFunction
     """A name, a folder, a model of sentence-transformers, or a function of texts."""
     protocol: str
-    template: str | None
+    template: str | PromptFunction | None
     template_date: str | None
     reference_model: str | os.PathLike[str] | None
     informative_nats: float
