@@ -29,7 +29,7 @@ from ifdkit.scoring.rows import TOKEN_FIELDS
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.table import is_scores_file, read_scores
-from ifdkit.stats.paired import compare_metric, with_holm
+from ifdkit.stats.paired import MetricChange, compare_metric, with_holm
 from tests.limits import PEAK_BYTES, needs_proc
 
 pytestmark = pytest.mark.long
@@ -323,12 +323,27 @@ def test_csv_ids_are_read_back_unchanged(
 
 
 def words_of(
-    before: Any, after: Any, name: str = "ifd", control: LengthControl | None = None
+    before: Any,
+    after: Any,
+    name: str = "ifd",
+    control: LengthControl | None = None,
+    controlled: MetricChange | None = None,
 ) -> str:
     metrics = with_holm({name: compare_metric(before, after, geometric=True, seed=0)})
     is_unchanged = bool(np.array_equal(before, after))
     pairing = Pairing(by="id", n_pairs=len(before), unmatched_before=0, unmatched_after=0)
-    return headline(pairing, metrics, control, is_unchanged=is_unchanged)
+    return headline(pairing, metrics, control, is_unchanged=is_unchanged, controlled=controlled)
+
+
+@pytest.mark.parametrize("n", [0, 1, 9, 10, 150])
+def test_the_headline_is_about_all_pairs_if_length_control_has_too_few(n: int) -> None:
+    """With none it said that the median change in IFD is zero."""
+    before = np.random.default_rng(0).uniform(0.3, 0.9, 200)
+    control = LengthControl(min_tokens=8, n_pairs=n, sentence="Not estimated.")
+    part = compare_metric(before[:n], before[:n] + 0.2, geometric=True, seed=0)
+    words = words_of(before, before + 0.2, control=control, controlled=part)
+    assert words.startswith("IFD rose by a median of 0.20 (95 % CI")
+    assert ("in the" in words and "8 tokens or more" in words) == (n >= 10)
 
 
 def test_the_headline_says_no_more_than_the_numbers() -> None:

@@ -88,7 +88,7 @@ def test_a_function_that_fails_on_a_row(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (lambda messages: 5, "function .*: returns int, not the text of a prompt"),
+        (lambda _: 5, "function .*: returns int, not the text of a prompt"),
         (lambda messages: messages[7], "function .*: IndexError"),
         (3, "template=3 has the wrong type"),
     ],

@@ -56,7 +56,8 @@ def _headline(
     verdict = "The effect of length was not estimated: that needs IFD."
     if field == "ifd":
         verdict = control.sentence if control else ""
-        if control and controlled and _is_clear(metric) and controlled.before.n < metric.before.n:
+        is_part = controlled and MIN_PAIRS <= controlled.before.n < metric.before.n
+        if control and controlled and is_part and _is_clear(metric):
             changed = _changed_in_part(name, controlled, control.min_tokens)
             return " ".join(part for part in (lengths, changed, verdict) if part)
     return " ".join(part for part in (lengths, _changed(name, metric), verdict) if part)
