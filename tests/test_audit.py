@@ -464,8 +464,9 @@ def test_later_settings_override_earlier_ones_key_by_key() -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"refusals": {}, "refusl": {"most": 0}}, r"ifdkit.toml: \[audit.refusl\]: no rule is"
-         " called 'refusl'; did you mean refusal"),
+        ({"refusl": {"most": 0}}, r"ifdkit.toml: \[audit.refusl\]: no rule is called 'refusl';"
+         " did you mean refusal"),
+        ({"refusals": {}}, r"ifdkit.toml: \[audit.refusals\]: no rule is called 'refusals'"),
         ({"refusal": {"sevrity": "error"}}, r"\[audit.refusal\]: no key of a rule is called"
          " 'sevrity'; there are severity, most, threshold; did you mean severity"),
         ({"refusal": {"severity": "fatal"}}, "choose error, warning, off"),

@@ -416,7 +416,8 @@ def test_the_summary_is_strict_json(settings: dict[str, Any], tmp_path: Path) ->
         raise AssertionError(constant)
 
     found = json.loads((tmp_path / "x" / "summary.json").read_text(), parse_constant=refuse)
-    assert set(found) == set(Summary.__dataclass_fields__) - {"sources", "group_by"}  # there is one
+    unused = {"sources", "group_by", "map_layout"}  # there is one source, and the map is the usual
+    assert set(found) == set(Summary.__dataclass_fields__) - unused
     assert found["before"]["schema"] == "ifdkit.scores/1"
     assert replace(result.summary).headline == found["headline"]
 

@@ -14,6 +14,7 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.engine.replicas import Died, Replicas
 from ifdkit.engine.schedule import Unit, Unscored
 from ifdkit.errors import ModelError, UsageError
+from ifdkit.records import Request
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.settings import Settings
 from tests.killing import state
@@ -58,18 +59,30 @@ def test_a_node_that_is_killed_in_the_middle_changes_nothing(
 ) -> None:
     replicas = open_actors(2)
     try:
-        batches = [[request(b + 2, 1), request(b + 2, 2)] for b in range(300)]
         fleet: Any = replicas._fleet
         while not all(one.node for one in fleet._actors):
             replicas._handle(fleet.wait(), None)
         nodes = {one.node for one in fleet._actors}
         assert len(nodes) == 2
+
+        def one_is_lost() -> bool:
+            return nodes > {one.node for one in fleet._actors if one.node}
+
+        batches = []
+
+        def work() -> Iterator[list[Request]]:
+            """Batches until the driver has noticed: on a busy machine that takes a while."""
+            while len(batches) < 300 or (len(batches) < 100_000 and not one_is_lost()):
+                token = 2 + len(batches) % 1_000
+                batches.append([request(token, 1), request(token, 2)])
+                yield batches[-1]
+
         found = []
-        for number, outcomes in enumerate(replicas.stream(iter(batches), n_planned=9)):
+        for number, outcomes in enumerate(replicas.stream(work(), n_planned=9)):
             found.append(outcomes)
             if number == 20:
                 cluster.remove_node(second_node, allow_graceful=False)
-        assert nodes > {one.node for one in fleet._actors if one.node}, "one was lost"
+        assert one_is_lost()
         assert_same(found, batches)
     finally:
         replicas.close()
