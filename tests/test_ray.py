@@ -68,7 +68,7 @@ def test_a_node_that_is_killed_in_the_middle_changes_nothing(
         def one_is_lost() -> bool:
             return nodes > {one.node for one in fleet._actors if one.node}
 
-        batches = []
+        batches: list[list[Request]] = []
 
         def work() -> Iterator[list[Request]]:
             """Batches until the driver has noticed: on a busy machine that takes a while."""
