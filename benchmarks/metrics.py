@@ -229,7 +229,9 @@ def prediction_report(
     lines = [table_row("*Length in tokens*", "", baseline, "all pairs")]
     lines += [table_row(METRICS[n].label, f"`{n}`", scores[n], origin[n]) for n in ranked]
     reaching = [name for name in ranked if reaches(scores[name])]
-    beyond = [name for name in reaching if scores[name].holds_when_matched]
+    beyond = [
+        name for name in ranked if scores[name].adds_to_length and scores[name].holds_when_matched
+    ]
     conclusion = (
         f"On length-matched pairs {listed(reaching)} reach an AUC of 0.60 with an interval that"
         " leaves 0.5 out after Holm's correction over the table"
@@ -238,9 +240,8 @@ def prediction_report(
         " 0.5 out after Holm's correction over the table"
     )
     conclusion += (
-        f"; {listed(beyond)} also with tokens per character removed."
-        if beyond
-        else "; with length in tokens and tokens per character removed, none holds on them."
+        "; with length in tokens and tokens per character removed,"
+        f" {listed(beyond) or 'no score'} predicts over all pairs and over the length-matched ones."
     )
     return (
         "# Which score predicts the preference?\n\n"
