@@ -40,6 +40,8 @@ SELECTIONS: dict[str, dict[str, Any]] = {
     "superfiltering": {"method": "superfiltering"},
     "cherry": {"method": "cherry"},
     "length-controlled": {"method": "length-controlled"},
+    "diverse": {"method": "diverse"},
+    "quality-diverse": {"method": "quality-diverse", "by": "ifd"},
     "longest": {"by": "response_tokens"},
 }
 """Name → options of `ifdkit.select`; `longest` is the control of 2402.04833."""
