@@ -240,8 +240,8 @@ def prediction_report(
         " 0.5 out after Holm's correction over the table"
     )
     conclusion += (
-        "; with length in tokens and tokens per character removed,"
-        f" {listed(beyond) or 'no score'} predicts over all pairs and over the length-matched ones."
+        "; with length in tokens and tokens per character removed, what predicts over all pairs and"
+        f" over the length-matched ones is {listed(beyond) or 'nothing'}."
     )
     return (
         "# Which score predicts the preference?\n\n"
