@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scorers", nargs="+", default=SCORERS_OF["superfiltering"])
+    parser.add_argument("--protocols", nargs="+", choices=METRICS, default=METRICS)
     parser.add_argument("--output", type=Path, default=Path("reports/speed.md"))
     arguments = parser.parse_args()
     before = load()
@@ -205,7 +206,7 @@ def main() -> None:
         " including libraries. The share of the GEMM peak counts the operations that scoring"
         " cannot avoid.\n"
     )
-    tables = [table(protocol, arguments) for protocol in METRICS]
+    tables = [table(protocol, arguments) for protocol in arguments.protocols]
     arguments.output.write_text(
         "\n".join([head, *(f"{one}\n" for one in tables)]), encoding="utf-8"
     )
