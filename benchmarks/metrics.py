@@ -5,17 +5,21 @@
     python -m benchmarks.metrics predict ../shared/data/alpacaeval_preferences_dev.json --pairs 100
 
 Metrics of texts are measured on all rows; those of a model on the first `--rows`, because a CPU
-takes an hour for all.  A store keeps what was computed, so that an interrupted run goes on.  Writes
+takes an hour for all, and those with several passes (`--slow-metrics`) on the first `--slow-rows`.
+A store keeps what was computed, so that an interrupted run goes on.  Writes
 `reports/token-statistics.md`, `reports/metrics-and-length.md` with `docs/images/metrics.png`, and
 `reports/which-score-predicts.md`; the last two add to `reports/metrics.json`, from which
-docs/metrics.md shows the evidence for each metric.
+docs/metrics.md shows the evidence for each metric.  `predict` keeps what an earlier run said of
+metrics that this one does not compute.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -34,6 +38,7 @@ from ifdkit.engine.models import DEFAULT_MODEL, resolve
 from ifdkit.prediction.result import Predictor
 from ifdkit.records import Request
 from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.noise import NOISE_COPIES
 from ifdkit.stats.columns import holm, spearman
 
 EVIDENCE = Path("reports/metrics.json")
@@ -82,15 +87,30 @@ def cost(data: str, rows: int, rounds: int, dtype: str, output: Path) -> None:
 # Length and each other
 
 
-def scored(data: str, rows: int, **settings: Any) -> pd.DataFrame:
-    """All rows with the metrics of texts, the first `rows` with those of the model."""
+Part = tuple[Sequence[str], int]
+"""Metrics, and the number of first rows that are scored by them."""
+
+
+def scored(data: str, parts: Sequence[Part], **settings: Any) -> pd.DataFrame:
+    """All rows with the metrics of texts, the first ones with those of each part."""
     whole = ifdkit.score(data, metrics="text", store=settings["store"])
-    if not rows:
-        return whole
-    first = ifdkit.score(data, metrics=",".join(settings.pop("metrics")), limit=rows, **settings)
-    new = [name for name in METRICS if name in first and first[name].notna().any()]
-    part = first[["id", *(name for name in new if name not in whole or whole[name].isna().all())]]
-    return whole.drop(columns=part.columns[1:], errors="ignore").merge(part, on="id", how="left")
+    for metrics, rows in parts:
+        if not rows:
+            continue
+        first = ifdkit.score(data, metrics=",".join(metrics), limit=rows,
+                             **settings_for(metrics, settings))  # fmt: skip
+        new = [name for name in METRICS if name in first and first[name].notna().any()]
+        added = [name for name in new if name not in whole or whole[name].isna().all()]
+        whole = whole.drop(columns=added, errors="ignore").merge(
+            first[["id", *added]], on="id", how="left"
+        )
+    return whole
+
+
+def settings_for(metrics: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a second model where no metric has one, which is refused."""
+    unused = set() if "reference" in metrics else {"reference_model"}
+    return {name: value for name, value in settings.items() if name not in unused}
 
 
 def correlations(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +125,9 @@ def interval_of(r: float, n: int) -> tuple[float, float]:
     return float(np.tanh(z - width)), float(np.tanh(z + width))
 
 
-def length(data: str, rows: int, output: Path, **settings: Any) -> None:
+def length(data: str, parts: Sequence[Part], output: Path, **settings: Any) -> None:
     """Write the report and the figure."""
-    frame = scored(data, rows, **settings)
+    frame = scored(data, parts, **settings)
     found = correlations(frame)
     counts = frame[list(found)].notna().sum()
     evidence, lines = read_evidence(), []
@@ -135,9 +155,9 @@ def length(data: str, rows: int, output: Path, **settings: Any) -> None:
         "| metric | field | rows | with length (95 %) | most like |\n|---|---|--:|--:|---|\n"
         + "\n".join(lines)
         + "\n\n![Rank correlations of all pairs of metrics](../docs/images/metrics.png)\n\n"
-        f"Made by `python -m benchmarks.metrics length {data} --rows {rows} --dtype"
-        f" {settings['dtype']}`: metrics of texts on all {len(frame):,} rows, those of the model"
-        f" ({DEFAULT_MODEL}, {settings['dtype']}) on the first {rows:,}. {machine()}.\n",
+        f"Made by `python -m benchmarks.metrics {shlex.join(sys.argv[1:])}`: metrics of texts on"
+        f" all {len(frame):,} rows, those of the model ({DEFAULT_MODEL}, {settings['dtype']}) on"
+        f" the first {' or '.join(f'{rows:,}' for _, rows in parts)}. {machine()}.\n",
     )
 
 
@@ -191,18 +211,29 @@ def predict(data: str, pairs: int, earlier: Path, output: Path, **settings: Any)
     # What the model says of all pairs comes from an earlier report over all of them.
     if earlier.exists():
         for name, one in json.loads(earlier.read_text(encoding="utf-8"))["scores"].items():
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
-                                      for k, v in one.items()}  # fmt: skip
-            scores[name] = Predictor(**fields)
+            scores[name] = Predictor(**tuples(one))
             origin[name] = "bfloat16, all pairs"
-    corrected = with_holm(scores)
     evidence = read_evidence()
-    for name, one in corrected.items():
+    for name, one in evidence.items():
+        fields = {key.removeprefix("predict_"): value for key, value in one.items()
+                  if key.startswith("predict_")}  # fmt: skip
+        source = fields.pop("from", f"bfloat16, {fields.get('n')} pairs")
+        if fields and name not in scores:
+            scores[name], origin[name] = Predictor(**tuples(fields)), source
+    corrected = with_holm(scores)
+    for name, found in corrected.items():
         evidence.setdefault(name, {}).update(
-            {f"predict_{key}": value for key, value in asdict(one).items()}
+            {f"predict_{key}": value for key, value in asdict(found).items()},
+            predict_from=origin[name],
         )
     save_evidence(evidence)
-    write(output, prediction_report(data, pairs, whole.baseline, corrected, origin, settings))
+    write(output, prediction_report(whole.baseline, corrected, origin))
+
+
+def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as JSON has them, with tuples for its arrays."""
+    return {key: tuple(value) if isinstance(value, list) else value
+            for key, value in fields.items()}  # fmt: skip
 
 
 def with_holm(scores: Mapping[str, Predictor]) -> dict[str, Predictor]:
@@ -217,12 +248,7 @@ def with_holm(scores: Mapping[str, Predictor]) -> dict[str, Predictor]:
 
 
 def prediction_report(
-    data: str,
-    pairs: int,
-    baseline: Predictor,
-    scores: Mapping[str, Predictor],
-    origin: Mapping[str, str],
-    settings: Mapping[str, Any],
+    baseline: Predictor, scores: Mapping[str, Predictor], origin: Mapping[str, str]
 ) -> str:
     """The table and its conclusion as Markdown."""
     ranked = sorted(scores, key=lambda name: -abs((scores[name].auc_length_matched or 0.5) - 0.5))
@@ -258,8 +284,9 @@ def prediction_report(
         "Scores from “bfloat16, all pairs” were made by `ifdkit predict` with `--dtype bfloat16`"
         " over all pairs ([its report](which-score-predicts/report.md)); those from fewer pairs"
         " have wide intervals, and say little where they are near 0.5.\n\n"
-        f"Made by `python -m benchmarks.metrics predict {data} --pairs {pairs} --dtype"
-        f" {settings['dtype']}`: {DEFAULT_MODEL}, aligned protocol, {machine()}.\n"
+        f"Made by `python -m benchmarks.metrics {shlex.join(sys.argv[1:])}`: {DEFAULT_MODEL},"
+        f" aligned protocol, {machine()}. Scores that this run did not compute are from earlier"
+        " runs of the same command, kept in `metrics.json`.\n"
     )
 
 
@@ -339,6 +366,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--metrics", default=",".join(MODEL_METRICS))
+    parser.add_argument("--slow-metrics", default="", help="of several passes, for `length`")
+    parser.add_argument("--slow-rows", type=int, default=200)
+    parser.add_argument("--noise-copies", type=int, default=NOISE_COPIES)
     parser.add_argument("--reference-model", help="for --metrics reference, such as a trained one")
     parser.add_argument("--store", default="off")
     parser.add_argument(
@@ -347,17 +377,20 @@ def main() -> None:
     given = parser.parse_args()
     settings = {
         "dtype": given.dtype, "store": given.store, "drift": 0,
-        "metrics": tuple(given.metrics.split(",")),
+        "noise_copies": given.noise_copies,
         **({"reference_model": given.reference_model} if given.reference_model else {}),
     }  # fmt: skip
+    metrics = tuple(given.metrics.split(","))
     reports = Path("reports")
     if given.what == "cost":
         cost(given.data, given.rows, given.rounds, given.dtype, reports / "token-statistics.md")
     elif given.what == "length":
-        length(given.data, given.rows, reports / "metrics-and-length.md", **settings)
+        slow = tuple(filter(None, given.slow_metrics.split(",")))
+        parts = [(metrics, given.rows)] + ([(slow, given.slow_rows)] if slow else [])
+        length(given.data, parts, reports / "metrics-and-length.md", **settings)
     else:
         predict(given.data, given.pairs, given.earlier, reports / "which-score-predicts.md",
-                **settings)  # fmt: skip
+                metrics=metrics, **settings)  # fmt: skip
 
 
 if __name__ == "__main__":

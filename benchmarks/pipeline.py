@@ -24,7 +24,7 @@ from benchmarks.machine import machine
 
 _TREE = Path(__file__).parents[1]
 _COMMON = """
-import sys, time
+import dataclasses, sys, time
 from pathlib import Path
 import numpy as np
 from ifdkit.data.atomic import OutputFiles
@@ -49,13 +49,15 @@ settings = Settings(
     protocol=protocol, metrics=("ppl", "ifd"), dtype="float32", store=str(folder / "store")
 )
 """
-_RUN = (
+RUN = (
     _COMMON
     + """
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import Run
 
-for name in ("cold", "seen"):
+for name in sys.argv[5:] or ("cold", "seen"):
+    if name == "stored":  # NLLs are known, but no finished row: another metric's window
+        settings = dataclasses.replace(settings, window=32, metrics=("ppl", "ifd", "ifd_window"))
     with Scorer(settings) as scorer, OutputFiles(folder / f"{name}.jsonl") as files:
         scorer._backend = Stub()
         scorer.align([])
@@ -69,6 +71,7 @@ for name in ("cold", "seen"):
         print(name, dataset.n_rows, wall, cpu, scorer.work.tokens_scored)
 """
 )
+"""Program; its arguments: data, protocol, folder, collector, then any of cold, stored and seen."""
 _STAGES = (
     _COMMON
     + """
@@ -145,7 +148,7 @@ def whole_runs(
     best: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for tree, (path, collector) in trees.items():
-            for name, *numbers in _run(path, _RUN, data, protocol, collector):
+            for name, *numbers in _run(path, RUN, data, protocol, collector):
                 n, wall_s, cpu_s, tokens = map(float, numbers)
                 found = [n / wall_s, n / cpu_s, tokens / wall_s]
                 known = best.setdefault((tree, name), found)

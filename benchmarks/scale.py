@@ -1,8 +1,9 @@
-"""Time and memory of `audit`, `compare`, `select` and `judge` by number of rows.
+"""Time and memory of `score`, `audit`, `compare`, `select` and `judge` by number of rows.
 
     python -m benchmarks.scale ../shared/data/alpaca_1k.json
 
-Every run is the whole command in a process of its own.  Rows are made from those of the file
+Every run is the whole command in a process of its own; `score` is the program of
+`benchmarks.pipeline`, whose model costs nothing.  Rows are made from those of the file
 (`benchmarks.many_rows`); their scores are drawn at random, so that no model is needed.  Memory is
 the largest sum over the command and its child processes, looked at five times a second.  Writes
 `reports/scale.md`; the rows of earlier runs stay in it, so that one size can be run at a time.
@@ -28,6 +29,7 @@ import psutil
 from benchmarks.machine import machine
 from benchmarks.many_rows import many_rows, write_rows
 from benchmarks.oracle import scripted_server
+from benchmarks.pipeline import RUN
 
 ROWS = (10_000, 100_000, 1_000_000)
 _HEAD = "| command | rows | seconds | CPU seconds | peak memory |\n|---|--:|--:|--:|--:|"
@@ -42,9 +44,17 @@ class Cost:
     peak_bytes: int
 
 
+Measure = Callable[[Path, list[dict[str, str]], int], Cost]
+
+
 def run(arguments: Sequence[str], folder: Path) -> Cost:
     """Run a command of ifdkit in a folder; one that fails its gate has run too."""
-    command = [sys.executable, "-m", "ifdkit", *arguments]
+    return cost_of(["-m", "ifdkit", *arguments], folder)
+
+
+def cost_of(arguments: Sequence[str], folder: Path) -> Cost:
+    """Run Python in a folder."""
+    command = [sys.executable, *arguments]
     begin, peak, cpu = time.perf_counter(), 0, {0: 0.0}
     with (folder / "log").open("wb") as log:
         process = psutil.Popen(command, cwd=folder, stdout=log, stderr=log)
@@ -101,12 +111,28 @@ def write_scores(path: Path, n: int, seed: int) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def audit(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
-    """`audit --no-model` of JSON Lines."""
+def score_with(store: str) -> Measure:
+    """JSON Lines to a scores file, with a store in one of the states of `benchmarks.pipeline`."""
+
+    def score(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+        data, kept = rows_file(folder, source, n), folder / f"{n}-store"
+        kept.mkdir(exist_ok=True)
+        return cost_of(["-c", RUN, data.name, "aligned", kept.name, "rarely", store], folder)
+
+    return score
+
+
+def rows_file(folder: Path, source: list[dict[str, str]], n: int) -> Path:
+    """`n` rows as JSON Lines, made once."""
     data = folder / f"{n}.jsonl"
     if not data.exists():
         write_rows(data, source, n)
-    return run(["audit", data.name, "--no-model", "-q"], folder)
+    return data
+
+
+def audit(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
+    """`audit --no-model` of JSON Lines."""
+    return run(["audit", rows_file(folder, source, n).name, "--no-model", "-q"], folder)
 
 
 def compare(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
@@ -119,11 +145,8 @@ def compare(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
 
 def select(folder: Path, source: list[dict[str, str]], n: int) -> Cost:
     """`select --by response_words --top 10%` of JSON Lines."""
-    data = folder / f"{n}.jsonl"
-    if not data.exists():
-        write_rows(data, source, n)
-    return run(["select", data.name, "--by", "response_words", "--top", "10%", "-q",
-                "-o", "kept.jsonl"], folder)  # fmt: skip
+    return run(["select", rows_file(folder, source, n).name, "--by", "response_words", "--top",
+                "10%", "-q", "-o", "kept.jsonl"], folder)  # fmt: skip
 
 
 def write_answers(folder: Path, source: list[dict[str, str]], n: int) -> tuple[str, str, str]:
@@ -163,8 +186,10 @@ def longer(first: str, second: str) -> str:
     return "1" if len(first) > len(second) else "2"
 
 
-Measure = Callable[[Path, list[dict[str, str]], int], Cost]
 MEASURES: dict[str, Measure] = {
+    "score, nothing in the store": score_with("cold"),
+    "score, NLLs in the store": score_with("stored"),
+    "score, rows seen before": score_with("seen"),
     "audit --no-model": audit,
     "compare, scores only": compare,
     "select --by response_words": select,
@@ -214,9 +239,9 @@ def main() -> None:
         "# Time and memory by number of rows",
         f"Made by `python -m benchmarks.scale {arguments.data}` on {machine()}. Whole commands:"
         " starting, reading, computing, writing. Rows are made from those of the file, with"
-        " responses of 116 words on average; scores are drawn at random. Memory is the largest sum"
-        " over the command and its child processes. The machine was shared with other work, so CPU"
-        " seconds, of all processes, say more than seconds.",
+        " responses of 116 words on average; scores are drawn at random. `score` has a model that"
+        " costs nothing (`benchmarks.pipeline`). Memory is the largest sum over the command and its"
+        " child processes. CPU seconds are those of all processes.",
         "\n".join([_HEAD, *(found[key] for key in ordered)]),
     ]
     missing = [name for name in MEASURES if name not in MAX_ROWS and (name, max(ROWS)) not in found]
