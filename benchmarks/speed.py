@@ -53,7 +53,9 @@ def requests_of(data: str, rows: int, protocol: str, model: str) -> tuple[int, l
         if isinstance(found, list)
         for example in found
     ]
-    settings = Settings(model=model, protocol=protocol, metrics=METRICS[protocol], store="off")
+    settings = Settings(
+        model=model, protocol=protocol, metrics=METRICS.get(protocol, ("ifd",)), store="off"
+    )
     with Scorer(settings) as scorer:
         passes = scorer.align(examples)
         return len(examples), [request for each in passes for request in each.requests]
