@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, _ExperimentalConfig, profile
 
 from benchmarks.machine import machine
 from benchmarks.scorers import Task, engine, recipe
@@ -38,7 +38,9 @@ def seconds_of(score: Any) -> float:
 
 def operators(score: Any) -> list[tuple[str, float, int]]:
     """Operators with their own seconds and calls, the slowest first."""
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    # The engine computes batches in threads of its own, which are not recorded by default.
+    in_all_threads = _ExperimentalConfig(profile_all_threads=True)
+    with profile(activities=[ProfilerActivity.CPU], experimental_config=in_all_threads) as found:
         score()
     rows = [(e.key, e.self_cpu_time_total / 1e6, e.count) for e in found.key_averages()]
     return sorted(rows, key=lambda row: -row[1])
