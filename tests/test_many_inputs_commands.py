@@ -14,6 +14,7 @@ import pytest
 
 import ifdkit
 from ifdkit.cli.main import main
+from ifdkit.data import spilling
 from ifdkit.data.many_inputs import expand
 from ifdkit.errors import IfdkitError, InputError, OutputError, UsageError
 from ifdkit.report.terminal.progress import LineProgress
@@ -114,6 +115,21 @@ def test_the_corrupt_shard_is_named_on_the_terminal(
     assert "median by input" in out
     assert "07.jsonl.gz" in out
     assert "1 row rejected" in out
+
+
+def test_a_summary_does_not_depend_on_where_its_numbers_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    twenty_shards()
+    summaries = []
+    for in_memory in (10**6, 2):
+        monkeypatch.setattr(spilling, "NUMBERS_IN_MEMORY", in_memory)
+        command = ("score", "shards/*", "-o", f"{in_memory}.jsonl", "--metrics", "ifd", "--json")
+        assert run(*command, flags=flags) == 0
+        summary = json.loads(capsys.readouterr().out)
+        summaries.append({name: summary[name] for name in ("metrics", "sources")})
+    assert summaries[0]["sources"][0]["medians"]["ifd"] > 0
+    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])

@@ -16,7 +16,7 @@ import ifdkit
 from ifdkit.auditing import text_hits
 from ifdkit.auditing.text_worker import checks_by_rule
 from ifdkit.data import spilling
-from ifdkit.data.spilling import Chosen, HashColumn, RecordColumn, TextColumn
+from ifdkit.data.spilling import Chosen, HashColumn, NumberColumns, RecordColumn, TextColumn
 from ifdkit.findings import near, shared_ngrams
 from ifdkit.findings.recurring import recurring
 from ifdkit.findings.texts import EMPTY_KEY, Corpus, DistinctTexts, indices_by_key, key
@@ -49,6 +49,26 @@ def test_a_column_in_a_file_has_the_texts_of_a_list(
         for outside in (len(texts), -len(texts) - 1):
             with pytest.raises(IndexError):
                 column[outside]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.floats(), max_size=5)), max_size=20),
+    st.sampled_from([1, 3, 10_000]),
+)
+def test_number_columns_that_share_a_file_keep_their_numbers(
+    parts: list[tuple[str, list[float]]], in_memory: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spilling, "NUMBERS_IN_MEMORY", in_memory)
+        columns = NumberColumns("ab")
+        expected: dict[str, list[float]] = {"a": [], "b": []}
+        for name, numbers in parts:
+            columns.extend(name, numbers)
+            expected[name] += numbers
+        for _ in range(2):  # reading changes nothing
+            for name in columns:
+                found = columns.numbers(name)
+                assert found.tobytes() == np.array(expected[name], dtype=np.float64).tobytes()
 
 
 @given(TEXTS, st.booleans())

@@ -1,7 +1,8 @@
 """Columns that grow with a dataset: a short one is in memory, a long one in a temporary file.
 
-It is a file without a name, so that a killed run leaves nothing behind.  An entry is read when it
-is asked for; 8 bytes per entry stay in memory.
+It is a file without a name, so that a killed run leaves nothing behind.  An entry of a
+`SpillingColumn` is read when it is asked for; 8 bytes per entry stay in memory.  `NumberColumns`
+keep nothing per entry, and are read as a whole.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ BYTES_IN_MEMORY = 2**25 if hasattr(os, "pread") else sys.maxsize
 """Size from which a column is moved to a file; never on Windows."""
 _BLOCK_BYTES = 2**20
 _ENTRIES_PER_READ = 512
+NUMBERS_IN_MEMORY = 2**15 if hasattr(os, "pread") else sys.maxsize
+"""Numbers of a column that wait to be written to the file of all columns: 256 KiB."""
 
 _T = TypeVar("_T")
 
@@ -83,9 +86,7 @@ class SpillingColumn(Sequence[_T], ABC):
         if not self._pending:
             return self._file
         with self._lock:
-            content = memoryview(b"".join(self._pending))
-            while content:
-                content = content[os.write(self._file, content) :]
+            _write_all(self._file, b"".join(self._pending))
             self._pending, self._n_pending = [], 0
         return self._file
 
@@ -176,10 +177,50 @@ class RecordColumn(SpillingColumn[_T]):
         return len(self.encode(entry))
 
 
+class NumberColumns:
+    """Named columns of float64 numbers of any length, which share one temporary file."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._pending = {name: array("d") for name in names}
+        self._blocks: dict[str, list[tuple[int, int]]] = {name: [] for name in self._pending}
+        """Where in the file the earlier numbers of a column are, as [start, stop) in bytes."""
+        self._file: int | None = None
+        self._end = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pending)
+
+    def extend(self, name: str, numbers: Iterable[float]) -> None:
+        """Append numbers to a column."""
+        pending = self._pending[name]
+        pending.extend(numbers)
+        if len(pending) < NUMBERS_IN_MEMORY:
+            return
+        if self._file is None:
+            self._file = _unnamed_file()
+            weakref.finalize(self, os.close, self._file)
+        content = pending.tobytes()
+        _write_all(self._file, content)
+        self._blocks[name].append((self._end, self._end + len(content)))
+        self._end += len(content)
+        self._pending[name] = array("d")
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """All numbers of a column in their order, shape (n,)."""
+        parts = [_read(self._file or 0, start, stop) for start, stop in self._blocks[name]]
+        return np.frombuffer(b"".join([*parts, self._pending[name].tobytes()]), dtype=np.float64)
+
+
 def _unnamed_file() -> int:
     """The descriptor of a file that ends with the process."""
     with tempfile.TemporaryFile(prefix="ifdkit-") as file:
         return os.dup(file.fileno())
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _read(descriptor: int, start: int, stop: int) -> bytes:

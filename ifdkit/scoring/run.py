@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from ifdkit.data.many_inputs import expand
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.places import check_different
 from ifdkit.data.read_log import ReadLog
+from ifdkit.data.spilling import NumberColumns
 from ifdkit.prompting.omissions import omission_notes
 from ifdkit.records import Example, Reject
 from ifdkit.scoring.documents import settings_for
@@ -57,6 +57,7 @@ EXAMPLES_PER_BLOCK = 2048
 """Examples batched together: enough for full batches, few enough to fit into memory."""
 CHARS_PER_BLOCK = 2**24
 """Characters of the responses, or documents, of a block: some four million tokens."""
+_IFD_LENGTHS = "lengths of responses with an IFD"
 
 
 def score_to_file(
@@ -127,15 +128,14 @@ class Run:
         self._sources = SourceTally(dataset)
         self._reasons = ReasonCounter()
         self._omissions: Counter[str] = Counter()
-        described = (name for name, metric in METRICS.items() if metric.in_summary)
-        self._values = {name: array("d") for name in described}
+        self._described = [name for name, metric in METRICS.items() if metric.in_summary]
+        self._values = NumberColumns([*self._described, _IFD_LENGTHS])
         drawn_from = read_options.drawn_from(dataset)
         self._tally = (
             None
             if drawn_from is None
-            else SampleTally(list(self._values), drawn_from, read_options.seed)
+            else SampleTally(self._described, drawn_from, read_options.seed)
         )
-        self._ifd_lengths = array("d")
         self._ratio = DatasetRatio()
         self._sample = PrecisionSample(scorer.settings.drift)
         self._precision: PrecisionCheck | None = None
@@ -181,10 +181,11 @@ class Run:
             self._tally.add(rows)
         self._statuses.update([row.status for row in rows])
         self._ratio.add(row.numbers for row in rows)
-        for name, values in self._values.items():
-            values.extend([n for row in rows if (n := row.numbers[name]) is not None])
+        for name in self._described:
+            self._values.extend(name, [n for row in rows if (n := row.numbers[name]) is not None])
         with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
-        self._ifd_lengths.extend([row.numbers["response_tokens"] or 0 for row in with_ifd])
+        lengths = [row.numbers["response_tokens"] or 0 for row in with_ifd]
+        self._values.extend(_IFD_LENGTHS, lengths)
         if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
             for example, row in zip(block.examples, rows, strict=True):
                 self._sample.add(example, row)
@@ -196,9 +197,13 @@ class Run:
         """
         return ScoreSummary(
             metrics={
-                name: describe(values) for name, values in self._values.items() if len(values)
+                name: known
+                for name in self._described
+                if (known := describe(self._values.numbers(name))).n
             },
-            ifd_length_spearman=spearman(self._values["ifd"], self._ifd_lengths),
+            ifd_length_spearman=spearman(
+                self._values.numbers("ifd"), self._values.numbers(_IFD_LENGTHS)
+            ),
             status_counts=dict(self._statuses.most_common()),
             reasons=self._reasons.most_common(),
             manifest=self._manifest(elapsed_s, files),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from ifdkit.data.dataset import Dataset
+from ifdkit.data.spilling import NumberColumns
 from ifdkit.records import Reject, Status
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import ScoreRow
@@ -39,47 +41,47 @@ class SourceTally:
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
-        self._codes = {part.source: code for code, part in enumerate(dataset.parts)}
-        self._sources = array("q")
-        self._values = {name: array("d") for name in METRICS if METRICS[name].in_summary}
+        self._values = NumberColumns(name for name in METRICS if METRICS[name].in_summary)
+        self._examples: Counter[str | None] = Counter()
         self._ok: Counter[str | None] = Counter()
         self._rejected: Counter[str | None] = Counter()
 
-    def add(self, rows: Iterable[ScoreRow], rejects: Iterable[Reject]) -> None:
+    def add(self, rows: Sequence[ScoreRow], rejects: Iterable[Reject]) -> None:
         """Count the examples and the rejects of a block."""
         if not self._dataset.has_sources:
             return
         self._rejected.update(one.source for one in rejects)
-        for row in rows:
-            self._sources.append(self._codes[row.source])
-            self._ok[row.source] += row.status == Status.OK
-            for name, values in self._values.items():
-                value = row[name]
-                values.append(float("nan") if value is None else value)
+        self._examples.update(row.source for row in rows)
+        self._ok.update(row.source for row in rows if row.status == Status.OK)
+        for name in self._values:
+            values = (row[name] for row in rows)
+            self._values.extend(name, (math.nan if one is None else one for one in values))
 
     def summaries(self) -> tuple[SourceSummary, ...]:
         """One per input, in their order; empty if there is one input."""
         if not self._dataset.has_sources:
             return ()
-        counts = np.bincount(np.frombuffer(self._sources, np.int64), minlength=len(self._codes))
-        columns = {name: np.frombuffer(values) for name, values in self._values.items()}
-        ends = np.cumsum(counts).tolist()  # rows are in the order of the inputs
-        n_rows = self._dataset.rows_per_source()
-        found = []
-        for part, begin, end in zip(self._dataset.parts, [0, *ends], ends, strict=False):
-            medians = {name: _median(column[begin:end]) for name, column in columns.items()}
-            found.append(
-                SourceSummary(
-                    name=part.source or "",
-                    rows=n_rows[part.source or ""],
-                    rejected=self._rejected[part.source],
-                    examples=end - begin,
-                    ok=self._ok[part.source],
-                    medians={name: one for name, one in medians.items() if one is not None},
-                    problem=part.problem,
-                )
+        parts, n_rows = self._dataset.parts, self._dataset.rows_per_source()
+        medians: list[dict[str, float]] = [{} for _ in parts]
+        # Rows are in the order of the inputs.
+        ends = list(accumulate(self._examples[part.source] for part in parts))
+        for name in self._values:
+            column = self._values.numbers(name)
+            for known, begin, end in zip(medians, [0, *ends], ends, strict=False):
+                if (median := _median(column[begin:end])) is not None:
+                    known[name] = median
+        return tuple(
+            SourceSummary(
+                name=part.source or "",
+                rows=n_rows[part.source or ""],
+                rejected=self._rejected[part.source],
+                examples=self._examples[part.source],
+                ok=self._ok[part.source],
+                medians=known,
+                problem=part.problem,
             )
-        return tuple(found)
+            for part, known in zip(parts, medians, strict=True)
+        )
 
 
 def _median(values: np.ndarray) -> float | None:
