@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention, lanes
 from ifdkit.engine.batching import Budget
-from ifdkit.engine.devices import CPU_DTYPE
 from ifdkit.engine.forward import (
     ForwardStrategy,
     PackedForward,
@@ -28,7 +27,8 @@ from ifdkit.engine.loading import DTYPES, DeviceMap, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
-from ifdkit.errors import ModelError, UsageError, brief
+from ifdkit.engine.upcast import is_exact, upcast
+from ifdkit.errors import ModelError, brief
 from ifdkit.records import NLL, Noise, Request
 
 log = logging.getLogger(__name__)
@@ -49,44 +49,6 @@ MEMORY_HEADROOM = 1.2  # memory of a loaded model and its batches, as a multiple
 # tokens of a real model, whose NLLs are about 15, by 1e-5 (float32), 0.09 (bfloat16) and 0.02
 # (float16).  A wrong strategy differs as much as two unrelated tokens do, by 1 and more.
 SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.3, torch.float16: 0.1}
-
-
-def resolve_device(device: str) -> str:
-    """The device to use: `auto` becomes cuda, else mps, else cpu.
-
-    Raises UsageError for a device that this machine does not have.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, colon, index = device.partition(":")
-    number = int(index) if index.isdecimal() else 0
-    available = {
-        "cpu": not colon,
-        "cuda": torch.cuda.is_available()
-        and number < torch.cuda.device_count()
-        and (not colon or index.isdecimal()),
-        "mps": torch.backends.mps.is_available() and not colon,
-    }
-    if not available.get(kind):
-        raise UsageError(
-            f"--device {device} is not available; this machine has {resolve_device('auto')}"
-        )
-    return device
-
-
-def resolve_dtype(dtype: str, device: str) -> str:
-    """The dtype to use: `auto` becomes float32, or a 16-bit dtype on CUDA.
-
-    On CUDA, 16 bits are several times faster; on a CPU at most twice, which is not worth their
-    rounding error.  bfloat16 has the range of float32; devices that only emulate it get float16.
-    """
-    if dtype != "auto":
-        return dtype
-    if not device.startswith("cuda"):
-        return CPU_DTYPE
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -110,24 +72,30 @@ class HuggingFaceBackend:
         dtype: str,
         trust_remote_code: bool = False,
         device_map: DeviceMap | None = None,
+        model: Any = None,
     ) -> None:
         """Load the weights and choose a forward strategy.
 
         `device` and `dtype` are resolved already; with a `device_map` the weights are spread over
-        several devices, of which `device` is one.  Raises ModelError if the weights do not load, do
-        not fit on the device, or are not a causal language model.
+        several devices, of which `device` is one.  A `model` has been loaded before.  Raises
+        ModelError if the weights do not load, do not fit on the device, or are not a causal
+        language model.
         """
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
+        self._weights, self._is_trusted = weights, trust_remote_code
         self._name = weights.name
-        self.model = load_model(
-            weights,
-            self.dtype,
-            self.device,
-            trust_remote_code=trust_remote_code,
-            device_map=device_map,
-        )
+        if model is None:
+            model = load_model(
+                weights,
+                self.dtype,
+                self.device,
+                trust_remote_code=trust_remote_code,
+                device_map=device_map,
+            )
+        self.model = model
         self._is_spread = device_map is not None
+        self._is_exact = is_exact(weights, dtype, device_map=device_map)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
@@ -162,21 +130,47 @@ class HuggingFaceBackend:
     def float32_problem(self) -> str | None:
         """Why a float32 copy of the model would not fit into memory; None if it would.
 
-        The copy is loaded into main memory first, and moves to the device once this model is gone.
+        The copy takes the place of this model: in its own memory if its weights can be widened
+        there, else it is loaded into main memory first, and moves to the device.
         """
         import psutil
 
         needed = 4 * sum(p.numel() for p in self.model.parameters())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        free = {"main memory": psutil.virtual_memory().available}
+        free: dict[str, int] = {}
         if self.device.type == "cuda":
             free[f"the memory of {self.device}"] = torch.cuda.mem_get_info(self.device)[0] + held
-        else:
+        if self.device.type != "cuda" or not self._is_exact:
+            free["main memory"] = psutil.virtual_memory().available
+        if self.device.type != "cuda":
             free["main memory"] += held
         for where, free_bytes in free.items():
             if needed * MEMORY_HEADROOM > free_bytes:
                 return f"a float32 copy ({needed / 2**30:.0f} GiB) does not fit into {where}"
         return None
+
+    def in_float32(self) -> HuggingFaceBackend | None:
+        """A backend in float32 that takes over this one's weights; None if it must be loaded.
+
+        Its NLLs have the bits of a backend that was loaded in float32.  This one must not be used
+        any more, whatever the answer.
+        """
+        if not self._is_exact:
+            return None
+        self.close()
+        try:
+            model = upcast(self.model, self._weights, trust_remote_code=self._is_trusted)
+        except Exception as error:  # each architecture fails in its own way
+            log.info("%s: loading again for float32: %s", self._name, brief(error))
+            return None
+        log.info("%s: the weights that are loaded, in float32", self._name)
+        return HuggingFaceBackend(
+            self._weights,
+            device=str(self.device),
+            dtype="float32",
+            trust_remote_code=self._is_trusted,
+            model=model,
+        )
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
