@@ -9,6 +9,7 @@ batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
 attention    attention over packed sequences
 head         the model's own LM head on chosen rows
+fused_head   the same in one kernel with the NLL, on CUDA
 per_token    what is kept of each row of logits
 forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ifdkit.engine import attention, lanes
+from ifdkit.engine import attention, fused_head, lanes
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.forward import (
     ForwardStrategy,
@@ -22,6 +22,8 @@ from ifdkit.engine.forward import (
     PlainForward,
     SelectedForward,
 )
+from ifdkit.engine.fused_head import FusedHead
+from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.known_nlls import KnownNlls
 from ifdkit.engine.loading import DTYPES, DeviceMap, load_model
 from ifdkit.engine.models import Weights
@@ -100,6 +102,7 @@ class HuggingFaceBackend:
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
         self._strategy: ForwardStrategy = PlainForward(self.model)
+        self._chosen: tuple[type[Any], type[ChunkedHead] | None] = PlainForward, None
         known = KnownNlls(weights, dtype, device, trusted=trust_remote_code)
         self._strategy = self._fastest_strategy(known)
         self._takes_embeddings: bool | None = None
@@ -233,7 +236,7 @@ class HuggingFaceBackend:
             while len(self._replicas) < n > 1:
                 replica = copy.copy(self)
                 replica.model = lanes.shared_copy(self.model, self._stop)
-                replica._strategy = replica._open(type(self._strategy))
+                replica._strategy = replica._open(*self._chosen)
                 self._replicas.append(replica)
         except Exception as error:  # a model with code of its own may not allow copies
             log.info("%s: one batch at a time: %s", self._name, brief(error))
@@ -281,29 +284,41 @@ class HuggingFaceBackend:
     def _first_that_agrees(self, requests: list[Request], expected: NLL) -> ForwardStrategy | None:
         """The fastest strategy with these NLLs of the probes, (tokens,); None if none has them."""
         plain = self._strategy
-        for kind in (PackedForward, PaddedForward, SelectedForward):
+        for kind, head in self._candidates():
             packs = kind is PackedForward
-            if packs and not attention.has_kernel(self.device, self.dtype):
-                continue
+            name = f"{kind.name}{' and fused' if head is FusedHead else ''}"
             try:
-                self._strategy = self._open(kind)
+                self._strategy = self._open(kind, head)
                 with attention.windows_seen() as windows:
                     nats = np.concatenate(self.nll(requests))
                 if self._agree(nats, expected) and (not packs or self._passes_window(windows)):
-                    log.info("%s: scoring with the %s strategy", self._name, kind.name)
+                    log.info("%s: scoring with the %s strategy", self._name, name)
+                    self._chosen = kind, head
                     return self._strategy
-                log.info("%s: not %s: its NLLs differ from plain logits", self._name, kind.name)
+                log.info("%s: not %s: its NLLs differ from plain logits", self._name, name)
             except Exception as error:  # each architecture fails in its own way
-                log.info("%s: not %s: %s", self._name, kind.name, brief(error))
+                log.info("%s: not %s: %s", self._name, name, brief(error))
             if isinstance(self._strategy, PackedForward):
                 self._strategy.close()
             self._strategy = plain
         return None
 
-    def _open(self, kind: type[Any]) -> ForwardStrategy:
-        if issubclass(kind, (PackedForward, PaddedForward)):
-            return kind(self.model, rows_per_chunk=self._rows_per_chunk)
-        opened: ForwardStrategy = kind(self.model)
+    def _candidates(self) -> Iterator[tuple[type[Any], type[ChunkedHead] | None]]:
+        """Strategies, and the head of those that take one, fastest first."""
+        heads: list[type[ChunkedHead]] = [ChunkedHead]
+        if not self._is_spread and fused_head.is_available(self.device):
+            heads.insert(0, FusedHead)
+        if attention.has_kernel(self.device, self.dtype):
+            yield from ((PackedForward, head) for head in heads)
+        yield from ((PaddedForward, head) for head in heads)
+        yield SelectedForward, None
+
+    def _open(self, kind: type[Any], head: type[ChunkedHead] | None) -> ForwardStrategy:
+        opened: ForwardStrategy = (
+            kind(self.model)
+            if head is None
+            else kind(self.model, rows_per_chunk=self._rows_per_chunk, head=head)
+        )
         return opened
 
     def _passes_window(self, windows: set[int]) -> bool:
