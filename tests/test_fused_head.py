@@ -269,11 +269,6 @@ CASES = [
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Answers of `tests.interpreted_liger` to CASES, then to the tiny models."""
-    folders = tmp_path_factory.mktemp("models")
-    cases: list[dict[str, Any]] = list(CASES)
-    for architecture in tiny.ARCHITECTURES:
-        folder = tiny.save_model(folders / architecture, architecture)
-        cases += [{"folder": str(folder), "dtype": dtype} for dtype in ("float32", "bfloat16")]
     environment = {
         **os.environ,
         "TRITON_INTERPRET": "1",
@@ -282,6 +277,11 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     probe = [sys.executable, "-c", "import liger_kernel, triton"]
     if subprocess.run(probe, env=environment, capture_output=True).returncode:
         pytest.skip("needs Liger and Triton: `make cuda-tools`")
+    folders = tmp_path_factory.mktemp("models")
+    cases: list[dict[str, Any]] = list(CASES)
+    for architecture in tiny.ARCHITECTURES:
+        folder = tiny.save_model(folders / architecture, architecture)
+        cases += [{"folder": str(folder), "dtype": dtype} for dtype in ("float32", "bfloat16")]
     done = subprocess.run(
         [sys.executable, "-m", "tests.interpreted_liger"],
         input=json.dumps(cases),
