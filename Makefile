@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test quick test-slow nightly check docs docs-outputs clean browser-tools benchmark-tools
+.PHONY: demo test quick test-slow nightly check docs docs-outputs clean browser-tools benchmark-tools \
+	cuda-tools
 
 demo: .venv/ready
 	$(BIN)/ifdkit score examples/before.json
@@ -49,6 +50,11 @@ browser-tools: .venv/ready
 	$(BIN)/pip install --quiet playwright==1.65.2
 	npm install --prefix .browser --no-save --no-audit --no-fund axe-core@4.14.1
 
+# Liger, and Triton with its interpreter, to test Liger's kernels on a CPU; skipped without it.
+cuda-tools: .venv/ready
+	$(BIN)/pip install --quiet --target .cuda-tools --upgrade --no-deps \
+		liger-kernel==0.8.5 triton==3.7.1
+
 # What `python -m benchmarks.speed` measures ifdkit against, in an environment that sees .venv.
 benchmark-tools: .venv/ready
 	$(PYTHON) -m venv .venv-peers
@@ -74,4 +80,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-audit .venv-peers .browser site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-audit .venv-peers .browser .cuda-tools site .mypy_cache .ruff_cache .pytest_cache .hypothesis

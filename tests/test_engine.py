@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ifdkit.engine import attention, precision
 from ifdkit.engine.attention import CannotPackError
+from ifdkit.engine.devices import resolve_device, resolve_dtype
 from ifdkit.engine.forward import PackedForward, PaddedForward, PlainForward, SelectedForward
 from ifdkit.engine.head import ChunkedHead
-from ifdkit.engine.huggingface import HuggingFaceBackend, resolve_device, resolve_dtype
+from ifdkit.engine.huggingface import HuggingFaceBackend
 from ifdkit.engine.layout import Packed, Segment, Segments
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.precision import fast_float32, onednn_stays_float32

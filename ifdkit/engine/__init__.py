@@ -9,10 +9,12 @@ batching     which Requests share a forward pass
 layout       how the sequences of a batch are laid out: padded or packed
 attention    attention over packed sequences
 head         the model's own LM head on chosen rows
+fused_head   the same in one kernel with the NLL, on CUDA
 per_token    what is kept of each row of logits
 forward      the four forward strategies
 huggingface  the backend on one device: loads, checks, chooses the strategy
 known_nlls   what plain logits gave in earlier self-checks
+upcast       float32 weights from 16-bit ones that are loaded
 precision    float32 products by the fastest accurate route
 embedder     sentence embeddings
 lanes        several batches at a time on a CPU
@@ -24,7 +26,7 @@ quiet        keeps transformers from printing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ifdkit.engine.batching import Budget
 from ifdkit.engine.threads import wait_passively
@@ -52,4 +54,16 @@ class Backend(Protocol):
 
     def float32_problem(self) -> str | None:
         """Why a float32 copy of the model would not fit into memory; None if it would."""
+        ...
+
+
+@runtime_checkable
+class Upcastable(Backend, Protocol):
+    """A Backend whose weights can become those of one in float32."""
+
+    def in_float32(self) -> Backend | None:
+        """A Backend in float32 with the weights of this one, which must not be used any more.
+
+        None if its files must be read for that.
+        """
         ...

@@ -1,8 +1,9 @@
 """Four forward strategies for the same NLLs, fastest first: packed, padded, selected, plain.
 
 Each takes Requests and returns the NLLs of their spans, or what another `compute` of `per_token`
-keeps of each row of logits.  At load, the backend compares each with
-the last one, which is correct for every causal architecture, and takes the first that agrees.
+keeps of each row of logits.  The first two take a head, which on CUDA can be a fused one.  At load,
+the backend compares each with the last one, which is correct for every causal architecture, and
+takes the first that agrees.
 """
 
 from __future__ import annotations
@@ -50,14 +51,16 @@ class PackedForward:
     packs = True
     bounds_logits = True
 
-    def __init__(self, model: Any, *, rows_per_chunk: int) -> None:
+    def __init__(
+        self, model: Any, *, rows_per_chunk: int, head: type[ChunkedHead] = ChunkedHead
+    ) -> None:
         """Replace the model's attention; `close` restores it.
 
         Raises CannotPackError if the model does not allow that, AttributeError if it does not name
-        its body.
+        its body, and what the `head` raises.
         """
         self._model = model
-        self._head = ChunkedHead(model, rows_per_chunk=rows_per_chunk)
+        self._head = head(model, rows_per_chunk=rows_per_chunk)
         self._before = model.config._attn_implementation
         if not model._can_set_attn_implementation():
             raise attention.CannotPackError("its attention cannot be replaced")
@@ -88,10 +91,12 @@ class PaddedForward:
     packs = False
     bounds_logits = True
 
-    def __init__(self, model: Any, *, rows_per_chunk: int) -> None:
-        """Raises AttributeError if the model does not name its body."""
+    def __init__(
+        self, model: Any, *, rows_per_chunk: int, head: type[ChunkedHead] = ChunkedHead
+    ) -> None:
+        """Raises AttributeError if the model does not name its body, and what the `head` raises."""
         self._model = model
-        self._head = ChunkedHead(model, rows_per_chunk=rows_per_chunk)
+        self._head = head(model, rows_per_chunk=rows_per_chunk)
 
     def nll(self, requests: Sequence[Request], compute: PerToken = token_nll) -> list[NLL]:
         """NLL of each token in each span, float32 nats."""

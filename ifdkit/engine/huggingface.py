@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ifdkit.engine import attention, lanes
+from ifdkit.engine import attention, fused_head, lanes
 from ifdkit.engine.batching import Budget
-from ifdkit.engine.devices import CPU_DTYPE
 from ifdkit.engine.forward import (
     ForwardStrategy,
     PackedForward,
@@ -23,12 +22,15 @@ from ifdkit.engine.forward import (
     PlainForward,
     SelectedForward,
 )
+from ifdkit.engine.fused_head import FusedHead
+from ifdkit.engine.head import ChunkedHead
 from ifdkit.engine.known_nlls import KnownNlls
 from ifdkit.engine.loading import DTYPES, DeviceMap, load_model
 from ifdkit.engine.models import Weights
 from ifdkit.engine.per_token import token_statistics
 from ifdkit.engine.precision import fast_float32
-from ifdkit.errors import ModelError, UsageError, brief
+from ifdkit.engine.upcast import is_exact, upcast
+from ifdkit.errors import ModelError, brief
 from ifdkit.records import NLL, Noise, Request
 
 log = logging.getLogger(__name__)
@@ -49,44 +51,6 @@ MEMORY_HEADROOM = 1.2  # memory of a loaded model and its batches, as a multiple
 # tokens of a real model, whose NLLs are about 15, by 1e-5 (float32), 0.09 (bfloat16) and 0.02
 # (float16).  A wrong strategy differs as much as two unrelated tokens do, by 1 and more.
 SELF_CHECK_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.3, torch.float16: 0.1}
-
-
-def resolve_device(device: str) -> str:
-    """The device to use: `auto` becomes cuda, else mps, else cpu.
-
-    Raises UsageError for a device that this machine does not have.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, colon, index = device.partition(":")
-    number = int(index) if index.isdecimal() else 0
-    available = {
-        "cpu": not colon,
-        "cuda": torch.cuda.is_available()
-        and number < torch.cuda.device_count()
-        and (not colon or index.isdecimal()),
-        "mps": torch.backends.mps.is_available() and not colon,
-    }
-    if not available.get(kind):
-        raise UsageError(
-            f"--device {device} is not available; this machine has {resolve_device('auto')}"
-        )
-    return device
-
-
-def resolve_dtype(dtype: str, device: str) -> str:
-    """The dtype to use: `auto` becomes float32, or a 16-bit dtype on CUDA.
-
-    On CUDA, 16 bits are several times faster; on a CPU at most twice, which is not worth their
-    rounding error.  bfloat16 has the range of float32; devices that only emulate it get float16.
-    """
-    if dtype != "auto":
-        return dtype
-    if not device.startswith("cuda"):
-        return CPU_DTYPE
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -110,28 +74,35 @@ class HuggingFaceBackend:
         dtype: str,
         trust_remote_code: bool = False,
         device_map: DeviceMap | None = None,
+        model: Any = None,
     ) -> None:
         """Load the weights and choose a forward strategy.
 
         `device` and `dtype` are resolved already; with a `device_map` the weights are spread over
-        several devices, of which `device` is one.  Raises ModelError if the weights do not load, do
-        not fit on the device, or are not a causal language model.
+        several devices, of which `device` is one.  A `model` has been loaded before.  Raises
+        ModelError if the weights do not load, do not fit on the device, or are not a causal
+        language model.
         """
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
+        self._weights, self._is_trusted = weights, trust_remote_code
         self._name = weights.name
-        self.model = load_model(
-            weights,
-            self.dtype,
-            self.device,
-            trust_remote_code=trust_remote_code,
-            device_map=device_map,
-        )
+        if model is None:
+            model = load_model(
+                weights,
+                self.dtype,
+                self.device,
+                trust_remote_code=trust_remote_code,
+                device_map=device_map,
+            )
+        self.model = model
         self._is_spread = device_map is not None
+        self._is_exact = is_exact(weights, dtype, device_map=device_map)
         self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         probe_tokens = min(PROBE_TOKENS, weights.context_length or PROBE_TOKENS)
         self._probe_tokens = max(MIN_PROBE_TOKENS, probe_tokens)
         self._strategy: ForwardStrategy = PlainForward(self.model)
+        self._chosen: tuple[type[Any], type[ChunkedHead] | None] = PlainForward, None
         known = KnownNlls(weights, dtype, device, trusted=trust_remote_code)
         self._strategy = self._fastest_strategy(known)
         self._takes_embeddings: bool | None = None
@@ -162,21 +133,47 @@ class HuggingFaceBackend:
     def float32_problem(self) -> str | None:
         """Why a float32 copy of the model would not fit into memory; None if it would.
 
-        The copy is loaded into main memory first, and moves to the device once this model is gone.
+        The copy takes the place of this model: in its own memory if its weights can be widened
+        there, else it is loaded into main memory first, and moves to the device.
         """
         import psutil
 
         needed = 4 * sum(p.numel() for p in self.model.parameters())
         held = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        free = {"main memory": psutil.virtual_memory().available}
+        free: dict[str, int] = {}
         if self.device.type == "cuda":
             free[f"the memory of {self.device}"] = torch.cuda.mem_get_info(self.device)[0] + held
-        else:
+        if self.device.type != "cuda" or not self._is_exact:
+            free["main memory"] = psutil.virtual_memory().available
+        if self.device.type != "cuda":
             free["main memory"] += held
         for where, free_bytes in free.items():
             if needed * MEMORY_HEADROOM > free_bytes:
                 return f"a float32 copy ({needed / 2**30:.0f} GiB) does not fit into {where}"
         return None
+
+    def in_float32(self) -> HuggingFaceBackend | None:
+        """A backend in float32 that takes over this one's weights; None if it must be loaded.
+
+        Its NLLs have the bits of a backend that was loaded in float32.  This one must not be used
+        any more, whatever the answer.
+        """
+        if not self._is_exact:
+            return None
+        self.close()
+        try:
+            model = upcast(self.model, self._weights, trust_remote_code=self._is_trusted)
+        except Exception as error:  # each architecture fails in its own way
+            log.info("%s: loading again for float32: %s", self._name, brief(error))
+            return None
+        log.info("%s: the weights that are loaded, in float32", self._name)
+        return HuggingFaceBackend(
+            self._weights,
+            device=str(self.device),
+            dtype="float32",
+            trust_remote_code=self._is_trusted,
+            model=model,
+        )
 
     def nll(self, requests: Sequence[Request]) -> list[NLL]:
         """NLL of each token in each span: one float32 array of nats per request, (n_scored,).
@@ -239,7 +236,7 @@ class HuggingFaceBackend:
             while len(self._replicas) < n > 1:
                 replica = copy.copy(self)
                 replica.model = lanes.shared_copy(self.model, self._stop)
-                replica._strategy = replica._open(type(self._strategy))
+                replica._strategy = replica._open(*self._chosen)
                 self._replicas.append(replica)
         except Exception as error:  # a model with code of its own may not allow copies
             log.info("%s: one batch at a time: %s", self._name, brief(error))
@@ -287,29 +284,41 @@ class HuggingFaceBackend:
     def _first_that_agrees(self, requests: list[Request], expected: NLL) -> ForwardStrategy | None:
         """The fastest strategy with these NLLs of the probes, (tokens,); None if none has them."""
         plain = self._strategy
-        for kind in (PackedForward, PaddedForward, SelectedForward):
+        for kind, head in self._candidates():
             packs = kind is PackedForward
-            if packs and not attention.has_kernel(self.device, self.dtype):
-                continue
+            name = f"{kind.name}{' and fused' if head is FusedHead else ''}"
             try:
-                self._strategy = self._open(kind)
+                self._strategy = self._open(kind, head)
                 with attention.windows_seen() as windows:
                     nats = np.concatenate(self.nll(requests))
                 if self._agree(nats, expected) and (not packs or self._passes_window(windows)):
-                    log.info("%s: scoring with the %s strategy", self._name, kind.name)
+                    log.info("%s: scoring with the %s strategy", self._name, name)
+                    self._chosen = kind, head
                     return self._strategy
-                log.info("%s: not %s: its NLLs differ from plain logits", self._name, kind.name)
+                log.info("%s: not %s: its NLLs differ from plain logits", self._name, name)
             except Exception as error:  # each architecture fails in its own way
-                log.info("%s: not %s: %s", self._name, kind.name, brief(error))
+                log.info("%s: not %s: %s", self._name, name, brief(error))
             if isinstance(self._strategy, PackedForward):
                 self._strategy.close()
             self._strategy = plain
         return None
 
-    def _open(self, kind: type[Any]) -> ForwardStrategy:
-        if issubclass(kind, (PackedForward, PaddedForward)):
-            return kind(self.model, rows_per_chunk=self._rows_per_chunk)
-        opened: ForwardStrategy = kind(self.model)
+    def _candidates(self) -> Iterator[tuple[type[Any], type[ChunkedHead] | None]]:
+        """Strategies, and the head of those that take one, fastest first."""
+        heads: list[type[ChunkedHead]] = [ChunkedHead]
+        if not self._is_spread and fused_head.is_available(self.device):
+            heads.insert(0, FusedHead)
+        if attention.has_kernel(self.device, self.dtype):
+            yield from ((PackedForward, head) for head in heads)
+        yield from ((PaddedForward, head) for head in heads)
+        yield SelectedForward, None
+
+    def _open(self, kind: type[Any], head: type[ChunkedHead] | None) -> ForwardStrategy:
+        opened: ForwardStrategy = (
+            kind(self.model)
+            if head is None
+            else kind(self.model, rows_per_chunk=self._rows_per_chunk, head=head)
+        )
         return opened
 
     def _passes_window(self, windows: set[int]) -> bool:

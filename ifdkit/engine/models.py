@@ -89,6 +89,22 @@ class Weights:
                     return length
         return None
 
+    def float_dtypes(self) -> set[str]:
+        """Dtypes of the floating-point weights in the files, as safetensors name them: `BF16`, ….
+
+        Read from the headers alone.  Empty if a file is pickled or damaged.
+        """
+        from safetensors import safe_open
+
+        found: set[str] = set()
+        for file in self.files:
+            try:
+                with safe_open(file, framework="np") as opened:
+                    found |= {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
+            except Exception:  # a pickle, or half a file
+                return set()
+        return {dtype for dtype in found if not dtype.startswith(("I", "U", "BOOL"))}
+
     def fingerprint(self, digest: Callable[[Path], str], *, everything: bool = False) -> str:
         """Hex digest of weights, config and code: equal exactly if the model computes the same.
 

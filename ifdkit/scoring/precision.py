@@ -17,7 +17,8 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.stats.columns import spearman
 
 # The check is at most 5 % of a run, also where bfloat16 is three times as fast as float32: scoring
-# one example in a hundred again is 3 %, and loading the model takes as long as 15 to 20 examples.
+# one example in a hundred again is 3 %, and what comes before takes as long as 15 to 20 examples.
+# That is mostly the self-check in float32, which widened weights need as loaded ones do.
 _MIN_EXAMPLES, _MAX_EXAMPLES, _ONE_IN = 8, 64, 100
 
 _HOW = "--drift 12 measures it with 12"
@@ -73,24 +74,24 @@ def check_precision(
 ) -> PrecisionCheck | None:
     """Score a sample again in float32 and compare; None if there is nothing to compare.
 
-    The scorer's own models are unloaded first, because two copies may not fit.  The float32 scores
-    go to the same store, so that a second run computes nothing.
+    The scorer's own models are unloaded first, because two copies may not fit, or its weights
+    become those in float32.  The float32 scores go to the same store, so that a second run computes
+    nothing.
     """
     if scorer.dtype == "float32" or sample.is_empty:
         return None
     if sample.is_short:
         return PrecisionCheck(n=0, reason=f"fewer than {_MIN_EXAMPLES * _ONE_IN} examples: {_HOW}")
     begin, chosen = time.perf_counter(), sample.choose()
-    problem = scorer.float32_problem()
-    scorer.unload()
-    if problem:
+    if problem := scorer.float32_problem():
+        scorer.unload()
         return PrecisionCheck(n=0, reason=problem)
     progress.note(f"precision check: scoring {plural(len(chosen), 'example')} again in float32")
     settings = replace(
         scorer.settings, dtype="float32", metrics=("ifd",), workers=1, reference_model=None
     )
     try:
-        with Scorer(settings, store=scorer.store) as exact:
+        with Scorer(settings, store=scorer.store, before=scorer.release()) as exact:
             rows = exact.score([example for example, _ in chosen], provisional=True)
     except ModelError as error:
         return PrecisionCheck(n=0, reason=str(error))

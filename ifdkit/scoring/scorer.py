@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ifdkit.data.dataset import Dataset
-from ifdkit.engine import Backend
+from ifdkit.engine import Backend, Upcastable
 from ifdkit.engine.backends import Distribution, ModelSpec, close, open_backend, resolve_place
 from ifdkit.engine.models import Weights, resolve
 from ifdkit.engine.threads import ThreadLimit
@@ -72,10 +72,12 @@ class Scorer:
         progress: Progress | None = None,
         *,
         store: Store | None = None,
+        before: Upcastable | None = None,
     ) -> None:
         """Resolve names and open the store, without loading any weights.
 
-        A `store` that is passed in stays open.  Raises ModelError, StoreError or UsageError.
+        A `store` that is passed in stays open.  `before`: a backend of the same model, whose
+        weights a scorer in float32 takes over.  Raises ModelError, StoreError or UsageError.
         """
         self.settings = settings
         self.work = Work()
@@ -107,6 +109,7 @@ class Scorer:
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
+        self._before = before
         self.thread_limit = ThreadLimit(settings.threads)
         self.measuring = Measuring(self, self._progress)
 
@@ -240,7 +243,7 @@ class Scorer:
             self._progress.note(f"loading {what}")
             self.thread_limit.use()
             begin = time.perf_counter()
-            self._backend = open_backend(
+            self._backend = self._taken_over() or open_backend(
                 self.spec,
                 Distribution(workers=workers, ray_address=self.settings.ray_address),
                 fingerprint=self.weights_hash,
@@ -248,6 +251,10 @@ class Scorer:
             )
             self.work.model_load_s += time.perf_counter() - begin
         return self._backend
+
+    def _taken_over(self) -> Backend | None:
+        before, self._before = self._before, None  # free before the weights are loaded again
+        return None if before is None else before.in_float32()
 
     @property
     def spec(self) -> ModelSpec:
@@ -265,6 +272,12 @@ class Scorer:
     def model_name(self) -> str:
         """What the store calls the model."""
         return f"{self.weights.name} {self.dtype}"
+
+    def release(self) -> Upcastable | None:
+        """Free the memory of the models, and give the main one away if it may become float32."""
+        backend = self._backend
+        self.unload()
+        return backend if isinstance(backend, Upcastable) else None
 
     def unload(self) -> None:
         """Free the memory of the models; they load again when needed."""
