@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ifdkit.selection.run import select as select
     from ifdkit.training.result import Trained as Trained
     from ifdkit.training.run import train as train
+    from ifdkit.tuning.options import Tuning as Tuning
 
 _MODULES = {
     "audit": "ifdkit.auditing.run",
@@ -96,13 +97,16 @@ _MODULES = {
     "Selected": "ifdkit.selection.result",
     "train": "ifdkit.training.run",
     "Trained": "ifdkit.training.result",
+    "Tuning": "ifdkit.tuning.options",
     "Settings": "ifdkit.scoring.settings",
     "Progress": "ifdkit.scoring.progress",
     "Measured": "ifdkit.scoring.metric",
     "register_metric": "ifdkit.scoring.metrics",
     "IfdkitError": "ifdkit.errors",
 }
-_WITHOUT_REPORTS = {"Settings", "Progress", "Measured", "register_metric", "IfdkitError"}
+_WITHOUT_REPORTS = {
+    *("Settings", "Progress", "Measured", "register_metric", "IfdkitError", "Tuning"),
+}
 
 __all__ = [
     "Audit",
@@ -119,6 +123,7 @@ __all__ = [
     "Settings",
     "Trained",
     "TrainingPrediction",
+    "Tuning",
     "__version__",
     "audit",
     "compare",

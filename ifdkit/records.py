@@ -71,7 +71,7 @@ _IF_USED = frozenset(
     (
         *("source", "sources", "group_by", "group_rows", "inputs", "shard", "merged_from"),
         *("map_layout", "informative_nats", "noise_copies", "noise_seed"),
-        *("reference_model", "reference_hash"),
+        *("reference_model", "reference_hash", "tuning"),
     )
 )
 

@@ -323,7 +323,7 @@ def test_every_option_has_help_and_a_variable() -> None:
                 assert parameter.help, parameter.name
                 one_call = {"clean", "eval", "fail_if", "from", "ids", "marks", "export"}
                 one_call |= {"model_on_demand", "no_open", "plan", "until", "shard"}
-                known = one_call | {"output", "turn", "versus"}
+                known = one_call | {"output", "turn", "tune_eval", "versus"}
                 assert parameter.envvar or parameter.name in known, parameter.name
 
 

@@ -35,6 +35,7 @@ LAYERS = (
         *("comparison", "selection", "auditing", "reflection"),
         *("training", "generation", "judging", "prediction"),
     },
+    {"tuning"},
     {"report"},
     {"viewing"},
     {"cli"},

@@ -28,6 +28,7 @@ TRUSTED = {
 }
 ONE_CALL = {
     **dict.fromkeys(("from", "output", "clean", "eval", "versus", "ids", "marks"), '"x.json"'),
+    "tune-eval": '"x.json"',
     **dict.fromkeys(("no-open", "model-on-demand", "plan"), "true"),
     "turn": "1",
     "until": "'ifd ± 0.01'",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +26,9 @@ from ifdkit.cli.options import (
     rows_options,
     together,
 )
+
+if TYPE_CHECKING:
+    from ifdkit.tuning.options import Tuning
 
 select_options = together(
     option("--by", metavar="METRIC", help="Rank by a metric: ifd, rifd, coherence,"
@@ -60,6 +64,23 @@ select_options = together(
     option("--to", type=click.Choice(["alpaca", "trl", "llamafactory"]), help="Form of the output:"
            " llamafactory also adds it to dataset_info.json.  [default: as DATA]"),
     option("--window", type=int, help="Response tokens of ifd_window.  [default: 64]"),
+    option("--tune", metavar="FIELD,…", help="Rank by a weighted sum of z-scores whose weights are"
+           " found by training small models: ifd,coherence."),
+    option("--tune-trials", type=int, metavar="N", help="Combinations to try.  [default: 20]"),
+    option("--tune-holdout", type=int, metavar="N", help="Held-out rows for the trials, and as many"
+           " for the comparison after them.  [default: 64]"),
+    call_option("--tune-eval", type=click.Path(path_type=Path), metavar="FILE", help="Dataset of"
+                " the held-out rows.  [default: DATA]"),
+    option("--tune-random", type=int, metavar="N", help="Random selections to compare with."
+           "  [default: 10]"),
+    option("--tune-model", metavar="MODEL", help="The small model.  [default: that of --model]"),
+    option("--tune-preset", help="laptop (default): train an adapter; or paper: all weights."),
+    option("--tune-steps", type=int, metavar="N", help="Optimizer steps of each run."
+           "  [default: 25]"),
+    option("--tune-batch-size", type=int, metavar="N", help="Examples per step.  [default: 8;"
+           " paper: 128]"),
+    option("--tune-learning-rate", type=float, metavar="X", help="Highest learning rate."
+           "  [default: 5e-4; paper: 2e-5]"),
 )  # fmt: skip
 """The flags of `ifdkit select`."""
 
@@ -90,24 +111,51 @@ def select(context: click.Context, /, data: tuple[str, ...], output: Path, **fla
       length-controlled   highest ifd within bands of response length
       random              the baseline; uses no model
 
+    --tune needs `pip install 'ifdkit[tune]'`. It tries weights in one half of the rows, and
+    compares the best with random selections in the other. Re-running the same command resumes.
+
     \b
     Example:
       ifdkit select data.json -o best.json --by ifd --top 5%
       ifdkit select data.json -o mixed.json --by ifd --top 1000 --per source
       ifdkit select data.json -o good.json --where "ifd < 1 and response_tokens >= 20"
+      ifdkit select data.json -o tuned.json --tune ifd,coherence --top 200
     """
     from ifdkit.report.terminal.selection import print_selection
     from ifdkit.selection.options import SelectOptions
     from ifdkit.selection.run import select_to_file
+    from ifdkit.selection.tuned import options_with
 
     start(context, flags)
     flags["turns"] = flags["turns"] or "last"
-    options = SelectOptions(**given_fields(SelectOptions, flags))
+    tune = _tuning_of(flags)
+    options = options_with(given_fields(SelectOptions, flags), tune)
     settings = settings_given(flags)
     read_options = read_options_of({**flags, "where": None})  # the options have it
     with progress_of(flags) as progress:
-        done = select_to_file(data, output, options, settings, read_options, progress)
+        done = select_to_file(data, output, options, settings, read_options, progress, tune=tune)
     if flags["as_json"]:
         echo_json(done.as_json())
     else:
         print_selection(done)
+
+
+def _tuning_of(flags: Mapping[str, Any]) -> Tuning | None:
+    """The flags that begin with --tune. Raises UsageError."""
+    given = {
+        name.removeprefix("tune_"): value
+        for name, value in flags.items()
+        if name.startswith("tune_") and value is not None
+    }
+    if flags["tune"] is not None:
+        from ifdkit.tuning.options import Tuning
+
+        return Tuning(flags["tune"], **given)
+    if given:
+        from ifdkit.errors import UsageError
+
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(
+            f"--tune-{name} is for --tune: give --tune too, such as --tune ifd,coherence"
+        )
+    return None

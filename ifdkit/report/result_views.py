@@ -71,7 +71,9 @@ def selection_view(result: Selected) -> str:
         for one in (*result.effect.measures, *result.effect.diversity)
     ]  # fmt: skip
     head = ("Measure", "Input", "Selected", "Random choice (95 %)")
-    return view(lead, [table(head, rows), items(dropped)])
+    tuned = result.tuning
+    found = [] if tuned is None else [f"tuned {tuned.text}, against random: {tuned.verdict}"]
+    return view(lead, [table(head, rows), items([*dropped, *found])])
 
 
 def _of(unit: str, x: float | None) -> str:

@@ -36,7 +36,9 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.where import score_fields
 from ifdkit.selection.ids import read_ids
+from ifdkit.selection.methods import Task
 from ifdkit.selection.options import SelectOptions
+from ifdkit.selection.tuned import TuningInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,6 +80,17 @@ class Inputs:
         if self._where is None:
             return scored, scored
         return narrow(scored, self._where, self._read_options.turns), scored
+
+    def for_tuning(self, scored: ScoredDataset, task: Task, output: Path) -> TuningInput:
+        """What a search for weights works on."""
+        return TuningInput(
+            scored=scored,
+            task=task,
+            read_options=self._read_options,
+            given=self._given,
+            output=output,
+            progress=self._progress,
+        )
 
     def _scored(self, data: Data, output: Path) -> ScoredDataset:
         if self._options.metrics or self._options.needs_tokens:

@@ -45,11 +45,16 @@ def combined(columns: Mapping[str, Column], weights: Mapping[str, float]) -> Col
     total[has_all] = 0
     for name, weight in weights.items():
         values = columns[name][has_all]
-        spread = values.std() if len(values) else 0.0
-        # A constant column has a spread of rounding only.
-        if spread > 1e-12 * max(1.0, float(np.abs(values).max(initial=0.0))):
-            total[has_all] += weight * (values - values.mean()) / spread
+        if not is_constant(values):
+            total[has_all] += weight * (values - values.mean()) / values.std()
     return total
+
+
+def is_constant(values: Column) -> bool:
+    """Whether all values are equal but for rounding; true of none."""
+    if not len(values):
+        return True
+    return bool(values.std() <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
 
 def quality_diverse(

@@ -14,6 +14,7 @@ from ifdkit.scoring.manifest import Manifest
 from ifdkit.selection.effect import Effect
 from ifdkit.selection.groups import GroupShare
 from ifdkit.selection.ranking import Band
+from ifdkit.selection.tuned import TunedWeights
 from ifdkit.visible import one_line
 
 SELECTION_SCHEMA = "ifdkit.selection/1"
@@ -64,6 +65,8 @@ class Selected(NotebookView):
     groups: tuple[GroupShare, ...] = ()
     """Groups of `--per`, and what each contributed."""
     effect: Effect
+    tuning: TunedWeights | None = None
+    """How the weights were found; None unless they were tuned."""
     scores: Manifest | None
     """Manifest of the scores; None if no scores were used."""
     elapsed_s: float

@@ -33,6 +33,7 @@ from ifdkit.records import Status
 from ifdkit.scoring.dataset import ScoredDataset, open_scores
 from ifdkit.scoring.inputs import check_not_input
 from ifdkit.scoring.manifest import MANIFEST
+from ifdkit.scoring.per_row import Places, only_rows
 from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.settings import split_keywords
@@ -45,6 +46,7 @@ from ifdkit.selection.result import SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
 from ifdkit.selection.sources import Labels, SourceColumns
 from ifdkit.selection.training_formats import add_to_info, check_format, write_converted
+from ifdkit.selection.tuned import HELD_OUT, WeightSearch, options_with
 from ifdkit.selection.verdict import Verdict, row_log
 from ifdkit.version import VERSION
 
@@ -60,6 +62,7 @@ Frame = TypeVar("Frame", bound=OtherFrame)
 class SelectCall(ReadKeywords, SelectKeywords, total=False):
     """All keywords of `ifdkit.select`, for its overloads."""
 
+    tune: WeightSearch | None
     progress: Progress | None
 
 
@@ -93,6 +96,7 @@ def select(
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
+    tune: WeightSearch | None = None,
     progress: Progress | None = None,
     **options: Unpack[SelectKeywords],
 ) -> Any:
@@ -107,10 +111,12 @@ def select(
     `options` are those of :class:`ifdkit.selection.options.SelectOptions`: `by` is a metric, or
     `method` the name of a published method; `top` is a number of rows or a share such as `"5%"`;
     then `where`, `min`, `max`, `lowest`, `diversity`, …; and those of :class:`ifdkit.Settings`
-    (`model`, `protocol`, …), except `metrics`.  Raises IfdkitError.
+    (`model`, `protocol`, …), except `metrics`.  `tune`, an :class:`ifdkit.Tuning`, finds the
+    weights of several scores by training small models; without `output` it cannot resume.  Raises
+    IfdkitError.
     """
     own, settings = split_keywords("select", options, SelectKeywords)
-    select_options = SelectOptions(**own)
+    select_options = options_with(own, tune)
     read_options = ReadOptions(
         columns=columns,
         turns=turns,
@@ -121,10 +127,14 @@ def select(
         seed=seed,
     )
     if output is not None:
-        return select_to_file(data, Path(output), select_options, settings, read_options, progress)
+        return select_to_file(
+            data, Path(output), select_options, settings, read_options, progress, tune=tune
+        )
     with TemporaryDirectory(prefix="ifdkit-select-") as folder:
         path = Path(folder, "kept.jsonl")
-        done = select_to_file(data, path, select_options, settings, read_options, progress)
+        done = select_to_file(
+            data, path, select_options, settings, read_options, progress, tune=tune
+        )
         return _as_frame(data, done, path)
 
 
@@ -150,21 +160,26 @@ def select_to_file(
     settings: Mapping[str, Any] | None = None,
     read_options: ReadOptions | None = None,
     progress: Progress | None = None,
+    *,
+    tune: WeightSearch | None = None,
 ) -> Selected:
     """Write the rows of a dataset that are worth training on to a file of the same format.
 
     `data` is a dataset or a scores file; `settings` are the fields of :class:`ifdkit.Settings` that
-    the caller has set.  The output appears whole or not at all; if no row is kept, there is none.
-    Raises IfdkitError; what was scored before stays in the store.
+    the caller has set.  With `tune` the weights of the options are replaced by those that it finds,
+    and the rows that it holds out are not kept.  The output appears whole or not at all; if no row
+    is kept, there is none.  Raises IfdkitError; what was scored before stays in the store.
     """
     begin = time.perf_counter()
     read_options = read_options or ReadOptions(turns="last")
+    if tune is not None:
+        tune.check(read_options)
     inputs = Inputs(options, settings or {}, read_options, progress or default_progress())
     if options.to is not None:
         check_format(options.to, output)
     with OutputFiles(output, ROW_LOG, MANIFEST) as files:
         check_not_input(data, files)
-        selected = _select(data, files, options, read_options, inputs)
+        selected = _select(data, files, options, read_options, inputs, tune)
         elapsed_s = round(time.perf_counter() - begin, 3)
         selected = replace(selected, elapsed_s=elapsed_s)
         files.write(MANIFEST, json_file(selected.as_json()))
@@ -179,13 +194,21 @@ def _select(
     options: SelectOptions,
     read_options: ReadOptions,
     inputs: Inputs,
+    tune: WeightSearch | None,
 ) -> Selected:
     """Write the rows and the row log, and describe them but for the time."""
     scored, unconditional = inputs.open(data, files.output)
     dataset, rows = scored.dataset, rows_of(scored, read_options.turns)
     seed = read_options.seed
     task = Task(dataset=dataset, rows=rows, options=options, seed=seed, embed=inputs.embed)
-    verdict = _judge(task)
+    tuned = None
+    if tune is None:
+        verdict = _judge(task)
+    else:
+        tuned, left_out = tune.search(inputs.for_tuning(scored, task, files.output))
+        options = replace(options, weights=tuned.text)
+        task = replace(task, options=options)
+        verdict = _judge_others(scored, task, read_options.turns, left_out)
     with nullcontext() if options.to else dataset_file(files, dataset) as writer:
         # The effect is that of the method and of the condition on scores.
         of_all = rows if unconditional is scored else rows_of(unconditional, read_options.turns)
@@ -223,6 +246,7 @@ def _select(
         bands=verdict.bands,
         groups=verdict.groups,
         effect=effect,
+        tuning=tuned,
         scores=scored.manifest,
         elapsed_s=0.0,
     )
@@ -236,6 +260,15 @@ def _judge(task: Task) -> Verdict:
         why = ", ".join(f"{n:,} {reason}" for reason, n in counts) or "none can be read"
         raise UsageError(f"no row of {task.dataset.name} would be kept: {why}; relax the options")
     return verdict
+
+
+def _judge_others(scored: ScoredDataset, task: Task, turns: Turns, left_out: Places) -> Verdict:
+    """Which rows are kept, if those at the positions `left_out` may not be."""
+    others = only_rows(scored, np.setdiff1d(task.rows.positions, left_out))
+    rows = rows_of(others, turns)
+    options = replace(task.options, top=task.n_wanted)  # a share is one of all rows
+    found = _judge(replace(task, dataset=others.dataset, rows=rows, options=options))
+    return found.among(rows, task.rows, HELD_OUT)
 
 
 def _copy_kept(

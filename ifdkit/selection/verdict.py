@@ -39,13 +39,13 @@ class Verdict:
     bands: tuple[Band, ...] = ()
     groups: tuple[GroupShare, ...] = ()
 
-    def among(self, rows: Rows, others: Rows) -> Verdict:
+    def among(self, rows: Rows, others: Rows, reason: str = "where") -> Verdict:
         """The same verdict on `others`, which contain these rows: what it is not about is dropped.
 
-        A row that is dropped here for `--where` has no value.
+        A row that is dropped here, for `reason`, has no value.
         """
         places = np.searchsorted(others.positions, rows.positions)
-        reasons = fill_reasons(len(others), "where")
+        reasons = fill_reasons(len(others), reason)
         reasons[places] = self.reasons
         values = None
         if self.values is not None:

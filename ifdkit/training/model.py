@@ -20,8 +20,8 @@ from typing import Any
 from ifdkit.data.atomic import json_file
 from ifdkit.data.report_folder import save_report, write_file
 from ifdkit.engine.finetuning import FineTuning, fine_tune
-from ifdkit.engine.recipe import LossPoint
-from ifdkit.errors import OutputError
+from ifdkit.engine.recipe import LossPoint, Recipe
+from ifdkit.errors import ModelError, OutputError
 from ifdkit.records import Request
 from ifdkit.regular import read_regular
 from ifdkit.scoring.progress import Progress
@@ -66,7 +66,9 @@ def train_model(
     begin = time.perf_counter()
     requests = side.found.requests
     order = order_of(requests, side.schedule, seed)
-    fingerprint = _fingerprint(side, scorer, options, seed, order)
+    fingerprint = run_fingerprint(
+        scorer, options.recipe, requests, order, batch_size=side.schedule.batch_size, seed=seed
+    )
     if finished := _finished(folder, fingerprint):
         progress.note(f"{folder} is already trained")
         return finished
@@ -164,17 +166,32 @@ def _mean_loss(points: Sequence[LossPoint]) -> float:
     return sum(point.loss for point in points) / len(points)
 
 
-def _fingerprint(
-    side: TrainingSide, scorer: Scorer, options: TrainOptions, seed: int, order: Sequence[int]
+def run_fingerprint(
+    scorer: Scorer,
+    recipe: Recipe,
+    requests: Sequence[Request],
+    order: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
 ) -> str:
+    """Of everything that the weights after training depend on."""
     digest = hashlib.sha256()
-    recipe = asdict(options.recipe)
     kind = scorer.device.partition(":")[0]
-    parts = [scorer.weights_hash, recipe, seed, scorer.dtype, kind, side.schedule.batch_size]
+    parts = [scorer.weights_hash, asdict(recipe), seed, scorer.dtype, kind, batch_size]
     digest.update(json.dumps([*parts, list(order)], sort_keys=True).encode())
-    for request in side.found.requests:
+    for request in requests:
         digest.update(request.content)
     return digest.hexdigest()
+
+
+def check_trainable(scorer: Scorer, recipe: Recipe) -> None:
+    """Raise ModelError if the recipe would put an adapter on top of another."""
+    if recipe.lora and scorer.weights.adapter is not None:
+        raise ModelError(
+            f"model {scorer.weights.name} is an adapter: an adapter on top of it could not be"
+            " loaded again; merge it first, or train all weights with --full"
+        )
 
 
 def _finished(folder: Path, fingerprint: str) -> TrainedModel | None:

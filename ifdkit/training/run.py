@@ -20,7 +20,7 @@ from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.where import expression_of
 from ifdkit.engine.finetuning import check_packages
-from ifdkit.errors import ModelError, OutputError
+from ifdkit.errors import OutputError
 from ifdkit.format import plural
 from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import note_dataset, open_data
@@ -29,7 +29,7 @@ from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, split_keywords
 from ifdkit.training.evaluation import Contrast, Evaluated, HeldOut, contrasts, evaluated, held_out
-from ifdkit.training.model import TrainingSide, train_model
+from ifdkit.training.model import TrainingSide, check_trainable, train_model
 from ifdkit.training.options import TrainKeywords, TrainOptions, train_options
 from ifdkit.training.result import TRAINING_SCHEMA, Trained
 from ifdkit.training.rows import training_rows
@@ -113,11 +113,7 @@ def train_to_folder(
     settings = replace(settings, metrics=("ifd",))
     held_options = replace(read_options, limit=None, sample=None, where=None)
     with Scorer(settings, progress) as scorer:
-        if options.recipe.lora and scorer.weights.adapter is not None:
-            raise ModelError(
-                f"model {scorer.weights.name} is an adapter: an adapter on top of it could not be"
-                " loaded again; merge it first, or train all weights with --full"
-            )
+        check_trainable(scorer, options.recipe)
         sides = list(_sides(data, versus, scorer, options, read_options, progress))
         before = [
             held_out(one, held_options, scorer, progress, notes=True) for one in held_out_data

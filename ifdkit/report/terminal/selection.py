@@ -12,6 +12,7 @@ from ifdkit.diversity.measures import DIVERSITY
 from ifdkit.format import correlation, duration, fixed, interval, number, percent, plural
 from ifdkit.report.comparison.wording import metric_of
 from ifdkit.report.terminal.screen import Screen, number_table
+from ifdkit.report.terminal.tuning import print_tuning
 from ifdkit.selection.effect import Measure
 from ifdkit.selection.result import Selected
 from ifdkit.selection.set_diversity import COVERAGE
@@ -46,6 +47,8 @@ def print_selection(done: Selected, *, console: Console | None = None) -> None:
             console.print(f"{plural(left, 'more group')} not shown: the manifest has all")
     for line in _remarks(done):
         console.print(line, soft_wrap=not console.is_terminal)
+    if done.tuning is not None:
+        print_tuning(done.tuning, console)
     output = one_line(done.output, 4096)
     beside = f"(and {output}.manifest.json, {output}.rows.jsonl)"
     console.print(f"→ {output}  {beside} · {duration(done.elapsed_s)}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""`select --tune`: weights of scores, found by training small models on what they select."""
