@@ -10,7 +10,10 @@ A store keeps what was computed, so that an interrupted run goes on.  Writes
 `reports/token-statistics.md`, `reports/metrics-and-length.md` with `docs/images/metrics.png`, and
 `reports/which-score-predicts.md`; the last two add to `reports/metrics.json`, from which
 docs/metrics.md shows the evidence for each metric.  `predict` keeps what an earlier run said of
-metrics that this one does not compute.
+metrics that this one does not compute.  `--reference-model tuned` was made by
+
+    ifdkit train ../shared/data/alpaca_1k.json --sample 200 --preset laptop --max-length 128 \\
+        --dtype bfloat16 -o tuned
 """
 
 from __future__ import annotations
@@ -155,7 +158,7 @@ def length(data: str, parts: Sequence[Part], output: Path, **settings: Any) -> N
         "| metric | field | rows | with length (95 %) | most like |\n|---|---|--:|--:|---|\n"
         + "\n".join(lines)
         + "\n\n![Rank correlations of all pairs of metrics](../docs/images/metrics.png)\n\n"
-        f"Made by `python -m benchmarks.metrics {shlex.join(sys.argv[1:])}`: metrics of texts on"
+        f"Made by `python -m benchmarks.metrics {typed()}`: metrics of texts on"
         f" all {len(frame):,} rows, those of the model ({DEFAULT_MODEL}, {settings['dtype']}) on"
         f" the first {' or '.join(f'{rows:,}' for _, rows in parts)}. {machine()}.\n",
     )
@@ -284,7 +287,7 @@ def prediction_report(
         "Scores from “bfloat16, all pairs” were made by `ifdkit predict` with `--dtype bfloat16`"
         " over all pairs ([its report](which-score-predicts/report.md)); those from fewer pairs"
         " have wide intervals, and say little where they are near 0.5.\n\n"
-        f"Made by `python -m benchmarks.metrics {shlex.join(sys.argv[1:])}`: {DEFAULT_MODEL},"
+        f"Made by `python -m benchmarks.metrics {typed()}`: {DEFAULT_MODEL},"
         f" aligned protocol, {machine()}. Scores that this run did not compute are from earlier"
         " runs of the same command, kept in `metrics.json`.\n"
     )
@@ -348,6 +351,12 @@ def save_evidence(evidence: Mapping[str, Any]) -> None:
     """Write it with four digits, so that the last bits of a machine do not show."""
     short = json.loads(json.dumps(evidence), parse_float=lambda text: round(float(text), 4))
     EVIDENCE.write_text(json.dumps(short, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def typed() -> str:
+    """The arguments; a file that is not beside the repository by its name alone."""
+    words = [Path(one).name if Path(one).is_absolute() else one for one in sys.argv[1:]]
+    return shlex.join(words)
 
 
 def write(path: Path, text: str) -> None:
