@@ -21,6 +21,8 @@ from ifdkit.data.dataset import open_dataset
 from ifdkit.data.expansion import (
     FREE_BYTES,
     FREE_MARKS,
+    MAX_BYTES_RATIO,
+    MAX_MARKS_RATIO,
     MAX_RATIO,
     MAX_ROWS,
     MAX_ROWS_RATIO,
@@ -84,7 +86,7 @@ def test_tiny_things_are_refused_at_the_limit(
     path = write(tmp_path / f"{file}{ending}", begin + repeated * (n // 500))
     flags = ["--lines"] if path.name.startswith("x.txt") else []
     last = error_of(capsys, "audit", str(path), "--no-model", *flags)
-    assert "expands to more than 100 times its size and 20,000 line breaks" in last
+    assert "expands to more than 50 times its size and 20,000 line breaks" in last
     assert "decompress it first if that is right" in last
 
 
@@ -120,8 +122,9 @@ def test_bytes_beyond_the_limit_are_refused(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expansion, "FREE_BYTES", 10**6)
+    monkeypatch.setattr(expansion, "MAX_BYTES_RATIO", 100)
     path = write(tmp_path / f"x.txt{ending}", b"x" * 50_000_000)
-    with pytest.raises(InputError, match=r"times its size and 1,000,000 bytes: decompress"):
+    with pytest.raises(InputError, match=r"times its size and \d,\d+,\d+ bytes: decompress"):
         open_dataset(path)
 
 
@@ -166,6 +169,20 @@ def test_an_honest_file_is_far_from_the_limit(ending: str, tmp_path: Path) -> No
     path = write(tmp_path / f"x.jsonl{ending}", data)
     assert len(data) * 5 < MAX_RATIO * path.stat().st_size
     assert open_dataset(path).n_rows == 2000
+
+
+def test_a_file_that_repeats_a_long_prompt_in_each_row_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tools, for example. It expands far, with many brackets, in proportion to its size."""
+    for name in ("FREE_MARKS", "FREE_BYTES"):
+        monkeypatch.setattr(expansion, name, 0)
+    tools = json.dumps([{"name": f"tool_{i}", "parameters": {"a": "int"}} for i in range(400)])
+    rows = [row | {"tools": tools} for row in honest_rows(300)]
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    path = write(tmp_path / "x.jsonl.zst", data)
+    assert len(data) > 1.5 * MAX_RATIO * path.stat().st_size
+    assert open_dataset(path).n_rows == 300
 
 
 @pytest.mark.parametrize("ending", COMPRESS)
@@ -248,7 +265,9 @@ def test_the_limits_are_those_of_the_documentation() -> None:
     page = (Path(__file__).parents[1] / "docs" / "security.md").read_text()
     for number in (
         MAX_RATIO,
+        MAX_BYTES_RATIO,
         FREE_MARKS,
+        MAX_MARKS_RATIO,
         FREE_BYTES // 2**20,
         MAX_ROWS,
         MAX_ROWS_RATIO,

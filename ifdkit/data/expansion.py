@@ -17,14 +17,14 @@ from ifdkit.errors import InputError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-MAX_RATIO = 100
-"""Decompressed bytes per byte. JSON Lines of real datasets expand 3 to 20 times."""
-FREE_BYTES = 2**29
-"""Bytes beyond MAX_RATIO that a file may have: repeated rows, as of a test, or a row that is
-rejected for its length."""
-FREE_MARKS = 2_000_000
-"""Line breaks, commas, quotes and brackets among them. Each can be a row, a line or a value, which
-takes 1,000 times as long as a byte of a text."""
+MAX_RATIO = 50
+"""Decompressed bytes per byte. JSON Lines of real datasets expand 3 to 20 times; those that repeat
+a long prompt in each row, or a row, further."""
+FREE_BYTES, MAX_BYTES_RATIO = 2**29, 1000
+"""Bytes that it may have beyond MAX_RATIO, and per byte of its size: the larger one counts."""
+FREE_MARKS, MAX_MARKS_RATIO = 2_000_000, 20
+"""Line breaks, commas, quotes and brackets that it may have beyond MAX_RATIO, in all and per byte.
+Each can be a row, a line or a value, which takes 1,000 times as long as a byte of a text."""
 _MARKS = b'\n,"[]{}'
 _BUFFER_BYTES = 2**17
 MAX_TEXT_BYTES, MAX_TEXT_RATIO = 2**30, 1000
@@ -53,6 +53,8 @@ class _Bounded(io.RawIOBase):
         self._stream, self._path = stream, path
         self._n_left = MAX_RATIO * n_bytes
         """Bytes up to MAX_RATIO; negative beyond it."""
+        self._max_beyond = max(FREE_BYTES, (MAX_BYTES_RATIO - MAX_RATIO) * n_bytes)
+        self._max_marks = max(FREE_MARKS, MAX_MARKS_RATIO * n_bytes)
         self._n_marks = 0
 
     def readable(self) -> bool:
@@ -69,10 +71,10 @@ class _Bounded(io.RawIOBase):
 
     def _check(self, beyond: bytes) -> None:
         self._n_marks += len(beyond) - len(beyond.translate(None, _MARKS))
-        if self._n_marks > FREE_MARKS:
-            what = f"{FREE_MARKS:,} line breaks, commas, quotes and brackets"
-        elif -self._n_left > FREE_BYTES:
-            what = f"{FREE_BYTES:,} bytes"
+        if self._n_marks > self._max_marks:
+            what = f"{self._max_marks:,} line breaks, commas, quotes and brackets"
+        elif -self._n_left > self._max_beyond:
+            what = f"{self._max_beyond:,} bytes"
         else:
             return
         raise InputError(
