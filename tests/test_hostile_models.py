@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from ifdkit.cli.main import main
 from ifdkit.engine import patterns, pieces
 from ifdkit.engine.embedder import SentenceEmbedder
+from ifdkit.engine.gguf_header import check_header
 from ifdkit.engine.models import resolve
 from ifdkit.engine.panics import without_panic
 from ifdkit.engine.patterns import check_patterns
@@ -48,6 +50,7 @@ def model(folder: Path, tiny_model: Path) -> Path:
 
 def error_of(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The only line that a command prints."""
+    capfd.readouterr()
     assert main([*arguments, "-q"]) == 2
     err = capfd.readouterr().err
     assert err.startswith("ifdkit: "), err
@@ -76,7 +79,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
         {"modules_to_save": [HANGS]},
         {"layers_to_transform": [0], "layers_pattern": [HANGS]},
         {"target_modules": "base_model" + HANGS + "|" + HANGS},
-        {"target_modules": "(a|a|b|[a-z._])*!"},
+        {"target_modules": r"(\w|\w\w|\.)*!"},
         {"target_modules": ".*" * 12 + "!"},
     ],
 )
@@ -308,10 +311,22 @@ def test_only_the_lines_of_a_panic_are_left_out(arguments: list[str]) -> None:
     assert done.stderr.splitlines() == expected + ["while a thread works"] * len(arguments)
 
 
+CLOSED = """
+import os
+os.close(2)
+from ifdkit.engine.panics import without_panic
+from ifdkit.errors import ModelError
+try:
+    with without_panic():
+        raise type("PanicException", (BaseException,), {})("regex")
+except ModelError as error:
+    print(error)
+"""
+
+
 def test_a_closed_standard_error_is_no_error() -> None:
-    script = f"import os\nos.close(2)\n{PANIC}"
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert "regex 1" in done.stdout
+    done = subprocess.run([sys.executable, "-c", CLOSED], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "the tokenizer of the model fails: regex\n"
 
 
 def test_threads_capture_at_the_same_time(capfd: pytest.CaptureFixture[str]) -> None:
@@ -394,3 +409,83 @@ def test_memory_of_one_word_is_bounded(
 
     word = "".join("thesea"[i * i % 6] for i in range(1000)) * (n_chars // 1000)
     assert peak(ROW | {"output": word}) - peak(ROW) < 10**9
+
+
+def text(value: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(value) if length is None else length) + value
+
+
+def pair(key: bytes, kind: int, value: bytes) -> bytes:
+    return text(key) + struct.pack("<I", kind) + value
+
+
+def gguf(
+    pairs: list[bytes], *, n_pairs: int | None = None, n_tensors: int = 0, tensors: bytes = b""
+) -> bytes:
+    count = len(pairs) if n_pairs is None else n_pairs
+    return b"GGUF" + struct.pack("<IQQ", 3, n_tensors, count) + b"".join(pairs) + tensors
+
+
+ARCHITECTURE = pair(b"general.architecture", 8, text(b"llama"))
+HEADERS: dict[str, tuple[bytes, str]] = {
+    "pairs": (gguf([ARCHITECTURE], n_pairs=2**60), "pairs of metadata"),
+    "tensors": (gguf([ARCHITECTURE], n_tensors=2**60), "tensors"),
+    "a text": (gguf([pair(b"a", 8, text(b"x", 2**62))]), "a text of"),
+    "a key": (gguf([text(b"x", 2**62)]), "a text of"),
+    "an array": (gguf([pair(b"a", 9, struct.pack("<IQ", 0, 2**62))]), "elements in arrays"),
+    "an array of bytes": (
+        gguf([pair(b"a", 9, struct.pack("<IQ", 0, 10**7) + bytes(10**7))]),
+        "more than 5,000,000 elements in arrays",
+    ),
+    "an array of arrays": (
+        gguf([pair(b"a", 9, struct.pack("<IQ", 9, 3) + bytes(100))]),
+        "a value of unknown type 9",
+    ),
+    "layers": (
+        gguf([ARCHITECTURE, pair(b"llama.block_count", 4, struct.pack("<I", 10**8))]),
+        "llama.block_count is over 100,000",
+    ),
+    "a width": (
+        gguf([ARCHITECTURE, pair(b"llama.embedding_length", 4, struct.pack("<I", 2**20)),
+              pair(b"llama.vocab_size", 4, struct.pack("<I", 2**20))]),
+        "weights that are larger than the file",
+    ),
+    "a tensor": (
+        gguf([ARCHITECTURE], n_tensors=1,
+             tensors=text(b"output.weight") + struct.pack("<IQQIQ", 2, 2**31, 2**31, 0, 0)),
+        "weights that are larger than the file",
+    ),
+    "dimensions": (
+        gguf([], n_tensors=1, tensors=text(b"output.weight") + struct.pack("<I", 2**31)),
+        "dimensions",
+    ),
+    "another version": (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 1 of GGUF"),
+    "another format": (b"GGML" + struct.pack("<IQQ", 3, 0, 0), "GGUF"),
+    "no header": (b"GGUF", "damaged or cut"),
+    "a cut text": (gguf([pair(b"a", 8, text(b"x", 100))]), "damaged or cut"),
+    "a name that is not UTF-8": (gguf([pair(b"\xff", 4, bytes(4))]), "damaged or cut"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_gguf_file_that_lies_is_refused(
+    name: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content, message = HEADERS[name]
+    (folder / "m.gguf").write_bytes(content)
+    with time_limit(30):
+        last = error_of(capfd, "score", "d.jsonl", "-m", "./m.gguf", "--metrics", "ifd")
+    assert message in last
+
+
+def test_a_gguf_file_cut_anywhere_is_refused(folder: Path) -> None:
+    whole = gguf([ARCHITECTURE, pair(b"a", 9, struct.pack("<IQ", 8, 2) + text(b"xy") * 2),
+                  pair(b"b", 9, struct.pack("<IQ", 5, 3) + bytes(12)), pair(b"c", 6, bytes(4))],
+                 n_tensors=1, tensors=text(b"t") + struct.pack("<IQIQ", 1, 4, 0, 0))  # fmt: skip
+    file = folder / "m.gguf"
+    file.write_bytes(whole)
+    check_header(file)
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(ModelError):
+            check_header(file)

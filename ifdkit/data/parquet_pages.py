@@ -38,7 +38,7 @@ _ENCODING = {_DATA: 2, _DATA_V2: 4}
 _DELTA_BYTE_ARRAY = 7
 
 
-class Chunk(NamedTuple):
+class ColumnChunk(NamedTuple):
     """A column in a row group."""
 
     path: str
@@ -55,11 +55,11 @@ class Chunk(NamedTuple):
     """Whether a value may repeat the one before it without taking space."""
 
 
-class Group(NamedTuple):
+class ChunkGroup(NamedTuple):
     """A row group."""
 
     n_rows: int
-    chunks: Sequence[Chunk]
+    chunks: Sequence[ColumnChunk]
 
 
 class ParquetContent:
@@ -80,7 +80,7 @@ class ParquetContent:
         if not is_right:
             raise self._error(f"it names {self.n_rows:,} rows, its row groups others")
 
-    def groups(self) -> Iterator[Group]:
+    def groups(self) -> Iterator[ChunkGroup]:
         """The row groups. Raises InputError if the footer says something else than the pages."""
         for number, group in enumerate(self._footer[_GROUPS]):
             try:
@@ -90,7 +90,7 @@ class ParquetContent:
                 ]
             except (LookupError, ValueError, TypeError, AttributeError) as error:
                 raise self._error("its footer is malformed") from error
-            yield Group(group[_GROUP_ROWS], chunks)
+            yield ChunkGroup(group[_GROUP_ROWS], chunks)
 
     def _error(self, problem: str) -> InputError:
         return InputError(f"{self._path}: not a readable Parquet file: {problem}")
@@ -103,7 +103,7 @@ class ParquetContent:
         self._file.seek(self._size - 8 - length)
         return read_struct(self._file.read(length))[0]
 
-    def _chunk(self, meta: dict[int, Any], leaf: _Leaf, n_rows: int, group: int) -> Chunk:
+    def _chunk(self, meta: dict[int, Any], leaf: _Leaf, n_rows: int, group: int) -> ColumnChunk:
         name = b".".join(meta[_PATH]).decode(errors="replace")
         where = f"column {name!r} of row group {group}"
         n_expected, at = meta[_VALUES], meta[_DATA_OFFSET]
@@ -137,7 +137,7 @@ class ParquetContent:
             repeats |= kind is not None and page.get(_ENCODING[kind]) == _DELTA_BYTE_ARRAY
         if n_values != n_expected:
             raise self._error(f"{where} has {n_values:,} values, not {n_expected:,}")
-        return Chunk(name, n_values, n_bytes, leaf.is_nested, leaf.fixed_length, has_dictionary,
+        return ColumnChunk(name, n_values, n_bytes, leaf.is_nested, leaf.fixed_length, has_dictionary,
                      repeats)  # fmt: skip
 
     def _header(self, at: int) -> tuple[dict[int, Any], int]:

@@ -87,6 +87,9 @@ class _Capture:
         with self._lock:
             self._show(is_panic=False)
             self._restore()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _show(self, *, is_panic: bool) -> None:
         if self._terminal < 0 or self._file is None:

@@ -18,7 +18,8 @@ from ifdkit.engine.words import Words
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _MAY_PANIC = ('"Regex"', '"Precompiled"')
 """Parts of a tokenizer's JSON that the library does not check when it loads them."""
 
