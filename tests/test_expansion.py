@@ -178,7 +178,8 @@ def test_a_file_that_repeats_a_long_prompt_in_each_row_is_read(
     for name in ("FREE_MARKS", "FREE_BYTES"):
         monkeypatch.setattr(expansion, name, 0)
     tools = json.dumps([{"name": f"tool_{i}", "parameters": {"a": "int"}} for i in range(400)])
-    rows = [row | {"tools": tools} for row in honest_rows(300)]
+    draw = random.Random(1)
+    rows = [row | {"tools": tools, "output": draw.randbytes(150).hex()} for row in honest_rows(300)]
     data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     path = write(tmp_path / "x.jsonl.zst", data)
     assert len(data) > 1.5 * MAX_RATIO * path.stat().st_size

@@ -137,8 +137,9 @@ class ParquetContent:
             repeats |= kind is not None and page.get(_ENCODING[kind]) == _DELTA_BYTE_ARRAY
         if n_values != n_expected:
             raise self._error(f"{where} has {n_values:,} values, not {n_expected:,}")
-        return ColumnChunk(name, n_values, n_bytes, leaf.is_nested, leaf.fixed_length, has_dictionary,
-                     repeats)  # fmt: skip
+        return ColumnChunk(
+            name, n_values, n_bytes, leaf.is_nested, leaf.fixed_length, has_dictionary, repeats
+        )
 
     def _header(self, at: int) -> tuple[dict[int, Any], int]:
         """The fields of the header at a byte, and where it ends.
