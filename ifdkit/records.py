@@ -291,8 +291,8 @@ class Passes:
     """
 
     instruction_tokens: int | None
-    """None for a document."""
-    response_tokens: int
+    """None for a document, and for a text that cannot be tokenised; likewise `response_tokens`."""
+    response_tokens: int | None
     instruction_direct: Pass | None = None
     response_direct: Pass | None = None
     response_conditional: Pass | None = None

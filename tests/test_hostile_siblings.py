@@ -18,7 +18,7 @@ import pytest
 
 import ifdkit.cli.main as cli
 from ifdkit.cli.main import main
-from ifdkit.data import parquet_files, table_rows
+from ifdkit.data import expansion, parquet_files, table_rows
 from ifdkit.data.atomic import OutputFiles
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.parquet_files import n_text_bytes, parquet_batches
@@ -204,7 +204,7 @@ def test_a_parquet_file_that_says_how_far_it_expands_is_refused_unread(
 ) -> None:
     path = folder / "bomb.parquet"
     write_bomb("plain", path, n=20, n_chars=1_000_000)
-    monkeypatch.setattr(parquet_files, "_MAX_EXPANDED_BYTES", 2**20)
+    monkeypatch.setattr(expansion, "MAX_TEXT_BYTES", 2**20)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
     with pytest.raises(InputError, match="write it as JSON Lines"):
         list(parquet_batches(path, path))

@@ -12,7 +12,7 @@ import pytest
 
 import ifdkit
 from ifdkit.cli.main import main
-from ifdkit.data import parquet_files
+from ifdkit.data import expansion
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.parquet_files import MAX_BATCH_BYTES, n_text_bytes, parquet_table, text_batches
@@ -26,7 +26,7 @@ EXPANDS = "its texts take more than"
 
 @pytest.fixture
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_files, "_MAX_EXPANDED_BYTES", 20_000_000)
+    monkeypatch.setattr(expansion, "MAX_TEXT_BYTES", 20_000_000)
 
 
 def expanding(path: Path, name: str, **others: object) -> Path:

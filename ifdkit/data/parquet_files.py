@@ -1,17 +1,23 @@
 """The batches of a Parquet file, in bounded memory: the one place that reads them.
 
 A file of 1 KB can contain one text of 20 MB, compressed, and refer to it from every row.  Such a
-text is read as a reference, and a file that expands further than any data does is refused.
+text is read as a reference, and a file that expands further than any data does is refused.  What
+the footer says of rows and sizes is not believed: the headers of the pages are read first.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ifdkit.data.expansion import check_counts, check_texts
+from ifdkit.data.parquet_pages import ParquetContent
 from ifdkit.data.raw import MAX_ROW_BYTES
 from ifdkit.errors import InputError, brief
+from ifdkit.regular import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +26,6 @@ if TYPE_CHECKING:
 MAX_BATCH_BYTES = 2 * MAX_ROW_BYTES
 """Texts of a batch that are in memory at once."""
 _ROWS_PER_BATCH = 4096
-_MAX_EXPANDED_BYTES, _MAX_EXPANSION = 2**30, 1000
-"""A file is refused if its texts exceed both this size and this multiple of its own."""
 _MAX_VALUES_PER_GROUP = 2**26
 """Values in the lists of a row group, which may all be in one row. Each takes a few bytes."""
 _MAX_GROUP_BYTES = 4 * MAX_BATCH_BYTES
@@ -29,9 +33,6 @@ _MAX_GROUP_BYTES = 4 * MAX_BATCH_BYTES
 _LONG_ROW_BYTES = 2**17
 _ROWS_OF_LARGE_GROUP = 8
 """Rows of a batch from a larger one; a single row, if they are longer than _LONG_ROW_BYTES each."""
-_FIXED = "FIXED_LEN_BYTE_ARRAY"
-_SHARING = ("DELTA_BYTE_ARRAY",)
-"""Encodings in which a value may repeat all of the one before it without taking space."""
 
 
 def parquet_batches(
@@ -50,13 +51,10 @@ def parquet_batches(
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(source) as file:
-            references, n_rows = _plan(file.metadata, path, n_rows)
-        if not isinstance(source, Path):
-            source.seek(0)
+        references, n_rows = _plan(source, path, n_rows)
         with pq.ParquetFile(source, read_dictionary=references) as file:
             batches = file.iter_batches(batch_size=n_rows, columns=columns)
-            yield from until_expanded(batches, path)
+            yield from _whole(file.metadata, until_expanded(batches, path), path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
@@ -97,71 +95,82 @@ def row_groups(path: Path) -> Generator[pa.Table]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            references, _ = _plan(file.metadata, path, max(file.metadata.num_rows, 1))
+        references, _ = _plan(path, path, sys.maxsize)
         with pq.ParquetFile(path, read_dictionary=references) as file:
             groups = (file.read_row_group(i).combine_chunks() for i in range(file.num_row_groups))
-            whole = (batch for table in groups for batch in table.to_batches())
-            for batch in until_expanded(whole, path):
+            batches = (batch for table in groups for batch in table.to_batches())
+            for batch in _whole(file.metadata, until_expanded(batches, path), path):
                 yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {brief(error)}") from error
 
 
 def until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches. Raises InputError once their texts are far more than the file can contain."""
-    n_bytes = 0
+    """The batches. Raises InputError once they are far more than the file can contain."""
+    n_bytes = n_rows = n_cells = 0
     for batch in batches:
         n_bytes += n_text_bytes(batch)
-        _check_expanded(n_bytes, path)
+        n_rows += batch.num_rows
+        n_cells += n_values(batch)
+        check_texts(path, n_bytes)
+        check_counts(path, n_rows, n_cells)
         yield batch
 
 
-def _check_expanded(n_bytes: int, path: Path) -> None:
-    limit = max(_MAX_EXPANDED_BYTES, _MAX_EXPANSION * path.stat().st_size)
-    if n_bytes > limit:
+def _whole(
+    metadata: pq.FileMetaData, batches: Iterable[pa.RecordBatch], path: Path
+) -> Iterator[pa.RecordBatch]:
+    """The batches. Raises InputError if they end before the rows that the file names."""
+    n_rows = 0
+    for batch in batches:
+        n_rows += batch.num_rows
+        yield batch
+    if n_rows != metadata.num_rows:
         raise InputError(
-            f"{path}: its texts take more than {limit:,} bytes, {_MAX_EXPANSION:,} times its size:"
-            " write it as JSON Lines if that is right"
+            f"{path}: not a readable Parquet file: it has {n_rows:,} rows and names"
+            f" {metadata.num_rows:,}"
         )
 
 
-def _plan(metadata: pq.FileMetaData, path: Path, n_rows: int) -> tuple[list[str], int]:
+def _plan(source: Path | BinaryIO, path: Path, n_rows: int) -> tuple[list[str], int]:
     """How a file is read in bounded memory, from what it says about its columns.
 
     The first are columns whose values are few but may be long, and are read as references to them:
     read as texts, a batch of `n_rows` could take gigabytes.  The second is how many rows, at most
     `n_rows`, a batch may have.  Raises InputError if a single row could take gigabytes too.
     """
+    import pyarrow.parquet as pq
+
     references: dict[str, None] = {}
-    n_expanded = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        n_bytes = n_nested = 0
-        for number in range(metadata.num_columns):
-            column, place = group.column(number), metadata.schema.column(number)
-            size, n_values = column.total_uncompressed_size, column.num_values
-            n_bytes += size
-            n_nested += n_values if place.max_repetition_level else 0
-            n_together = min(n_values, n_rows)
-            if any("DICTIONARY" in one for one in column.encodings):
-                # Values of a fixed length are not read as references.
-                longest = place.length if column.physical_type == _FIXED else 0
-                n_rows = min(n_rows, _n_fitting(longest))
-                if not longest and size * n_together > MAX_BATCH_BYTES:
-                    references[column.path_in_schema] = None
-            elif any(one in _SHARING for one in column.encodings):
-                n_rows = min(n_rows, _n_fitting(size))
-        if n_nested > _MAX_VALUES_PER_GROUP:
-            raise InputError(
-                f"{path}: a row group has more than {_MAX_VALUES_PER_GROUP:,} values in lists:"
-                " write it with smaller row groups"
-            )
-        if n_bytes > _MAX_GROUP_BYTES:
-            # The rows may differ in size.
-            is_long = n_bytes > _LONG_ROW_BYTES * group.num_rows
-            n_rows = min(n_rows, 1 if is_long else _ROWS_OF_LARGE_GROUP)
-        n_expanded += n_bytes
-    _check_expanded(n_expanded, path)
+    n_expanded = n_cells = 0
+    with open_regular(source) if isinstance(source, Path) else nullcontext(source) as file:
+        pq.read_metadata(file)  # its errors are the better ones
+        content = ParquetContent(file, path)
+        check_counts(path, content.n_rows, 0)
+        for group in content.groups():
+            n_bytes = sum(one.n_bytes for one in group.chunks)
+            n_expanded += n_bytes
+            n_cells += sum(one.n_values for one in group.chunks)
+            for one in group.chunks:
+                if one.has_dictionary:
+                    # Values of a fixed length are not read as references.
+                    is_long = one.n_bytes * min(one.n_values, n_rows) > MAX_BATCH_BYTES
+                    n_rows = min(n_rows, _n_fitting(one.fixed_length))
+                    if not one.fixed_length and is_long:
+                        references[one.path] = None
+                elif one.repeats:
+                    n_rows = min(n_rows, _n_fitting(one.n_bytes))
+            if sum(one.n_values for one in group.chunks if one.is_nested) > _MAX_VALUES_PER_GROUP:
+                raise InputError(
+                    f"{path}: a row group has more than {_MAX_VALUES_PER_GROUP:,} values in lists:"
+                    " write it with smaller row groups"
+                )
+            if n_bytes > _MAX_GROUP_BYTES:
+                # The rows may differ in size.
+                are_long = n_bytes > _LONG_ROW_BYTES * group.n_rows
+                n_rows = min(n_rows, 1 if are_long else _ROWS_OF_LARGE_GROUP)
+    check_texts(path, n_expanded)
+    check_counts(path, content.n_rows, n_cells)
     return list(references), n_rows
 
 

@@ -19,6 +19,8 @@ from ifdkit.regular import read_regular
 
 Result = TypeVar("Result")
 Render = Callable[[Result], bytes]
+_MAX_BYTES = 2**27
+"""A longer file is no report that ifdkit has written."""
 _LOCK_TIMEOUT_S = 30.0
 """Another run has a report locked only while it saves it."""
 _RENDERERS: dict[tuple[type, str], Render[Any]] = {}
@@ -90,7 +92,7 @@ def check_report_folder(folder: Path, what: str, *, file: str, schema: str) -> N
 def read_report(path: Path) -> dict[str, Any]:
     """The JSON file of an earlier report; empty if there is none that can be read."""
     try:
-        value = json.loads(read_regular(path, 2**30))
+        value = json.loads(read_regular(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

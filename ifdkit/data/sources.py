@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
+from ifdkit.data.expansion import bounded
 from ifdkit.data.utf16 import Utf8Stream, wide_encoding
 from ifdkit.errors import InputError
 from ifdkit.regular import open_regular
@@ -107,7 +108,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading its decompressed bytes; its first bytes show gzip and zstd.
 
     UTF-16 and UTF-32 are converted to UTF-8. Raises InputError, also later while reading, if the
-    file cannot be opened or decompressed.
+    file cannot be opened or decompressed, or expands too far.
     """
     try:
         with ExitStack() as stack:
@@ -117,7 +118,10 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             if magic.startswith(_GZIP):
                 stream = cast(BinaryIO, stack.enter_context(gzip.open(file)))
             elif magic.startswith(_ZSTD):
-                stream = stack.enter_context(io.BufferedReader(_Zstd(file)))
+                stream = cast(BinaryIO, stack.enter_context(_Zstd(file)))
+            if stream is not file:
+                n_bytes = os.fstat(file.fileno()).st_size
+                stream = stack.enter_context(bounded(stream, path, n_bytes))
             if encoding := wide_encoding(cast(io.BufferedReader, stream).peek(4)[:4]):
                 stream = stack.enter_context(io.BufferedReader(Utf8Stream(stream, *encoding)))
             yield stream

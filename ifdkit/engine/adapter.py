@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ifdkit.engine.models import adapter_config
+from ifdkit.engine.patterns import check_patterns
+from ifdkit.engine.untrusted import check_tokenizer
 from ifdkit.errors import ModelError, brief
+
+_MAX_RANK = 2**16
+_MAX_RANKS = 10_000
+"""Entries of `rank_pattern`: peft compares each with the name of each module."""
 
 
 @contextmanager
@@ -36,6 +43,7 @@ def merged(model: Any, adapter: Path, name: str) -> Any:
         raise ModelError(
             f"model {name} is an adapter, and peft is not installed: pip install 'ifdkit[lora]'"
         ) from error
+    _check(model, adapter, name)
     try:
         _grow_vocabulary(model, adapter)
         tuned: Any = PeftModel.from_pretrained(
@@ -56,11 +64,31 @@ def merged(model: Any, adapter: Path, name: str) -> Any:
         ) from error
 
 
+def _check(model: Any, adapter: Path, name: str) -> None:
+    """Raise ModelError if the settings of an adapter would take minutes or gigabytes to apply."""
+    config = adapter_config(name, adapter)
+    entries = [config.get(key) for key in ("rank_pattern", "alpha_pattern")]
+    ranks = [value for one in entries[:1] if isinstance(one, dict) for value in one.values()]
+    ranks += [value for key, value in config.items() if key in ("r", "init_r", "target_r")]
+    if any(isinstance(one, int) and one > _MAX_RANK for one in ranks):
+        raise ModelError(f"model {name}: the rank of its adapter is over {_MAX_RANK:,}")
+    if any(isinstance(one, dict) and len(one) > _MAX_RANKS for one in entries):
+        raise ModelError(f"model {name}: its adapter has more than {_MAX_RANKS:,} ranks")
+
+    def names() -> Iterator[str]:
+        for own in (*dict(model.named_modules()), *dict(model.named_parameters())):
+            yield own
+            yield f"base_model.model.{own}.lora_A.default.weight"
+
+    check_patterns(name, "adapter_config.json", config, names)
+
+
 def _grow_vocabulary(model: Any, adapter: Path) -> None:
     """Make room for tokens that the adapter's tokenizer added, as PEFT saved them."""
     from transformers import AutoTokenizer
 
     if (adapter / "tokenizer_config.json").is_file():
+        check_tokenizer(adapter.name, adapter)
         n_tokens = len(AutoTokenizer.from_pretrained(adapter, trust_remote_code=False))
         if n_tokens > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(n_tokens, mean_resizing=False)

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.models import adapter_config
+from ifdkit.engine.panics import without_panic
+from ifdkit.engine.patterns import patterns_in
+from ifdkit.engine.untrusted import check_tokenizer
 from ifdkit.errors import IfdkitError, ModelError, brief
 from ifdkit.visible import function_name, one_line
 
@@ -52,9 +56,12 @@ class SentenceEmbedder:
 
         # Without this, transformers takes a pickle beside a safetensors file of another name.
         has_safe = any(folder.rglob("*.safetensors"))
+        _check_adapters(name, folder)
+        for file in folder.rglob("tokenizer.json"):
+            check_tokenizer(name, file.parent)
         self._device = device
         try:
-            with quiet_libraries():
+            with quiet_libraries(), without_panic():
                 self._model: Any = SentenceTransformer(
                     str(folder),
                     device=device,
@@ -73,8 +80,23 @@ class SentenceEmbedder:
         then, and it takes no longer.
         """
         size = 1 if self._device == "cpu" else len(texts)
-        vectors = self._model.encode(list(texts), batch_size=size, show_progress_bar=False)
+        with without_panic(is_quiet=False):
+            vectors = self._model.encode(list(texts), batch_size=size, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+
+def _check_adapters(name: str, folder: Path) -> None:
+    """Raise ModelError if an adapter names its modules by a pattern, which may match for ever.
+
+    The names that it would be matched with are known only once the model is loaded.
+    """
+    for file in folder.rglob("adapter_config.json"):
+        config = adapter_config(name, file.parent)
+        if found := patterns_in({key: config.get(key) for key in config if "name" not in key}):
+            raise ModelError(
+                f"embedder {name}: {file.name} has the pattern {one_line(repr(found[0]), 100)}:"
+                " list the names of modules instead"
+            )
 
 
 class FunctionEmbedder:

@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
+from ifdkit.engine.gguf_header import check_header
 from ifdkit.errors import ModelError, brief
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def unpack(gguf: Path, cache: Path) -> Path:
 
 def _dequantise(gguf: Path, folder: Path) -> None:
     """Write the model and tokenizer of a GGUF file into a folder. Raises ModelError."""
+    check_header(gguf)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

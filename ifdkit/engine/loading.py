@@ -9,6 +9,7 @@ import torch
 from ifdkit.engine.adapter import merged, without_adapter
 from ifdkit.engine.flops import ModelSize
 from ifdkit.engine.models import Weights
+from ifdkit.engine.patterns import check_patterns
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.untrusted import check_size
 from ifdkit.errors import ModelError, brief
@@ -26,18 +27,22 @@ DeviceMap = str | dict[str, str | int]
 
 def model_size(weights: Weights, *, trust_remote_code: bool = False) -> ModelSize:
     """The size of a model, from its config alone. Raises ModelError."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     check_size(weights.name, weights.config)
     try:
-        with quiet_libraries(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(
-                weights.folder, trust_remote_code=trust_remote_code, local_files_only=True
-            )
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        return ModelSize.of(_without_weights(weights, trust_remote_code=trust_remote_code))
     except Exception as error:  # each architecture fails in its own way
         raise ModelError(f"the size of {weights.name} is not known: {brief(error)}") from error
-    return ModelSize.of(model)
+
+
+def _without_weights(weights: Weights, *, trust_remote_code: bool) -> Any:
+    """The model as its config describes it. Raises the errors of each architecture."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with quiet_libraries(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(
+            weights.folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def load_model(
@@ -65,6 +70,14 @@ def load_model(
             " its base model first"
         )
     try:
+        check_patterns(
+            weights.name,
+            "config.json",
+            weights.config.get("quantization_config"),
+            lambda: dict(
+                _without_weights(weights, trust_remote_code=trust_remote_code).named_modules()
+            ),
+        )
         with quiet_libraries(), without_adapter(weights.folder) as folder:
             model, found = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -80,6 +93,8 @@ def load_model(
             f"model {weights.name} does not fit on {device}: try --dtype bfloat16,"
             " --device cpu or a smaller model"
         ) from error
+    except ModelError:
+        raise
     except Exception as error:  # each architecture fails in its own way
         raise ModelError(f"model {weights.name} does not load: {brief(error)}") from error
     if found["missing_keys"]:

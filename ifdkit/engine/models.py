@@ -123,7 +123,7 @@ class Weights:
             name = file.relative_to(self.folder).as_posix()
             whole.update(f"{name} {digest(file)}\n".encode())
         if self.adapter is not None:
-            config = _adapter_config(self.name, self.adapter)
+            config = adapter_config(self.name, self.adapter)
             config = {k: v for k, v in config.items() if k not in _ADAPTER_PROVENANCE}
             whole.update(json.dumps(config, sort_keys=True).encode())
             for file in _adapter_files(self.adapter):
@@ -222,7 +222,7 @@ def _with_adapter(weights: Weights, *, allow_pickle: bool, code: bool) -> Weight
         )
     if (adapter / "config.json").is_file() and _weight_files(adapter):
         return replace(weights, adapter=adapter, source=f"{weights.source}, with its LoRA adapter")
-    base = _adapter_config(weights.name, adapter).get("base_model_name_or_path")
+    base = adapter_config(weights.name, adapter).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ModelError(f"model {weights.name}: {_ADAPTER_CONFIG} does not name a base model")
     try:
@@ -233,7 +233,8 @@ def _with_adapter(weights: Weights, *, allow_pickle: bool, code: bool) -> Weight
     return Weights(weights.name, found.folder, source, adapter)
 
 
-def _adapter_config(name: str, adapter: Path) -> dict[str, object]:
+def adapter_config(name: str, adapter: Path) -> dict[str, object]:
+    """The settings of an adapter. Raises ModelError if they are missing or not an object."""
     return _json_object(adapter / _ADAPTER_CONFIG, name)
 
 

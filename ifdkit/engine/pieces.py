@@ -2,8 +2,8 @@
 
 The Rust tokenizer keeps about 200 bytes for each character of a text while it works on it.  Pieces
 overlap.  They are joined where both tokenise the overlap alike for AGREED tokens in a row: there,
-neither knows any more where the other began.  If they never agree, there is no result, and the
-caller tokenises the text as a whole.
+neither knows any more where the other began.  If they never agree, as in one word of many thousand
+characters, there is no result, and the caller tokenises the text as a whole, up to a limit.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from __future__ import annotations
 from array import array
 from typing import Any, NamedTuple
 
+from ifdkit.prompting.tokens import LongWordError
+
 LONG_CHARS = 2**18
 """Texts with more characters are tokenised in pieces of this size."""
 OVERLAP_CHARS = 2**12
 AGREED = 64
+MAX_WHOLE_CHARS = 2**22
+"""Characters of the longest text that is tokenised as a whole: 0.8 GB of memory."""
 
 
 class Located(NamedTuple):
@@ -53,8 +57,18 @@ def encode_in_pieces(
     return Located(ids, starts, ends)
 
 
+def check_whole(text: str) -> None:
+    """Raise LongWordError if a text is too long to be tokenised as a whole."""
+    if len(text) > MAX_WHOLE_CHARS:
+        raise LongWordError(
+            f"a text of {len(text):,} characters has no place to cut it for the tokenizer, which"
+            f" takes {MAX_WHOLE_CHARS:,} at once"
+        )
+
+
 def encode_whole(tokenizer: Any, text: str) -> Located:
-    """The same of a text as a whole."""
+    """The same of a text as a whole. Raises LongWordError if it is too long."""
+    check_whole(text)
     ids, offsets = _encode(tokenizer, text)
     starts, ends = (array("q", (one[k] for one in offsets)) for k in (0, 1))
     return Located(ids, starts, ends)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ifdkit.engine.models import Weights
-from ifdkit.engine.pieces import LONG_CHARS, Located, encode_in_pieces, encode_whole
+from ifdkit.engine.panics import without_panic
+from ifdkit.engine.pieces import LONG_CHARS, Located, check_whole, encode_in_pieces, encode_whole
 from ifdkit.engine.quiet import quiet_libraries
 from ifdkit.engine.tokenizer_facts import TokenizerFacts, keep, recall
 from ifdkit.engine.untrusted import check_tokenizer
@@ -18,19 +18,23 @@ from ifdkit.engine.words import Words
 from ifdkit.errors import ModelError, brief
 from ifdkit.prompting.tokens import Encoded
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_MAY_PANIC = ('"Regex"', '"Precompiled"')
+"""Parts of a tokenizer's JSON that the library does not check when it loads them."""
 
-@contextmanager
-def _without_panic() -> Iterator[None]:
-    """Raise ModelError where Rust panics, as over a regex of a tokenizer that backtracks too often.
 
-    The exception is not an Exception, and its class cannot be imported.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ModelError(f"the tokenizer of the model fails: {brief(error)}") from error
+def _encoding(
+    method: Callable[Concatenate[HuggingFaceTokenizer, _P], _R],
+) -> Callable[Concatenate[HuggingFaceTokenizer, _P], _R]:
+    """The method, with ModelError where Rust panics in it."""
+
+    @wraps(method)
+    def called(self: HuggingFaceTokenizer, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with without_panic(is_quiet=self._may_panic):
+            return method(self, *args, **kwargs)
+
+    return called
 
 
 class HuggingFaceTokenizer:
@@ -56,11 +60,17 @@ class HuggingFaceTokenizer:
             facts = self._kept(digest)
         if facts is None:
             self._rust = self._rust_tokenizer()
-            facts = TokenizerFacts.of(self._tokenizer, self._rust)
+            with without_panic():
+                facts = TokenizerFacts.of(self._tokenizer, self._rust)
             if digest is not None and not trust_remote_code:
                 keep(digest, facts)
         self._facts = facts
-        self._words = None if self._rust is None else Words.of(self._rust)
+        with without_panic():
+            self._words = None if self._rust is None else Words.of(self._rust)
+        # The regexes that `Words` knows are harmless, and most models have one of them.
+        self._may_panic = self._words is None and (
+            facts.backend is None or any(one in facts.backend for one in _MAY_PANIC)
+        )
         self.anchor_id: int | None = facts.eos_id if facts.bos_id is None else facts.bos_id
         """The id of BOS, else of EOS, else None."""
         self.added_ids = self._added_ids()
@@ -71,8 +81,9 @@ class HuggingFaceTokenizer:
         if (facts := recall(digest)) is None:
             return None
         try:
-            self._rust = facts.open_backend()
-        except ValueError:
+            with without_panic():
+                self._rust = facts.open_backend()
+        except (ValueError, ModelError):
             return None
         return facts
 
@@ -82,12 +93,14 @@ class HuggingFaceTokenizer:
         from transformers import AutoTokenizer
 
         name = self._weights.name
-        check_tokenizer(name, self._weights.tokenizer_folder / "tokenizer.json")
+        check_tokenizer(name, self._weights.tokenizer_folder)
         try:
-            with quiet_libraries():
+            with quiet_libraries(), without_panic():
                 found: Any = AutoTokenizer.from_pretrained(
                     self._weights.tokenizer_folder, trust_remote_code=self._trust_remote_code
                 )
+        except ModelError as error:
+            raise ModelError(f"model {name}: {error}") from error
         except Exception as error:  # each tokenizer class fails in its own way
             what = f"model {name}: its tokenizer does not load: {brief(error)}"
             raise ModelError(what) from error
@@ -111,7 +124,8 @@ class HuggingFaceTokenizer:
             return None
         try:
             # Turns truncation and padding off, which a tokenizer.json can turn on.
-            self._tokenizer("")
+            with without_panic():
+                self._tokenizer("")
         except Exception as error:  # settings of a wrong type
             what = f"model {self._weights.name}: its tokenizer does not work: {brief(error)}"
             raise ModelError(what) from error
@@ -146,7 +160,7 @@ class HuggingFaceTokenizer:
         """The id of EOS; None if the tokenizer has none."""
         return self._facts.eos_id
 
-    @_without_panic()
+    @_encoding
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         """Token ids of each text, without truncation; `special` adds what the tokenizer adds."""
         if not texts:
@@ -157,6 +171,8 @@ class HuggingFaceTokenizer:
             short = [text for text in texts if len(text) <= LONG_CHARS]
             found = iter(self._encode_short(short, special=special))
             return [long[text].ids if text in long else next(found) for text in texts]
+        for text in texts:
+            check_whole(text)
         encoded = self._tokenizer(
             list(texts),
             add_special_tokens=special,
@@ -166,7 +182,7 @@ class HuggingFaceTokenizer:
         )
         return cast(list[list[int]], encoded["input_ids"])
 
-    @_without_panic()
+    @_encoding
     def encode_from(self, texts: Sequence[str], *, special: bool, first: int) -> list[Encoded]:
         """The same with the characters that the ids from position `first` on stand for."""
         if self._rust is None:
@@ -200,6 +216,7 @@ class HuggingFaceTokenizer:
     def _encode_long(self, text: str, *, special: bool, first: int = 0) -> Encoded:
         """As `encode_from`, piece by piece."""
         if special and self.added_ids is None:
+            check_whole(text)
             return _encoded(self._rust.encode(text, add_special_tokens=True), first)
         ids, _, ends = self._located(text)
         before, after = self.added_ids if special and self.added_ids else ([], [])
@@ -211,10 +228,10 @@ class HuggingFaceTokenizer:
     def _located(self, text: str) -> Located:
         """A long text in pieces: the tokenizer takes some 200 bytes per character."""
         made = encode_in_pieces(self._rust, text)
-        # Without an agreed place, such as one word of millions of characters, as a whole.
+        # Without an agreed place, as in one word of many thousand characters, as a whole.
         return encode_whole(self._rust, text) if made is None else made
 
-    @_without_panic()
+    @_encoding
     def offsets(self, text: str, *, special: bool) -> list[tuple[int, int]]:
         """The characters [start, stop) of the text that each token stands for."""
         if (
@@ -230,6 +247,7 @@ class HuggingFaceTokenizer:
                 + list(zip(starts, ends, strict=True))
                 + [(0, 0)] * len(after)
             )
+        check_whole(text)
         if self._rust is not None:
             return cast(
                 list[tuple[int, int]], self._rust.encode(text, add_special_tokens=special).offsets
@@ -239,10 +257,12 @@ class HuggingFaceTokenizer:
         )
         return cast(list[tuple[int, int]], encoded["offset_mapping"])
 
+    @_encoding
     def decode(self, ids: Sequence[int]) -> list[str]:
         """The text of each id on its own; a part of a character becomes a replacement sign."""
         return [cast(str, self._tokenizer.decode([token])) for token in ids]
 
+    @_encoding
     def text(self, ids: Sequence[int]) -> str:
         """The text of consecutive ids, without special tokens."""
         return cast(str, self._tokenizer.decode(list(ids), skip_special_tokens=True))

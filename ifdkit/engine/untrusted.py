@@ -44,6 +44,16 @@ _MAX_PARTS = 100_000
 _MAX_GROWTH = 1000
 """Characters per character, if each step of a normalizer replaces all of them."""
 _MAX_ADDED_IDS, _MAX_TOKEN_CHARS, _MAX_TOKEN_ID = 10_000, 10_000, 2**24
+_MAX_ADDED_TOKENS = 100_000
+"""Tokens beside the vocabulary, which take 0.1 ms each to load. Models that write images or speech
+as tokens have up to 65,536."""
+_MAX_TOKENIZER_BYTES = 2**27
+"""A vocabulary of a million tokens takes half of it."""
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "added_tokens.json",
+                    "special_tokens_map.json")  # fmt: skip
+_ADDED = ("added_tokens", "added_tokens_decoder", "additional_special_tokens",
+          "extra_special_tokens")  # fmt: skip
+"""Keys under which the files of a tokenizer add tokens."""
 _WITHOUT_SETTINGS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 
@@ -82,25 +92,34 @@ def check_size(name: str, config: Mapping[str, Any]) -> None:
             raise ModelError(f"model {name}: {what}")
 
 
-def check_tokenizer(name: str, file: Path) -> None:
-    """Raise ModelError if a tokenizer.json makes far more of a text than any tokenizer does.
+def check_tokenizer(name: str, folder: Path) -> None:
+    """Raise ModelError if a tokenizer is far larger, or makes more of a text, than any real one.
 
     Text can only grow where a normalizer replaces or prepends something, and by the tokens that
     are added to all texts.
     """
+    contents = {file: _content(name, folder / file) for file in _TOKENIZER_FILES}
+    for file, one in contents.items():
+        named = [one] if file == "added_tokens.json" else [one.get(key) for key in _ADDED]
+        n_added = sum(len(tokens) for tokens in named if isinstance(tokens, (list, dict)))
+        if n_added > _MAX_ADDED_TOKENS:
+            raise ModelError(
+                f"model {name}: its {file} adds too many tokens to the vocabulary: {n_added:,} is"
+                f" over {_MAX_ADDED_TOKENS:,}"
+            )
     try:
-        content = json.loads(file.read_bytes())
+        content = contents["tokenizer.json"]
         growth = 1
         for key, value in _members([content.get(one) for one in ("normalizer", "pre_tokenizer")]):
             if key in ("content", "prepend") and isinstance(value, str):
                 growth *= max(1, len(value))
-        longest = max((len(one["content"]) for one in content["added_tokens"]), default=0)
+        longest = max((len(one["content"]) for one in content.get("added_tokens") or ()), default=0)
         added = content.get("post_processor") or {}
         n_ids = sum(len(value) for key, value in _members(added) if key == "ids")
         n_ids *= max(1, len(added.get("single", ())))
         vocabulary = content["model"].get("vocab", {})
         largest = max(vocabulary.values(), default=0) if isinstance(vocabulary, dict) else 0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # the library that loads it reports what is wrong
     for amount, limit, what in (
         (growth, _MAX_GROWTH, "makes a text too much longer"),
@@ -111,6 +130,19 @@ def check_tokenizer(name: str, file: Path) -> None:
         if amount > limit:
             why = f"its tokenizer.json {what}: {amount:,} is over {limit:,}"
             raise ModelError(f"model {name}: {why}")
+
+
+def _content(name: str, file: Path) -> dict[str, Any]:
+    """The members of a file of a tokenizer; none if it is missing or malformed."""
+    try:
+        if file.stat().st_size > _MAX_TOKENIZER_BYTES:
+            raise ModelError(
+                f"model {name}: {file.name} is longer than {_MAX_TOKENIZER_BYTES:,} bytes"
+            )
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}  # the library that loads it reports what is wrong
+    return content if isinstance(content, dict) else {}
 
 
 def _settings_files(folder: Path) -> Iterator[Path]:

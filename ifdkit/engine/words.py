@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_WORDS = 2**17
 """Words in the table, which then takes some 30 MB. A full table is emptied."""
+_MAX_ADDED = 1000
+"""Tokens beside the vocabulary: a text is searched for each of them."""
 MAX_WORD_CHARS = 64
 """Longer words, such as lines of dashes or base64, are not kept."""
 
@@ -160,6 +162,8 @@ def _pattern(tokenizer: Any) -> str | None:
     from tokenizers.pre_tokenizers import ByteLevel
 
     if not isinstance(tokenizer.model, BPE) or tokenizer.model.dropout:
+        return None
+    if len(tokenizer.get_added_tokens_decoder()) > _MAX_ADDED:
         return None
     characters = "".join(one for one in map(chr, range(0x2100)) if not _OTHER.match(one))
     split_bytes = ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str

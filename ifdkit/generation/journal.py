@@ -64,12 +64,14 @@ class AnswerJournal:
             self._database.close()
 
     def get(self, key: bytes) -> GeneratedAnswer | None:
-        """The answer under this key, or None."""
+        """The answer under this key; None if there is none, or one that was damaged."""
         with self._errors("read"):
             row = self._database.execute(
                 "SELECT text, tokens, is_ended FROM answer WHERE key = ?", (key,)
             ).fetchone()
-        return None if row is None else GeneratedAnswer(row[0], row[1], bool(row[2]))
+        # SQLite keeps a value of any type in a column.
+        is_answer = row is not None and isinstance(row[0], str) and isinstance(row[1], int)
+        return GeneratedAnswer(row[0], row[1], bool(row[2])) if is_answer else None
 
     def put(self, answers: Mapping[bytes, GeneratedAnswer]) -> None:
         """Store answers in one transaction; they are on the disk when this returns."""

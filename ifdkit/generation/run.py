@@ -206,7 +206,7 @@ def _prompts(
     for block in blocks(dataset):
         for example, one in zip(block.examples, scorer.contexts(block.examples), strict=True):
             if one.ids is None:
-                problems[example.row] = f"the template cannot render it: {one.problem}"
+                problems[example.row] = one.problem
             elif is_blank(example.instruction):
                 problems[example.row] = "there is no instruction"
             elif context is not None and len(one.ids) + MIN_NEW_TOKENS > context:

@@ -21,7 +21,7 @@ from ifdkit.errors import OracleError, UsageError
 from ifdkit.oracle.api_key import DEFAULT_VARIABLE, ApiKey
 from ifdkit.oracle.calls import Form, OracleCall, Probe, Reply
 from ifdkit.oracle.journal import AsyncJournal, Journal
-from ifdkit.oracle.limits import Bounds, CapReached, Limits, Usage, retry_after_s
+from ifdkit.oracle.limits import MAX_PAUSE_S, Bounds, CapReached, Limits, Usage, retry_after_s
 from ifdkit.oracle.wire import Fault, body_of, read_body, reply_of
 from ifdkit.visible import masked
 
@@ -160,8 +160,8 @@ class Oracle:
         Any number of tasks may call this at once: the limit on calls in flight applies inside, and
         equal calls wait for one another.  A failure or a reached cap is returned as
         `Reply.failure`.  Raises OracleError only if no later call can succeed: the server rejects
-        the key, the account has no quota left, the model does not exist, or 50 calls in a row have
-        failed.
+        the key, the account has no quota left, the model does not exist, the server asks to wait
+        for more than ten minutes, or 50 calls in a row have failed.
         """
         async with self._call_locks.setdefault(call.key, asyncio.Lock()):
             known = await self._replies.reply(call.key)
@@ -227,6 +227,12 @@ class Oracle:
             try:
                 return await self._attempt(call, form)
             except Fault as fault:
+                if fault.is_busy and (fault.wait_s or 0.0) > MAX_PAUSE_S:
+                    # Such as until a quota of the day is renewed.
+                    raise OracleError(
+                        f"the oracle{self._location} asks to wait {fault.wait_s:,.0f} s before the"
+                        " next call; replies are kept: re-run the same command then"
+                    ) from None
                 if fault.is_busy and busy < _MAX_BUSY:
                     wait_s = fault.wait_s if fault.wait_s is not None else _backoff_s(busy)
                     self.limits.pause(wait_s)

@@ -20,6 +20,8 @@ _THINKING = re.compile(
 _FENCE_OPENS = re.compile(r"```[a-zA-Z]*\s*")
 # Not strict: small models do not escape line breaks in strings.
 _DECODER = json.JSONDecoder(strict=False)
+_MAX_SCANNED = 2**26
+"""Characters that are decoded in search of an object: each attempt may reach the reply's end."""
 
 
 def without_thinking(text: str) -> str:
@@ -68,11 +70,15 @@ def _in_json(call: OracleCall, reply: str) -> dict[str, str] | str:
     position = 0
     # Only objects that begin with one of the fields are decoded, so that a page of braces is cheap.
     names = "|".join(call.reply_fields)
+    n_scanned = 0
     for start in re.finditer(rf'\{{\s*"(?:{names})"\s*:', reply):
         if start.start() < position:
             continue
         decoded = _decoded(reply, start.start())
         if decoded is None:
+            n_scanned += len(reply) - start.start()
+            if n_scanned > _MAX_SCANNED:
+                return "the reply has too many beginnings of an answer"
             continue
         position = decoded[1] or len(reply)
         one = _of_object(call, decoded[0])

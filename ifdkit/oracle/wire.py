@@ -14,6 +14,8 @@ _TRANSIENT_STATUSES = {408, 409, 425, 429}
 MAX_REPLY_BYTES = 2**25
 """A longer body is not read to its end: it may have none, or be a small one that decompresses."""
 
+_MAX_COUNT = 2**40
+
 
 class Fault(Exception):  # noqa: N818  one failed attempt, handled by the oracle
     """One attempt gave no reply. `reason` is one line without secrets."""
@@ -115,4 +117,6 @@ def _word(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens, if it can be one: cost and journal have room for 64 bits."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= _MAX_COUNT else None

@@ -7,6 +7,7 @@ responses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -17,15 +18,32 @@ from ifdkit.data.parts import InputRecord
 from ifdkit.data.report_folder import read_report
 from ifdkit.errors import InputError
 from ifdkit.stats.columns import Interval
+from ifdkit.visible import one_line
 
 OUTCOME = "nll_response_conditional"
 """The metric of held-out responses whose change is predicted."""
 _FILE = "training.json"
 _SCHEMA = "ifdkit.training/1"
-_READ = ("input", "input_sha256", "columns", "turns", "reasoning", "limit", "sample", "where")
-_SAME_IN_ALL = ("model", "weights_hash", "tokenizer_hash", "protocol", "template", "template_text",
-                "template_date", "max_length", "dtype", "recipe")  # fmt: skip
-"""Fields of a trained model that all runs must share: otherwise more than the data differs."""
+_READ: Mapping[str, Any] = {
+    "input": str,
+    "input_sha256": str | None,
+    "columns": dict,
+    "turns": str,
+    "reasoning": str,
+    "limit": int | None,
+    "sample": int | None,
+    "where": str | None,
+}
+"""How a dataset was read: field of a model → its type."""
+_SAME_IN_ALL: Mapping[str, Any] = {
+    **dict.fromkeys(("model", "weights_hash", "tokenizer_hash", "protocol"), str),
+    **dict.fromkeys(("template", "template_text", "dtype"), str),
+    "template_date": str | None,
+    "max_length": int,
+    "recipe": dict,
+}
+"""Fields of a trained model that all runs must share, with their types: otherwise more than the
+data differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +112,13 @@ def read_training(paths: Sequence[str | PathLike[str]]) -> list[TrainingRun]:
         if not str(content.get("schema")).startswith(_SCHEMA):
             raise InputError(f"{place} is not a {_FILE} of `ifdkit train`")
         try:
-            runs = list(_runs(fspath(place), content))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"{place} is not a complete {_FILE}: {error!r}") from error
-        if not runs:
+            keyed = [(_key(run), run) for run in _runs(fspath(place), content)]
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            problem = one_line(repr(error), 100)
+            raise InputError(f"{place} is not a complete {_FILE}: {problem}") from error
+        if not keyed:
             raise InputError(f"{place} has no held-out results: train with --eval FILE")
-        for run in runs:
-            key = _key(run)
+        for key, run in keyed:
             found[key] = _joined(found[key], run) if key in found else run
     runs = list(found.values())
     _check_comparable(runs)
@@ -130,30 +148,67 @@ def _runs(place: str, content: Mapping[str, Any]) -> Iterator[TrainingRun]:
         files = [one for one in evaluated if one["side"] == side]
         if any(one["change"]["mean"] is None for one in files):
             continue
-        changes, rows = [one["change"] for one in files], [one["change"]["n_rows"] for one in files]
+        changes = [one["change"] for one in files]
+        rows = [_of_type(change["n_rows"], int, minimum=1) for change in changes]
         per_seed = tuple(
-            sum(change["per_seed"][seed] * n for change, n in zip(changes, rows, strict=True))
+            sum(
+                _number(change["per_seed"][seed]) * n
+                for change, n in zip(changes, rows, strict=True)
+            )
             / sum(rows)
             for seed in range(n_seeds)
         )
         ends = changes[0]["ci95" if n_seeds > 1 else "ci95_rows"] if len(files) == 1 else None
         first = own[0]
         yield TrainingRun(
-            data=TrainedOn(
-                place=place,
-                seed=None if first["sample"] is None else first["seed"],
-                lines=first.get("lines", False),
-                inputs=tuple(InputRecord(**one) for one in first.get("inputs", ())),
-                **{name: first[name] for name in _READ},
+            data=_trained_on(place, first),
+            setup={name: _of_type(first[name], kind) for name, kind in _SAME_IN_ALL.items()},
+            held_out=tuple(
+                (_of_type(one["file"], str), _number(one["before"]), n)
+                for one, n in zip(files, rows, strict=True)
             ),
-            setup={name: first[name] for name in _SAME_IN_ALL},
-            held_out=tuple((one["file"], one["before"], one["change"]["n_rows"]) for one in files),
-            examples=first["examples"],
-            steps=first["steps"],
-            tokens_trained=sum(one["tokens_trained"] for one in own) / n_seeds,
+            examples=_of_type(first["examples"], int, minimum=1),
+            steps=_of_type(first["steps"], int, minimum=1),
+            tokens_trained=sum(_number(one["tokens_trained"]) for one in own) / n_seeds,
             per_seed=per_seed,
-            ci95=None if ends is None else (ends[0], ends[1]),
+            ci95=None if ends is None else (_number(ends[0]), _number(ends[1])),
         )
+
+
+def _trained_on(place: str, model: Mapping[str, Any]) -> TrainedOn:
+    """Raises the errors of a field that is missing or of another type."""
+    found = {name: _of_type(model[name], kind) for name, kind in _READ.items()}
+    for name, value in found["columns"].items():
+        _of_type(name, str), _of_type(value, str)
+    records = []
+    for one in _of_type(model.get("inputs", []), list):
+        record = InputRecord(**one)
+        _of_type(record.path, str), _of_type(record.source, str)
+        records.append(record)
+    return TrainedOn(
+        place=place,
+        seed=None if found["sample"] is None else _of_type(model["seed"], int),
+        lines=_of_type(model.get("lines", False), bool),
+        inputs=tuple(records),
+        **found,
+    )
+
+
+def _of_type(value: Any, kind: Any, *, minimum: int | None = None) -> Any:
+    """The value. Raises TypeError for another type, ValueError for a number that is too small."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{str(value)[:40]!r} has the wrong type")
+    if minimum is not None and not minimum <= value < 2**53:
+        raise ValueError(f"{value} is out of range")
+    return value
+
+
+def _number(value: Any) -> float:
+    """A finite number. Raises TypeError or ValueError for anything else."""
+    number = float(_of_type(value, int | float))
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
 
 
 def _key(run: TrainingRun) -> str:

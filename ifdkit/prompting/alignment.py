@@ -6,7 +6,7 @@ are wanted and defined, and finds the status.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ifdkit.prompting.joining import (
 )
 from ifdkit.prompting.protocols import Protocol
 from ifdkit.prompting.templates import REVERSE, Prompt, Template
-from ifdkit.prompting.tokens import TokenCache, Tokenizer
+from ifdkit.prompting.tokens import LongWordError, TokenCache, Tokenizer
 from ifdkit.prompting.windows import default_stride, sliding_windows
 from ifdkit.records import PASSES, Example, Pass, Passes, Status, Turn
 from ifdkit.visible import is_blank
@@ -41,10 +41,11 @@ class Context:
     """The token ids from which a model answers."""
 
     ids: tuple[int, ...] | None
-    """None if the template cannot render the conversation."""
+    """None if the template cannot render the conversation, or the tokenizer not read it."""
     opened: str = ""
     """The `<think>` with which the prompt ends: the beginning of the response."""
     problem: str = ""
+    """Why there are no ids, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,11 @@ class Aligner:
 
     def align(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes of each example, in order."""
-        pairs = self._align_pairs([one for one in examples if not one.is_document])
-        documents = self._align_documents([one for one in examples if one.is_document])
-        return [next(documents if one.is_document else pairs) for one in examples]
+        pairs = _groups([one for one in examples if not one.is_document], _MAX_PAIR_CHARS)
+        documents = _groups([one for one in examples if one.is_document], _MAX_DOCUMENT_CHARS)
+        found = _aligned(pairs, self._align_pairs)
+        of_documents = _aligned(documents, self._align_documents)
+        return [next(of_documents if one.is_document else found) for one in examples]
 
     def _joining(self, ids: TokenCache) -> Joining:
         if not self.protocol.joined:
@@ -73,15 +76,14 @@ class Aligner:
         prefix, slack = self.protocol.direct_prefix, self.protocol.direct_slack
         return JoinedText(self.tokenizer, self.max_length, ids, prefix, slack)
 
-    def _align_documents(self, examples: Sequence[Example]) -> Iterator[Passes]:
-        """The passes of documents: the direct one, in windows. No template is used."""
-        for part in _groups(examples, _MAX_DOCUMENT_CHARS):
-            ids = TokenCache(self.tokenizer)
-            joining = self._joining(ids)
-            if self.protocol.joined:
-                joining.prime(part, [None] * len(part))
-            ids.prime((one.response for one in part), special=False)
-            yield from [self._document(one.response, joining, ids) for one in part]
+    def _align_documents(self, examples: Sequence[Example]) -> list[Passes]:
+        """The passes of a few documents: the direct one, in windows. No template is used."""
+        ids = TokenCache(self.tokenizer)
+        joining = self._joining(ids)
+        if self.protocol.joined:
+            joining.prime(examples, [None] * len(examples))
+        ids.prime((one.response for one in examples), special=False)
+        return [self._document(one.response, joining, ids) for one in examples]
 
     def _document(self, text: str, joining: Joining, ids: TokenCache) -> Passes:
         counts = Passes(instruction_tokens=None, response_tokens=len(ids(text, special=False)))
@@ -106,13 +108,8 @@ class Aligner:
             scored_bytes=whole.scored_bytes,
         )
 
-    def _align_pairs(self, examples: Sequence[Example]) -> Iterator[Passes]:
-        """The passes of instruction–response pairs."""
-        for part in _groups(examples, _MAX_PAIR_CHARS):
-            yield from self._align_together(part)
-
-    def _align_together(self, examples: Sequence[Example]) -> list[Passes]:
-        """The same of a few. Equal texts are tokenised once."""
+    def _align_pairs(self, examples: Sequence[Example]) -> list[Passes]:
+        """The passes of a few instruction–response pairs. Equal texts are tokenised once."""
         ids = TokenCache(self.tokenizer)
         joining = self._joining(ids)
         prompts = self.template.prompts([(e.context, e.tools) for e in examples])
@@ -135,15 +132,16 @@ class Aligner:
         found = []
         prompts = self.template.prompts([(e.context, e.tools) for e in examples], checked=False)
         for prompt in prompts:
-            before = (prompt.text or "").rstrip()
-            opened = (prompt.text or "")[len(before) - len(_THINK) :]
-            found.append(
-                Context(
-                    None if prompt.text is None else tuple(joining.context(prompt.text)),
-                    opened if before.endswith(_THINK) else "",
-                    prompt.problem,
-                )
-            )
+            if prompt.text is None:
+                problem = f"the template cannot render it: {prompt.problem}"
+                found.append(Context(None, problem=problem))
+                continue
+            before = prompt.text.rstrip()
+            opened = prompt.text[len(before) - len(_THINK) :] if before.endswith(_THINK) else ""
+            try:
+                found.append(Context(tuple(joining.context(prompt.text)), opened))
+            except LongWordError as error:
+                found.append(Context(None, problem=str(error)))
         return found
 
     def _reverse_prompts(self, examples: Sequence[Example]) -> ReversePrompt | None:
@@ -263,6 +261,25 @@ class Aligner:
                 " is the context of the instruction"
             )
         return Status.OK, None
+
+
+def _aligned(
+    groups: Iterator[Sequence[Example]], align: Callable[[Sequence[Example]], list[Passes]]
+) -> Iterator[Passes]:
+    """The passes of examples that are aligned together, and a reason for those that cannot be."""
+    for part in groups:
+        try:
+            found = align(part)
+        except LongWordError:
+            found = [_alone(one, align) for one in part]
+        yield from found
+
+
+def _alone(example: Example, align: Callable[[Sequence[Example]], list[Passes]]) -> Passes:
+    try:
+        return align([example])[0]
+    except LongWordError as error:
+        return Passes(None, None, status=Status.INVALID, reason=str(error))
 
 
 def _groups(examples: Sequence[Example], max_chars: int) -> Iterator[Sequence[Example]]:

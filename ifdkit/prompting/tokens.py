@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from ifdkit.errors import InputError
+
 _CHARS_PER_ID, _MIN_HEAD_CHARS = 16, 2**12
 _AGREED = 64
 """Ids beyond the last one asked for that must be equal in a text and in its beginning."""
+
+
+class LongWordError(InputError):
+    """A text that takes too much memory to tokenise; the message is one sentence."""
 
 
 class Encoded(NamedTuple):
@@ -34,7 +40,10 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text; `special` adds what the tokenizer's default call adds."""
+        """Token ids of each text; `special` adds what the tokenizer's default call adds.
+
+        Raises LongWordError, as the other methods.
+        """
         ...
 
     def encode_from(self, texts: Sequence[str], *, special: bool, first: int) -> list[Encoded]:

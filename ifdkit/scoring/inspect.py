@@ -104,6 +104,8 @@ def response_tokens(
 
     Empty for a pass without NLLs, or with another number of them than it has scored tokens.
     """
+    if not nlls:  # also of a text that cannot be tokenised
+        return [], []
     bare = tokenizer.encode([example.response], special=False)[0]
     texts = token_texts(example.response, tokenizer)
 

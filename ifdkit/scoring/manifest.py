@@ -216,9 +216,10 @@ def _from_json(kind: Any, value: Mapping[str, Any], where: str) -> Any:
         if name not in value:
             raise InputError(f"{where} is not a complete manifest: it has no field {name!r}")
         one, nested = value[name], _dataclass_in(hint)
-        if nested is not None and isinstance(one, Mapping):
+        is_list = get_origin(hint) is list
+        if nested is not None and isinstance(one, Mapping) and not is_list:
             one = _from_json(nested, one, f"{where}, {name}")
-        elif nested is not None and isinstance(one, list):
+        elif nested is not None and isinstance(one, list) and is_list:
             one = [_from_json(nested, item, f"{where}, {name}") for item in one]
         elif not _fits(one, hint):
             raise InputError(f"{where}: field {name!r} has the wrong type: {str(one)[:40]!r}")

@@ -9,14 +9,14 @@ import csv
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parquet_files import row_groups
@@ -32,6 +32,7 @@ _COUNTS = (
     *("rows_in", "rows_scored", "rows_rejected", "examples"),
     *("requests", "requests_from_store", "requests_scored", "texts_embedded", "tokens_scored"),
 )
+_MAX_SHARDS = 1_000_000
 _TIMES = ("elapsed_s", "model_load_s", "scoring_s", "embedding_s")
 _PER_SHARD = {
     *_COUNTS, *_TIMES, "created", "command", "shard", "status_counts", "output", "output_sha256",
@@ -39,6 +40,9 @@ _PER_SHARD = {
     "threads", "merged_from", "unread", "reading", "inputs", "input",
 }  # fmt: skip
 """Fields that may differ between the shards of a run; all others must be equal."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,21 @@ def _opened(path: Path) -> ShardFile:
         )
     if manifest.shard is None:
         raise InputError(f"{path} is not a shard: it was made without --shard")
+    _check_record(path, manifest, manifest.shard)
     return ShardFile(path, manifest, manifest.shard)
+
+
+def _check_record(path: Path, manifest: Manifest, record: ShardRecord) -> None:
+    """Raise InputError if a manifest contradicts itself: it may have been edited."""
+    is_whole = (
+        1 <= record.number <= record.count <= _MAX_SHARDS
+        and len(record.blocks) == len(record.examples) <= record.n_blocks
+        and min(record.examples, default=0) >= 0
+        and sum(record.examples) == manifest.examples
+    )
+    if not is_whole:
+        raise InputError(f"{path}{MANIFEST} contradicts itself: run its `ifdkit score --shard`"
+                         " again")  # fmt: skip
 
 
 def _checked(shards: Sequence[ShardFile]) -> list[ShardFile]:
@@ -121,7 +139,7 @@ def _checked(shards: Sequence[ShardFile]) -> list[ShardFile]:
             f" again, with Slurm by --array={_ranges(missing)}"
         )
     owners = Counter(block for one in by_number.values() for block in one.record.blocks)
-    if owners != Counter(range(first.record.n_blocks)):
+    if owners.total() != first.record.n_blocks or owners != Counter(range(first.record.n_blocks)):
         doubled = [str(one.path) for one in by_number.values()
                    if any(owners[block] > 1 for block in one.record.blocks)]  # fmt: skip
         raise InputError(f"the shards {', '.join(doubled)} overlap, or blocks are missing: run"
@@ -161,25 +179,66 @@ def _rejects(shards: Sequence[ShardFile]) -> Iterator[Any]:
         paths = [Path(f"{one.path}{REJECTS}") for one in shards if one.manifest.rows_rejected]
         if missing := [str(path) for path in paths if not path.is_file()]:
             raise InputError(f"{missing[0]} is missing, which belongs to a shard: copy it too")
-        rows = (map(json.loads, stack.enter_context(path.open("rb"))) for path in paths)
+        rows = (_read_rejects(path, stack.enter_context(path.open("rb"))) for path in paths)
         yield from heapq.merge(*rows, key=itemgetter("row"))
+
+
+def _read_rejects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict) or type(value.get("row")) is not int:
+            raise InputError(f"{path} is damaged: run its `ifdkit score --shard` again")
+        yield value
+
+
+class _Rows(Generic[_T]):
+    """The rows of a shard, of which there must be as many as its manifest says."""
+
+    def __init__(self, shard: ShardFile, rows: Iterator[_T]) -> None:
+        self._shard, self._rows = shard, rows
+
+    def take(self, n: int) -> Iterator[_T]:
+        """The next rows. Raises InputError if there are fewer."""
+        n_taken = 0
+        for row in islice(self._rows, n):
+            n_taken += 1
+            yield row
+        if n_taken < n:
+            raise self.error()
+
+    def check_ended(self) -> None:
+        """Raise InputError if there are more."""
+        if next(self._rows, None) is not None:
+            raise self.error()
+
+    def error(self) -> InputError:
+        """The error of a shard with another number of rows."""
+        return InputError(f"{self._shard.path} does not have the {self._shard.manifest.examples:,}"
+                          " rows that its manifest names: run it again")  # fmt: skip
 
 
 def _merge_lines(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
     with ExitStack() as stack:
-        files = [stack.enter_context(one.path.open("rb")) for one in shards]
+        files = [_Rows(one, stack.enter_context(one.path.open("rb"))) for one in shards]
         for position, n in _in_order(shards):
-            output.writelines(islice(files[position], n))
+            output.writelines(files[position].take(n))
+        for one in files:
+            one.check_ended()
 
 
 def _merge_csv(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
     with ExitStack() as stack:
         files = [stack.enter_context(one.path.open(encoding="utf-8", newline="")) for one in shards]
-        records = [_csv_records(file) for file in files]
-        headers = [next(one) for one in records]
+        records = [_Rows(*one) for one in zip(shards, map(_csv_records, files), strict=True)]
+        headers = [next(one.take(1)) for one in records]
         output.write(headers[0].encode())
         for position, n in _in_order(shards):
-            output.writelines(one.encode() for one in islice(records[position], n))
+            output.writelines(one.encode() for one in records[position].take(n))
+        for record in records:
+            record.check_ended()
 
 
 def _csv_records(file: IO[str]) -> Iterator[str]:
@@ -203,6 +262,7 @@ def _merge_parquet(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
 
     # Each block was written by itself, so none shares a row group with another.
     groups = [row_groups(one.path) for one in shards]
+    tables = [_Rows(*one) for one in zip(shards, groups, strict=True)]
     # As the shards were written: read back, the items of a list have another name.
     names = pq.read_schema(shards[0].path).names
     schema = pa.schema([(name, arrow_type(name)) for name in names])
@@ -212,9 +272,13 @@ def _merge_parquet(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
         writer = pq.ParquetWriter(output, schema, compression="zstd")
         for position, n in _in_order(shards):
             while n > 0:
-                table = next(groups[position])
+                (table,) = tables[position].take(1)
                 writer.write_table(table.cast(schema))
                 n -= len(table)
+            if n < 0:
+                raise tables[position].error()
+        for one in tables:
+            one.check_ended()
         writer.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -153,11 +154,30 @@ def _ragged(table: pa.Table, name: str) -> Ragged | None:
     if pa.types.is_string(column.type):  # CSV
         builder = RaggedBuilder()
         for cell in column.to_pylist():
-            builder.append(np.array(json.loads(cell), dtype=np.float32) if cell else None)
+            builder.append(_nlls(cell) if cell else None)
         return builder.finish()
     lengths = pc.fill_null(pc.list_value_length(column), 0).cast("int64").to_numpy()
     values: NLL = pc.list_flatten(column).cast("float32").to_numpy()
     return Ragged(values, lengths)
+
+
+def _nlls(cell: str) -> NLL:
+    """The numbers of a cell of a CSV file. Raises ValueError if it is no list of numbers."""
+    try:
+        values = json.loads(cell)
+    except RecursionError as error:
+        raise ValueError("a list is nested too deeply") from error
+    if not (isinstance(values, list) and all(isinstance(one, int | float) for one in values)):
+        raise ValueError(f"{cell[:40]!r} is no list of numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+        return np.array(list(map(_float, values)), dtype=np.float64).astype(np.float32)
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 class ScoreTableBuilder:
