@@ -16,7 +16,7 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.engine.flops import GPUS, UTILISATION, ModelSize, gpu_seconds
 from ifdkit.engine.loading import model_size
 from ifdkit.engine.models import DEFAULT_MODEL, resolve
-from ifdkit.report.terminal.cost import duration
+from ifdkit.format import duration
 from ifdkit.scoring import cost
 from ifdkit.scoring.settings import Settings
 

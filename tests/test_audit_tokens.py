@@ -159,15 +159,13 @@ def test_a_scores_file_has_them_itself_or_in_the_store(
         assert 'id="heat"' not in render_audit_html(other)
 
 
-def approximate(token: ShadedToken) -> Any:
+def approximate(token: ShadedToken) -> ShadedToken:
     """Equal to the token as a scores file has it."""
-    return replace(
-        token,
-        nll=pytest.approx(token.nll, abs=1e-5) if token.nll is not None else None,
-        nll_direct=pytest.approx(token.nll_direct, abs=1e-5)
-        if token.nll_direct is not None
-        else None,
-    )
+
+    def near(nats: float | None) -> Any:
+        return nats if nats is None else pytest.approx(nats, abs=1e-5)
+
+    return replace(token, nll=near(token.nll), nll_direct=near(token.nll_direct))
 
 
 def test_another_model_or_no_model_gives_no_tokens(
