@@ -107,7 +107,7 @@ def predict_from_training(
 
 @dataclass(frozen=True, slots=True)
 class _ScoredPart:
-    """Which rows of the datasets are scored; None where that is all of every dataset."""
+    """Which rows of the datasets are scored; None if no dataset is cut."""
 
     limit: int | None
     sample: int | None
