@@ -27,8 +27,8 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.engine.flops import GPUS, UTILISATION, ModelSize, gpu_seconds
 from ifdkit.engine.loading import model_size
 from ifdkit.engine.models import DEFAULT_MODEL, resolve
+from ifdkit.format import duration
 from ifdkit.records import Request
-from ifdkit.report.terminal.cost import duration
 from ifdkit.scoring import cost
 from ifdkit.scoring.settings import Settings
 

@@ -14,7 +14,7 @@ Markdown, in LaTeX and inside a sentence:
 | a correlation | `correlation` | `+0.73`, `−0.05`, `0.00` |
 | a number that someone typed | `as_written` | `20.7`, `0.05`, `1e6` |
 | a count and its noun | `plural` | `1 row`, `1,234 rows` |
-| a duration | `duration` | `4.2 s`, `3 min 20 s`, `2 h 5 min` |
+| a duration | `duration` | `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 days 4 h` |
 | a number of bytes | `size` | `812 B`, `90.9 MB` |
 
 Minus is `−` (U+2212), never a hyphen.  Zero has no sign.  None, NaN and infinity are `–`.  Rounding
@@ -24,7 +24,7 @@ keeps order: of two numbers the smaller never reads as the larger.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Ends = tuple[float, float]
 """Lower and upper end of an interval."""
@@ -119,6 +119,11 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def sentences(clauses: Iterable[str]) -> str:
+    """Clauses as sentences: each begins with a capital letter and ends with a full stop."""
+    return " ".join(f"{one[:1].upper()}{one[1:]}." for one in clauses)
+
+
 def duration(seconds: float) -> str:
     """Seconds with one decimal below ten, else the two largest units."""
     whole = round(seconds)
@@ -126,7 +131,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+    if whole < 172_800:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400:,} days {whole % 86_400 // 3600} h"
 
 
 def size(n_bytes: int) -> str:

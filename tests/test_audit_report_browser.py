@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ifdkit.scoring.explored import ShadedToken
 from tests.audit_fixtures import make_audit, with_text_everywhere
 from tests.browsing import DESK, PHONE, Opened, Visit, grave_violations
 
@@ -31,6 +33,50 @@ def test_it_fits_the_screen_and_is_accessible(
     opened.page.locator("#pairs .opener").nth(1).click()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert grave_violations(opened.page) == []
+
+
+@pytest.fixture(scope="module")
+def shaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose rows have the NLLs of their tokens."""
+    audit = make_audit()
+    nats = [(None, None), (0.5, 0.4), (1.5, 3.75), (3.0, 1.5), (5.0, 9.5), (7.0, 6.6), (9.0, 9.0)]
+    explored = []
+    for one in audit.explored:
+        pieces = re.findall(r"\S+\s*", one.side.response)
+        tokens = tuple(ShadedToken(piece, *nats[i % len(nats)]) for i, piece in enumerate(pieces))
+        explored.append(replace(one, side=replace(one.side, tokens=tokens)))
+    folder = tmp_path_factory.mktemp("shaded")
+    replace(audit, explored=tuple(explored)).save(folder)
+    return folder / "index.html"
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_row_shows_the_surprise_of_its_tokens(
+    theme: str, size: tuple[int, int], shaded: Path, visit: Visit
+) -> None:
+    opened = visit(shaded, size, theme)
+    opened.page.locator("#pairs .opener").first.click()
+    assert opened.texts("#heat button") == ["Given", "Alone", "Saved"]
+    spans = opened.page.locator("#pairs .side .text span")
+    for view, shade in (("Given", "s1"), ("Alone", "s2"), ("Saved", "b3")):
+        opened.page.locator("#heat button", has_text=view).click()
+        classes = spans.evaluate_all("all => all.map((one) => one.className)")
+        assert (classes[0], classes[2]) == ("unscored", shade)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert grave_violations(opened.page) == []
+    spans.nth(2).hover()
+    assert opened.page.locator("#tip").inner_text() == "given 1.5 · alone 3.8 · saved +2.30 nats"
+    text = opened.page.locator("#pairs .side .text").last.inner_text()
+    assert text.startswith("The moon does not change.")
+
+
+def test_without_tokens_there_is_no_switch(report: Path, visit: Visit) -> None:
+    """Negative control."""
+    opened = visit(report)
+    opened.page.locator("#pairs .opener").first.click()
+    assert opened.page.locator("#heat").count() == 0
+    assert opened.page.locator("#pairs .side .text span").count() == 0
 
 
 def test_axe_finds_what_is_broken(report: Path, visit: Visit) -> None:

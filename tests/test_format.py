@@ -117,6 +117,8 @@ def value_of(text: str) -> float:
         (duration, 59.7, "1 min 0 s"),
         (duration, 200, "3 min 20 s"),
         (duration, 7500, "2 h 5 min"),
+        (duration, 172_799, "47 h 59 min"),
+        (duration, 273_700, "3 days 4 h"),
         (size, 812, "812 B"),
         (size, 90_900_000, "90.9 MB"),
         (size, 999_960, "1.0 MB"),
@@ -174,8 +176,8 @@ def test_a_number_is_close_to_what_it_reads(x: float) -> None:
 @given(seconds=st.lists(st.floats(0, 1e7), min_size=2, max_size=2))
 def test_a_longer_duration_reads_no_shorter(seconds: list[float]) -> None:
     def read(text: str) -> float:
-        units = {"h": 3600, "min": 60, "s": 1}
-        found = re.findall(r"([\d.,]+) (h|min|s)", text)
+        units = {"days": 86_400, "h": 3600, "min": 60, "s": 1}
+        found = re.findall(r"([\d.,]+) (days|h|min|s)", text)
         return sum(float(n.replace(",", "")) * units[unit] for n, unit in found)
 
     short, long = sorted(seconds)

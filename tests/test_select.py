@@ -597,3 +597,52 @@ def test_missing_provenance_is_an_error(write: Make) -> None:
         pick(source, method="selective")
     with pytest.raises(UsageError, match="give --turns last"):
         pick(source, method="selective", turns="all")
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet"])
+def test_a_selection_is_saved_to_another_place(ending: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    source, frame = tmp_path / f"data{ending}", pd.DataFrame(rows_like(20))
+    match ending:
+        case ".csv":
+            frame.to_csv(source, index=False)
+        case ".parquet":
+            frame.to_parquet(source)
+        case _:
+            frame.to_json(source, orient="records", lines=ending == ".jsonl")
+    done = ifdkit.select(source, tmp_path / f"kept{ending}", method="random", top=5)
+    place = tmp_path / "there" / f"copy{ending}"
+    place.parent.mkdir()
+    assert done.save(place) == place
+    assert place.read_bytes() == Path(done.output).read_bytes()
+    assert Path(f"{place}.rows.jsonl").read_text() == Path(done.rows).read_text()
+    made = json.loads(Path(f"{place}.manifest.json").read_text())
+    first = json.loads(Path(f"{done.output}.manifest.json").read_text())
+    assert made == {**first, "output": str(place), "rows": f"{place}.rows.jsonl"}
+    # The copy is a selection of its own: the first output may go.
+    Path(done.output).unlink()
+    with pytest.raises(InputError, match="is gone: select again"):
+        done.save(tmp_path / f"again{ending}")
+    assert not (tmp_path / f"again{ending}").exists()
+
+
+def test_only_what_was_selected_is_saved(tmp_path: Path) -> None:
+    source = scored(tmp_path, rows_like(9), ifd=[i / 20 for i in range(9)])
+    done = ifdkit.select(source, tmp_path / "kept.jsonl", by="ifd", top=5)
+    with pytest.raises(UsageError, match=r"end it in \.jsonl"):
+        done.save(tmp_path / "kept.csv")
+    Path(done.output).write_text("{}\n")
+    with pytest.raises(InputError, match="has changed since the selection"):
+        done.save(tmp_path / "other.jsonl")
+    assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_a_saved_selection_for_llamafactory_is_in_its_list(tmp_path: Path) -> None:
+    source = scored(tmp_path, rows_like(9), ifd=[i / 20 for i in range(9)])
+    done = ifdkit.select(source, tmp_path / "kept.json", by="ifd", top=5, to="llamafactory")
+    place = tmp_path / "there" / "copy.json"
+    place.parent.mkdir()
+    done.save(place)
+    info = json.loads((place.parent / "dataset_info.json").read_text())
+    assert info["copy"]["file_name"] == "copy.json"

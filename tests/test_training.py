@@ -381,7 +381,8 @@ def test_a_mean_over_seeds_and_rows() -> None:
 def test_the_command_prints_what_it_did(
     tiny_model: Path, tmp_path: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, held_out = write("data.json", words(6)), write("held-out.json", words(11, seed=2))
+    rows = [*words(6), {"instruction": "Say nothing.", "output": ""}, {"output": 7}]
+    data, held_out = write("data.json", rows), write("held-out.json", words(11, seed=2))
     arguments = ["train", str(data), "-m", str(tiny_model), "-o", str(tmp_path / "out"),
                  "--batch-size", "2", "--epochs", "1", "--eval", str(held_out),
                  "--store", "off", "--lora"]  # fmt: skip
@@ -390,6 +391,8 @@ def test_the_command_prints_what_it_did(
     assert "held out:" in out
     assert "bits/byte" in out
     assert "step 3 of 3: loss" in err
+    assert "2 examples not trained on: 1 rejected, 1 empty_response" in " ".join(out.split())
+    assert (out + err).count("not trained on") == 1
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"][0]["steps"] == 3
 

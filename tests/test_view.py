@@ -31,6 +31,8 @@ import ifdkit
 from ifdkit.cli.main import main
 from ifdkit.data.options import ReadOptions
 from ifdkit.errors import IfdkitError, InputError, OutputError, UsageError
+from ifdkit.scoring.run import score_to_file
+from ifdkit.scoring.settings import Settings
 from ifdkit.selection.ids import read_ids
 from ifdkit.topics import layouts
 from ifdkit.topics.layouts import LayoutName
@@ -561,10 +563,50 @@ def test_the_export_is_what_embedding_atlas_reads(tmp_path: Path) -> None:
     session.close()
 
 
-def test_an_export_without_a_map_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("case", "why", "advice"),
+    [
+        ("dataset", "have no scores", "run ifdkit score --metrics ppl,ifd,coherence"),
+        ("without coherence", "scored without coherence", "run ifdkit score --metrics ppl,ifd,coh"),
+        ("another store", "the store has no embeddings", "run ifdkit score --metrics ppl,ifd,coh"),
+        ("few rows", "3 rows with stored embeddings, and it takes 30", "on more rows"),
+        ("documents", "documents have no instruction", ""),
+        ("comparison", "scored without coherence", "coherence and ifdkit compare, and view"),
+        ("texts gone", "the texts are not here", "put the dataset back"),
+    ],
+)
+def test_an_export_without_a_map_says_why_and_what_to_run(
+    case: str,
+    why: str,
+    advice: str,
+    tmp_path: Path,
+    tiny_model: Path,
+    tiny_embedder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = write_rows(tmp_path / "data.jsonl", ROWS)
-    assert main(["view", str(path), "--export", "atlas"]) == 2
-    assert "no map: the rows have no scores" in capsys.readouterr().err
+    rows = [{"text": "A text of its own."}] if case == "documents" else ROWS[:3]
+    path = data = write_rows(tmp_path / "data.jsonl", rows)
+    embedder = str(tiny_embedder)
+    has_coherence = case not in {"documents", "comparison", "without coherence"}
+    settings = Settings(
+        model=str(tiny_model),
+        embedder=embedder,
+        metrics=("coherence",) if has_coherence else ("ppl",),
+        store=str(tmp_path / "store.sqlite"),
+    )
+    if case != "dataset":
+        path = tmp_path / "scores.jsonl"
+        score_to_file(str(data), path, settings, ReadOptions())
+    if case == "comparison":
+        path = tmp_path / "compared"
+        ifdkit.compare(tmp_path / "scores.jsonl", data, model=str(tiny_model), metrics="ppl",
+                       store=settings.store).save(path)  # fmt: skip
+    if case == "texts gone":
+        data.unlink()
+    store = tmp_path / ("another.sqlite" if case == "another store" else "store.sqlite")
+    assert main(["view", str(path), "--export", "atlas", "--store", str(store)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no map: " in line
+    assert why in line
+    assert advice in line
     assert not Path(f"{path}.atlas.parquet").exists()

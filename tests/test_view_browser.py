@@ -17,8 +17,15 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra `view`")
 pytest.importorskip("uvicorn", reason="needs the extra `view`")
 
+from ifdkit.data.options import ReadOptions
+from ifdkit.scoring.run import score_to_file
+from ifdkit.scoring.settings import Settings
+from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.run import serving
+from ifdkit.viewing.session import Session
+from ifdkit.viewing.sources import open_source
 from tests.browsing import DESK, PHONE, browser, grave_violations
+from tests.test_view import embedded
 from tests.viewing_fixtures import HOSTILE, opened, synthetic, write_rows
 
 __all__ = ["browser"]
@@ -86,9 +93,9 @@ def count_of(page: Any) -> int:
     return int(re.findall(r"[\d,]+", page.locator("#count").inner_text())[0].replace(",", ""))
 
 
-def count_becomes(page: Any, expected: float) -> bool:
-    """Whether the number of rows becomes this one, within a tenth."""
-    return any(count_of(page) == pytest.approx(expected, rel=0.1) for _ in range(40))
+def count_becomes(page: Any, expected: float, *, within: float = 0.1) -> bool:
+    """Whether the number of rows becomes this one, within a share of it."""
+    return any(count_of(page) == pytest.approx(expected, rel=within) for _ in range(40))
 
 
 def first_row(page: Any) -> str:
@@ -321,36 +328,253 @@ def test_axe_finds_no_serious_violation(
     assert grave_violations(page) == []
 
 
-def test_the_map_draws_filters_and_opens(browser: Any, tmp_path: Path) -> None:
-    from tests.test_view import embedded
-
-    session = embedded(tmp_path, is_started=False)
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, str]]:
+    """60 rows in two clusters that the first axis of the map tells apart, and their address."""
+    session = embedded(tmp_path_factory.mktemp("mapped"), is_started=False)
     with serving(session) as address:
         session.wait()
-        page = browser.new_page(viewport={"width": DESK[0], "height": DESK[1]})
-        said: list[str] = []
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(address)
-        page.wait_for_selector("body[data-ready]")
-        page.click("#show-map")
-        page.wait_for_selector("#map[data-ready]")
-        coloured = page.evaluate(
-            "(() => { const c = document.getElementById('map'); const d = c.getContext('2d')"
-            ".getImageData(0, 0, c.width, c.height).data; let n = 0;"
-            " for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
-        )
-        assert coloured >= 60, "every row is drawn"
-        page.locator("#topics button").first.click()
-        page.locator("#count", has_text=" of ").wait_for()
-        box = page.locator("#map").bounding_box()
-        page.keyboard.down("Shift")
-        page.mouse.move(box["x"] + 2, box["y"] + 2)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=4)
-        page.mouse.up()
-        page.keyboard.up("Shift")
-        page.wait_for_selector("#ranges .chip")
-        assert page.locator("#ranges .chip").count() == 2
-        assert grave_violations(page) == []
-        assert said == []
-        page.close()
+        yield session, address
+
+
+def show_map(page: Any) -> None:
+    page.click("#show-map")
+    page.wait_for_selector("#map[data-ready]")
+
+
+def test_the_map_draws_filters_and_opens(mapped: tuple[Session, str], visit: Visit) -> None:
+    page = visit(mapped[1])
+    show_map(page)
+    coloured = page.evaluate(
+        "(() => { const c = document.getElementById('map'); const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data; let n = 0;"
+        " for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
+    )
+    assert coloured >= 60, "every row is drawn"
+    page.locator("#topics button").first.click()
+    page.locator("#count", has_text=" of ").wait_for()
+    page.locator("#clear").click()
+    page.keyboard.down("Shift")
+    brush(page, "map", (0.01, 0.01), (0.5, 0.99))
+    page.keyboard.up("Shift")
+    assert count_becomes(page, 30), "one of the two clusters"
+    assert page.locator("#ranges .chip").count() == 1, "the other axis is covered whole"
+    page.locator("#ranges .chip").click()
+    assert count_becomes(page, 60)
+
+
+def becomes(page: Any, chosen: Any) -> bool:
+    """Whether these rows become those shown, by their number."""
+    return count_becomes(page, int(chosen.sum()), within=0)
+
+
+def places(session: Session) -> tuple[Any, Any]:
+    """Shares 0…1 of each axis of the map, one for each row."""
+    shares = []
+    for name in ("map_x", "map_y"):
+        at = session.queries.numbers(name, session.table.n)
+        shares.append((at - at.min()) / (at.max() - at.min()))
+    return shares[0], shares[1]
+
+
+def test_the_arrow_keys_are_a_brush_of_the_map(mapped: tuple[Session, str], visit: Visit) -> None:
+    session, address = mapped
+    x, y = places(session)
+    page = visit(address)
+    show_map(page)
+    canvas, told = page.locator("#map"), page.locator("#brush-status")
+    assert canvas.get_attribute("role") == "application"
+    described = canvas.get_attribute("aria-describedby")
+    assert "arrow keys" in page.locator(f"#{described}").inner_text()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    assert becomes(page, x <= 0.1)
+    assert re.fullmatch(r"Map x: up to [−\d.]+, Map y: any", told.inner_text())
+    assert page.locator("#ranges .chip").count() == 1
+    for _ in range(16):
+        page.keyboard.press("Shift+ArrowRight")
+    assert count_becomes(page, 30), "0 to 0.5: one of the two clusters"
+    page.keyboard.press("ArrowUp")
+    for _ in range(12):
+        page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    inside = (x <= 0.5) & (y >= 0.05) & (y <= 0.45)
+    assert 0 < inside.sum() < 30
+    assert becomes(page, inside)
+    assert re.fullmatch(r"Map x: up to [−\d.]+, Map y: [−\d.]+ to [−\d.]+", told.inner_text())
+    assert page.locator("#ranges .chip").count() == 2
+    assert page.locator("#detail .empty").count() == 1, "the keys open no row"
+    page.locator("#ranges .chip").first.click()
+    assert becomes(page, (y >= 0.05) & (y <= 0.45))
+    canvas.focus()
+    page.keyboard.press("Escape")
+    assert count_becomes(page, 60)
+    assert told.inner_text() == "No range"
+    page.keyboard.press("j")
+    page.wait_for_selector("#detail h2")
+
+
+def test_keys_on_a_map_that_is_zoomed_in_begin_at_what_is_shown(
+    mapped: tuple[Session, str], visit: Visit
+) -> None:
+    session, address = mapped
+    x, _ = places(session)
+    page = visit(address)
+    show_map(page)
+    page.locator("#map-in").click()
+    width = page.locator("#map").evaluate("one => one.clientWidth")
+    zoom = 1.5  # around the middle
+    first = (width / 2 * (zoom - 1) - 12 * zoom) / (zoom * (width - 24))
+    shown = width / (zoom * (width - 24))
+    page.locator("#map").focus()
+    page.keyboard.press("ArrowRight")
+    inside = (x >= first) & (x <= first + 0.1 * shown)
+    assert 0 < inside.sum() < 30
+    assert becomes(page, inside)
+    page.locator("#map-reset").click()
+    page.locator("#map").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    inside = (x >= first) & (x <= first + 0.1 * shown + 0.025)
+    assert becomes(page, inside), "the range stays with the points"
+
+
+def test_a_nearest_row_opens(mapped: tuple[Session, str], visit: Visit) -> None:
+    page = visit(mapped[1])
+    page.keyboard.press("j")
+    near = page.locator(".near button").first
+    near.wait_for()
+    name = near.inner_text().split(" · ")[1]
+    near.click()
+    page.locator("#detail h2", has_text=re.compile(f"^{name}$")).wait_for()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a viewer of rows without scores, with columns of their own and findings."""
+    folder = tmp_path_factory.mktemp("plain")
+    refusal = "I am sorry, but as an AI language model I cannot."
+    rows = [
+        {
+            "instruction": f"Say {i}.",
+            "output": refusal if i < 5 else f"It is {i}.",
+            "source": "web" if i % 2 else "books",
+            "quality": i / 40,
+        }
+        for i in range(40)
+    ]
+    session = opened(folder, write_rows(folder / "data.jsonl", rows))
+    with serving(session) as address:
+        session.wait()
+        yield address
+
+
+def show_filters(page: Any) -> None:
+    if page.locator("#toggle-filters").is_visible():
+        page.locator("#toggle-filters").click()
+
+
+def check_axe(page: Any, size: tuple[int, int], where: str) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0], where
+    assert grave_violations(page) == [], where
+
+
+LOOKS = [(PHONE, "light"), (DESK, "light"), (DESK, "dark")]
+
+
+@pytest.mark.parametrize(("size", "theme"), LOOKS)
+def test_axe_finds_no_serious_violation_in_any_state(
+    plain: str, visit: Visit, size: tuple[int, int], theme: str
+) -> None:
+    page = visit(plain, size, theme)
+    page.wait_for_selector("#finding", state="attached")
+    check_axe(page, size, "rows")
+    if page.locator("#help").is_visible():
+        page.locator("#help").click()
+        check_axe(page, size, "keys")
+    show_filters(page)
+    page.locator("#histogram-column").select_option("quality")
+    page.locator("#histogram").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#ranges .chip").wait_for()
+    check_axe(page, size, "a range")
+    page.locator("#clear").click()
+    page.locator("#finding").select_option(index=1)
+    page.locator("#where").fill("nowhere = 1")
+    page.locator("#where-error:not(:empty)").wait_for()
+    check_axe(page, size, "an invalid filter")
+    page.locator("#where").fill("quality > 7")
+    page.locator("#list[data-empty]").wait_for(state="attached")
+    check_axe(page, size, "no row")
+    page.locator("#clear").click()
+    assert count_of(page) == 40
+    show_filters(page)
+    page.locator("#list .scroller").focus()
+    for key in "jxs":
+        page.keyboard.press(key)
+        page.wait_for_selector("#detail h2")
+        page.wait_for_timeout(200)
+        check_axe(page, size, f"a row, after {key}")
+
+
+@pytest.mark.parametrize(("size", "theme"), LOOKS)
+def test_axe_finds_no_serious_violation_on_the_map(
+    mapped: tuple[Session, str], visit: Visit, size: tuple[int, int], theme: str
+) -> None:
+    page = visit(mapped[1], size, theme)
+    show_map(page)
+    check_axe(page, size, "the map")
+    page.locator("#map").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#ranges .chip").wait_for(state="attached")
+    check_axe(page, size, "a range")
+    page.locator("#map-colour").select_option("topic")
+    page.locator("#topics button").first.click()
+    page.wait_for_timeout(400)
+    check_axe(page, size, "a topic")
+    page.locator("#topics button").first.click()
+    page.locator("#map").focus()
+    page.keyboard.press("Escape")
+    assert count_becomes(page, 60)
+    page.locator("#show-rows").click()
+    page.keyboard.press("j")
+    page.locator(".near button").first.wait_for()
+    check_axe(page, size, "nearest rows")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["Text", "Given", "Alone", "Saved"])
+def test_axe_finds_no_serious_violation_in_shaded_tokens(
+    view: str, theme: str, scored: str, visit: Visit
+) -> None:
+    page = visit(scored, DESK, theme)
+    page.keyboard.press("j")
+    page.locator(".switch button", has_text=view).click()
+    n_tokens = page.locator(".tokens span").count()
+    assert n_tokens == 0 if view == "Text" else n_tokens > 5
+    check_axe(page, DESK, view)
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a viewer of a scores file with the NLLs of its tokens."""
+    folder = tmp_path_factory.mktemp("scored")
+    rows = [{"instruction": f"Say {i}.", "output": f"The {i} is the answer to it: {i * i}, or so."}
+            for i in range(10)]  # fmt: skip
+    data, scores = write_rows(folder / "data.jsonl", rows), folder / "scores.jsonl"
+    store = str(folder / "store.sqlite")
+    settings = Settings(model=str(tiny_model), metrics=("ifd",), store=store, token_nll=True)
+    score_to_file(str(data), scores, settings, ReadOptions())
+    source = open_source([scores], ReadOptions())
+    session = Session(source, Marks(folder / "marks.jsonl"), {"store": store})
+    with serving(session) as address:
+        session.wait()
+        yield address
+
+
+def test_axe_finds_what_is_broken(plain: str, visit: Visit) -> None:
+    """Negative control: the checks above would see a button without a name and a pale text."""
+    page = visit(plain)
+    page.evaluate("document.getElementById('count').style.color = '#ddd'")
+    page.evaluate("document.getElementById('theme').textContent = ''")
+    assert {rule for rule, _ in grave_violations(page)} == {"button-name", "color-contrast"}

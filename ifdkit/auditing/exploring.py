@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ifdkit.auditing.checking import AuditedDataset, CheckResult
 from ifdkit.auditing.result import AuditedColumn, ExploredExample, Place, RuleResult
+from ifdkit.auditing.shading import Shading
 from ifdkit.findings.masking import masked
-from ifdkit.scoring.explored import ExploredSide
+from ifdkit.scoring.explored import ExploredSide, ShadedToken
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.per_row import word_counts
 from ifdkit.stats.columns import finite
@@ -55,9 +56,16 @@ def measure(data: AuditedDataset, columns: Columns, found: Found) -> tuple[Audit
 
 
 def explore(
-    data: AuditedDataset, columns: Columns, found: Found, seed: int
+    data: AuditedDataset,
+    columns: Columns,
+    found: Found,
+    seed: int,
+    shading: Shading | None = None,
 ) -> tuple[ExploredExample, ...]:
-    """Examples that rules name, then those with extreme numbers, then some drawn at random."""
+    """Examples that rules name, then those with extreme numbers, then some drawn at random.
+
+    `shading` finds the NLLs of their tokens; without it they have none.
+    """
     places: dict[int, Place] = {}
     words: dict[tuple[str, int], str] = {}
     unread: list[ExploredExample] = []
@@ -82,12 +90,17 @@ def explore(
         for name, (_, check) in found.items()
     }
     ranks = {name: _percentiles(column, chosen) for name, column in columns.items()}
+    tokens = shading.tokens(chosen.tolist()) if shading else {}
     return (
         *unread,
         *(
             ExploredExample(
                 side=_side(
-                    data, index, columns, {name: finite(rank[i]) for name, rank in ranks.items()}
+                    data,
+                    index,
+                    columns,
+                    {name: finite(rank[i]) for name, rank in ranks.items()},
+                    tokens.get(index, ()),
                 ),
                 reasons=tuple(whys),
                 findings={
@@ -136,7 +149,11 @@ def _percentiles(column: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDAr
 
 
 def _side(
-    data: AuditedDataset, index: int, columns: Columns, ranks: Mapping[str, float | None]
+    data: AuditedDataset,
+    index: int,
+    columns: Columns,
+    ranks: Mapping[str, float | None],
+    tokens: tuple[ShadedToken, ...],
 ) -> ExploredSide:
     scores, texts = data.scored.scores, data.scored.texts
     return ExploredSide(
@@ -149,6 +166,7 @@ def _side(
         response=masked(texts.responses[index])[:_MAX_CHARS],
         numbers={name: finite(column[index]) for name, column in columns.items()},
         percentiles=ranks,
+        tokens=tokens,
     )
 
 

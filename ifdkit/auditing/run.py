@@ -8,6 +8,7 @@ numbers         checks of scores, and of what could be read
 document_rules  the rules about text documents
 repeats         checks that compare examples with each other, or with an evaluation set
 exploring       the rows and the numbers that the report shows
+shading         the NLLs of the tokens of these rows
 templates       the same rows scored under a second template
 against         the instructions of evaluation sets
 verdict, result whether a rule passes; what an audit returns
@@ -19,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -27,13 +28,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from ifdkit.auditing.against import read_against
 from ifdkit.auditing.checking import AuditedDataset, OfTexts, Rule
-from ifdkit.auditing.cleaning import CLEAN_RULES, DROPPED, CleanRules, clean
+from ifdkit.auditing.cleaning import DROPPED, CleanRules, clean
 from ifdkit.auditing.document_rules import worded_for_documents
 from ifdkit.auditing.exploring import columns_of, explore, measure
 from ifdkit.auditing.numbers import status_counts
+from ifdkit.auditing.options import AuditOptions
 from ifdkit.auditing.result import Audit, AuditedInput, RuleResult
 from ifdkit.auditing.rule_settings import configured, from_mapping
-from ifdkit.auditing.rules import RULES
+from ifdkit.auditing.shading import Shading
 from ifdkit.auditing.templates import score_under_second, second_settings
 from ifdkit.auditing.text_hits import text_workers
 from ifdkit.auditing.verdict import in_order, judge, with_evidence, with_lines, with_sources
@@ -45,7 +47,7 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.data.part_files import check_dataset_output
 from ifdkit.data.report_folder import check_report_folder
 from ifdkit.data.where import check_names
-from ifdkit.errors import UsageError, unknown
+from ifdkit.errors import UsageError
 from ifdkit.findings.checks import TextCheck
 from ifdkit.format import plural
 from ifdkit.scoring.dataset import (
@@ -64,52 +66,13 @@ from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.run import command_line
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings, SettingsKeywords, given_settings
-from ifdkit.scoring.where import Where, parse_where, score_fields
+from ifdkit.scoring.where import Where, score_fields
 from ifdkit.version import VERSION
 
 if TYPE_CHECKING:
     from ifdkit.scoring.inputs import Data
 
 __all__ = ["AuditOptions", "audit", "audit_dataset"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditOptions:
-    """What to check a dataset against."""
-
-    rules: tuple[Rule, ...] = RULES
-    against: tuple[str | PathLike[str], ...] = ()
-    """Evaluation sets whose instructions must not be in the dataset."""
-    template_check: str | None = None
-    """A second template, under which a sample of the rows is scored too."""
-    scores: bool = True
-    """Whether to score a dataset; without scores the rules about them are skipped."""
-    where: str | None = None
-    """Check only the rows for which this expression is true."""
-    clean: Path | None = None
-    """Write the rows that pass to this file."""
-    clean_rules: CleanRules = "failed"
-    """Whose rows do not pass."""
-    group_by: str | None = None
-    """Column of the rows; what the rules find is counted by its values.  `source`: the input."""
-    text_workers: int | None = None
-    """Processes for the text rules of a large dataset; None for one per core."""
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for options that contradict each other."""
-        if self.clean_rules not in CLEAN_RULES:
-            raise UsageError(f"--clean-rules: {unknown('choice', self.clean_rules, CLEAN_RULES)}")
-        condition = None if self.scores else self.condition
-        for name in condition.scored_fields if condition else ():
-            if name not in WORD_FIELDS:
-                raise UsageError(f"--where: {name} needs a model: leave out --no-model")
-        if self.template_check is not None and not self.scores:
-            raise UsageError("--template-check needs a model: leave out --no-model, or the check")
-
-    @property
-    def condition(self) -> Where | None:
-        """The expression of `where`. Raises UsageError."""
-        return None if self.where is None else parse_where(self.where)
 
 
 def audit(
@@ -235,6 +198,9 @@ def _audit(
     columns = columns_of(dataset)
     checks = {rule.name: dataset.check(rule) for rule in _applicable(dataset, options.rules)}
     found = {one.name: (one, checks[one.name]) for one in results}
+    shading = None
+    if options.tokens and options.scores:
+        shading = Shading.of(scored, given is not None, asked, settings)
     return Audit(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -259,7 +225,7 @@ def _audit(
         inputs=_inputs(scored.dataset),
         group_by=options.group_by,
         group_rows=_group_rows(groups, scored.dataset),
-        explored=explore(dataset, columns, found, read_options.seed),
+        explored=explore(dataset, columns, found, read_options.seed, shading),
         measured=measure(dataset, columns, found),
     )
 

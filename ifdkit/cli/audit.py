@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ from ifdkit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from ifdkit.auditing.options import AuditOptions
     from ifdkit.auditing.result import RuleResult
-    from ifdkit.auditing.run import AuditOptions
     from ifdkit.cli.config import Config
 
 
@@ -62,8 +63,8 @@ audit_options = together(
 
 def audit_options_of(flags: Mapping[str, Any], config: Config) -> AuditOptions:
     """Flags and the `[audit]` tables of the settings files → AuditOptions. Raises UsageError."""
+    from ifdkit.auditing.options import AuditOptions
     from ifdkit.auditing.rule_settings import configured, from_flags, from_tables
-    from ifdkit.auditing.run import AuditOptions
 
     settings = [one for f in config.files for one in from_tables(f.table("audit"), f.name)]
     settings += from_flags(flags["rules"])
@@ -117,7 +118,8 @@ def audit(
     from ifdkit.report.terminal.audit import print_audit
 
     start(context, flags)
-    options = audit_options_of(flags, context.obj)
+    has_tokens = output is not None and not flags["no_text"]  # only the page shows them
+    options = replace(audit_options_of(flags, context.obj), tokens=has_tokens)
     read_options = read_options_of({**flags, "where": None})  # the options have it
     if output is not None:
         check_folder(output)

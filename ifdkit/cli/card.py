@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ifdkit.cli.flags import start
-from ifdkit.cli.options import quiet_options
+from ifdkit.cli.flags import echo_json, start
+from ifdkit.cli.options import output_options
 
 
 @click.command("card")
 @click.argument("scores", type=click.Path(path_type=Path))
-@quiet_options
+@output_options
 @click.pass_context
 def card(context: click.Context, /, scores: Path, **flags: Any) -> None:
     """Print a section for a dataset card: the numbers of SCORES, how they were measured, limits.
@@ -26,4 +26,8 @@ def card(context: click.Context, /, scores: Path, **flags: Any) -> None:
     from ifdkit.scoring.card import card_of
 
     start(context, flags)
-    click.echo(render_card(card_of(scores)), nl=False)
+    found = card_of(scores)
+    if flags["as_json"]:
+        echo_json(found.as_json())
+    else:
+        click.echo(render_card(found), nl=False)

@@ -20,7 +20,10 @@ judge_options = together(
     option("--pair-by", type=click.Choice(["id", "row", "instruction"]),
            help="How rows are paired.  [default: the best key available]"),
     oracle_limit_options("1024"),
-    option("--seed", type=int, default=0, help="Seed of the bootstrap.  [default: 0]"),
+    option("--limit", type=int, metavar="N", help="Only the first N rows of each side."),
+    option("--sample", type=int, metavar="N", help="Only N random rows, the same ones of both"
+           " sides."),
+    option("--seed", type=int, default=0, help="Seed of sample and bootstrap.  [default: 0]"),
     option("--model", "-m", help="Model whose tokenizer measures the length in tokens."),
     option("--columns", help="Which column is which: instruction=q,response=a,…"),
     option("--turns", type=click.Choice(["all", "last"]), help="Assistant turns to use."
@@ -64,19 +67,19 @@ def judge(
 
     start(context, flags)
     model = flags["model"] or DEFAULT_MODEL
+    names = ("columns", "reasoning", "limit", "sample", "seed")
+    read_options = read_options_of(
+        {**{name: flags[name] for name in names}, "turns": flags["turns"] or "last"}
+    )
     if flags["from"] is not None:
         if first is not None or flags["oracle"] is not None or output is not None:
             raise click.UsageError("--from takes no FIRST, SECOND, --oracle or --output", context)
-        done = judge_annotations(flags["from"], model=model, seed=flags["seed"])
+        done = judge_annotations(flags["from"], read_options, model=model)
     else:
         if first is None or second is None or flags["oracle"] is None:
             raise click.UsageError("give FIRST, SECOND and --oracle, or --from", context)
         check_key(context, flags)
         options = JudgeOptions(**given_fields(JudgeOptions, flags))
-        read_options = read_options_of(
-            {"columns": flags["columns"], "turns": flags["turns"] or "last",
-             "reasoning": flags["reasoning"]}
-        )  # fmt: skip
         place = output or default_output(first, second)
         with progress_of(flags) as progress:
             done = judge_files(first, second, place, options, read_options, model, progress)

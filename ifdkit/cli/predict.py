@@ -7,14 +7,18 @@ from typing import Any
 
 import click
 
-from ifdkit.cli.flags import echo_json, progress_of, settings_given, start
+from ifdkit.cli.flags import echo_json, progress_of, read_options_of, settings_given, start
 from ifdkit.cli.options import metric_options, model_options, option, output_option, output_options
 
 
 @click.command("predict")
 @click.argument("data", nargs=-1, required=True)
 @output_option("Folder of the report, or a single .md file.  [default: reports/DATA-prediction]")
-@option("--seed", type=int, default=0, help="Seed of the folds and permutations.  [default: 0]")
+@option("--limit", type=int, metavar="N",
+        help="Only the first N pairs, or rows of each dataset.")  # fmt: skip
+@option("--sample", type=int, metavar="N", help="Only N random pairs, or rows of each dataset.")
+@option("--seed", type=int, default=0,
+        help="Seed of samples, folds and permutations.  [default: 0]")  # fmt: skip
 @metric_options
 @model_options
 @output_options
@@ -52,12 +56,13 @@ def predict(
     folder = output or default_folder(data[0])
     check_folder(folder)
     settings = settings_given(flags)
+    read_options = read_options_of({name: flags[name] for name in ("limit", "sample", "seed")})
     with progress_of(flags) as progress:
         if n_results:
-            trained = predict_from_training(data, settings, seed=flags["seed"], progress=progress)
+            trained = predict_from_training(data, settings, read_options, progress)
             trained.save(folder)
         else:
-            found = predict_preferences(data[0], settings, seed=flags["seed"], progress=progress)
+            found = predict_preferences(data[0], settings, read_options, progress)
             found.save(folder)
     if flags["as_json"]:
         echo_json(trained.as_json() if n_results else found.as_json())

@@ -11,13 +11,10 @@ from ifdkit.comparison.result import ExploredPair
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.data.pairing import Pairs, Positions
 from ifdkit.findings.finding import Finding
-from ifdkit.records import NLL
 from ifdkit.scoring.explored import ExploredSide, ShadedToken
-from ifdkit.scoring.inspect import token_texts
+from ifdkit.scoring.shading import shaded_tokens
 
 MAX_EXPLORED = 300
-MAX_SHADED_CHARS = 1_000_000
-"""A longer response is shown without the NLLs of its tokens: they take 300 bytes per character."""
 _PER_REASON = 30
 _PER_FINDING = 12
 _MAX_NAMED = 100
@@ -148,35 +145,18 @@ def _side(side: ComparedSide, i: int, metrics: Sequence[str]) -> ExploredSide:
 
 
 def _tokens(side: ComparedSide, i: int) -> tuple[ShadedToken, ...]:
-    """The response cut at its tokens, each with its NLLs.
-
-    Empty if the NLLs or the tokenizer are not available, if the response had other tokens when it
-    was scored behind its prompt, or if it is longer than MAX_SHADED_CHARS.  A token has no NLL if
-    it is only context or was truncated.
-    """
-    conditional, direct = side.scores.token_nll_conditional, side.scores.token_nll_direct
-    nll = conditional[i] if conditional is not None else None
-    if nll is None or side.scorer is None or side.texts is None:
+    """The tokens of a response; empty if its text, NLLs or tokenizer are not available."""
+    scores = side.scores
+    conditional, direct = (
+        None if nlls is None else nlls[i]
+        for nlls in (scores.token_nll_conditional, scores.token_nll_direct)
+    )
+    if side.scorer is None or side.texts is None or (conditional is None and direct is None):
         return ()
-    response = side.texts.responses[i]
-    if len(response) > MAX_SHADED_CHARS:
-        return ()
-    texts = token_texts(response, side.scorer.tokenizer)
-    n_scored = int(side.scores.scored_tokens[i])
-    given = _nats(nll, len(texts), n_scored)
-    if given is None:
-        return ()
-    alone = _nats(direct[i] if direct is not None else None, len(texts), n_scored)
-    both = zip(texts, given, alone or [None] * len(texts), strict=True)
-    return tuple(ShadedToken(*one) for one in both)
-
-
-def _nats(nll: NLL | None, n_tokens: int, n_scored: int) -> list[float | None] | None:
-    """One entry per token of the response; None if the NLLs are those of other tokens."""
-    if nll is None:
-        return None
-    cut_off = n_tokens - n_scored
-    skipped = n_tokens - cut_off - len(nll)
-    if skipped not in (0, 1) or cut_off < 0:
-        return None
-    return [None] * skipped + [float(value) for value in nll] + [None] * cut_off
+    return shaded_tokens(
+        side.texts.responses[i],
+        side.scorer.tokenizer,
+        int(scores.scored_tokens[i]),
+        conditional=conditional,
+        direct=direct,
+    )

@@ -38,10 +38,11 @@ from ifdkit.comparison.result import (
     Summary,
     TopicChange,
 )
-from ifdkit.comparison.sampling import ChosenPart, about_all_rows
+from ifdkit.comparison.sampling import about_all_rows, caveats_of
 from ifdkit.comparison.sides import ComparedSide
 from ifdkit.comparison.topics import Topics, find_topics, topic_changes
 from ifdkit.comparison.verdict import short_verdict
+from ifdkit.data.chosen_part import ChosenPart
 from ifdkit.data.pairing import Keys, Pairs, Positions, fingerprint, pair, worded_for_documents
 from ifdkit.errors import InputError
 from ifdkit.findings import find
@@ -131,7 +132,7 @@ class PairedSides:
         diversity, covered = find_diversity(before, after, self._pairs, seed=options.seed)
         lengths = length_of_metrics({n: self._values(n) for n in self._fields}, options.seed)
         caveats = [
-            *self._part.caveats,
+            *caveats_of(self._part),
             *list_caveats(before, after, self._pairs, options.min_tokens),
             *mostly_length(lengths),
         ]

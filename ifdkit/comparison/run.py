@@ -19,6 +19,7 @@ from ifdkit.comparison.options import CompareOptions
 from ifdkit.comparison.overview import Comparisons, paired_overview, unpaired_overview
 from ifdkit.comparison.paired_sides import pair_sides
 from ifdkit.comparison.result import Comparison
+from ifdkit.comparison.sampling import caveats_of
 from ifdkit.comparison.sides import Sides
 from ifdkit.comparison.tracked import tracked
 from ifdkit.comparison.unpaired_sides import UnpairedSides
@@ -195,7 +196,7 @@ def compare_with_baseline(
         first, *rest = sides.open(data, options.needed, options.group_by)
         warnings = [sides.warnings_of(i) for i in range(1, len(data))]
         if options.unpaired:
-            warnings = [[*warned, *sides.part.caveats] for warned in warnings]
+            warnings = [[*warned, *caveats_of(sides.part)] for warned in warnings]
             unpaired = [UnpairedSides(first, one, options) for one in rest]
             corrected = _holm_over_all([one.metrics() for one in unpaired])
             return unpaired_overview(

@@ -3,87 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.data.chosen_part import ChosenPart, DrawnRows, chosen_part
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.options import ReadOptions
-from ifdkit.errors import InputError
-from ifdkit.format import plural
 from ifdkit.scoring.dataset import ScoresFile
 from ifdkit.stats.columns import Column
 from ifdkit.stats.paired import MetricChange
 from ifdkit.stats.sampling import cluster_intervals
 
 Opened = ScoresFile | Dataset
+_ABOUT_ALL_ROWS = (
+    "intervals of means and medians are about all rows, other numbers are those of the sample"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnRows:
-    """A sample of the rows, the same positions of both sides."""
-
-    rows: int
-    of_rows: int
-    seed: int
-
-    @property
-    def caveat(self) -> str:
-        """What a reader must know."""
-        return (
-            f"a sample: {self.rows:,} of {self.of_rows:,} rows, drawn at random with seed"
-            f" {self.seed}; intervals of means and medians are about all rows, other numbers are"
-            " those of the sample"
-        )
+def part_of_sides(sides: Sequence[Opened], options: ReadOptions) -> ChosenPart:
+    """The part of the sides that the options choose. Raises InputError as :func:`chosen_part`."""
+    return chosen_part([_n_rows(one) for one in sides], options)
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenPart:
-    """Which rows of each side are compared, at the same positions of all of them."""
-
-    limit: int | None = None
-    """Only so many of each side, the first; None if that is all of them."""
-    drawn: DrawnRows | None = None
-
-    @property
-    def caveats(self) -> list[str]:
-        """What a reader must know."""
-        found = []
-        if self.limit is not None:
-            found.append(
-                f"limited: only the first {plural(self.limit, 'row')} of each side (--limit)"
-            )
-        if self.drawn is not None:
-            found.append(self.drawn.caveat)
-        return found
-
-
-def chosen_part(sides: Sequence[Opened], options: ReadOptions) -> ChosenPart:
-    """The part of the sides that the options choose. Raises InputError as :func:`drawn_rows`."""
-    limit, (first, *others) = options.limit, sides
-    is_limited = limit is not None and any(_n_rows(one) > limit for one in sides)
-    drawn = [drawn_rows(first, one, options) for one in others]
-    return ChosenPart(limit if is_limited else None, drawn[0])
-
-
-def drawn_rows(before: Opened, after: Opened, options: ReadOptions) -> DrawnRows | None:
-    """The sample that the options draw; None if it has all rows, or if there is none.
-
-    It is drawn within the limit.  Raises InputError if the sides have different numbers of rows:
-    the same positions would then not be pairs.
-    """
-    if options.sample is None:
-        return None
-    n_before, n_after = (len(range(_n_rows(one))[: options.limit]) for one in (before, after))
-    if n_before != n_after:
-        raise InputError(
-            f"--sample draws the same positions of both sides, and they have {n_before:,} and"
-            f" {n_after:,} rows: leave it out"
-        )
-    if options.sample >= n_before:
-        return None
-    return DrawnRows(options.sample, n_before, options.seed)
+def caveats_of(part: ChosenPart) -> list[str]:
+    """What a reader of a comparison must know."""
+    found = part.caveats()
+    if part.drawn is not None:
+        found[-1] += f"; {_ABOUT_ALL_ROWS}"
+    return found
 
 
 def _n_rows(one: Opened) -> int:
@@ -95,9 +44,7 @@ def part_of_scores(scores: ScoresFile, options: ReadOptions) -> ScoresFile:
     rows = np.arange(scores.n_rows)
     if scores.scores.rows.max(initial=-1) >= len(rows):  # the file has a part of the rows itself
         rows = np.unique(scores.scores.rows)
-    rows = rows[: options.limit]
-    if options.sample is not None and options.sample < len(rows):
-        rows = rows[options.draw(len(rows))]
+    rows = rows[options.positions(len(rows))]
     at = np.flatnonzero(np.isin(scores.scores.rows, rows))
     return replace(scores, scores=scores.scores.take(at.tolist()), n_chosen=len(rows))
 

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.comparison.sampling import ChosenPart, chosen_part, part_of_scores
+from ifdkit.comparison.sampling import part_of_scores, part_of_sides
+from ifdkit.data.chosen_part import ChosenPart
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.groups import FLAG, RowGroups, row_groups
 from ifdkit.data.options import ReadOptions
@@ -25,6 +26,7 @@ from ifdkit.scoring.comparability import (
     contradictions,
     differences,
     gives_same_requests,
+    lookup_settings,
     settings_of,
 )
 from ifdkit.scoring.dataset import ScoredDataset, ScoresFile, Texts, open_scores, score_dataset
@@ -140,7 +142,7 @@ class Sides:
             for word, one in zip(_side_names(len(data)), data, strict=True)
         }
         self._check_same_kind(sides)
-        self.part = chosen_part(list(sides.values()), self._read_options)
+        self.part = part_of_sides(list(sides.values()), self._read_options)
         datasets = [one for one in sides.values() if isinstance(one, Dataset)]
         if datasets:
             settings = self._settings(sides.values())
@@ -304,8 +306,7 @@ class Sides:
         kept = {k: v for k, v in self._given.items() if k not in SETTINGS_IN_MANIFEST}
         for metrics in ((("ifd", "coherence"),) if with_embedder else ()) + (("ifd",),):
             try:
-                made = {**settings_of(manifest), **kept, "metrics": metrics}
-                scorer = self._scorer(Settings(**made))
+                scorer = self._scorer(Settings(**lookup_settings(manifest, kept, metrics)))
             except (IfdkitError, TypeError):
                 continue
             return scorer if gives_same_requests(scorer.setup, manifest.setup) else None

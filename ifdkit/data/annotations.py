@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.data.chosen_part import ChosenPart, chosen_part
 from ifdkit.data.containers import open_container
+from ifdkit.data.options import ReadOptions
 from ifdkit.data.raw import Raw
 from ifdkit.data.spilling import Chosen, RecordColumn
 from ifdkit.errors import InputError
@@ -60,6 +62,15 @@ class Annotations:
         both = {row.generators for row in self.rows}
         first, second = (sorted({names[i] for names in both} - {""}) for i in (0, 1))
         return tuple(first), tuple(second)
+
+
+def part_of(annotations: Annotations, options: ReadOptions) -> tuple[Annotations, ChosenPart]:
+    """The annotations of the limit and the sample, and what to say about them."""
+    n_rows = len(annotations)
+    part = chosen_part([n_rows], options)
+    if part == ChosenPart():
+        return annotations, part
+    return replace(annotations, rows=Chosen(annotations.rows, options.positions(n_rows))), part
 
 
 def preferences_of(rows: Iterable[Annotation]) -> NDArray[np.float64]:

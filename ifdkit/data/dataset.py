@@ -167,6 +167,10 @@ class Dataset:
             _n_rows_in_all=self.n_rows_in_all,
         )
 
+    def as_part_of(self, n_rows: int) -> Dataset:
+        """The same, if its rows were chosen from so many before they became a dataset."""
+        return replace(self, _n_rows_in_all=n_rows)
+
     def describe(self) -> str:
         """`data.json: Alpaca: instruction + input → output, 1,000 rows`, for a note to the user."""
         rows = plural(self.n_rows, "row")

@@ -65,6 +65,13 @@ class ReadOptions:
             return generator.permutation(n_rows)[: self.sample]
         return generator.choice(n_rows, self.sample, replace=False)
 
+    def positions(self, n_rows: int) -> NDArray[np.int64]:
+        """The positions of the limit and the sample among so many rows, ascending."""
+        n_rows = len(range(n_rows)[: self.limit])
+        if self.sample is not None and self.sample < n_rows:
+            return np.sort(self.draw(n_rows))
+        return np.arange(n_rows)
+
     def narrow(self, dataset: Dataset, fields: Iterable[str] = ()) -> Dataset:
         """The dataset with only the rows of `where`, the limit and the sample.
 
@@ -74,10 +81,9 @@ class ReadOptions:
             dataset = choose_where(dataset, self.where, fields)
         if self.limit is None and self.sample is None:
             return dataset
-        rows = dataset.rows[: self.limit]
-        if self.sample is not None and self.sample < len(rows):
-            return dataset.choose(rows[i] for i in self.draw(len(rows)))
-        return dataset.choose(rows) if len(rows) < dataset.n_rows else dataset
+        rows = dataset.rows
+        chosen = self.positions(len(rows))
+        return dataset.choose(rows[i] for i in chosen) if len(chosen) < len(rows) else dataset
 
     def manifest_fields(self, dataset: Dataset) -> dict[str, Any]:
         """The fields of a manifest that record the file, its columns and these options."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ifdkit.findings.personal import SensitiveSpan, find_personal_data
 from ifdkit.findings.secrets import find_secrets
@@ -13,12 +15,43 @@ _MIN_PART_CHARS = 8
 
 def masked(text: str) -> str:
     """The text with secrets and personal data masked, fit to be shown."""
-    parts, end = [], 0
+    return "".join(shown for _, shown in masked_pieces(text, [text]))
+
+
+def masked_pieces(text: str, pieces: Sequence[str]) -> Iterator[tuple[int | None, str]]:
+    """What is shown of a text that is cut into pieces: the position of a piece, and its characters.
+
+    The pieces are the beginning of the text, or all of it.  A mask belongs to no piece, so its
+    position is None.
+    """
+    hidden, begin = _hidden(text), 0
+    for i, piece in enumerate(pieces):
+        end = begin + len(piece)
+        if begin == end:
+            yield i, piece
+        while begin < end:
+            span = hidden[0] if hidden else None
+            if span is None or begin < span.start:
+                stop = end if span is None else min(end, span.start)
+                yield i, text[begin:stop]
+            else:
+                if begin == span.start:
+                    yield None, span.mask
+                stop = min(end, span.end)
+                if stop == span.end:
+                    hidden.popleft()
+            begin = stop
+
+
+def _hidden(text: str) -> deque[SensitiveSpan]:
+    """What must not be shown, in order; spans that overlap become one."""
+    found: deque[SensitiveSpan] = deque()
     for span in sorted(_sensitive(text), key=lambda one: one.start):
-        if span.start >= end:
-            parts += [text[end : span.start], span.mask]
-            end = span.end
-    return "".join([*parts, text[end:]])
+        if found and span.start < found[-1].end:
+            found[-1] = replace(found[-1], end=max(found[-1].end, span.end))
+        else:
+            found.append(span)
+    return found
 
 
 def masked_quote(quotation: str, texts: Iterable[str]) -> str:

@@ -99,6 +99,12 @@ class Judgement(NotebookView):
     verdict: str
     """The conclusion in one sentence."""
     elapsed_s: float
+    limit: int | None = None
+    """Only so many rows of each file, the first; None for all of them."""
+    sample: int | None = None
+    """Rows that were drawn at random; None if none were."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know of the limit and the sample."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""

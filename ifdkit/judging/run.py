@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from ifdkit.data.annotations import preferences_of, read_annotations
+from ifdkit.data.annotations import part_of, preferences_of, read_annotations
 from ifdkit.data.atomic import OutputFiles, json_file
+from ifdkit.data.chosen_part import ChosenPart, chosen_part
 from ifdkit.data.dataset import Reasoning, Turns
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.pairing import fingerprint
@@ -42,7 +43,7 @@ from ifdkit.judging.verdict import verdict
 from ifdkit.oracle.client import Oracle
 from ifdkit.oracle.journal import Journal
 from ifdkit.oracle.limits import Usage
-from ifdkit.oracle.session import run_to_end, running_server
+from ifdkit.oracle.session import check_packages, run_to_end, running_server
 from ifdkit.scoring.documents import check_no_documents
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST
@@ -70,6 +71,8 @@ def judge(
     columns: Mapping[str, str] | None = None,
     turns: Turns = "last",
     reasoning: Reasoning = "keep",
+    limit: int | None = None,
+    sample: int | None = None,
     model: str = DEFAULT_MODEL,
     progress: Progress | None = None,
     **options: Unpack[JudgeKeywords],
@@ -77,18 +80,22 @@ def judge(
     """Ask an oracle which of two files' answers it prefers, or take the preferences of annotations.
 
     `first` and `second` are datasets with the same instructions; `output` gets the judged pairs as
-    annotations.  With `annotations` (AlpacaEval's format) nothing is asked.  `model` names the
-    tokenizer of the length in tokens.  `options` are those of
+    annotations.  With `annotations` (AlpacaEval's format) nothing is asked.  `limit` and `sample`
+    choose rows, the same positions of both.  `model` names the tokenizer of the length in tokens.
+    `options` are those of
     :class:`ifdkit.judging.options.JudgeOptions` (`oracle`, `base_url`, …).  Raises IfdkitError.
     """
     own, _ = split_keywords("judge", options, JudgeKeywords)
+    seed = options.get("seed", 0)
+    read_options = ReadOptions(
+        columns=columns, turns=turns, reasoning=reasoning, limit=limit, sample=sample, seed=seed
+    )
     if annotations is not None:
         if first is not None or second is not None or "oracle" in options:
             raise UsageError("judge() takes two datasets with an oracle, or annotations alone")
-        return judge_annotations(annotations, model=model, seed=options.get("seed", 0))
+        return judge_annotations(annotations, read_options, model=model)
     if first is None or second is None or output is None or "oracle" not in options:
         raise UsageError("judge() needs two datasets, an output and an oracle, or annotations")
-    read_options = ReadOptions(columns=columns, turns=turns, reasoning=reasoning)
     return judge_files(
         first, second, Path(output), JudgeOptions(**own), read_options, model, progress
     )
@@ -101,13 +108,16 @@ def default_output(first: str, second: str) -> Path:
 
 def judge_annotations(
     data: str | PathLike[str] | Iterable[Mapping[str, Any]],
+    read_options: ReadOptions,
     *,
     model: str = DEFAULT_MODEL,
-    seed: int = 0,
 ) -> Judgement:
-    """Win rates of published annotations. Raises InputError, or ModelError for the tokenizer."""
+    """Win rates of published annotations. Raises InputError, or ModelError for the tokenizer.
+
+    Of `read_options` the limit, the sample and the seed are used, which the bootstrap has too.
+    """
     begin = time.perf_counter()
-    annotations = read_annotations(data)
+    annotations, part = part_of(read_annotations(data), read_options)
     rows = annotations.known
     if not len(rows):
         raise InputError(f"{annotations.name} has no preference")
@@ -122,7 +132,7 @@ def judge_annotations(
         preferences,
         PairLengths.of((row.outputs for row in rows), token_counts(model)),
         cluster_codes(np.fromiter((fingerprint(row.instruction) for row in rows), np.uint64)),
-        seed=seed,
+        seed=read_options.seed,
     )
     return Judgement(
         **_header(),
@@ -147,11 +157,12 @@ def judge_annotations(
         cost=None,
         stopped=None,
         tokenizer=model,
-        seed=seed,
+        seed=read_options.seed,
         output=None,
         journal=None,
         verdict=verdict(names[0], names[1], rates, None),
         elapsed_s=round(time.perf_counter() - begin, 3),
+        **_chosen(part, ""),
     )
 
 
@@ -166,16 +177,20 @@ def judge_files(
 ) -> Judgement:
     """Ask the oracle about every pair in both orders, and write the annotations to `output`.
 
-    The output appears whole or not at all; after an interruption the same call resumes.  Raises
-    IfdkitError.
+    A limit and a sample choose the same positions of both files.  The output appears whole or not
+    at all; after an interruption the same call resumes.  Raises IfdkitError.
     """
     begin = time.perf_counter()
+    check_packages(options)
     progress = progress or default_progress()
     read_options = read_options or ReadOptions(turns="last")
     with OutputFiles(output, MANIFEST) as files:
         for data in (first, second):
             check_not_input(data, files)
-        datasets = [open_data(data, read_options) for data in (first, second)]
+        whole = replace(read_options, limit=None, sample=None)
+        datasets = [open_data(data, whole) for data in (first, second)]
+        part = chosen_part([dataset.n_rows for dataset in datasets], read_options)
+        datasets = [read_options.narrow(dataset) for dataset in datasets]
         for dataset in datasets:
             check_no_documents(dataset, "judge")
             note_dataset(dataset, progress)
@@ -223,17 +238,23 @@ def judge_files(
             journal=str(journal),
             verdict=verdict(names[0], names[1], rates, bias),
             elapsed_s=round(time.perf_counter() - begin, 3),
+            **_chosen(part),
         )
         files.write(MANIFEST, json_file(result.as_json()))
     return result
 
 
-def _header() -> dict[str, str]:
+def _header() -> dict[str, Any]:
     return {
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command_line("judge"),
     }
+
+
+def _chosen(part: ChosenPart, of_each: str = " of each side") -> dict[str, Any]:
+    warnings = tuple(part.caveats(of_each))
+    return {"limit": part.limit, "sample": part.sample, "warnings": warnings}
 
 
 def _name(data: Data, name: str) -> str:

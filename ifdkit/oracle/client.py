@@ -332,12 +332,8 @@ def _backoff_s(count: int) -> float:
 
 
 def _client(server: Server, key: ApiKey) -> openai.AsyncOpenAI:
-    try:
-        import openai
-    except ImportError:
-        raise UsageError(
-            "an oracle needs the openai package: pip install 'ifdkit[reflect]'"
-        ) from None
+    import openai
+
     # Environment proxies are not meant for a server on this machine.
     http_client = openai.DefaultAsyncHttpxClient(
         trust_env=not _is_loopback(server.base_url),

@@ -48,7 +48,7 @@ def local_oracle() -> Iterator[RunningServer]:
 
     Raises ModelError if a package is missing or the server does not start.
     """
-    gguf, version = _weights()
+    gguf, version = locate_weights()
     with tempfile.TemporaryFile() as errors:
         process = _start(gguf, errors)
         try:
@@ -62,7 +62,8 @@ def local_oracle() -> Iterator[RunningServer]:
             _stop(process)
 
 
-def _weights() -> tuple[Path, str]:
+def locate_weights() -> tuple[Path, str]:
+    """The file of the model and the version of its package. Raises ModelError if one is missing."""
     if find_spec(_PACKAGE) is None:
         raise ModelError(f"--oracle local needs the package {_PACKAGE}: run `{INSTALL}`")
     found = locate_embedded(DEFAULT_MODEL)

@@ -8,12 +8,27 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from ifdkit.errors import UsageError
 from ifdkit.oracle.client import Server, endpoint, who_gets_the_key
 from ifdkit.oracle.options import OracleOptions
 
 _T = TypeVar("_T")
+
+
+def check_packages(options: OracleOptions) -> None:
+    """Raise UsageError or ModelError if a package that the oracle needs is not installed.
+
+    For the beginning of a verb: before anything is read, started or asked.
+    """
+    if find_spec("openai") is None:
+        raise UsageError("an oracle needs the openai package: pip install 'ifdkit[reflect]'")
+    if options.is_local:
+        from ifdkit.oracle.local import locate_weights
+
+        locate_weights()
 
 
 @contextmanager

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 from typing import Any, Unpack
 
 import numpy as np
 
+from ifdkit.data.chosen_part import ChosenPart
+from ifdkit.data.options import ReadOptions
 from ifdkit.errors import InputError
 from ifdkit.format import correlation, p_value, plural, signed
 from ifdkit.prediction.training_prediction import RunPredictor, RunScores, TrainingPrediction
@@ -43,6 +45,8 @@ _ROLE = "names {} as what was trained on, which"
 def predict_training(
     results: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
+    limit: int | None = None,
+    sample: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
@@ -50,27 +54,31 @@ def predict_training(
     """Relate the mean scores of datasets to what training on them did to held-out responses.
 
     `results` are outputs of `ifdkit train --eval`: a folder, its `training.json`, or several.  The
-    datasets are scored with the base model and as they were trained; `settings` are those of
-    :class:`ifdkit.Settings`, and take precedence.  `seed` is that of the permutations.  Raises
-    IfdkitError.
+    datasets are scored with the base model and as they were trained; `limit` and `sample` choose
+    some of the rows of each.  `settings` are those of :class:`ifdkit.Settings`, and take
+    precedence.  `seed` is that of the samples and of the permutations.  Raises IfdkitError.
     """
     paths = [results] if isinstance(results, (str, PathLike)) else list(results)
     given = given_settings("predict_training", settings)
-    return predict_from_training(paths, given, seed=seed, progress=progress)
+    read_options = ReadOptions(limit=limit, sample=sample, seed=seed)
+    return predict_from_training(paths, given, read_options, progress)
 
 
 def predict_from_training(
     paths: Sequence[str | PathLike[str]],
     settings: Mapping[str, Any],
-    *,
-    seed: int = 0,
+    read_options: ReadOptions,
     progress: Progress | None = None,
 ) -> TrainingPrediction:
-    """The same with the fields of `Settings` that the caller has set. Raises IfdkitError."""
+    """The same with the fields of `Settings` that the caller has set. Raises IfdkitError.
+
+    Of `read_options` the limit, the sample and the seed are used.
+    """
     begin = time.perf_counter()
     progress = progress or default_progress()
     runs = sorted(read_training(paths), key=lambda run: run.change)
-    scored = _scored(runs, settings, progress)
+    seed = read_options.seed
+    scored, part = _scored(runs, settings, read_options, progress)
     assert scored[0].manifest is not None, "a model has scored the datasets"
     tables = [_means(one) for one in scored]
     described = tuple(map(_described, runs, tables))
@@ -91,16 +99,48 @@ def predict_from_training(
         seed=seed,
         manifest=scored[0].manifest,
         elapsed_s=round(time.perf_counter() - begin, 3),
+        limit=part.limit,
+        sample=part.sample,
+        warnings=part.caveats,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _ScoredPart:
+    """Which rows of the datasets are scored; None if no dataset is cut."""
+
+    limit: int | None
+    sample: int | None
+    seed: int
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], options: ReadOptions) -> _ScoredPart:
+        limit, sample = options.limit, options.sample
+        most = max(sizes)
+        limit = limit if limit is not None and limit < most else None
+        is_drawn = sample is not None and sample < min(limit or most, most)
+        return cls(limit, sample if is_drawn else None, options.seed)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        found = ChosenPart(self.limit).caveats(" of each dataset")
+        if self.sample is not None:
+            rows = plural(self.sample, "row")
+            found.append(f"a sample: {rows} of each dataset, drawn at random with seed {self.seed}")
+        return tuple(found)
+
+
 def _scored(
-    runs: Sequence[TrainingRun], settings: Mapping[str, Any], progress: Progress
-) -> list[ScoredDataset]:
-    """Each dataset with its scores, made by the base model."""
+    runs: Sequence[TrainingRun],
+    settings: Mapping[str, Any],
+    read_options: ReadOptions,
+    progress: Progress,
+) -> tuple[list[ScoredDataset], _ScoredPart]:
+    """Each dataset with its scores, made by the base model, and which rows these are of."""
     setup = runs[0].setup
     as_trained = {name: setup[name] for name in _AS_TRAINED if setup[name] is not None}
-    found = []
+    found, sizes = [], []
     with Scorer(Settings(**{"metrics": groups(), **as_trained, **settings}), progress) as scorer:
         if "model" not in settings and scorer.weights_hash != setup["weights_hash"]:
             raise InputError(
@@ -110,9 +150,20 @@ def _scored(
         for run in runs:
             options = read_options_of(run.data)
             dataset = open_data(source_of(run.data.place, run.data, _ROLE), options)
+            sizes.append(dataset.n_rows)
+            dataset = read_options.narrow(dataset)
             progress.note(dataset.describe())
+            options = _of_both(options, read_options)
             found.append(score_dataset(dataset, options, scorer, progress, notes_reading=False))
-    return found
+    return found, _ScoredPart.of(sizes, read_options)
+
+
+def _of_both(trained: ReadOptions, asked: ReadOptions) -> ReadOptions:
+    """How a dataset was read for training, and of which part of that the scores are."""
+    limit = trained.limit if asked.limit is None else asked.limit
+    if asked.sample is None:
+        return replace(trained, limit=limit)
+    return replace(trained, limit=limit, sample=asked.sample, seed=asked.seed, until=None)
 
 
 def _means(scored: ScoredDataset) -> dict[str, float | None]:

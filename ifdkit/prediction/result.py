@@ -124,7 +124,7 @@ class Prediction(NotebookView):
     generators: tuple[tuple[str, ...], tuple[str, ...]]
     """Who wrote the first and the second answers, as far as the file says."""
     rows: int
-    """Pairs of the file."""
+    """Pairs of the file, or of the part of it that was read."""
     n: int
     """Pairs with a preference for one side."""
     n_length_matched: int
@@ -154,6 +154,12 @@ class Prediction(NotebookView):
     manifest: Manifest
     """Of the scores of the answers; row 2k is the first answer of pair k, 2k + 1 the second."""
     elapsed_s: float
+    limit: int | None = None
+    """Only so many rows of the file, the first; None for all of them."""
+    sample: int | None = None
+    """Rows that were drawn at random; None if none were."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know of the limit and the sample."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of `prediction.json`."""

@@ -20,7 +20,15 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ifdkit.data.annotations import TIE, Annotation, Annotations, preferences_of, read_annotations
+from ifdkit.data.annotations import (
+    TIE,
+    Annotation,
+    Annotations,
+    part_of,
+    preferences_of,
+    read_annotations,
+)
+from ifdkit.data.chosen_part import ChosenPart
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.options import ReadOptions
 from ifdkit.data.report_folder import check_report_folder
@@ -57,6 +65,8 @@ _COLUMNS = {"instruction": "instruction", "response": "output"}
 def predict(
     annotations: Source,
     *,
+    limit: int | None = None,
+    sample: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     **settings: Unpack[SettingsKeywords],
@@ -64,11 +74,13 @@ def predict(
     """Measure which score predicts the preferences of an annotation file.
 
     `annotations` is a file in AlpacaEval's format or an output of `ifdkit judge`, or any iterable
-    of such rows.  `settings` are those of :class:`ifdkit.Settings`, by default with all metrics;
-    `seed` is that of the folds of the combination.  Raises IfdkitError.
+    of such rows; `limit` and `sample` choose some of its pairs.  `settings` are those of
+    :class:`ifdkit.Settings`, by default with all metrics; `seed` is that of the sample and of the
+    folds of the combination.  Raises IfdkitError.
     """
     given = given_settings("predict", settings)
-    return predict_preferences(annotations, given, seed=seed, progress=progress)
+    read_options = ReadOptions(limit=limit, sample=sample, seed=seed)
+    return predict_preferences(annotations, given, read_options, progress)
 
 
 def default_folder(data: Source) -> Path:
@@ -93,37 +105,66 @@ def check_folder(folder: Path) -> None:
 def predict_preferences(
     data: Source,
     settings: Mapping[str, Any],
-    *,
-    seed: int = 0,
+    read_options: ReadOptions,
     progress: Progress | None = None,
 ) -> Prediction:
     """Score both answers of every pair, and relate the changes to the preferences.
 
-    `settings` are the fields of `Settings` that the caller has set.  Scores that are in the store
-    are not computed again.  Raises IfdkitError.
+    `settings` are the fields of `Settings` that the caller has set.  Of `read_options` the limit,
+    the sample and the seed are used, which the folds have too.  Scores that are in the store are
+    not computed again.  Raises IfdkitError.
     """
     begin = time.perf_counter()
     progress = progress or default_progress()
-    annotations = read_annotations(data)
+    whole = read_annotations(data)
+    annotations, part = part_of(whole, read_options)
     if not annotations.known:
         raise InputError(f"{annotations.name} has no preference: every one is missing")
-    decided = [row for row in annotations.known if row.preference != TIE]
+    decided = _decided(annotations)
+    n_in_all = len(decided) if annotations is whole else len(_decided(whole))
     with Scorer(Settings(**{"metrics": groups(), **settings}), progress) as scorer:
         # With ties alone there is nothing to relate, but still a result that says so.
-        scored = _score(decided or list(annotations.known[:1]), scorer, progress)
-    return _related(annotations, decided, scored, seed, begin)
+        pairs = decided or list(annotations.known[:1])
+        scored = _score(pairs, n_in_all, part, scorer, progress)
+    found = _related(annotations, decided, scored, read_options.seed)
+    return replace(
+        found,
+        limit=part.limit,
+        sample=part.sample,
+        warnings=tuple(part.caveats("")),
+        elapsed_s=round(time.perf_counter() - begin, 3),
+    )
 
 
-def _score(pairs: list[Annotation], scorer: Scorer, progress: Progress) -> ScoredDataset:
-    """Both answers of each pair, as rows 2k and 2k + 1 of a dataset."""
+def _decided(annotations: Annotations) -> list[Annotation]:
+    """The pairs of which one answer is preferred."""
+    return [row for row in annotations.known if row.preference != TIE]
+
+
+def _score(
+    pairs: list[Annotation],
+    n_in_all: int,
+    part: ChosenPart,
+    scorer: Scorer,
+    progress: Progress,
+) -> ScoredDataset:
+    """Both answers of each pair, as rows 2k and 2k + 1 of a dataset.
+
+    If the pairs are a `part` of `n_in_all`, their numbers are not stored for the whole file.
+    """
     rows = [
         {"instruction": pair.instruction, "output": output}
         for pair in pairs
         for output in pair.outputs
     ]
     dataset = replace(open_dataset(rows, columns=_COLUMNS), name="the answers")
+    dataset = dataset.as_part_of(max(2 * n_in_all, len(rows)))
     progress.note(f"{plural(len(pairs), 'pair')}, {len(rows):,} answers to score")
-    options = ReadOptions(columns=_COLUMNS)
+    options = ReadOptions(
+        columns=_COLUMNS,
+        limit=None if part.limit is None else len(rows),
+        sample=None if part.sample is None else len(rows),
+    )
     return score_dataset(dataset, options, scorer, progress, notes_reading=False)
 
 
@@ -132,8 +173,8 @@ def _related(
     pairs: list[Annotation],
     scored: ScoredDataset,
     seed: int,
-    begin: float,
 ) -> Prediction:
+    """The prediction but for the time, and for which part of the file it is about."""
     labels: Labels = preferences_of(pairs) > TIE
     clusters = cluster_codes([pair.instruction for pair in pairs])
     lengths_of = [[len(text) for text in pair.outputs] for pair in pairs]
@@ -175,7 +216,7 @@ def _related(
         verdict=verdict(length, scores, combination, int(is_matched.sum())),
         seed=seed,
         manifest=scored.manifest,
-        elapsed_s=round(time.perf_counter() - begin, 3),
+        elapsed_s=0.0,
     )
 
 

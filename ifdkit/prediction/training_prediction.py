@@ -86,6 +86,12 @@ class TrainingPrediction(NotebookView):
     manifest: Manifest
     """Of the scores of the first dataset; the others have the same model and protocol."""
     elapsed_s: float
+    limit: int | None = None
+    """Only so many rows of each dataset were scored, the first; None for all of them."""
+    sample: int | None = None
+    """Rows of each dataset that were drawn at random; None if none were."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know of the limit and the sample."""
 
     def as_json(self) -> dict[str, Any]:
         """The object of `prediction.json`."""

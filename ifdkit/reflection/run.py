@@ -28,7 +28,7 @@ from ifdkit.errors import UsageError
 from ifdkit.oracle.client import Oracle
 from ifdkit.oracle.journal import Journal
 from ifdkit.oracle.limits import Usage
-from ifdkit.oracle.session import run_to_end, running_server
+from ifdkit.oracle.session import check_packages, run_to_end, running_server
 from ifdkit.reflection.drafting import Drafter, Plan, read_drafts, write_drafts
 from ifdkit.reflection.estimate import CallEstimate, estimate
 from ifdkit.reflection.finalize import Finalizer
@@ -113,6 +113,7 @@ def reflect_to_file(
     after an interruption the same call resumes.  Raises IfdkitError.
     """
     begin = time.perf_counter()
+    check_packages(options)
     progress, settings = progress or default_progress(), settings or Settings()
     read_options = read_options or ReadOptions(turns="last")
     if options.select and read_options.turns != "last":

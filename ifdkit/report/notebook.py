@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifdkit.format import fixed, interval, number, percent, plural, signed
+from ifdkit.format import fixed, interval, number, percent, plural, sentences, signed
 from ifdkit.generation.result import Generated
 from ifdkit.judging.result import Judgement
 from ifdkit.prediction.result import Prediction
@@ -168,7 +168,8 @@ def judgement_html(result: Judgement) -> str:
         (name, percent(one.value, 3), interval(one.ci95, percent), f"{one.n:,}")
         for name, one in _rates(result)
     ]
-    return view(result.verdict, [table(("win rate", "", "95 % CI", "pairs"), rows)])
+    about = [paragraph(sentences(result.warnings))] if result.warnings else []
+    return view(result.verdict, [*about, table(("win rate", "", "95 % CI", "pairs"), rows)])
 
 
 def prediction_html(prediction: Prediction) -> str:

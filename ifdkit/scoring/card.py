@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ifdkit.errors import InputError
+from ifdkit.records import plain
 from ifdkit.scoring.dataset import open_scores
 from ifdkit.scoring.manifest import Manifest
 from ifdkit.scoring.metrics import METRICS, table_metrics
 from ifdkit.scoring.table import ScoreTable
 from ifdkit.stats.columns import Description, describe, spearman
+
+CARD_SCHEMA = "ifdkit.card/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,11 @@ class Card:
     length_correlation: float | None
     """Rank correlation of IFD and response tokens."""
     manifest: Manifest
+    schema: str = CARD_SCHEMA
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"schema": self.schema, **plain(self)}
 
 
 def card_of(path: Path) -> Card:

@@ -115,6 +115,16 @@ def contradictions(manifest: Manifest, given: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def lookup_settings(
+    manifest: Manifest, given: Mapping[str, Any], metrics: tuple[str, ...] = ("ifd",)
+) -> dict[str, Any]:
+    """The settings of a scorer that finds what was stored when a scores file was made.
+
+    `given` settings override those of the manifest.
+    """
+    return {**settings_of(manifest), **given, "metrics": metrics, "reference_model": None}
+
+
 def settings_of(manifest: Manifest) -> dict[str, Any]:
     """The settings that made a scores file."""
     found = {name: getattr(manifest, name) for name in SETTINGS_IN_MANIFEST}

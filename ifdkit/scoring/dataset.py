@@ -26,7 +26,7 @@ from ifdkit.scoring.comparability import contradictions
 from ifdkit.scoring.inputs import open_data, read_options_of, source_of
 from ifdkit.scoring.manifest import Manifest, manifest_beside
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.ragged import Ragged, RaggedBuilder
+from ifdkit.scoring.ragged import RaggedBuilder
 from ifdkit.scoring.run import Run, blocks, note_reading
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.table import (
@@ -125,8 +125,8 @@ class ScoresFile:
         if scorer is not None:
             scores = replace(
                 scores,
-                token_nll_direct=_unless_empty(direct.finish()),
-                token_nll_conditional=_unless_empty(conditional.finish()),
+                token_nll_direct=direct.finish().unless_empty(),
+                token_nll_conditional=conditional.finish().unless_empty(),
             )
         return ScoredDataset(
             dataset=dataset, scores=scores, texts=texts, rejects=rejects, manifest=self.manifest
@@ -267,10 +267,6 @@ def _status_of_texts(example: Example) -> Status:
         return Status.EMPTY_RESPONSE
     is_pair = not example.is_document
     return Status.EMPTY_INSTRUCTION if is_pair and is_blank(example.instruction) else Status.OK
-
-
-def _unless_empty(nlls: Ragged) -> Ragged | None:
-    return nlls if nlls.lengths.any() else None
 
 
 def _scores_in_memory(data: Any) -> ScoresFile | None:

@@ -42,9 +42,20 @@ class Ragged(Sequence["NLL | None"]):
         """Number of values of each entry, shape (entries,)."""
         return np.diff(self._stops)
 
+    def unless_empty(self) -> Ragged | None:
+        """The array; None if no entry has a value."""
+        return self if self._stops[-1] else None
+
     def take(self, positions: NDArray[np.int64]) -> list[NLL | None]:
         """The entries at these positions; views, not copies."""
         return [self[i] for i in positions.tolist()]
+
+    def copy_of(self, positions: NDArray[np.int64]) -> Ragged:
+        """The entries at these positions alone."""
+        lengths = self.lengths[positions]
+        stops = np.cumsum(lengths)
+        within = np.arange(lengths.sum()) - np.repeat(stops - lengths, lengths)
+        return Ragged(self._values[np.repeat(self._stops[positions], lengths) + within], lengths)
 
 
 class RaggedBuilder:

@@ -55,8 +55,9 @@ class ScoreTable:
         return len(self.ids)
 
     def take(self, positions: Sequence[int]) -> ScoreTable:
-        """The table with the entries at these positions, without NLLs of tokens."""
+        """The table with the entries at these positions."""
         at = np.asarray(positions, dtype=np.int64)
+        direct, conditional = self.token_nll_direct, self.token_nll_conditional
         return ScoreTable(
             ids=[self.ids[i] for i in positions],
             rows=self.rows[at],
@@ -65,6 +66,8 @@ class ScoreTable:
             numbers={name: column[at] for name, column in self.numbers.items()},
             reasons=None if self.reasons is None else [self.reasons[i] for i in positions],
             sources=None if self.sources is None else [self.sources[i] for i in positions],
+            token_nll_direct=None if direct is None else direct.copy_of(at),
+            token_nll_conditional=None if conditional is None else conditional.copy_of(at),
         )
 
     @property
@@ -155,10 +158,10 @@ def _ragged(table: pa.Table, name: str) -> Ragged | None:
         builder = RaggedBuilder()
         for cell in column.to_pylist():
             builder.append(_nlls(cell) if cell else None)
-        return builder.finish()
+        return builder.finish().unless_empty()
     lengths = pc.fill_null(pc.list_value_length(column), 0).cast("int64").to_numpy()
     values: NLL = pc.list_flatten(column).cast("float32").to_numpy()
-    return Ragged(values, lengths)
+    return Ragged(values, lengths).unless_empty()
 
 
 def _nlls(cell: str) -> NLL:
@@ -217,6 +220,6 @@ class ScoreTableBuilder:
             numbers={name: column for name, column in numbers.items() if np.isfinite(column).any()},
             reasons=self._reasons,
             sources=self._sources if any(self._sources) else None,
-            token_nll_direct=self._direct.finish(),
-            token_nll_conditional=self._conditional.finish(),
+            token_nll_direct=self._direct.finish().unless_empty(),
+            token_nll_conditional=self._conditional.finish().unless_empty(),
         )

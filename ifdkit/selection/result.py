@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from pathlib import Path
 from typing import Any
 
+from ifdkit.data.atomic import OutputFiles, json_file
 from ifdkit.data.parts import InputRecord
+from ifdkit.data.sources import suffix
 from ifdkit.data.views import NotebookView
+from ifdkit.errors import InputError, UsageError
 from ifdkit.format import plural
 from ifdkit.records import plain
-from ifdkit.scoring.manifest import Manifest
+from ifdkit.scoring.manifest import MANIFEST, Manifest
 from ifdkit.selection.effect import Effect
 from ifdkit.selection.groups import GroupShare
 from ifdkit.selection.ranking import Band
+from ifdkit.selection.training_formats import add_to_info
 from ifdkit.selection.tuned import TunedWeights
 from ifdkit.visible import one_line
 
 SELECTION_SCHEMA = "ifdkit.selection/1"
+ROW_LOG = ".rows.jsonl"
+"""Appended to the name of the output: the log with one line for every row of the input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -85,3 +93,33 @@ class Selected(NotebookView):
         found = plain(replace(self, kept_rows=()))
         del found["kept_rows"]
         return found
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the kept rows, the row log and the manifest to `path`, and return it.
+
+        It ends as the output does: the format stays.  Raises UsageError if it does not, InputError
+        if the output is gone or has changed since, and OutputError.
+        """
+        output, place = Path(self.output), Path(path)
+        if _ending(place) != _ending(output):
+            raise UsageError(f"{place}: the kept rows are in {output}; end it in {_ending(output)}")
+        with OutputFiles(place, ROW_LOG, MANIFEST) as files:
+            try:
+                for companion, source in (("", output), (ROW_LOG, Path(self.rows))):
+                    with source.open("rb") as rows:
+                        shutil.copyfileobj(rows, files.open(companion))
+            except FileNotFoundError as error:
+                raise InputError(f"{error.filename} is gone: select again") from error
+            if files.sha256() != self.output_sha256:
+                raise InputError(f"{output} has changed since the selection: select again")
+            made = replace(self, output=str(place), rows=f"{place}{ROW_LOG}")
+            files.write(MANIFEST, json_file(made.as_json()))
+        if self.parameters.get("to") == "llamafactory":
+            add_to_info(place)
+        return place
+
+
+def _ending(path: Path) -> str:
+    """The ending that names the format, with that of a compression: `.json.gz`."""
+    kind, last = suffix(path), path.suffix.lower()
+    return kind if kind == last else kind + last

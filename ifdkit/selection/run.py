@@ -42,7 +42,7 @@ from ifdkit.selection.inputs import Inputs
 from ifdkit.selection.methods import Task
 from ifdkit.selection.options import DEFAULT_QUOTA, SelectKeywords, SelectOptions
 from ifdkit.selection.reflected import provenance_of
-from ifdkit.selection.result import SELECTION_SCHEMA, Selected
+from ifdkit.selection.result import ROW_LOG, SELECTION_SCHEMA, Selected
 from ifdkit.selection.rows import Rows, rows_of
 from ifdkit.selection.sources import Labels, SourceColumns
 from ifdkit.selection.training_formats import add_to_info, check_format, write_converted
@@ -64,10 +64,6 @@ class SelectCall(ReadKeywords, SelectKeywords, total=False):
 
     tune: WeightSearch | None
     progress: Progress | None
-
-
-ROW_LOG = ".rows.jsonl"
-"""Appended to the name of the output: the log with one line for every row of the input."""
 
 
 # They overlap, because any `Data` may be a table of another library.

@@ -154,8 +154,6 @@ def _continues(request: Request, context: tuple[int, ...], skipped: int) -> bool
 
 
 def _notes(name: str, found: TrainingRows, end: Sequence[int]) -> Iterator[str]:
-    for reason, n in found.dropped.most_common():
-        yield f"{name}: {n:,} not trained on: {reason}"
     if found.truncated:
         are = "response is" if found.truncated == 1 else "responses are"
         yield (

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifdkit.errors import IfdkitError
-from ifdkit.scoring.comparability import settings_of
+from ifdkit.format import plural
+from ifdkit.scoring.comparability import lookup_settings
 from ifdkit.scoring.embeddings import stored_vectors
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.topics.layouts import LayoutName
-from ifdkit.topics.model import fit
+from ifdkit.topics.model import MIN_ROWS, fit
 from ifdkit.topics.neighbors import all_nearest, nearest
 from ifdkit.topics.titles import titles
 from ifdkit.viewing.sources import ViewedSide
@@ -28,8 +29,15 @@ from ifdkit.viewing.texts import TextStore
 MAX_ROWS = 200_000
 """Of more rows no embeddings are read: they take 800 bytes a row in memory."""
 SEED = 0
-NO_SCORES = "no map: the rows have no scores with a manifest"
-NO_STORE = "no map: the store has no embeddings of these rows; score them with --metrics coherence"
+_SCORE = "ifdkit score --metrics ppl,ifd,coherence"
+NO_TEXTS = "no map: the texts are not here; put the dataset back where it was scored"
+NO_SCORES = f"no map: the rows have no scores; run {_SCORE}, and view the scores file"
+NO_COHERENCE = (
+    "no map: the rows were scored without coherence, whose embeddings it shows; run"
+    f" {_SCORE}{{then}}, and view the result"
+)
+OF_DOCUMENTS = "no map: it is of instructions and responses, and documents have no instruction"
+NO_STORE = f"no map: the store has no embeddings of these rows; run {_SCORE} again, with this store"
 
 
 @dataclass(eq=False)
@@ -48,18 +56,30 @@ class RowVectors:
         is_stopped: Callable[[], bool],
     ) -> None:
         """Read the vectors of all rows from the store; `note` says why there are none."""
-        if side.manifest is None or side.manifest.embedder is None:
+        if side.manifest is None:
             self.note = NO_SCORES
             return
+        if "text" in side.manifest.columns:
+            self.note = OF_DOCUMENTS
+            return
+        if side.manifest.embedder is None:
+            self.note = NO_COHERENCE.format(then=" and ifdkit compare" if side.name else "")
+            return
         if texts.n > MAX_ROWS:
-            self.note = f"no map: of more than {MAX_ROWS:,} rows no embeddings are read"
+            self.note = (
+                f"no map: of more than {MAX_ROWS:,} rows no embeddings are read; view a part, such"
+                f" as that of ifdkit select --method random --top {MAX_ROWS}"
+            )
             return
         try:
-            made = {**settings_of(side.manifest), **given, "metrics": ("coherence",)}
-            with Scorer(Settings(**made)) as scorer:
+            made = Settings(**lookup_settings(side.manifest, given, ("coherence",)))
+            with Scorer(made) as scorer:
                 found = _vectors(scorer, side, texts, is_stopped)
         except (IfdkitError, TypeError) as error:
-            self.note = f"no map: the embedder of these scores is not available: {error}"
+            self.note = (
+                f"no map: the embedder of these scores is not available: {error}; install it, or"
+                f" run {_SCORE} with another"
+            )
             return
         if found is None:
             self.note = NO_STORE
@@ -71,7 +91,11 @@ class RowVectors:
         vectors = self.vectors.astype(np.float32)
         model = fit(vectors, seed=SEED)
         if model is None:
-            self.note = self.note or "no map: too few rows have stored embeddings"
+            n = int(np.any(vectors, axis=1).sum())
+            self.note = self.note or (
+                f"no map: {plural(n, 'row')} with stored embeddings, and it takes {MIN_ROWS} that"
+                f" differ; run {_SCORE} on more rows"
+            )
             return
         labels, places = model.labels(vectors), model.positions(vectors)
         words = (asked for _, instructions, _ in texts.texts() for asked in instructions)

@@ -32,7 +32,7 @@ def export_atlas(session: Session, output: Path) -> list[str]:
     table, n = session.table, session.table.n
     places = places_of(table)
     if not places:
-        raise InputError(f"{session.source.title}: {session.embedded.note or 'no map'}")
+        raise InputError(f"{session.source.title}: {session.embedded.note}")
     columns: dict[str, Any] = {"id": [valid_text(one) for one in table.ids]}
     texts = session.texts[-1]
     if texts.n >= n:

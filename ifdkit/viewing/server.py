@@ -28,6 +28,7 @@ ASSETS = {
     "list.js": "text/javascript",
     "detail.js": "text/javascript",
     "brushes.js": "text/javascript",
+    "keys.js": "text/javascript",
     "map.js": "text/javascript",
     "text.js": "text/javascript",
 }

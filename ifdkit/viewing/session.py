@@ -15,7 +15,7 @@ from ifdkit.report.comparison.wording import definition, metric_of
 from ifdkit.topics.layouts import LayoutName
 from ifdkit.viewing.checks import add_summarized, check_texts
 from ifdkit.viewing.details import Details
-from ifdkit.viewing.embedded import NO_SCORES, RowVectors
+from ifdkit.viewing.embedded import NO_TEXTS, RowVectors
 from ifdkit.viewing.maps import places_of
 from ifdkit.viewing.marks import Marks
 from ifdkit.viewing.query import Findings, Queries, Query, Range
@@ -129,7 +129,7 @@ class Session:
     def _embed(self) -> None:
         """The map, the topics and the vectors of the nearest rows, as far as they are stored."""
         if not self.has_texts or self._stop.is_set():
-            self.embedded.note = NO_SCORES
+            self.embedded.note = NO_TEXTS
             return
         self.embedded.load(self.source.sides[-1], self.texts[-1], self._given, self._stop.is_set)
         if len(self.embedded.vectors) and not places_of(self.table):

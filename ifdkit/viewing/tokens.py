@@ -9,7 +9,7 @@ from typing import Any
 
 from ifdkit.errors import IfdkitError
 from ifdkit.records import NLL, Example
-from ifdkit.scoring.comparability import gives_same_requests, settings_of
+from ifdkit.scoring.comparability import gives_same_requests, lookup_settings
 from ifdkit.scoring.inspect import Token, response_tokens
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
@@ -97,9 +97,9 @@ class TokenReader:
         if self._scorer is not None or self._problem is not None:
             return self._scorer
         manifest = self._side.manifest
-        made = settings_of(manifest) if manifest else {}
+        found = {**self._given, "metrics": ("ifd",)}
         try:
-            scorer = Scorer(Settings(**{**made, **self._given, "metrics": ("ifd",)}))
+            scorer = Scorer(Settings(**lookup_settings(manifest, found) if manifest else found))
         except (IfdkitError, TypeError) as error:
             self._problem = f"The model of these scores is not available: {error}"
             return None

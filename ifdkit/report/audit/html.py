@@ -54,6 +54,7 @@ def render_audit_html(audit: Audit) -> str:
         ],
         data=safe(explorer.json),
         explorer_note=_explorer_note(explorer, audit),
+        has_tokens=explorer.has_tokens,
         groups=list(audit.group_rows.items())[:_MAX_GROUPS],
         passed=passed,
         with_hits=tuple(rule for rule in passed if rule.count),

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ifdkit.format import correlation, fixed, interval, number, p_value, plural, signed
+from ifdkit.format import (
+    correlation,
+    fixed,
+    interval,
+    number,
+    p_value,
+    plural,
+    sentences,
+    signed,
+)
 from ifdkit.prediction.training_prediction import RunPredictor, RunScores, TrainingPrediction
 from ifdkit.report.comparison.figures import empty_panel
 from ifdkit.report.comparison.markdown import bound, code, prose
@@ -30,7 +39,8 @@ def training_basis(prediction: TrainingPrediction) -> str:
         f"{one_line(name, 80)} ({plural(n, 'example')}, NLL {fixed(nll, 3)} before training)"
         for name, nll, n in prediction.held_out
     )
-    return f"{plural(prediction.n, 'dataset')} trained on; held out: {files}."
+    whole = f"{plural(prediction.n, 'dataset')} trained on; held out: {files}."
+    return f"{sentences(prediction.warnings)} {whole}".lstrip()
 
 
 def run_names(runs: Sequence[RunScores]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ifdkit.format import correlation, fixed, interval, plural, signed
+from ifdkit.format import correlation, fixed, interval, plural, sentences, signed
 from ifdkit.prediction.result import Combination, Prediction, Predictor
 from ifdkit.report.comparison.wording import metric_of
 from ifdkit.stats.columns import Interval
@@ -65,8 +65,9 @@ def basis(prediction: Prediction) -> str:
         if n
     ]
     rest = f", of {prediction.rows:,}; left out: {', '.join(left_out)}" if left_out else ""
+    part = f"{sentences(prediction.warnings)} " if prediction.warnings else ""
     return (
-        f"{plural(prediction.n, 'pair')} with a preference{rest}. "
+        f"{part}{plural(prediction.n, 'pair')} with a preference{rest}. "
         f"{prediction.n_instructions:,} distinct instructions. "
         f"Length-matched: {plural(prediction.n_length_matched, 'pair')};"
         f" {prediction.length_matched}."

@@ -120,7 +120,9 @@
     if (!byId("heat")) return;
     const has = (name) => data.rows.some((row) => sidesOf(row).some(
       (side) => side[name]?.some((x) => x !== null)));
-    const offered = has("alone") ? ["given", "alone", "saved"] : ["given"];
+    const known = ["given", "alone"].filter(has);
+    const offered = known.length === 2 ? [...known, "saved"] : known.length ? known : ["given"];
+    if (!offered.includes(state.heat)) state.heat = offered[0];
     byId("heat").replaceChildren(...offered.map((name) => {
       const button = element("button", { type: "button" }, HEATS[name][0]);
       button.setAttribute("aria-pressed", String(state.heat === name));
@@ -139,7 +141,8 @@
       : [shade("s0", "0–1"), shade("s1", "1–2"), shade("s2", "2–4"), shade("s3", "4–6"),
         shade("s4", "6–8"), shade("s5", "8+")];
     byId("heat-legend").replaceChildren(
-      shade("muted", HEATS[state.heat][1]), ...shades, shade("unscored", "not scored"));
+      shade("muted", hasInstructions ? HEATS[state.heat][1] : "Surprise, nats:"),
+      ...shades, shade("unscored", "not scored"));
   }
 
   const drawnSides = (row) => data.sides.map((name) => sideOf(row, name));

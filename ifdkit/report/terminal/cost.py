@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ifdkit.engine.flops import GPUS
-from ifdkit.format import percent, size
+from ifdkit.format import duration, percent, size
 from ifdkit.scoring.cost import CostPlan
 
 _STAND_INS = (
@@ -43,13 +43,3 @@ def cost_lines(plan: CostPlan) -> list[str]:
         for name, seconds in plan.gpus.items()
     ]
     return lines
-
-
-def duration(seconds: float) -> str:
-    """`0.12 s`, `12 s`, `3.5 min`, `2.1 h` or `4.0 days`."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.{0 if unit == 1 else 1}f} {name}"
-    return f"{seconds / 86_400:.1f} days"

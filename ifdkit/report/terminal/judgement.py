@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from ifdkit.format import duration, fixed, interval, number, percent, plural
+from ifdkit.format import duration, fixed, interval, number, percent, plural, sentences
 from ifdkit.judging.result import Judgement
 from ifdkit.report.terminal.screen import Screen, number_table
 from ifdkit.stats.win_rates import Rate
@@ -36,6 +36,8 @@ def print_judgement(result: Judgement) -> None:
 
 
 def _lines(result: Judgement) -> Iterator[str]:
+    if result.warnings:
+        yield sentences(result.warnings)
     rates = result.win_rates
     yield f"{rates.wins:,} won, {rates.losses:,} lost, {plural(rates.ties, 'tie')}"
     yield f"the second answer is longer in {percent(rates.longer_share)} of the pairs"

@@ -1,13 +1,10 @@
-// The histogram and the scatter plot. Dragging over one filters by what it covers; the arrow keys
-// move the range, with Shift its upper end, and Escape takes it away.
+// The histogram and the scatter plot. Dragging over one filters by what it covers; `keys.js` has the
+// keys.
 
+import { RangeKeys } from "./keys.js";
 import { byId, number, count } from "./text.js";
 
 const PAD = { left: 8, right: 8, top: 8, bottom: 22 };
-
-const STEP = 1 / 40, WIDTH = 0.1; // of an axis: a key's step, and a range that a key begins
-const KEYS = { ArrowLeft: ["x", -1], ArrowRight: ["x", 1], ArrowUp: ["y", 1], ArrowDown: ["y", -1] };
-const KEY_PAUSE_MS = 150; // a held key filters once
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -22,29 +19,15 @@ function prepared(canvas) {
   return { context, width, height, inner: { w: width - PAD.left - PAD.right, h: height - PAD.top - PAD.bottom } };
 }
 
-// A value for a share 0…1 of an axis, and back.
+// The value at a share 0…1 of an axis.
 function axis({ edges, log }) {
   const first = edges[0], last = edges[edges.length - 1];
-  return log
-    ? { at: (s) => first * (last / first) ** s, of: (v) => Math.log(v / first) / Math.log(last / first) }
-    : { at: (s) => first + s * (last - first), of: (v) => (v - first) / (last - first) };
+  return { at: log ? (s) => first * (last / first) ** s : (s) => first + s * (last - first) };
 }
 
-function movedRange(range, by, isExtended) {
-  const [low, high] = range ?? [0, 1];
-  const snapped = (x) => (x < 1e-6 ? 0 : x > 1 - 1e-6 ? 1 : x);
-  if (isExtended) return [low, snapped(Math.min(1, Math.max(low + STEP, high + by * STEP)))];
-  if (low <= 0 && high >= 1) return by > 0 ? [0, WIDTH] : [1 - WIDTH, 1];
-  const shift = Math.min(1 - high, Math.max(-low, by * STEP));
-  return [snapped(low + shift), snapped(high + shift)];
-}
-
-class Brush {
+class Brush extends RangeKeys {
   constructor(canvas, brushed, isTwo) {
-    this.canvas = canvas;
-    this.brushed = brushed;
-    this.isTwo = isTwo;
-    this.box = null;
+    super(canvas, brushed, isTwo);
     canvas.addEventListener("pointerdown", (event) => {
       if (!this.data) return;
       canvas.setPointerCapture(event.pointerId);
@@ -64,11 +47,9 @@ class Brush {
       const { box } = this;
       this.from = null;
       const isClick = !box || box.x[1] - box.x[0] < 0.012;
-      this.brushed(isClick ? null : this.ranges(box));
+      this.brushed(isClick ? null : this.ranges());
     });
     canvas.addEventListener("pointercancel", () => { this.from = null; });
-    canvas.addEventListener("keydown", (event) => this.press(event));
-    new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
   place(event) {
@@ -78,45 +59,6 @@ class Brush {
       x: cut((event.clientX - left - PAD.left) / (width - PAD.left - PAD.right)),
       y: cut(1 - (event.clientY - top - PAD.top) / (height - PAD.top - PAD.bottom)),
     };
-  }
-
-  press(event) {
-    const [name, by] = KEYS[event.key] ?? [], isMove = name && (name === "x" || this.isTwo);
-    const isClear = event.key === "Escape" && this.box;
-    if (!this.data || event.ctrlKey || event.metaKey || event.altKey || !(isMove || isClear)) return;
-    event.preventDefault();
-    event.stopPropagation(); // the arrow keys and Escape have meanings for the list of rows too
-    if (isClear) this.box = null;
-    else {
-      const whole = this.isTwo ? { x: [0, 1], y: [0, 1] } : { x: [0, 1] };
-      this.box = { ...(this.box ?? whole), [name]: movedRange(this.box?.[name], by, event.shiftKey) };
-    }
-    this.draw();
-    byId("brush-status").textContent = this.told();
-    clearTimeout(this.keyed);
-    this.keyed = setTimeout(() => this.brushed(this.box && this.ranges(this.box)), KEY_PAUSE_MS);
-  }
-
-  // Column, least and most; an axis that is covered whole is left out if another is not.
-  ranges(box) {
-    const every = this.everyRange(box);
-    const narrow = every.filter(([, low, high]) => low > -1e300 || high < 1e300);
-    return narrow.length ? narrow : every;
-  }
-
-  // The range in words.
-  told() {
-    if (!this.box) return "No range";
-    return this.everyRange(this.box).map(([, low, high], i) => {
-      const { label } = this.axes()[i];
-      if (low < -1e300) return high > 1e300 ? `${label}: any` : `${label}: up to ${number(high)}`;
-      return high > 1e300 ? `${label}: from ${number(low)}` : `${label}: ${number(low)} to ${number(high)}`;
-    }).join(", ");
-  }
-
-  // The ends of a brush at the border of a figure include everything beyond.
-  static ends([low, high], one) {
-    return [low <= 0 ? -1e308 : one.at(low), high >= 1 ? 1e308 : one.at(high)];
   }
 
   shade(context, inner, height) {
@@ -147,9 +89,7 @@ export class Histogram extends Brush {
 
   show(column, data) { this.column = column; this.data = data; this.draw(); }
 
-  axes() { return [this.column]; }
-
-  everyRange(box) { return [[this.column.name, ...Brush.ends(box.x, axis(this.data))]]; }
+  axes() { return [{ ...this.column, ...axis(this.data) }]; }
 
   draw() {
     if (!this.data || !this.canvas.clientWidth) return;
@@ -177,16 +117,9 @@ export class Histogram extends Brush {
 export class Scatter extends Brush {
   constructor(brushed) { super(byId("scatter"), brushed, true); }
 
-  axes() { return this.columns; }
+  axes() { return this.columns.map((column, i) => ({ ...column, ...axis(this.data[i ? "y" : "x"]) })); }
 
   show(x, y, data) { this.columns = [x, y]; this.data = data; this.draw(); }
-
-  everyRange(box) {
-    return [
-      [this.columns[0].name, ...Brush.ends(box.x, axis(this.data.x))],
-      [this.columns[1].name, ...Brush.ends(box.y, axis(this.data.y))],
-    ];
-  }
 
   draw() {
     if (!this.data || !this.canvas.clientWidth) return;

@@ -13,9 +13,9 @@ const VIEWS = {
 };
 
 export class Detail {
-  constructor({ mark, close, filterFinding, step }) {
+  constructor(acts) {
     this.root = byId("detail");
-    this.acts = { mark, close, filterFinding, step };
+    this.acts = acts;
     this.view = "text";
     this.tip = byId("tip");
     this.root.addEventListener("pointermove", (event) => this.point(event));

@@ -3,9 +3,10 @@
 import { get, post, isAborted } from "./api.js";
 import { Histogram, Scatter } from "./brushes.js";
 import { Detail } from "./detail.js";
+import { rangeText } from "./keys.js";
 import { MapView } from "./map.js";
 import { List } from "./list.js";
-import { element, byId, count, number } from "./text.js";
+import { element, byId, count } from "./text.js";
 
 const POLL_MS = 700;
 const TYPING_MS = 140;
@@ -123,16 +124,20 @@ async function drawFigures() {
 function brushed(ranges, names) {
   for (const name of names) delete query.ranges[name];
   for (const [name, low, high] of ranges ?? []) query.ranges[name] = [low, high];
-  if (!ranges) { histogram.box = null; scatter.box = null; }
+  followRanges();
+}
+
+function followRanges() {
+  for (const figure of [histogram, scatter, map]) figure.follow(query.ranges);
   refresh();
 }
 
 function drawRanges() {
   const labels = new Map(state.columns.map((one) => [one.name, one.short]));
-  byId("ranges").replaceChildren(...Object.entries(query.ranges).map(([name, [low, high]]) => element("button", {
+  byId("ranges").replaceChildren(...Object.entries(query.ranges).map(([name, range]) => element("button", {
     type: "button", class: "chip", title: "Take this range away",
-    onclick: () => { delete query.ranges[name]; histogram.box = null; scatter.box = null; refresh(); },
-  }, `${labels.get(name) ?? name} ${low < -1e300 ? "≤" : high > 1e300 ? "≥" : ""} ${low < -1e300 ? number(high) : high > 1e300 ? number(low) : `${number(low)} to ${number(high)}`}\u00a0✕`)));
+    onclick: () => { delete query.ranges[name]; followRanges(); },
+  }, `${labels.get(name) ?? name} ${rangeText(range, ["≤", "≥"])}\u00a0✕`)));
 }
 
 function menu(id, label, values, chosen, change) {
@@ -320,7 +325,7 @@ function drawState() {
   }[state.stage] ?? "";
   byId("notes").replaceChildren(
     ...(state.headline ? [element("p", { class: "headline" }, state.headline)] : []),
-    ...state.notes.map((note) => element("p", { class: "note" }, note)));
+    ...[...state.notes, ...(state.has_map || state.stage !== "done" || !state.map_note ? [] : [state.map_note])].map((note) => element("p", { class: "note" }, note)));
   drawMenus();
   byId("shown").hidden = !state.has_map;
   map.offer(state);
@@ -346,7 +351,7 @@ async function poll() {
   const isNew = !before || before.columns.length !== state.columns.length;
   if (isNew) fillSelects();
   if (state.loaded && (isNew || before.loaded !== state.loaded)) refresh({ keep: Boolean(before?.loaded) });
-  if (before && before.map_layout !== state.map_layout) brushed(null, ["map_x", "map_y"]);
+  if (before && before.map_layout !== state.map_layout) brushed(null, map.columns);
   if (["reading", "checking", "mapping"].includes(state.stage)) setTimeout(poll, POLL_MS);
 }
 
@@ -361,13 +366,12 @@ byId("direction").addEventListener("click", () => { sort.descending = !sort.desc
 byId("clear").addEventListener("click", () => {
   Object.assign(query, { search: "", where: "", finding: "", mark: "", facets: {}, ranges: {} });
   byId("search").value = ""; byId("where").value = "";
-  histogram.box = null; scatter.box = null;
   drawMenus();
-  refresh();
+  followRanges();
 });
 for (const one of [matchMedia("(prefers-color-scheme: dark)")]) one.addEventListener("change", redraw);
 byId("theme").addEventListener("click", redraw);
-function redraw() { requestAnimationFrame(() => { histogram.draw(); scatter.draw(); map.draw(); }); }
+function redraw() { requestAnimationFrame(() => { histogram.draw(); scatter.draw(); map.redraw(); }); }
 let width = 0;
 new ResizeObserver(() => {
   const now = byId("main").clientWidth;

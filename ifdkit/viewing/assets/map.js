@@ -1,6 +1,7 @@
 // The map: a point for each row, an arrow for each pair. Points are written into the pixels of the
-// canvas, so that 100,000 of them take a few milliseconds.
+// canvas, so that 100,000 of them take a few milliseconds. Shift and dragging, or the keys, filter.
 
+import { RangeKeys } from "./keys.js";
 import { byId, count, element, number } from "./text.js";
 
 const ARROWS = 3000; // more of them than this are drawn as points alone
@@ -16,15 +17,17 @@ function ramp(stops, share) {
   return stops[i].map((x, k) => Math.round(x + (stops[i + 1][k] - x) * t));
 }
 
-export class MapView {
+export class MapView extends RangeKeys {
   constructor(acts) {
-    Object.assign(this, { acts, canvas: byId("map"), data: null, isShown: false, asked: 0, zoom: { k: 1, x: 0, y: 0 } });
-    const { canvas } = this;
+    const canvas = byId("map");
+    super(canvas, (ranges) => acts.brushed(ranges, this.columns), true);
+    Object.assign(this, { acts, data: null, isShown: false, asked: 0, columns: [], zoom: { k: 1, x: 0, y: 0 } });
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.scale(Math.exp(-event.deltaY * 0.0015), event.offsetX, event.offsetY);
     }, { passive: false });
     canvas.addEventListener("pointerdown", (event) => {
+      if (!this.data) return;
       canvas.setPointerCapture(event.pointerId);
       this.from = { x: event.offsetX, y: event.offsetY, zoom: { ...this.zoom }, isBox: event.shiftKey };
       this.isMoved = false;
@@ -37,7 +40,6 @@ export class MapView {
     byId("map-out").addEventListener("click", () => this.scale(1 / 1.5));
     byId("map-reset").addEventListener("click", () => this.reset());
     byId("map-colour").addEventListener("change", () => this.refresh());
-    new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
   offer(state) {
@@ -49,7 +51,6 @@ export class MapView {
     select.value = names.some((one) => one.name === chosen) ? chosen
       : ["ifd_change", "ifd", "topic"].find((name) => names.some((one) => one.name === name)) ?? names[0]?.name;
     this.columns = state.kind === "comparison" ? ["map_x_after", "map_y_after"] : ["map_x", "map_y"];
-    this.sides = state.kind === "comparison";
   }
 
   show(isShown) {
@@ -90,14 +91,37 @@ export class MapView {
         if (ys[i] > y1) y1 = ys[i];
       }
     }
-    this.box = { x0, x1: Math.max(x1, x0 + 1e-9), y0, y1: Math.max(y1, y0 + 1e-9) };
+    this.extent = { x: [x0, Math.max(x1, x0 + 1e-9)], y: [y0, Math.max(y1, y0 + 1e-9)] };
   }
+
+  // Factor and offset from shares 0…1 of the extent to CSS pixels.
+  line(name) {
+    const { canvas: { clientWidth: w, clientHeight: h }, zoom: { k, x, y } } = this;
+    return name === "x" ? [k * (w - 24), k * 12 + x] : [-k * (h - 24), k * (h - 12) + y];
+  }
+
+  share(name, pixel) { const [factor, offset] = this.line(name); return (pixel - offset) / factor; }
+
+  pixel(name, share) { const [factor, offset] = this.line(name); return factor * share + offset; }
 
   // Factors and offsets from places to CSS pixels: a ⋅ x + b and c ⋅ y + d.
   frame() {
-    const w = this.canvas.clientWidth, h = this.canvas.clientHeight, { k, x, y } = this.zoom, { box } = this;
-    const a = (k * (w - 24)) / (box.x1 - box.x0), c = (-k * (h - 24)) / (box.y1 - box.y0);
-    return { w, h, a, b: k * 12 + x - a * box.x0, c, d: k * (h - 12) + y - c * box.y0 };
+    const { x: [x0, x1], y: [y0, y1] } = this.extent, [across, left] = this.line("x"), [up, bottom] = this.line("y");
+    const a = across / (x1 - x0), c = up / (y1 - y0);
+    return { w: this.canvas.clientWidth, h: this.canvas.clientHeight, a, b: left - a * x0, c, d: bottom - c * y0 };
+  }
+
+  axes() {
+    return ["x", "y"].map((name, i) => {
+      const [first, last] = this.extent[name];
+      return { name: this.columns[i], label: `Map ${name}`, at: (share) => first + share * (last - first) };
+    });
+  }
+
+  seen(name) {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const [first, last] = (name === "x" ? [0, w] : [h, 0]).map((end) => this.share(name, end));
+    return first < 1 && last > 0 ? [Math.max(0, first), Math.min(1, last)] : [0, 1];
   }
 
   colours() {
@@ -130,14 +154,16 @@ export class MapView {
     context.putImageData(pixels, 0, 0);
     context.scale(scale, scale);
     if (from) this.arrows(context, from);
-    if (this.selected) {
-      const { left, top, right, bottom } = this.selected;
-      context.fillStyle = style("brush");
-      context.strokeStyle = style("focus");
-      context.fillRect(left, top, right - left, bottom - top);
-      context.strokeRect(left, top, right - left, bottom - top);
-    }
+    if (this.box) this.shade(context);
     this.canvas.setAttribute("aria-label", `Map of ${count(n)} rows`);
+  }
+
+  shade(context) {
+    const [left, right, bottom, top] = ["x", "y"].flatMap((name) => this.box[name].map((share) => this.pixel(name, share)));
+    context.fillStyle = style("brush");
+    context.strokeStyle = style("focus");
+    context.fillRect(left, top, right - left, bottom - top);
+    context.strokeRect(left, top, right - left, bottom - top);
   }
 
   arrows(context, [x0, y0, x1, y1]) {
@@ -176,8 +202,13 @@ export class MapView {
 
   reset() {
     this.zoom = { k: 1, x: 0, y: 0 };
-    this.selected = null;
     this.draw();
+  }
+
+  // The colours of the page have changed.
+  redraw() {
+    this.draw();
+    if (this.data) this.legend();
   }
 
   // Many events of one frame draw once.
@@ -189,8 +220,10 @@ export class MapView {
     const { from } = this, { offsetX: x, offsetY: y } = event;
     if (!from) return this.point(event);
     if (Math.hypot(x - from.x, y - from.y) > 3) this.isMoved = true;
-    if (from.isBox) this.selected = { left: Math.min(x, from.x), right: Math.max(x, from.x), top: Math.min(y, from.y), bottom: Math.max(y, from.y) };
-    else this.zoom = { ...this.zoom, x: from.zoom.x + x - from.x, y: from.zoom.y + y - from.y };
+    if (from.isBox) {
+      const between = (name, one, other) => [this.share(name, one), this.share(name, other)].sort((p, q) => p - q);
+      this.box = { x: between("x", from.x, x), y: between("y", from.y, y) };
+    } else this.zoom = { ...this.zoom, x: from.zoom.x + x - from.x, y: from.zoom.y + y - from.y };
     this.soon();
     return undefined;
   }
@@ -200,17 +233,12 @@ export class MapView {
     this.from = null;
     if (!from) return;
     if (from.isBox) {
-      if (!this.isMoved) this.selected = null;
-      this.acts.brushed(this.isMoved ? this.ranges() : null, this.columns);
+      if (!this.isMoved) this.box = null;
+      this.brushed(this.box && this.ranges());
     } else if (!this.isMoved) {
       const found = this.nearest(event.offsetX, event.offsetY);
       if (found >= 0) this.acts.openAt(found);
     }
-  }
-
-  ranges() {
-    const { a, b, c, d } = this.frame(), { left, right, top, bottom } = this.selected;
-    return [[this.columns[0], (left - b) / a, (right - b) / a], [this.columns[1], (bottom - d) / c, (top - d) / c]];
   }
 
   nearest(left, top) {
