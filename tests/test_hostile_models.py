@@ -355,7 +355,7 @@ def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pieces, "MAX_WHOLE_CHARS", 20_000)
     monkeypatch.setattr(tokenizer, "LONG_CHARS", 2000)
-    encode = pieces.encode_in_pieces
+    encode: Callable[..., Any] = pieces.encode_in_pieces
     monkeypatch.setattr(tokenizer, "encode_in_pieces", lambda *one: encode(*one, 2000, 100))
 
 

@@ -30,7 +30,7 @@ def _encoding(
     """The method, with ModelError where Rust panics in it."""
 
     @wraps(method)
-    def called(self: HuggingFaceTokenizer, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def called(self: HuggingFaceTokenizer, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with without_panic(is_quiet=self._may_panic):
             return method(self, *args, **kwargs)
 

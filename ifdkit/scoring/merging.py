@@ -277,8 +277,8 @@ def _merge_parquet(shards: Sequence[ShardFile], output: IO[bytes]) -> None:
                 n -= len(table)
             if n < 0:
                 raise tables[position].error()
-        for one in tables:
-            one.check_ended()
+        for rest in tables:
+            rest.check_ended()
         writer.close()
 
 
