@@ -240,3 +240,28 @@ def test_a_part_of_a_ragged_array() -> None:
     found = values.copy_of(np.array([3, 1, 0]))
     assert [None if one is None else one.tolist() for one in found] == [[5.0], None, [0.0, 1.0]]
     assert len(values.copy_of(np.array([], dtype=np.int64))) == 0
+
+
+def test_scores_with_a_second_model_have_tokens_too(
+    settings: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    """In an audit and in a comparison: the second model is not needed to look NLLs up."""
+    both = {"metrics": ("ifd", "reference"), "reference_model": settings["model"]}
+    scores = score(data, tmp_path / "scores.jsonl", settings, **both)
+    found = ifdkit.audit(scores, store=settings["store"])
+    assert all(one.tokens for one in sides(found).values())
+    compared = ifdkit.compare(scores, scores, store=settings["store"])
+    assert all(one.before.tokens and one.after.tokens for one in compared.explored)
+
+
+def test_a_part_of_a_scores_file_keeps_its_tokens(
+    settings: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    scores = score(data, tmp_path / "scores.jsonl", settings, token_nll=True)
+    store = str(tmp_path / "empty.sqlite")
+    whole = ifdkit.compare(scores, scores, store=store)
+    part = ifdkit.compare(scores, scores, store=store, limit=12)
+    tokens = {one.before.row: one.before.tokens for one in whole.explored}
+    assert len(part.explored) == 12
+    assert all(one.before.tokens == tokens[one.before.row] for one in part.explored)
+    assert all(tokens.values())
