@@ -130,7 +130,16 @@ def test_lost_numbers_are_computed_in_the_batches_that_they_were_in(
 
 
 @pytest.mark.usefixtures("rounds_by_batch")
-@pytest.mark.parametrize("warmed_by", [["--limit", "10"], ["--limit", "59"], ["--sample", "17"]])
+@pytest.mark.parametrize(
+    "warmed_by",
+    [
+        ["--limit", "10"],
+        ["--limit", "59"],
+        ["--sample", "17"],
+        ["--where", "instruction > 'g'"],
+        ["--where", "instruction > 'g'", "--limit", "16"],
+    ],
+)
 def test_a_run_over_part_of_a_file_does_not_change_the_numbers_of_all(
     tmp_path: Path,
     score: Callable[..., tuple[bytes, dict[str, Any]]],

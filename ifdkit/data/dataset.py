@@ -141,6 +141,13 @@ class Dataset:
         return self.n_rows if self._n_rows_in_all is None else self._n_rows_in_all
 
     @property
+    def is_beginning(self) -> bool:
+        """Whether the rows are the first ones of all, or all."""
+        if self._chosen is None:
+            return self.n_rows == self.n_rows_in_all
+        return 0 not in self._chosen
+
+    @property
     def has_documents(self) -> bool:
         """Whether its examples are text documents, which have no instruction."""
         return self.columns.text is not None

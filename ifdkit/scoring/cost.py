@@ -24,7 +24,7 @@ from ifdkit.scoring.embeddings import Embeddings, text_pairs, texts_of
 from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.measuring import Measurement, Needed
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.run import blocks, is_cut_by
+from ifdkit.scoring.run import blocks, is_cut_from
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import text_key
@@ -191,7 +191,7 @@ def cost_plan(
             totals.rejects += len(block.rejects)
             totals.examples += len(block.examples)
             passes = scorer.align(block.examples)
-            is_cut = is_cut_by(read_options, dataset, block)
+            is_cut = is_cut_from(dataset, block)
             for one in scorer.measurements(block.examples, passes):
                 _count(totals, one, one.needed(provisional=is_cut))
             if scorer.embeddings is not None:

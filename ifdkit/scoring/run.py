@@ -169,7 +169,7 @@ class Run:
 
     def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
         for block in self._chosen.of(blocks(self._dataset, self._log)):
-            is_cut = is_cut_by(self._read_options, self._dataset, block)
+            is_cut = is_cut_from(self._dataset, block)
             yield block, scorer.prepare(block.examples, provisional=is_cut)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
@@ -279,12 +279,11 @@ def blocks(dataset: Dataset, log: ReadLog | None = None) -> Iterator[Block]:
         yield Block(n_rows, examples, rejects, is_full=False)
 
 
-def is_cut_by(options: ReadOptions, dataset: Dataset, block: Block) -> bool:
+def is_cut_from(dataset: Dataset, block: Block) -> bool:
     """Whether a run over the whole dataset would make another block of these examples."""
-    is_part = dataset.n_rows < dataset.n_rows_in_all
-    return is_part and (
-        options.sample is not None or (options.limit is not None and not block.is_full)
-    )
+    if dataset.n_rows == dataset.n_rows_in_all:
+        return False
+    return not (dataset.is_beginning and block.is_full)
 
 
 def start_progress(dataset: Dataset, progress: Progress) -> None:
