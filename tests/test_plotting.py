@@ -55,3 +55,16 @@ def test_figures_are_made_in_one_module() -> None:
     found = {str(one.relative_to(root)) for one in root.rglob("*.py")
              if makes.search(one.read_text())}  # fmt: skip
     assert found == {"report/plotting.py"}
+
+
+def test_an_unknown_backend_in_the_environment_is_no_error() -> None:
+    """As of a notebook whose inline backend is not installed here."""
+    script = (
+        "import os; from ifdkit.report.plotting import new_figure; new_figure().subplots();"
+        " print(os.environ['MPLBACKEND'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "MPLBACKEND": "nope"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "nope\n", done.stderr

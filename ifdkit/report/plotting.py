@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,23 @@ def load_matplotlib() -> ModuleType:
     exists = os.path.exists
     os.path.exists = lambda path: path != "matplotlibrc" and exists(path)
     try:
-        return importlib.import_module("matplotlib")
+        return _with_any_backend()
     finally:
         os.path.exists = exists
+
+
+def _with_any_backend() -> ModuleType:
+    """Import it as always, but for an `MPLBACKEND` that it does not know: none is used here."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+    return matplotlib
 
 
 def new_figure(**options: Any) -> Figure:
