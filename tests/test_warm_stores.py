@@ -7,7 +7,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
 from ifdkit.scoring.batches import batch_name, computed_together
 from ifdkit.scoring.store import Store
+from ifdkit.scoring.store_schema import COLUMNS
 
 pytestmark = pytest.mark.long
 
@@ -127,6 +128,27 @@ def test_lost_numbers_are_computed_in_the_batches_that_they_were_in(
         again, manifest = score(data, "store")
         assert again == cold
         assert manifest["requests_scored"] == n
+
+
+@pytest.mark.parametrize("value", ["CAST(x'ff' AS TEXT)", "NULL", "'é'", "-1.5", "x''"])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [(table, one) for table, columns in COLUMNS.items() for one in columns]
+    + [("model", "name"), ("model", "id")],
+)
+def test_a_value_of_any_type_in_any_column_changes_no_number(
+    tmp_path: Path,
+    score: Callable[..., tuple[bytes, dict[str, Any]]],
+    table: str,
+    column: str,
+    value: str,
+) -> None:
+    data = write(tmp_path / "data.jsonl", 3)
+    cold, _ = score(data, "store")
+    statement = f"UPDATE OR IGNORE {table} SET {column} = {value}"
+    with suppress(sqlite3.IntegrityError):  # NOT NULL
+        change_store(tmp_path / "store", statement)
+    assert score(data, "store")[0] == cold
 
 
 @pytest.mark.usefixtures("rounds_by_batch")

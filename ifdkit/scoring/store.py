@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
-from ifdkit.scoring.store_schema import COLUMNS, OWN_TABLES, TABLES, VALUES, tables_of
+from ifdkit.scoring.store_schema import COLUMNS, OWN_TABLES, TABLES, VALUES, sqlite_code, tables_of
 from ifdkit.visible import one_line
 
 Vector = NDArray[np.float32]
@@ -113,6 +114,8 @@ class Store:
             self._database = sqlite3.connect(
                 self.path or "", timeout=_RETRY_S, isolation_level=None, check_same_thread=False
             )
+            # Text that is not UTF-8 is damage, which checksums find: sqlite3 would raise an error.
+            self._database.text_factory = partial(str, encoding="utf-8", errors="replace")
             try:
                 _retry(self._prepare)
             except BaseException:
@@ -355,8 +358,7 @@ class Store:
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             # The last: of a damaged schema, sqlite3 cannot decode the message of the error.
             where = self.path or "in a temporary file"
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            damaged = self.path is not None and code == sqlite3.SQLITE_CORRUPT
+            damaged = self.path is not None and sqlite_code(error) == sqlite3.SQLITE_CORRUPT
             advice = "`ifdkit store verify` shows what is damaged; " if damaged else ""
             raise StoreError(
                 f"the score store {where} cannot be {done}: {error}; {advice}name another with"
@@ -375,7 +377,7 @@ def _retry(action: Callable[[], _Result]) -> _Result:
         try:
             return action()
         except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            is_busy = sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             if not is_busy or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)

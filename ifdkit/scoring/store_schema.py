@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNI
 """
 
 
+def sqlite_code(error: BaseException) -> int:
+    """The primary result code of SQLite; 0 for an error that the sqlite3 module makes itself."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def tables_of(database: sqlite3.Connection) -> set[str]:
     """Names of the tables, and views and triggers as `view NAME`."""
     query = "SELECT name, type FROM sqlite_schema WHERE type != 'index'"
