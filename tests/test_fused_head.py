@@ -201,7 +201,7 @@ def test_what_fails_in_liger_is_not_used(
         raise RuntimeError("PassManager::run failed")
 
     monkeypatch.setattr(SlowLoss, "__call__", cannot)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "ifdkit"):
         backend = load(tiny_model)
     assert (backend.strategy, head_of(backend)) == ("packed", ChunkedHead)
     assert "not packed and fused: PassManager::run failed" in caplog.text
@@ -228,7 +228,7 @@ def test_it_needs_cuda_and_liger(
     import torch
 
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "ifdkit"):
         assert not fused_head.is_available(torch.device("cpu"))
         assert "Liger" not in caplog.text
         assert not fused_head.is_available(torch.device("cuda"))
@@ -245,7 +245,7 @@ def test_a_liger_that_does_not_load_is_not_used(
     (tmp_path / "liger_kernel" / "__init__.py").write_text("raise RuntimeError('0 active drivers')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "liger_kernel", raising=False)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "ifdkit"):
         assert not fused_head.is_available(torch.device("cuda"))
     assert "Liger does not load: 0 active drivers" in caplog.text
 
