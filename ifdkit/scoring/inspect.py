@@ -104,21 +104,15 @@ def response_tokens(
 
     Empty for a pass without NLLs, or with another number of them than it has scored tokens.
     """
-    if not nlls:  # also of a text that cannot be tokenised
-        return [], []
-    bare = tokenizer.encode([example.response], special=False)[0]
-    texts = token_texts(example.response, tokenizer)
 
     def tokens(one: Pass | None, nll: NLL | None) -> list[Token]:
         """Texts cut from the response if the pass has the same ids, else decoded ids."""
         if one is None or nll is None or len(nll) != len(one.scored_ids):
             return []
-        skipped, ids = one.skipped, one.scored_ids.tolist()
-        if ids == bare[skipped : skipped + len(ids)]:
-            context = [Token(text, None) for text in texts[:skipped]]
-            named = texts[skipped : skipped + len(ids)]
-        else:
-            context, named = [], tokenizer.decode(ids)
+        ids = one.scored_ids.tolist()
+        texts = _first_texts(example.response, one.skipped, ids, tokenizer)
+        context = [Token(text, None) for text in texts[: one.skipped]]
+        named = texts[one.skipped :] if texts else tokenizer.decode(ids)
         scored = zip(named, nll.tolist(), strict=True)
         return context + [Token(text, float(nats)) for text, nats in scored]
 
@@ -126,6 +120,25 @@ def response_tokens(
         tokens(passes.response_direct, nlls.get("response_direct")),
         tokens(passes.response_conditional, nlls.get("response_conditional")),
     )
+
+
+def _first_texts(response: str, skipped: int, ids: list[int], tokenizer: Tokenizer) -> list[str]:
+    """The texts of the first tokens, up to the last of `ids`; none if they have other ids.
+
+    Of a long response only the beginning is tokenised, which may have ended at the maximum length:
+    its offsets take 200 bytes for each character.
+    """
+    n = skipped + len(ids)
+    size = 16 * (n + 16)
+    while True:
+        part, is_whole = response[:size], size >= len(response)
+        found = tokenizer.encode([part], special=False)[0]
+        # Where the text is cut, its last tokens are others.
+        if found[skipped:n] == ids and (is_whole or len(found) > n):
+            return token_texts(part, tokenizer)[:n]
+        if is_whole or len(found) > 2 * n:
+            return []
+        size *= 4
 
 
 def token_texts(response: str, tokenizer: Tokenizer) -> list[str]:
