@@ -281,8 +281,8 @@ def test_a_killed_run_resumes_and_asks_nothing_twice(write: Make, tiny_model: Pa
         server.delay_s = 0
         done = run(server, paths, tiny_model, concurrency=1)
         texts = [one.text for one in server.calls]
-    # When it was killed, one call was in flight, and the reply before may not have been on the disk:
-    # the next call is not held back while a reply is written.
+    # When it was killed, one call was in flight, and the reply before it may not have been on the
+    # disk: the next call is not held back while a reply is written.
     assert len(texts) - len(set(texts)) <= 2
     assert done.outcomes == {"second": 30, "first": 10}
 
