@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from ifdkit.cli.main import main
 from ifdkit.data import expansion
 from ifdkit.data.dataset import open_dataset
 from ifdkit.data.expansion import (
@@ -31,6 +30,7 @@ from ifdkit.data.expansion import (
 from ifdkit.data.sources import open_bytes
 from ifdkit.errors import InputError
 from tests.limits import PEAK_BYTES, needs_proc, time_limit
+from tests.refusals import error_of
 
 pytestmark = pytest.mark.long
 
@@ -61,14 +61,6 @@ TINY: dict[str, tuple[str, bytes, bytes, int]] = {
 def write(path: Path, data: bytes) -> Path:
     path.write_bytes(COMPRESS[path.suffix](data))
     return path
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    *_, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("ifdkit: ")
-    assert "internal error" not in last
-    return last
 
 
 @pytest.mark.parametrize("ending", COMPRESS)

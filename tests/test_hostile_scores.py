@@ -155,6 +155,13 @@ def edit_parquet(path: Path, edit: Callable[[list[dict[str, Any]]], None]) -> No
 EDITORS = {"jsonl": edit_lines, "csv": edit_csv, "parquet": edit_parquet}
 
 
+def remove_outputs() -> None:
+    """What an earlier run of a command may have left."""
+    for output in ("report", "kept.jsonl", "merged.jsonl", "again.jsonl", "tuned", "prediction"):
+        shutil.rmtree(output, ignore_errors=True)
+        Path(f"{output}.manifest.json").unlink(missing_ok=True)
+
+
 def problem_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str | None:
     """What a command did wrong."""
     try:
@@ -206,15 +213,7 @@ def test_edited_scores(
     for name, edit in EDITS.items():
         path.write_bytes(original)
         EDITORS[ending](path, edit)
-        for output in (
-            "report",
-            "kept.jsonl",
-            "merged.jsonl",
-            "again.jsonl",
-            "tuned",
-            "prediction",
-        ):
-            shutil.rmtree(output, ignore_errors=True)
+        remove_outputs()
         if problem := problem_of(argv, capsys):
             problems[name] = problem
     assert not problems, json.dumps(problems, indent=1)
@@ -249,16 +248,7 @@ def test_lying_manifests(
     problems = {}
     for key, text in texts.items():
         path.write_bytes(text.encode("latin-1" if key == "no text" else "utf-8"))
-        for output in (
-            "report",
-            "kept.jsonl",
-            "merged.jsonl",
-            "again.jsonl",
-            "tuned",
-            "prediction",
-        ):
-            shutil.rmtree(output, ignore_errors=True)
-            Path(f"{output}.manifest.json").unlink(missing_ok=True)
+        remove_outputs()
         if problem := problem_of(argv, capsys):
             problems[key] = problem
     assert not problems, json.dumps(problems, indent=1)

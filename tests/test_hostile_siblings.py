@@ -29,6 +29,7 @@ from ifdkit.errors import InputError, ModelError, OutputError, StoreError, Usage
 from ifdkit.oracle import wire
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store
+from tests.refusals import error_of
 from tests.test_api_keys import Recorder, completion
 
 ROW = {"id": "r", "instruction": "Add 2 and 3", "output": "It is 5, as 2 and 3 are 5."}
@@ -40,15 +41,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "d.jsonl").write_text(json.dumps(ROW) + "\n")
     (tmp_path / "e.jsonl").write_text(json.dumps(ROW | {"output": "Five."}) + "\n")
     return tmp_path
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line with which a command ends."""
-    assert main(list(arguments)) == 2
-    *_, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("ifdkit: ")
-    assert "internal error" not in last
-    return last
 
 
 @pytest.mark.parametrize(

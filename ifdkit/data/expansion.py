@@ -83,25 +83,31 @@ class _Bounded(io.RawIOBase):
         )
 
 
-def check_texts(path: Path, n_bytes: int) -> None:
-    """Raise InputError if the values of a file take more bytes than its size allows."""
-    limit = max(MAX_TEXT_BYTES, MAX_TEXT_RATIO * path.stat().st_size)
-    if n_bytes > limit:
-        raise InputError(
-            f"{path}: its texts take more than {limit:,} bytes, {MAX_TEXT_RATIO:,} times its size:"
-            f" {_ADVICE}"
-        )
+class ExpandedTables:
+    """Checks what is found in a Parquet or Arrow file against the limits for a file of its size."""
 
+    def __init__(self, path: Path) -> None:
+        self._path, size = path, path.stat().st_size
+        self._max_bytes = max(MAX_TEXT_BYTES, MAX_TEXT_RATIO * size)
+        self._max_rows = max(MAX_ROWS, MAX_ROWS_RATIO * size)
+        self._max_values = max(MAX_VALUES, MAX_VALUES_RATIO * size)
 
-def check_counts(path: Path, n_rows: int, n_values: int) -> None:
-    """Raise InputError if a file has more rows or values than its size allows."""
-    size = path.stat().st_size
-    for count, what, limit, ratio in (
-        (n_rows, "rows", MAX_ROWS, MAX_ROWS_RATIO),
-        (n_values, "values", MAX_VALUES, MAX_VALUES_RATIO),
-    ):
-        if count > max(limit, ratio * size):
+    def check_texts(self, n_bytes: int) -> None:
+        """Raise InputError if the values take more bytes than the size of the file allows."""
+        if n_bytes > self._max_bytes:
             raise InputError(
-                f"{path}: has more than {max(limit, ratio * size):,} {what}, {ratio} per byte of"
-                f" its size: {_ADVICE}"
+                f"{self._path}: its texts take more than {self._max_bytes:,} bytes,"
+                f" {MAX_TEXT_RATIO:,} times its size: {_ADVICE}"
             )
+
+    def check_counts(self, n_rows: int, n_values: int) -> None:
+        """Raise InputError if there are more rows or values than the size of the file allows."""
+        for count, what, limit, ratio in (
+            (n_rows, "rows", self._max_rows, MAX_ROWS_RATIO),
+            (n_values, "values", self._max_values, MAX_VALUES_RATIO),
+        ):
+            if count > limit:
+                raise InputError(
+                    f"{self._path}: has more than {limit:,} {what}, {ratio} per byte of its size:"
+                    f" {_ADVICE}"
+                )

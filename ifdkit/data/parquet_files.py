@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ifdkit.data.expansion import check_counts, check_texts
+from ifdkit.data.expansion import ExpandedTables
 from ifdkit.data.parquet_pages import ParquetContent
 from ifdkit.data.raw import MAX_ROW_BYTES
 from ifdkit.errors import InputError, brief
@@ -107,13 +107,13 @@ def row_groups(path: Path) -> Generator[pa.Table]:
 
 def until_expanded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
     """The batches. Raises InputError once they are far more than the file can contain."""
-    n_bytes = n_rows = n_cells = 0
+    limits, n_bytes, n_rows, n_cells = ExpandedTables(path), 0, 0, 0
     for batch in batches:
         n_bytes += n_text_bytes(batch)
         n_rows += batch.num_rows
         n_cells += n_values(batch)
-        check_texts(path, n_bytes)
-        check_counts(path, n_rows, n_cells)
+        limits.check_texts(n_bytes)
+        limits.check_counts(n_rows, n_cells)
         yield batch
 
 
@@ -142,11 +142,11 @@ def _plan(source: Path | BinaryIO, path: Path, n_rows: int) -> tuple[list[str], 
     import pyarrow.parquet as pq
 
     references: dict[str, None] = {}
-    n_expanded = n_cells = 0
+    limits, n_expanded, n_cells = ExpandedTables(path), 0, 0
     with open_regular(source) if isinstance(source, Path) else nullcontext(source) as file:
         pq.read_metadata(file)  # its errors are the better ones
         content = ParquetContent(file, path)
-        check_counts(path, content.n_rows, 0)
+        limits.check_counts(content.n_rows, 0)
         for group in content.groups():
             n_bytes = sum(one.n_bytes for one in group.chunks)
             n_expanded += n_bytes
@@ -169,8 +169,8 @@ def _plan(source: Path | BinaryIO, path: Path, n_rows: int) -> tuple[list[str], 
                 # The rows may differ in size.
                 are_long = n_bytes > _LONG_ROW_BYTES * group.n_rows
                 n_rows = min(n_rows, 1 if are_long else _ROWS_OF_LARGE_GROUP)
-    check_texts(path, n_expanded)
-    check_counts(path, content.n_rows, n_cells)
+    limits.check_texts(n_expanded)
+    limits.check_counts(content.n_rows, n_cells)
     return list(references), n_rows
 
 
