@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from ifdkit.errors import UsageError
 from ifdkit.prompting.templates import BUILT_IN
 from ifdkit.records import Example, Passes, Turn
 from ifdkit.scoring import aligning, run
+from ifdkit.scoring.cost import cost_plan
+from ifdkit.scoring.prefetching import in_order
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import score_to_file
 from ifdkit.scoring.scorer import Scorer
@@ -200,6 +204,37 @@ def test_a_template_that_could_name_the_date_stays_here_until_it_did(
     scored(rows, template="always.jinja")
     assert always
     assert json.loads((tmp_path / "1.jsonl.manifest.json").read_text())["template_date"]
+
+
+def test_a_plan_counts_the_same(
+    always: list[int], scored: Callable[..., bytes], tmp_path: Path, tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    scored()
+    always.clear()
+    chosen = Settings(model=str(tiny_model), store="off", metrics=("ppl", "noise"), noise_copies=2)
+    counted = []
+    for at_least in (1, 10**9):
+        monkeypatch.setattr(aligning, "MIN_EXAMPLES", at_least)
+        plan = cost_plan(tmp_path / "data.jsonl", chosen, ReadOptions())
+        counted.append((plan.requests, plan.tokens, plan.computed_tokens, plan.scored_tokens))
+        assert bool(always) == (at_least == 1)
+        always.clear()
+    assert counted[0] == counted[1]
+
+
+def test_results_come_in_the_order_of_their_items() -> None:
+    made: list[int] = []
+
+    def begun() -> Iterator[tuple[int, Callable[[], int]]]:
+        for i in range(5):
+            made.append(i)
+            yield i, partial(mul, i, 10)
+
+    found = []
+    for item, result in in_order(begun(), lambda: 2):
+        found.append((item, result, len(made)))
+    assert found == [(0, 0, 3), (1, 10, 4), (2, 20, 5), (3, 30, 5), (4, 40, 5)]
 
 
 class Refusing:

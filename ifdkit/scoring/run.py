@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -35,7 +35,7 @@ from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, Precision
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
-from ifdkit.scoring.prefetching import prefetched
+from ifdkit.scoring.prefetching import in_order, prefetched
 from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow
@@ -169,16 +169,12 @@ class Run:
         self._precision = check_precision(self._scorer, self._sample, progress)
 
     def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
-        begun: deque[tuple[Block, Callable[[], Prepared]]] = deque()
-        for block in self._chosen.of(blocks(self._dataset, self._log)):
-            is_cut = is_cut_from(self._dataset, block)
-            prepared = scorer.begin(block.examples, block.n_rows, provisional=is_cut)
-            begun.append((block, prepared))
-            while len(begun) > scorer.ahead:
-                first, prepared = begun.popleft()
-                yield first, prepared()
-        for first, prepared in begun:
-            yield first, prepared()
+        def begun() -> Iterator[tuple[Block, Callable[[], Prepared]]]:
+            for block in self._chosen.of(blocks(self._dataset, self._log)):
+                is_cut = is_cut_from(self._dataset, block)
+                yield block, scorer.begin(block.examples, block.n_rows, provisional=is_cut)
+
+        return in_order(begun(), lambda: scorer.ahead)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows
