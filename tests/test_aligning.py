@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from operator import mul
 from pathlib import Path
@@ -235,6 +236,31 @@ def test_results_come_in_the_order_of_their_items() -> None:
     for item, result in in_order(begun(), lambda: 2):
         found.append((item, result, len(made)))
     assert found == [(0, 0, 3), (1, 10, 4), (2, 20, 5), (3, 30, 5), (4, 40, 5)]
+
+
+class Slow:
+    """In place of an Aligner: takes its time there, and must not be asked here."""
+
+    def __init__(self) -> None:
+        self.driver = os.getpid()
+
+    def align(self, _: Sequence[Example]) -> list[Passes]:
+        assert os.getpid() != self.driver, "aligned after the end"
+        time.sleep(600)
+        return []
+
+
+def test_an_early_end_waits_for_no_block() -> None:
+    stub: Any = Slow()
+    pool = aligning._Pool(stub, 2)
+    waiting = [pool.begin([]) for _ in range(6)]
+    while len(pool._started) < 2:
+        time.sleep(0.01)
+    pool.close()
+    assert ended([process.pid for process, _ in pool._started])
+    for one in waiting:
+        with pytest.raises(CancelledError):
+            one()
 
 
 class Refusing:

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ class _Pool:
         self._pickled = pickle.dumps(aligner)
         # Its own threads would compete with the other processes.
         self._environment = {**program_environment(), "TOKENIZERS_PARALLELISM": "false"}
-        self._local = threading.local()
+        self._local, self._is_closed = threading.local(), False
         self._started: list[tuple[subprocess.Popen[bytes], Connection]] = []
         self._executor = ThreadPoolExecutor(size, "align")
 
@@ -121,6 +121,7 @@ class _Pool:
 
     def close(self) -> None:
         """End the processes at once, whatever they are doing."""
+        self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
         for process, _ in self._started:
             process.kill()
@@ -131,6 +132,8 @@ class _Pool:
 
     def _align(self, examples: Sequence[Example]) -> list[Passes]:
         answer = self._asked(examples)
+        if self._is_closed:  # nobody waits for the block any more
+            raise CancelledError
         if isinstance(answer, IfdkitError):
             raise answer
         # Here, if its process has died, perhaps for want of memory.
