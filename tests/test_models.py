@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +154,42 @@ def test_a_gguf_file_is_unpacked_once_and_completely(
     assert first.folder == second.folder
     assert (first.folder / "model.safetensors").read_bytes() == b"whole"
     assert len(made) == 1
+
+
+def test_an_unchanged_gguf_file_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    file = write("some.gguf", b"GGUF")
+    cache = tmp_path / "cache" / "models"
+    monkeypatch.setenv("IFDKIT_CACHE", str(cache.parent))
+    read: list[bytes] = []
+    whole = hashlib.file_digest
+
+    def counted(stream: Any, name: str) -> Any:
+        read.append(file.read_bytes())
+        return whole(stream, name)
+
+    def unpacked(found: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(found.read_bytes())
+
+    monkeypatch.setattr(gguf.hashlib, "file_digest", counted)
+    monkeypatch.setattr(gguf, "_dequantise", unpacked)
+    first = resolve(str(file)).folder
+    assert resolve(str(file)).folder == first
+    assert read == [b"GGUF"]
+    # Other bytes of the same size and time, as another file in its place.
+    times = file.stat()
+    file.write_bytes(b"FUGG")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = resolve(str(file)).folder
+    assert (second / "model.safetensors").read_bytes() == b"FUGG"
+    assert read == [b"GGUF", b"FUGG"]
+    # What a record names is looked for: folders are deleted, and files are damaged.
+    for text in ("0" * 16, "", "..", "/../../x", "\0", "a" * 5000):
+        for record in cache.glob(".*"):
+            record.write_text(text)
+        assert resolve(str(file)).folder == second
 
 
 def test_a_broken_gguf_file_is_a_one_line_error(

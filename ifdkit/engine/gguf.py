@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import secrets
 import shutil
 import tempfile
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -23,11 +25,38 @@ def unpack(gguf: Path, cache: Path) -> Path:
     The name of the folder contains the file's digest, so another version of the file gets another
     folder.  Raises ModelError if the file cannot be read or the folder cannot be written.
     """
-    with gguf.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = cache / f"{gguf.stem}-{digest[:16]}"
-    if folder.is_dir():
-        return folder
+    record = cache / f".{_state(gguf)}"
+    digits = _recorded(record)
+    if not (digits and (cache / f"{gguf.stem}-{digits}").is_dir()):
+        with gguf.open("rb") as stream:
+            digits = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        if not (folder := cache / f"{gguf.stem}-{digits}").is_dir():
+            _unpack(gguf, folder)
+        with suppress(OSError):
+            unfinished = record.with_name(f".{secrets.token_hex(8)}")
+            unfinished.write_text(digits, encoding="utf-8")
+            unfinished.replace(record)
+    return cache / f"{gguf.stem}-{digits}"
+
+
+def _state(file: Path) -> str:
+    """Digest of a file's place, size and times, which change with the file."""
+    found = file.stat()
+    parts = [str(file.resolve()), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _recorded(record: Path) -> str | None:
+    """The beginning of the digest of a file in this state; None if that is not known."""
+    try:
+        digits = record.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return digits if re.fullmatch("[0-9a-f]{16}", digits) else None
+
+
+def _unpack(gguf: Path, folder: Path) -> None:
+    cache = folder.parent
     log.info("unpacking %s into the cache, once", gguf.name)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -46,7 +75,6 @@ def unpack(gguf: Path, cache: Path) -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise ModelError(f"cannot unpack {gguf.name} into {cache}: {error}") from error
-    return folder
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
