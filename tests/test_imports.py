@@ -147,6 +147,18 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
+def test_a_command_imports_the_renderers_of_results_when_it_saves_one() -> None:
+    script = (
+        "import sys, ifdkit.report.terminal.scores, ifdkit.scoring.run\n"
+        "from ifdkit.data import later\n"
+        "late = {'ifdkit.report.renderers', 'ifdkit.comparison.result', 'ifdkit.auditing.result'}\n"
+        "assert not late & set(sys.modules)\n"
+        "later.registered()\n"
+        "assert late <= set(sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def test_the_public_face_is_exact() -> None:
     assert sorted(ifdkit.__all__) == ifdkit.__all__
     for name in ifdkit.__all__:

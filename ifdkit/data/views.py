@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ifdkit.data.later import registered
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -58,9 +60,11 @@ class NotebookView:
 
     def plot(self) -> Figure:
         """A matplotlib figure of the result, which a notebook shows; `.savefig(path)` keeps it."""
+        registered()
         return _FIGURES[type(self)](self)
 
     def _repr_html_(self) -> str:
+        registered()
         return _TABLES[type(self)](self)
 
 
@@ -74,4 +78,5 @@ class MetricView(NotebookView):
 
         Raises UsageError for a metric that the result does not have.
         """
+        registered()
         return _FIGURES[type(self)](self, field)

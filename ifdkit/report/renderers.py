@@ -1,6 +1,6 @@
-"""Rendering of results: HTML, Markdown, LaTeX, SARIF and terminal. It computes nothing.
+"""What renders each file of a report, and what a notebook shows of each result.
 
-Importing it registers the files of the reports, so that `result.save()` can write them.
+Importing it registers them.  It imports all results, so it is loaded when the first is rendered.
 """
 
 from __future__ import annotations
@@ -19,20 +19,12 @@ from ifdkit.prediction.result import Prediction
 from ifdkit.prediction.training_prediction import TrainingPrediction
 from ifdkit.reflection.result import Recycled
 from ifdkit.scoring.frames import FrameSummary
-from ifdkit.scoring.progress import Progress, shows_in_notebooks
 from ifdkit.selection.result import Selected
 from ifdkit.training.result import Trained
 from ifdkit.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@shows_in_notebooks
-def _notebook_progress() -> Progress:
-    from ifdkit.report.notebook_progress import NotebookProgress
-
-    return NotebookProgress()
 
 
 # The renderers import Jinja and matplotlib, so they are loaded when a report is saved.
