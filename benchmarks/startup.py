@@ -69,13 +69,20 @@ def _arguments(case: str, data: Path, store: Path) -> list[str]:
     return ["score", str(data), "-o", f"{store}.jsonl", *given, *options]
 
 
+def _environment(tree: Path) -> dict[str, str]:
+    """That of this process, but with the bytecode that an installed package has."""
+    found = {**os.environ, "PYTHONPATH": str(tree)}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
+    return found
+
+
 def run(tree: Path, arguments: list[str]) -> Taken:
     """One command in a process of its own."""
     begin = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-c", _COMMAND, *arguments],
         cwd=tree,  # where python -c looks first
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        env=_environment(tree),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -99,7 +106,7 @@ def imports(tree: Path, arguments: list[str]) -> list[tuple[str, float]]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", _COMMAND, *arguments],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        env=_environment(tree),
         capture_output=True,
         text=True,
         check=True,
@@ -133,6 +140,7 @@ def main() -> None:
         seen = "5 rows, all scored before"
         stores = {tree_name: folder / tree_name.replace(" ", "-") for tree_name in trees}
         for tree_name, tree in trees.items():
+            # It also makes bytecode, and keeps what later loads of the model are compared with.
             run(tree, _arguments(seen, data, stores[tree_name]))
         for _ in range(arguments.rounds):
             for case in list(CASES)[: arguments.cases]:
