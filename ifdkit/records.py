@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.row_type import row_type
+
 Role = Literal["system", "user", "assistant", "tool"]
 _THINKING = "<think>\n{}\n</think>"
 """Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
@@ -90,7 +92,7 @@ def plain(record: Any) -> dict[str, Any]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Turn:
     """One message of a conversation."""
 
@@ -121,7 +123,7 @@ class Turn:
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Example:
     """One instruction–response pair; in a conversation, one assistant turn; or a text document.
 
@@ -199,7 +201,7 @@ class Noise:
         return self.seed + np.array([self.alpha], dtype="<f8").tobytes() + numbers.tobytes()
 
 
-@dataclass(frozen=True, eq=False)
+@row_type(frozen=True, eq=False)
 class Request:
     """Token ids and the half-open span [start, stop) of them to score.
 
@@ -239,7 +241,7 @@ class Request:
         return self.content[_SPAN.size :][: 4 * self.stop]
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Pass:
     """The Requests that score a target text: one, or one for each window of a long document."""
 
@@ -282,7 +284,7 @@ DOCUMENT_PASSES = frozenset({"response_direct"})
 """The passes that a document has."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Passes:
     """All Requests of one example, and what was counted while tokenizing it.
 

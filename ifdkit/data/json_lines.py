@@ -28,10 +28,10 @@ def json_lines(stream: BinaryIO) -> Iterator[Raw]:
         content = line.removeprefix(_BOM) if number == 1 else line
         if text := content.strip():
             begin, size = offset + len(line) - len(content), len(content.removesuffix(b"\n"))
-            if length > MAX_ROW_BYTES:
-                value, error, size = None, too_long(MAX_ROW_BYTES), offset + length - begin
-            else:
+            if length <= MAX_ROW_BYTES:
                 value, error = parsed(text)
+            else:
+                value, error, size = None, too_long(MAX_ROW_BYTES), offset + length - begin
             parts: list[_Part] = []
             if error is not None and "Extra data" in error:
                 parts = _objects_of_line(content.removesuffix(b"\n"))

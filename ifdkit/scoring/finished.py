@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ifdkit.records import Example, Passes, Status
+from ifdkit.row_type import row_type
 from ifdkit.scoring.metric import DEMONSTRATED, Value
 from ifdkit.scoring.metrics import METRICS, SHIPPED
 from ifdkit.scoring.rows import ScoreRow
@@ -47,7 +48,7 @@ _LIBRARIES = ("jinja2", "numpy")
 """And those below it, besides the tokenizer's."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Finished:
     """A row of scores without its place in a file."""
 

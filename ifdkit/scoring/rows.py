@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, PASSES, Example, Passes, Status, TokenStatistics
+from ifdkit.row_type import row_type
 from ifdkit.scoring.arithmetic import perplexity
 from ifdkit.scoring.metric import INFORMATIVE_NATS, Measured, Metric, Value
 from ifdkit.scoring.metrics import METRICS
@@ -25,7 +26,7 @@ SOURCE_FIELD = "source"
 """A column of the scores of several inputs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@row_type(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
     """The numbers of one example, as in a scores file.
 
