@@ -222,6 +222,11 @@ class Request:
         if not 0 < self.start < self.stop <= len(self.ids):
             raise ValueError(f"span [{self.start}, {self.stop}) of {len(self.ids)} ids is empty")
 
+    # Sent to other processes by the million: this takes half the time of what pickle does itself.
+    def __reduce__(self) -> tuple[Any, ...]:
+        ids = self.ids.astype("<i4", copy=False).tobytes()
+        return _request, (ids, self.start, self.stop, self.with_statistics, self.noise)
+
     @property
     def n_scored(self) -> int:
         """Number of tokens in the span."""
@@ -241,6 +246,10 @@ class Request:
         return self.content[_SPAN.size :][: 4 * self.stop]
 
 
+def _request(ids: bytes, *others: Any) -> Request:
+    return Request(np.frombuffer(ids, "<i4"), *others)
+
+
 @row_type(frozen=True, slots=True)
 class Pass:
     """The Requests that score a target text: one, or one for each window of a long document."""
@@ -249,6 +258,9 @@ class Pass:
     """At least one. Their spans follow each other in the target, and cover each token once."""
     skipped: int = 0
     """Target tokens before the first scored one: 1 if the first token is only context."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pass, (self.requests, self.skipped)
 
     @property
     def request(self) -> Request:
@@ -310,6 +322,9 @@ class Passes:
     noisy: tuple[tuple[Request, Request], ...] = ()
     """Noisy copies of the two passes over the response, each direct and conditional, with the same
     noise on its tokens; none if no metric asks for them."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Passes, tuple([getattr(self, name) for name in Passes.__slots__])
 
     def present(self) -> list[tuple[str, Pass]]:
         """The passes that exist, with their names, in the order of PASSES."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ifdkit.engine.models import Weights
@@ -54,6 +54,7 @@ class HuggingFaceTokenizer:
         """
         self._weights = weights
         self._trust_remote_code = trust_remote_code
+        self._digest = digest
         self._rust: Any = None
         facts = None
         if digest is not None and not trust_remote_code:
@@ -75,6 +76,12 @@ class HuggingFaceTokenizer:
         """The id of BOS, else of EOS, else None."""
         self.added_ids = self._added_ids()
         """The ids that `special` puts before and after every text; None if that is not known."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is loaded again in another process."""
+        trust, digest = self._trust_remote_code, self._digest
+        opened = partial(HuggingFaceTokenizer, trust_remote_code=trust, digest=digest)
+        return opened, (self._weights,)
 
     def _kept(self, digest: str) -> TokenizerFacts | None:
         """The facts in the cache, with the tokenizer opened; None if that does not work."""

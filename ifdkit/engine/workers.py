@@ -6,20 +6,17 @@ process that dies is replaced.  If the driver ends, even by SIGKILL, the process
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from ifdkit.engine.backends import Loadable
+from ifdkit.engine.programs import can_start_programs, program_environment, start_program
 from ifdkit.engine.replicas import UNITS_PER_REPLICA, Computed, Died, Event, Ready
 from ifdkit.engine.schedule import Unit
 from ifdkit.errors import IfdkitError, ModelError, UsageError
@@ -56,14 +53,10 @@ class WorkerProcesses:
         `threads` of torch in each; OMP_NUM_THREADS takes precedence.  Raises UsageError on systems
         without the means.
         """
-        if not hasattr(socket, "AF_UNIX") or not hasattr(os, "fork"):
+        if not can_start_programs():
             raise UsageError("--workers is not available on this system: it needs POSIX processes")
         self._loadables = list(loadables)
-        self._environment = dict(os.environ)
-        # The worker imports what the driver imports, such as a package that is not installed.
-        self._environment["PYTHONPATH"] = os.pathsep.join(
-            one or str(Path.cwd()) for one in sys.path
-        )
+        self._environment = program_environment()
         if threads is not None:
             self._environment.setdefault("OMP_NUM_THREADS", str(threads))
         self._deaths_at_load = 0
@@ -115,18 +108,7 @@ class WorkerProcesses:
         self._workers = []
 
     def _begin(self, replica: int) -> _Worker:
-        own, theirs = socket.socketpair()
-        with own, theirs:
-            descriptor = theirs.fileno()
-            process = subprocess.Popen(
-                # -P: a folder's own `torch.py` is not what the worker should import
-                [sys.executable, "-P", "-m", "ifdkit.engine.worker", str(descriptor)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(descriptor,),
-                env=self._environment,
-                process_group=0,  # Ctrl-C interrupts the driver alone, which then ends them
-            )
-            worker = _Worker(replica, process, Connection(own.detach()))
+        worker = _Worker(replica, *start_program("ifdkit.engine.worker", self._environment))
         with suppress(OSError):
             worker.connection.send(self._loadables[replica])
         return worker

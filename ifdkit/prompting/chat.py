@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ifdkit.errors import UsageError, unknown
@@ -53,8 +54,9 @@ class ChatTemplate(Template):
         `model` is for messages.  Raises UsageError if there is no such template, or if it does not
         compile, or loops or grows without end.
         """
-        self.name = name
+        self.name, self._model = name, model
         self._sources = _chosen(name, sources, model)
+        self._special_tokens = dict(special_tokens)
         self.source = "\n".join(
             text if len(self._sources) == 1 else f"{{# {one} #}}\n{text}"
             for one, text in self._sources.items()
@@ -68,6 +70,11 @@ class ChatTemplate(Template):
         """Template → whether it expects the arguments of a call as JSON text."""
         for tools in ("", _PROBE_TOOLS):
             check_limits(self._render([(_PROBE_TURNS[:1], tools)]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process compiles it in a sandbox of its own."""
+        opened = partial(ChatTemplate, model=self._model, date=self._sandbox.date)
+        return opened, (self.name, self._sources, self._special_tokens)
 
     @property
     def date(self) -> str | None:

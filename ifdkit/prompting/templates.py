@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,11 @@ class Template(ABC):
         """The day that its prompts name as today, YYYY-MM-DD; None if none of them names one."""
         return None
 
+    @property
+    def may_read_clock(self) -> bool:
+        """Whether prompts could name a date, as far as those that were rendered here tell."""
+        return "strftime_now" in self.source and self.date is None
+
     def turn_end(self) -> str:
         """What it writes between a response and the next turn, if that can end a response."""
         return ""
@@ -167,6 +173,10 @@ class BuiltInTemplate(Template):
         )
         self._compiled = environment.from_string(self.source)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process compiles it again."""
+        return BuiltInTemplate, (self.name,)
+
     def prompts(
         self, conversations: Sequence[Conversation], *, checked: bool = True
     ) -> list[Prompt]:
@@ -184,6 +194,10 @@ class JinjaTemplate(Template):
         self.source = source
         self._sandbox = Sandbox(name, {name: source}, style="file", date=date)
         check_limits(self._render([([Turn("user", "Hi")], "")]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process compiles it in a sandbox of its own."""
+        return partial(JinjaTemplate, date=self._sandbox.date), (self.name, self.source)
 
     @property
     def date(self) -> str | None:
@@ -214,6 +228,10 @@ class FunctionTemplate(Template):
             raise UsageError(f"template {self.name}: {probe.problem}")
         # Its code is not known: two functions are told apart by what they make of this.
         self.source = probe.text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Raises TypeError: another process may not find the function, or find another one."""
+        raise TypeError(f"template {self.name} stays in this process")
 
     def prompts(
         self, conversations: Sequence[Conversation], *, checked: bool = True

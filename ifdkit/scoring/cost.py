@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,15 +19,18 @@ from ifdkit.data.options import ReadOptions
 from ifdkit.engine.backends import stream
 from ifdkit.engine.batching import plan
 from ifdkit.engine.flops import GPUS, UTILISATION, BatchCost, ModelSize, batch_cost, gpu_seconds
-from ifdkit.records import Request
+from ifdkit.records import Passes, Request
+from ifdkit.scoring.aligning import BlockAligner
 from ifdkit.scoring.documents import settings_for
 from ifdkit.scoring.embeddings import Embeddings, text_pairs, texts_of
 from ifdkit.scoring.inputs import note_dataset, open_data
 from ifdkit.scoring.measuring import Measurement, Needed
+from ifdkit.scoring.prefetching import in_order
 from ifdkit.scoring.progress import Progress
 from ifdkit.scoring.run import blocks, is_cut_from
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.settings import Settings
+from ifdkit.scoring.shards import Block
 from ifdkit.scoring.store import text_key
 from ifdkit.scoring.token_arrays import PER_TOKEN
 
@@ -185,20 +189,12 @@ def cost_plan(
         begin = time.perf_counter()
         scorer.further.read(scorer, blocks(dataset), may_embed=False)
         progress.start(dataset.n_rows)
-        for block in blocks(dataset):
-            progress.begin_block(block.n_rows, len(block.examples))
-            totals.rows += block.n_rows
-            totals.rejects += len(block.rejects)
-            totals.examples += len(block.examples)
-            passes = scorer.align(block.examples)
-            is_cut = is_cut_from(dataset, block)
-            for one in scorer.measurements(block.examples, passes):
-                _count(totals, one, one.needed(provisional=is_cut))
-            if scorer.embeddings is not None:
-                _count_texts(
-                    totals, scorer.embeddings, texts_of(text_pairs(block.examples, passes))
-                )
-            progress.end_block()
+        with closing(BlockAligner(scorer, dataset.n_rows)) as aligner:
+            begun = ((one, aligner.begin(one.examples, one.n_rows)) for one in blocks(dataset))
+            for block, passes in in_order(begun, lambda: aligner.ahead):
+                progress.begin_block(block.n_rows, len(block.examples))
+                _count_block(totals, scorer, block, passes, is_cut=is_cut_from(dataset, block))
+                progress.end_block()
         loading_s = scorer.work.model_load_s
         reading_s = time.perf_counter() - begin - loading_s
         progress.note("timing some of the batches")
@@ -232,6 +228,20 @@ def cost_plan(
         gpus=gpu_seconds(flops),
         demonstrations_are_stand_ins=demonstrations is not None and demonstrations.are_stand_ins,
     )
+
+
+def _count_block(
+    totals: _Totals, scorer: Scorer, block: Block, passes: list[Passes], *, is_cut: bool
+) -> None:
+    """Count what a block needs of all models."""
+    totals.rows += block.n_rows
+    totals.rejects += len(block.rejects)
+    totals.examples += len(block.examples)
+    passes = scorer.with_noise(passes)
+    for one in scorer.measurements(block.examples, passes):
+        _count(totals, one, one.needed(provisional=is_cut))
+    if scorer.embeddings is not None:
+        _count_texts(totals, scorer.embeddings, texts_of(text_pairs(block.examples, passes)))
 
 
 def _count(totals: _Totals, measurement: Measurement, needed: Needed) -> None:

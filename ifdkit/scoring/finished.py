@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
@@ -27,6 +27,7 @@ from typing import Any
 
 from ifdkit.records import Example, Passes, Status
 from ifdkit.row_type import row_type
+from ifdkit.scoring.aligning import BlockAligner
 from ifdkit.scoring.metric import DEMONSTRATED, Value
 from ifdkit.scoring.metrics import METRICS, SHIPPED
 from ifdkit.scoring.rows import ScoreRow
@@ -67,13 +68,18 @@ def scope_of(scorer: Scorer) -> str | None:
     """
     settings, template = scorer.settings, scorer.template
     has_own_metrics = [*METRICS.values()] != [*SHIPPED]
-    may_read_clock = "strftime_now" in template.source and template.date is None
     depends_on_others = DEMONSTRATED in settings.passes
-    if scorer.store.path is None or settings.token_nll or has_own_metrics or may_read_clock:
+    if (
+        scorer.store.path is None
+        or settings.token_nll
+        or has_own_metrics
+        or template.may_read_clock
+    ):
         return None
     embedder = scorer.embeddings
     if (
         depends_on_others
+        or template.may_read_clock
         or callable(settings.template)
         or (embedder is not None and not embedder.are_kept)
     ):
@@ -247,8 +253,10 @@ class Prepared:
 class BlockScorer:
     """Scores the blocks of a run, with the finished rows of the store."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, n_rows: int) -> None:
+        """`n_rows`: of the run."""
         self._scorer = scorer
+        self._aligner = BlockAligner(scorer, n_rows)
         scope = scope_of(scorer)
         self._rows = (
             FinishedRows(scorer.store, scope, scorer.settings.optional, model=scorer.model_name)
@@ -256,21 +264,40 @@ class BlockScorer:
             else None
         )
 
-    def prepare(self, examples: Sequence[Example], *, provisional: bool = False) -> Prepared:
-        """Look up or align the examples of a block. Scores nothing, so it can run ahead."""
-        if self._rows is None:
-            return Prepared({}, self._scorer.align(examples), provisional)
-        found = enumerate(self._rows.get(examples, provisional=provisional))
-        finished = {i: one for i, one in found if one is not None}
+    def begin(
+        self, examples: Sequence[Example], n_rows: int, *, provisional: bool = False
+    ) -> Callable[[], Prepared]:
+        """Look up or align the examples of `n_rows` rows, a block; the result waits for it.
+
+        Scores nothing, so it can run ahead: `ahead` says by how many blocks.
+        """
+        finished: dict[int, Finished] = {}
+        if self._rows is not None:
+            found = enumerate(self._rows.get(examples, provisional=provisional))
+            finished = {i: one for i, one in found if one is not None}
         others = [one for i, one in enumerate(examples) if i not in finished]
-        passes = self._scorer.align(others) if others else []
-        if (
-            finished
-            and others
-            and not self._scorer.has_all(others, passes, provisional=provisional)
-        ):
+        aligned = self._aligner.begin(others, n_rows)
+
+        def prepared() -> Prepared:
+            passes = self._scorer.with_noise(aligned())
+            if (
+                not finished
+                or not others
+                or self._scorer.has_all(others, passes, provisional=provisional)
+            ):
+                return Prepared(finished, passes, provisional)
             return Prepared({}, self._scorer.align(examples), provisional)
-        return Prepared(finished, passes, provisional)
+
+        return prepared
+
+    @property
+    def ahead(self) -> int:
+        """Blocks to begin before the result of the first one is waited for."""
+        return self._aligner.ahead
+
+    def close(self) -> None:
+        """End what it started."""
+        self._aligner.close()
 
     def score(self, examples: Sequence[Example], prepared: Prepared) -> list[ScoreRow]:
         """The rows of a block, in order."""

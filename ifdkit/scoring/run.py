@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -34,7 +35,7 @@ from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, Precision
 from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
-from ifdkit.scoring.prefetching import prefetched
+from ifdkit.scoring.prefetching import in_order, prefetched
 from ifdkit.scoring.progress import Progress, default_progress
 from ifdkit.scoring.reasons import ReasonCounter
 from ifdkit.scoring.rows import ScoreRow
@@ -149,16 +150,16 @@ class Run:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
         self._scorer.further.read(self._scorer, blocks(self._dataset))
-        scorer = BlockScorer(self._scorer)
-        for block, prepared in prefetched(self._prepared(scorer)):
-            progress.begin_block(block.n_rows, len(block.examples))
-            rows = scorer.score(block.examples, prepared)
-            if self._dataset.has_sources:
-                rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
-            self._count(block, rows)
-            self._omissions.update(kind for one in rows for kind in one.omitted)
-            yield block.examples, rows
-            progress.end_block()
+        with closing(BlockScorer(self._scorer, self._chosen.share(self._dataset.n_rows))) as scorer:
+            for block, prepared in prefetched(self._prepared(scorer)):
+                progress.begin_block(block.n_rows, len(block.examples))
+                rows = scorer.score(block.examples, prepared)
+                if self._dataset.has_sources:
+                    rows = [replace(row, source=self._dataset.source_of(row.row)) for row in rows]
+                self._count(block, rows)
+                self._omissions.update(kind for one in rows for kind in one.omitted)
+                yield block.examples, rows
+                progress.end_block()
         if self._notes_reading:
             note_reading(self._dataset, self._log, progress)
         for note in omission_notes(
@@ -168,9 +169,12 @@ class Run:
         self._precision = check_precision(self._scorer, self._sample, progress)
 
     def _prepared(self, scorer: BlockScorer) -> Iterator[tuple[Block, Prepared]]:
-        for block in self._chosen.of(blocks(self._dataset, self._log)):
-            is_cut = is_cut_from(self._dataset, block)
-            yield block, scorer.prepare(block.examples, provisional=is_cut)
+        def begun() -> Iterator[tuple[Block, Callable[[], Prepared]]]:
+            for block in self._chosen.of(blocks(self._dataset, self._log)):
+                is_cut = is_cut_from(self._dataset, block)
+                yield block, scorer.begin(block.examples, block.n_rows, provisional=is_cut)
+
+        return in_order(begun(), lambda: scorer.ahead)
 
     def _count(self, block: Block, rows: Sequence[ScoreRow]) -> None:
         self._rows_in += block.n_rows

@@ -104,8 +104,8 @@ class Scorer:
                 device=self.device,
                 trust_remote_code=settings.trust_remote_code,
             )
-        weights, digest = self.weights, self.weights_hash[:16]
-        log.info("model %s: %s, weights %s", weights.name, weights.source, digest)
+        weights = self.weights
+        log.info("model %s: %s, weights %s", weights.name, weights.source, self.weights_hash[:16])
         log.info("%s on %s, at most %d tokens", self.dtype, self.device, self.max_length)
         log.info("store %s", self.store.path or "in a temporary file")
         self._backend: Backend | None = None
@@ -133,7 +133,8 @@ class Scorer:
         return self.tokenizer.fingerprint
 
     @cached_property
-    def _aligner(self) -> Aligner:
+    def aligner(self) -> Aligner:
+        """Makes the passes of its metrics, without noisy copies."""
         return Aligner(
             self.tokenizer,
             self.protocol,
@@ -294,12 +295,16 @@ class Scorer:
 
     def align(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes of each example, in order: tokenises, scores nothing."""
+        return self.with_noise(self.aligner.align(examples))
+
+    def with_noise(self, passes: Sequence[Passes]) -> list[Passes]:
+        """The passes with the noisy copies that its metrics need."""
         copies, seed = self.settings.copies, self.settings.noise_seed
-        return [with_noise(one, copies, seed) for one in self._aligner.align(examples)]
+        return [with_noise(one, copies, seed) for one in passes]
 
     def contexts(self, examples: Sequence[Example]) -> list[Context]:
         """What a model would answer each example from, in order."""
-        return self._aligner.contexts(examples)
+        return self.aligner.contexts(examples)
 
     def score(
         self,
@@ -337,8 +342,7 @@ class Scorer:
                 examples, passes, coherences, further, strict=True
             )
         ]
-        loading_s = self.work.model_load_s - load_s
-        self.work.scoring_s += time.perf_counter() - begin - loading_s
+        self.work.scoring_s += time.perf_counter() - begin - (self.work.model_load_s - load_s)
         return rows
 
     def measurements(
@@ -353,22 +357,20 @@ class Scorer:
 
     def conditional(self, examples: Sequence[Example]) -> list[Passes]:
         """The passes over each response given its prompt, in order."""
-        wanted = frozenset({"response_conditional"})
-        return replace(self._aligner, wanted=wanted).align(examples)
+        return replace(self.aligner, wanted=frozenset({"response_conditional"})).align(examples)
 
     def token_nlls(self, example: Example) -> tuple[Passes, dict[str, NLL]]:
         """The passes of one example and the per-token NLLs of each."""
-        (passes,) = self._aligner.align([example])
-        return passes, arrays_by_pass(
-            passes, self.measuring.nlls(passes.requests, provisional=True)
-        )
+        (passes,) = self.aligner.align([example])
+        nlls = self.measuring.nlls(passes.requests, provisional=True)
+        return passes, arrays_by_pass(passes, nlls)
 
     def stored_token_nlls(self, examples: Sequence[Example]) -> list[dict[str, NLL]]:
         """Per-token NLLs of both response passes by pass, if the store has them.
 
         Loads no weights: the tokenizer alone makes the Requests again.
         """
-        passes = replace(self._aligner, wanted=RESPONSE_PASSES).align(examples)
+        passes = replace(self.aligner, wanted=RESPONSE_PASSES).align(examples)
         requests = {request.content: request for each in passes for request in each.requests}
         known, keys = self.measuring.from_store(list(requests.values()))
         nlls = {content: known[key] for content, key in zip(requests, keys, strict=True)

@@ -92,6 +92,10 @@ class ChosenBlocks:
                 f" scored together, so it can have at most {self._n_blocks} shards"
             )
 
+    def share(self, n_rows: int) -> int:
+        """About how many of a dataset's rows are in them."""
+        return n_rows // (self._shard.count if self._shard else 1)
+
     def record(self) -> ShardRecord | None:
         """For the manifest, once all blocks were seen."""
         if self._shard is None:

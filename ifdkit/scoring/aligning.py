@@ -1,0 +1,159 @@
+"""The passes of each block of a run: made here at first, and in processes once that pays.
+
+A model on a GPU, or a store that has most NLLs, is faster than one process can render, tokenise and
+align.  Passes depend on the example alone, so it does not matter where they are made.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from ifdkit.engine.programs import can_start_programs, program_environment, start_program
+from ifdkit.engine.threads import available_threads
+from ifdkit.errors import IfdkitError
+from ifdkit.prompting.alignment import Aligner
+from ifdkit.records import Example, Passes
+
+if TYPE_CHECKING:
+    from ifdkit.scoring.scorer import Scorer
+
+log = logging.getLogger(__name__)
+
+MAX_PROCESSES = 8
+"""Each takes about 100 MB; the rest of the host's work keeps up with no more."""
+MIN_EXAMPLES = 3 * 2048
+"""Examples after which a run knows what aligning costs."""
+MIN_SHARE = 0.2
+"""Share of a run's time that aligning takes, from which on processes are started."""
+MIN_SECONDS = 2.0
+"""Aligning that is left to do. To start a process and to fill its table of words takes one."""
+
+Aligned = Callable[[], list[Passes]]
+"""Waits for the passes of a block. Raises IfdkitError."""
+
+
+class BlockAligner:
+    """Aligns the blocks of a run, several at a time if that pays."""
+
+    def __init__(self, scorer: Scorer, n_rows: int) -> None:
+        """`n_rows`: of the run."""
+        self._scorer, self._n_rows_left = scorer, n_rows
+        self._begin = time.perf_counter()
+        self._n_rows = self._n_aligned = 0
+        self._spent_s = 0.0
+        self._pool: _Pool | None = None
+        self._is_decided = False
+
+    @property
+    def ahead(self) -> int:
+        """Blocks to begin before the result of the first one is waited for."""
+        return self._pool.size if self._pool else 0
+
+    def begin(self, examples: Sequence[Example], n_rows: int) -> Aligned:
+        """Align examples of `n_rows` rows, or begin to; the result waits for them."""
+        if not self._is_decided and self._n_aligned >= MIN_EXAMPLES:
+            self._is_decided = True
+            self._pool = self._pool_that_pays()
+        self._n_rows += n_rows
+        self._n_rows_left -= n_rows
+        if not examples:
+            return list
+        if self._pool is not None:
+            return self._pool.begin(examples)
+        begin = time.perf_counter()
+        found = self._scorer.aligner.align(examples)
+        self._spent_s += time.perf_counter() - begin
+        self._n_aligned += len(examples)
+        return lambda: found
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def _pool_that_pays(self) -> _Pool | None:
+        share = self._spent_s / (time.perf_counter() - self._begin)
+        left_s = self._spent_s / self._n_rows * self._n_rows_left
+        n = min((self._scorer.settings.threads or available_threads()) - 1, MAX_PROCESSES)
+        if share < MIN_SHARE or left_s < MIN_SECONDS or n < 1 or not can_start_programs():
+            return None
+        aligner = self._scorer.aligner
+        # Only the process that rendered a prompt knows whether it contained the date.
+        if aligner.template.may_read_clock or self._scorer.settings.trust_remote_code:
+            return None
+        try:
+            pool = _Pool(aligner, n)
+        except TypeError as error:  # a template that is a function of the caller's
+            log.info("aligning in this process: %s", error)
+            return None
+        log.info(
+            "aligning took %.0f %% of the time so far: it goes on beside this process, in %d of"
+            " its own", 100 * share, n,
+        )  # fmt: skip
+        return pool
+
+
+class _Pool:
+    """Processes that align blocks, each behind a thread that waits for it."""
+
+    def __init__(self, aligner: Aligner, size: int) -> None:
+        """Raises TypeError if the aligner cannot be sent to another process."""
+        self.size = size
+        self._aligner = aligner
+        self._pickled = pickle.dumps(aligner)
+        # Its own threads would compete with the other processes.
+        self._environment = {**program_environment(), "TOKENIZERS_PARALLELISM": "false"}
+        self._local, self._is_closed = threading.local(), False
+        self._started: list[tuple[subprocess.Popen[bytes], Connection]] = []
+        self._executor = ThreadPoolExecutor(size, "align")
+
+    def begin(self, examples: Sequence[Example]) -> Aligned:
+        """Align a block, in the first process that is free."""
+        return self._executor.submit(self._align, examples).result
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are doing."""
+        self._is_closed = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process, _ in self._started:
+            process.kill()
+        self._executor.shutdown(wait=True)
+        for process, connection in self._started:
+            process.wait()
+            connection.close()
+
+    def _align(self, examples: Sequence[Example]) -> list[Passes]:
+        answer = self._asked(examples)
+        if self._is_closed:  # nobody waits for the block any more
+            raise CancelledError
+        if isinstance(answer, IfdkitError):
+            raise answer
+        # Here, if its process has died, perhaps for want of memory.
+        found: list[Passes] = self._aligner.align(examples) if answer is None else answer
+        return found
+
+    def _asked(self, examples: Sequence[Example]) -> Any:
+        """The answer of this thread's process; None if it does not answer."""
+        try:
+            if not hasattr(self._local, "connection"):
+                module = "ifdkit.scoring.aligning_worker"
+                started = start_program(module, self._environment, is_silent=True)
+                self._started.append(started)
+                self._local.connection = started[1]
+                self._local.connection.send_bytes(self._pickled)
+            if self._local.connection is None:
+                return None
+            self._local.connection.send(examples)
+            return self._local.connection.recv()
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            log.info("a process that aligns examples has ended: %r", error)
+            self._local.connection = None  # one that died on a block would die again
+            return None
