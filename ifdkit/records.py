@@ -278,11 +278,13 @@ class Pass:
 
         Arrays with several numbers for each token are joined in the same way.
         """
+        if len(self.requests) == 1:
+            return known.get(self.requests[0].content)
         found = [known.get(one.content) for one in self.requests]
         parts = [one for one in found if one is not None]
         if len(parts) < len(found):
             return None
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)
 
 
 PASSES = (
@@ -328,8 +330,7 @@ class Passes:
 
     def present(self) -> list[tuple[str, Pass]]:
         """The passes that exist, with their names, in the order of PASSES."""
-        named = ((name, getattr(self, name)) for name in PASSES)
-        return [(name, one) for name, one in named if one is not None]
+        return [(name, one) for name in PASSES if (one := getattr(self, name)) is not None]
 
     @property
     def requests(self) -> list[Request]:

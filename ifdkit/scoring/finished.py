@@ -145,6 +145,8 @@ class FinishedRows:
         )
         self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._head_bytes = (len(self._names) + 7) // 8 + _N_REQUESTS.size
+        self._bits: dict[tuple[bool, ...], bytes] = {}
+        """Which numbers are defined → the bits that say so."""
         self._form = lru_cache(_MAX_FORMS)(self._form_of)
 
     def get(
@@ -211,9 +213,12 @@ class FinishedRows:
 
     def _packed(self, row: ScoreRow, requests: frozenset[bytes]) -> bytes:
         values = [row.numbers[name] for name in self._names]
-        bits = sum(1 << i for i, value in enumerate(values) if value is not None)
-        head = bits.to_bytes(self._head_bytes - _N_REQUESTS.size, "little")
-        head += _N_REQUESTS.pack(len(requests))
+        is_defined = tuple([value is not None for value in values])
+        if (bits := self._bits.get(is_defined)) is None:
+            number = sum(one << i for i, one in enumerate(is_defined))
+            bits = number.to_bytes(self._head_bytes - _N_REQUESTS.size, "little")
+            self._bits[is_defined] = bits
+        head = bits + _N_REQUESTS.pack(len(requests))
         defined = [value for value in values if value is not None]
         body = self._form(head).layout.pack(*defined, *sorted(requests))
         rest = [row.status, row.reason, row.omitted, row.ppl_windows]
