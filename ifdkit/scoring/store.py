@@ -55,7 +55,7 @@ def text_key(scope: str, text: str) -> bytes:
 
 
 def _blobs(arrays: Mapping[bytes, Vector]) -> dict[bytes, bytes]:
-    return {key: array.astype(_FLOAT32, copy=False).tobytes() for key, array in arrays.items()}
+    return {key: array.astype(_FLOAT32).tobytes() for key, array in arrays.items()}
 
 
 def _checksum(key: bytes | str, value: bytes | str) -> bytes:
