@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,6 +85,38 @@ def fair(name: str, threads: int) -> float:
     return min(1.0, threads / (threads + others))
 
 
+def commands_s(n: int, arguments: argparse.Namespace) -> float:
+    """Seconds until the last of `n` commands that begin at the same time has ended."""
+    words = ["--protocol", "superfiltering", "--metrics", "ppl,ifd", "--dtype", arguments.dtype,
+             "--model", arguments.model, "--sample", str(arguments.rows), "--quiet"]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "ifdkit", "score", arguments.data, *words, "--store",
+                 f"{folder}/store-{i}", "-o", f"{folder}/scores-{i}.jsonl"],
+                stdout=subprocess.DEVNULL,
+            )
+            for i in range(n)
+        ]  # fmt: skip
+        codes = [process.wait() for process in processes]
+        if any(codes):
+            raise SystemExit(f"ifdkit score ended with {codes}")
+        return time.perf_counter() - begin
+
+
+def together(arguments: argparse.Namespace) -> str:
+    """Two commands at a time against one, as a sentence."""
+    rounds = [(commands_s(1, arguments), commands_s(2, arguments)) for _ in range(arguments.rounds)]
+    one_s, two_s = (statistics.median(times_s) for times_s in zip(*rounds, strict=True))
+    times = statistics.median(two / one for one, two in rounds)
+    return (
+        f"Two whole commands `ifdkit score` over {arguments.rows} rows that begin at the same time"
+        f" take {times:.2f} times as long as one: {two_s:.1f} s against {one_s:.1f} s, medians of"
+        f" {arguments.rounds} rounds in turn."
+    )
+
+
 def main() -> None:
     """Measure and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -113,6 +146,7 @@ def main() -> None:
         loads.append(load())
     for scoring in scorings.values():
         scoring.close()
+    at_once = together(arguments)
     n_tokens = sum(request.stop for request in requests)
     lines = [
         "# Beside other processes",
@@ -137,6 +171,7 @@ def main() -> None:
                 f" | {statistics.median(r.cpu_s for r in found):.1f}"
                 f" | {statistics.median(shares):.2f} | {fair(name, threads):.2f} |"
             )
+    lines += ["", at_once]
     arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"))
 

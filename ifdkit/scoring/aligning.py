@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PROCESSES = 8
-"""Each takes about 100 MB; the rest of the host's work keeps up with no more."""
+"""Each takes some 130 MB, and this process keeps up with no more."""
 MIN_EXAMPLES = 3 * 2048
 """Examples after which a run knows what aligning costs."""
 MIN_SHARE = 0.2
