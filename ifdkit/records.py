@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.row_type import row_type
+
 Role = Literal["system", "user", "assistant", "tool"]
 _THINKING = "<think>\n{}\n</think>"
 """Reasoning as the templates of Qwen3 write it; an empty line is between it and the answer."""
@@ -90,7 +92,7 @@ def plain(record: Any) -> dict[str, Any]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Turn:
     """One message of a conversation."""
 
@@ -121,7 +123,7 @@ class Turn:
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Example:
     """One instruction–response pair; in a conversation, one assistant turn; or a text document.
 
@@ -199,7 +201,7 @@ class Noise:
         return self.seed + np.array([self.alpha], dtype="<f8").tobytes() + numbers.tobytes()
 
 
-@dataclass(frozen=True, eq=False)
+@row_type(frozen=True, eq=False)
 class Request:
     """Token ids and the half-open span [start, stop) of them to score.
 
@@ -248,7 +250,7 @@ def _request(ids: bytes, *others: Any) -> Request:
     return Request(np.frombuffer(ids, "<i4"), *others)
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Pass:
     """The Requests that score a target text: one, or one for each window of a long document."""
 
@@ -276,11 +278,13 @@ class Pass:
 
         Arrays with several numbers for each token are joined in the same way.
         """
+        if len(self.requests) == 1:
+            return known.get(self.requests[0].content)
         found = [known.get(one.content) for one in self.requests]
         parts = [one for one in found if one is not None]
         if len(parts) < len(found):
             return None
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)
 
 
 PASSES = (
@@ -294,7 +298,7 @@ DOCUMENT_PASSES = frozenset({"response_direct"})
 """The passes that a document has."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Passes:
     """All Requests of one example, and what was counted while tokenizing it.
 
@@ -326,8 +330,7 @@ class Passes:
 
     def present(self) -> list[tuple[str, Pass]]:
         """The passes that exist, with their names, in the order of PASSES."""
-        named = ((name, getattr(self, name)) for name in PASSES)
-        return [(name, one) for name, one in named if one is not None]
+        return [(name, one) for name in PASSES if (one := getattr(self, name)) is not None]
 
     @property
     def requests(self) -> list[Request]:

@@ -19,6 +19,7 @@ PACKAGE = Path(ifdkit.__file__).parent
 LAYERS = (
     {
         "records",
+        "row_type",
         "errors",
         "version",
         "format",

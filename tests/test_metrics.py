@@ -18,9 +18,10 @@ from ifdkit.scoring.arithmetic import (
     mean_nll,
     perplexity,
     perplexity_ratio,
+    total_nll,
 )
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.rows import score_row
+from ifdkit.scoring.rows import ComputedMetrics, score_row
 
 FLOATS = tuple(
     name
@@ -105,7 +106,7 @@ def test_undefined_numbers_are_none() -> None:
     assert loss_ratio(None, 1.0) is None
     assert perplexity_ratio(1.0, None) is None
     assert perplexity(1000.0) is None
-    assert bits_per_byte(nll(1.0), 0) is None
+    assert bits_per_byte(1.0, 0) is None
     assert first_tokens(None, 0, 1) is None
 
 
@@ -169,3 +170,36 @@ def test_equal_passes_give_ratios_of_exactly_one(values: list[float]) -> None:
     assert row["ifd"] == 1.0
     assert row["ifd_loss"] == 1.0
     assert row["ifd_window"] == 1.0
+
+
+@given(
+    st.lists(
+        st.floats(0, 200, width=32) | st.sampled_from([math.inf, math.nan]), min_size=1, max_size=40
+    )
+)
+def test_a_total_is_the_sum_in_float64_and_finite_if_every_token_is(found: list[float]) -> None:
+    one = np.array(found, np.float32)
+    total = total_nll(one)
+    assert math.isfinite(total) == bool(np.isfinite(one).all())
+    if math.isfinite(total):
+        assert total == float(one.sum(dtype=np.float64))
+        assert total_nll(one.repeat(3)[::3]) == total
+
+
+def test_metrics_chosen_once_give_what_they_give_when_chosen_for_each_row() -> None:
+    long, short = nll(1.0, 2.0, 0.5), nll(2.0, 1.0, 0.25)
+    kinds: list[dict[str, Any]] = [
+        {"response_direct": long, "response_conditional": short},
+        {"response_direct": long},
+        {},
+        {"response_direct": nll(0.0), "response_conditional": nll(1.0)},  # has no ratio
+        {"response_direct": nll(math.inf), "response_conditional": nll(1.0)},  # has no number
+    ]
+    optional = ("s_ifd",)
+    computed = ComputedMetrics(optional)
+    for kind in [*kinds, *reversed(kinds)]:
+        shared = row_of(kind, computed=computed)
+        assert shared == row_of(kind, optional=optional)
+        assert list(shared.numbers) == list(METRICS)
+    assert row_of(kinds[0], computed=computed).numbers["s_ifd"] is not None
+    assert row_of(kinds[0]).numbers["s_ifd"] is None

@@ -371,6 +371,10 @@ def dumps(value: Any, **options: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
 
 
+quoted = json.encoder.encode_basestring
+"""`dumps` of a text, many times faster."""
+
+
 def encoded_json(text: str) -> bytes:
     r"""JSON text in UTF-8; a lone surrogate, which UTF-8 lacks, becomes its JSON escape \uXXXX."""
     return text.encode(errors="backslashreplace")

@@ -16,6 +16,7 @@
     detection    the names of the columns → Columns
     layouts      a row and its Columns → turns, by way of pairs, messages and content_parts
     examples     turns → Examples
+    plain_pairs  the same for a row of two texts, without turns
     read_log     what was not used
 
 Every row gives either its examples or one Reject. Every field that is not empty is used, harmless
@@ -41,6 +42,7 @@ from ifdkit.data.examples import OccurrenceIds, examples_of
 from ifdkit.data.layouts import describe_columns
 from ifdkit.data.many_inputs import ManyInputs, expand
 from ifdkit.data.parts import Part, PartsReader, open_part
+from ifdkit.data.plain_pairs import PlainPairs
 from ifdkit.data.raw import Raw
 from ifdkit.data.read_log import Fact, ReadLog
 from ifdkit.data.turns import BadContentError
@@ -234,11 +236,12 @@ class Dataset:
             log.facts[Fact.LABEL_FALSE] += self.n_false
         with OccurrenceIds() as ids:
             for part in self.parts:
+                pairs = PlainPairs(part.columns)
                 # Rows that are not chosen are counted too, so that an id does not depend on the
                 # choice.
                 for raw in self._up_to_last(part):
                     is_chosen = self._is_chosen(raw)
-                    found = self._read(part, raw, ids, log if is_chosen else None)
+                    found = self._read(part, pairs, raw, ids, log if is_chosen else None)
                     if is_chosen:
                         yield raw, found
 
@@ -253,23 +256,27 @@ class Dataset:
         return self._chosen is None or self._chosen[raw.row] == 1
 
     def _read(
-        self, part: Part, raw: Raw, ids: OccurrenceIds, log: ReadLog | None = None
+        self, part: Part, pairs: PlainPairs, raw: Raw, ids: OccurrenceIds, log: ReadLog | None
     ) -> list[Example] | Reject:
         if log is not None:
             log.n_rows += 1
         if raw.error is not None:
             return replace(raw.reject(raw.error), source=part.source)
-        is_last = self._turns == "last"
         try:
-            examples = examples_of(
-                raw.row, raw.value, part.columns, last_turn_only=is_last, log=log
-            )
+            if (pair := pairs.example(raw.row, raw.value, log)) is not None:
+                examples = [pair]
+            else:
+                is_last = self._turns == "last"
+                examples = examples_of(
+                    raw.row, raw.value, part.columns, last_turn_only=is_last, log=log
+                )
         except BadContentError as error:
             return replace(raw.reject(str(error)), source=part.source)
         found = [ids.identify(example, part.source) for example in examples]
-        own = zip(examples, found, strict=True)
-        if log is not None and part.source and any(a.id not in ("", b.id) for a, b in own):
-            log.facts[Fact.ID_TAKEN] += 1
+        if log is not None and part.source:
+            own = zip(examples, found, strict=True)
+            if any(a.id not in ("", b.id) for a, b in own):
+                log.facts[Fact.ID_TAKEN] += 1
         return found
 
 

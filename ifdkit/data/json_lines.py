@@ -26,37 +26,32 @@ def json_lines(stream: BinaryIO) -> Iterator[Raw]:
     offset, row = 0, 0
     for number, (line, length) in enumerate(byte_lines(stream), start=1):
         content = line.removeprefix(_BOM) if number == 1 else line
-        if content.strip():
-            begin = offset + len(line) - len(content)
-            if length > MAX_ROW_BYTES:
-                found = [_Part(0, offset + length - begin, None, too_long(MAX_ROW_BYTES))]
+        if text := content.strip():
+            begin, size = offset + len(line) - len(content), len(content.removesuffix(b"\n"))
+            if length <= MAX_ROW_BYTES:
+                value, error = parsed(text)
             else:
-                found = _values_of_line(content)
-            for part in found:
-                size = part.n_bytes
-                yield Raw(
-                    row, part.value, part.error, number, begin + part.begin, size, is_line=True
-                )
+                value, error, size = None, too_long(MAX_ROW_BYTES), offset + length - begin
+            parts: list[_Part] = []
+            if error is not None and "Extra data" in error:
+                parts = _objects_of_line(content.removesuffix(b"\n"))
+            if not parts:
+                yield Raw(row, value, error, number, begin, size, is_line=True)
+                row += 1
+            for part in parts:
+                place = begin + part.begin
+                yield Raw(row, part.value, part.error, number, place, part.n_bytes, is_line=True)
                 row += 1
         offset += length
 
 
 class _Part(NamedTuple):
-    """A value in a line."""
+    """One of several values in a line."""
 
     begin: int
     n_bytes: int
     value: Any
     error: str | None
-
-
-def _values_of_line(line: bytes) -> list[_Part]:
-    """The values of a line: one, or several objects that follow each other."""
-    content = line.removesuffix(b"\n")
-    value, error = parsed(content.strip())
-    if error is not None and "Extra data" in error:
-        return _objects_of_line(content) or [_Part(0, len(content), value, error)]
-    return [_Part(0, len(content), value, error)]
 
 
 def _objects_of_line(line: bytes) -> list[_Part]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ifdkit.records import Reject
+from ifdkit.row_type import row_type
 
 MAX_ROW_BYTES = 32 * 2**20
 """Longer rows are rejected, so that memory stays bounded."""
@@ -17,7 +17,7 @@ MAX_TURNS = 2000
 """Longer conversations are rejected: the example of each turn repeats all turns before it."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Raw:
     """One row as it is in the file."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from json.scanner import make_scanner
 from typing import Any
 
 from ifdkit.data.raw import MAX_DEPTH, MAX_VALUES, too_many
@@ -34,7 +36,7 @@ def parse(data: bytes, max_values: int | None = None) -> Any:
     if may_exceed(text, limit) and exceeds(text, limit):
         raise BadRowError(too_many(limit))
     try:
-        value = _STRICT.decode(text)
+        value = _decoded(text)
     except json.JSONDecodeError as error:
         raise BadRowError(f"not JSON: {error.msg} (character {error.pos})") from error
     except RecursionError as error:
@@ -57,6 +59,8 @@ def parsed(data: bytes, max_values: int | None = None) -> tuple[Any, str | None]
 
 def may_exceed(text: str, max_values: int) -> bool:
     """Whether a JSON value in the text may have more values; quick, as commas may be in texts."""
+    if len(text) <= max_values:  # each value has a character of its own
+        return False
     return text.count(",") + text.count("[") + text.count("{") > max_values
 
 
@@ -83,10 +87,24 @@ def exceeds(text: str, max_values: int, begin: int = 0) -> bool:
 
 
 _STRICT = json.JSONDecoder(parse_constant=lambda _: None)
+_SCAN: Callable[[str, int], tuple[Any, int]] = make_scanner(_STRICT)  # type: ignore[arg-type]
+_FLAT = frozenset((str, int, float, bool, type(None)))
+"""Types of values that contain no others."""
+
+
+def _decoded(text: str) -> Any:
+    """`_STRICT.decode(text)`, in half the time if there is no white space around the value."""
+    try:
+        value, end = _SCAN(text, 0)
+    except StopIteration:
+        return _STRICT.decode(text)  # white space at the beginning, or no value
+    return value if end == len(text) else _STRICT.decode(text)
 
 
 def _is_deep(value: Any) -> bool:
     """Whether lists and objects are nested deeper than MAX_DEPTH. Not recursive itself."""
+    if isinstance(value, dict) and _FLAT.issuperset(map(type, value.values())):
+        return False  # as most rows are
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ifdkit.data.strict_json import BadRowError, parse
 from ifdkit.records import Role
+from ifdkit.row_type import row_type
 
 
 class BadContentError(ValueError):
     """A row whose content cannot be used; the message is the reason for its rejection."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class TextPlace:
     """Where a row stores a text, or an object that contains texts."""
 
@@ -55,7 +55,7 @@ class RowObject(NamedTuple):
         return unused_keys(self.value, self.used)
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class RowTurn:
     """One turn of a row, with its place and what it was read from."""
 
@@ -91,7 +91,7 @@ class RowTurn:
         return self.role == "assistant" and not self.is_prompt
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Conversation:
     """The content of one row: its turns, oldest first, and its tools."""
 

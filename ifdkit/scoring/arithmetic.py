@@ -12,11 +12,17 @@ import numpy as np
 from ifdkit.records import NLL
 
 
+def total_nll(nll: NLL) -> float:
+    """Sum, nats."""
+    # What `nll.sum` calls after a function of Python's.
+    return float(np.add.reduce(nll, axis=None, dtype=np.float64))
+
+
 def mean_nll(nll: NLL | None) -> float | None:
     """Mean nats per token; None if there are no tokens."""
     if nll is None or not len(nll):
         return None
-    return float(nll.sum(dtype=np.float64)) / len(nll)
+    return total_nll(nll) / len(nll)
 
 
 def perplexity(mean: float | None) -> float | None:
@@ -54,8 +60,8 @@ def first_tokens(nll: NLL | None, skipped: int, window: int) -> NLL | None:
     return nll[: max(0, window - skipped)]
 
 
-def bits_per_byte(nll: NLL | None, n_bytes: int) -> float | None:
+def bits_per_byte(nats: float | None, n_bytes: int) -> float | None:
     """Total NLL in bits over the UTF-8 bytes it covers: comparable across tokenizers."""
-    if nll is None or not n_bytes:
+    if nats is None or not n_bytes:
         return None
-    return float(nll.sum(dtype=np.float64)) / math.log(2) / n_bytes
+    return nats / math.log(2) / n_bytes

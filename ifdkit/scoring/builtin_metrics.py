@@ -298,7 +298,7 @@ BUILT_IN = (
     ),
     Metric(
         name="bits_per_byte_response",
-        compute=lambda m: bits_per_byte(m.nll("response_direct"), m.passes.scored_bytes),
+        compute=lambda m: bits_per_byte(m.total("response_direct"), m.passes.scored_bytes),
         label="Bits per byte, response",
         short="bits per byte",
         unit="bits per byte",

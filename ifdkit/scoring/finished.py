@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ifdkit.records import Example, Passes, Status
+from ifdkit.row_type import row_type
 from ifdkit.scoring.aligning import BlockAligner
 from ifdkit.scoring.metric import DEMONSTRATED, Value
 from ifdkit.scoring.metrics import METRICS, SHIPPED
@@ -34,21 +34,23 @@ from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.store import Store
 from ifdkit.version import VERSION
 
-_HEADER = struct.Struct("<HH")
-"""Numbers and Requests of a record. Then follow the numbers as float64, NaN if undefined, 8 bytes
-for each Request, and JSON for what few rows have."""
+_N_REQUESTS = struct.Struct("<H")
+"""Requests of a record: after a bit for each number, 1 if it is defined.  Then follow the defined
+numbers, as int64 or float64, 8 bytes for each Request, and JSON for what few rows have."""
 _DIGEST_BYTES = 8
+_MAX_FORMS = 1024
 _CODE = ("records.py", "visible.py", "prompting/*.py", "scoring/*.py", "engine/tokenizer*.py",
          "engine/embedder.py")  # fmt: skip
 """The code that makes a row of an example and of the NLLs of its passes."""
 _FREE_SETTINGS = {"model", "embedder", "reference_model", "dtype", "device", "store", "drift",
                   "threads", "workers", "backend"}  # fmt: skip
 """Settings that do not change a row, or enter its key as what they stand for. A new one does."""
+_OK = str(Status.OK)
 _LIBRARIES = ("jinja2", "numpy")
 """And those below it, besides the tokenizer's."""
 
 
-@dataclass(frozen=True, slots=True)
+@row_type(frozen=True, slots=True)
 class Finished:
     """A row of scores without its place in a file."""
 
@@ -56,6 +58,16 @@ class Finished:
     """With the id and the place of the example that it was made for, or is used for."""
     requests: frozenset[bytes]
     """A digest of each of its Requests, to count distinct ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What records have in common in which the same numbers are defined, of as many Requests."""
+
+    names: Sequence[str]
+    """The defined numbers."""
+    layout: struct.Struct
+    """Those, and the digests of the Requests, after the head."""
 
 
 def scope_of(scorer: Scorer) -> str | None:
@@ -132,8 +144,10 @@ class FinishedRows:
             name for name, one in METRICS.items() if name in optional or not one.is_optional
         )
         self._blank: dict[str, Value] = dict.fromkeys(METRICS)
-        self._integers = [i for i, name in enumerate(self._names) if METRICS[name].is_integer]
-        self._numbers = struct.Struct(f"<{len(self._names)}d")
+        self._head_bytes = (len(self._names) + 7) // 8 + _N_REQUESTS.size
+        self._bits: dict[tuple[bool, ...], bytes] = {}
+        """Which numbers are defined → the bits that say so."""
+        self._form = lru_cache(_MAX_FORMS)(self._form_of)
 
     def get(
         self, examples: Sequence[Example], *, provisional: bool = False
@@ -188,46 +202,48 @@ class FinishedRows:
         whole.update((head + "".join(texts)).encode("utf-8", "surrogatepass"))
         return whole.digest()
 
+    def _form_of(self, head: bytes) -> _Form:
+        """What the head of a record says of the rest."""
+        (n_requests,) = _N_REQUESTS.unpack(head[-_N_REQUESTS.size :])
+        bits = int.from_bytes(head[: -_N_REQUESTS.size], "little")
+        names = [name for i, name in enumerate(self._names) if bits >> i & 1]
+        types = "".join("q" if METRICS[name].is_integer else "d" for name in names)
+        digests = f"{_DIGEST_BYTES}s" * n_requests
+        return _Form(names, struct.Struct(f"<{len(head)}x{types}{digests}"))
+
     def _packed(self, row: ScoreRow, requests: frozenset[bytes]) -> bytes:
-        found = (row.numbers[name] for name in self._names)
-        values = [math.nan if value is None else value for value in found]
+        values = [row.numbers[name] for name in self._names]
+        is_defined = tuple([value is not None for value in values])
+        if (bits := self._bits.get(is_defined)) is None:
+            number = sum(one << i for i, one in enumerate(is_defined))
+            bits = number.to_bytes(self._head_bytes - _N_REQUESTS.size, "little")
+            self._bits[is_defined] = bits
+        head = bits + _N_REQUESTS.pack(len(requests))
+        defined = [value for value in values if value is not None]
+        body = self._form(head).layout.pack(*defined, *sorted(requests))
         rest = [row.status, row.reason, row.omitted, row.ppl_windows]
         is_plain = rest == [Status.OK, None, (), None]
-        return b"".join(
-            (
-                _HEADER.pack(len(values), len(requests)),
-                self._numbers.pack(*values),
-                *sorted(requests),
-                b"" if is_plain else json.dumps(rest).encode(),
-            )
-        )
+        return head + body[len(head) :] + (b"" if is_plain else json.dumps(rest).encode())
 
     def _unpacked(self, record: bytes, example: Example) -> Finished:
-        _, n_requests = _HEADER.unpack_from(record)
-        values: list[Value] = [
-            None if value != value else value  # NaN
-            for value in self._numbers.unpack_from(record, _HEADER.size)
-        ]
-        for i in self._integers:
-            if (value := values[i]) is not None:
-                values[i] = int(value)
-        begin = _HEADER.size + self._numbers.size
-        end = begin + n_requests * _DIGEST_BYTES
-        status, reason, omitted, windows = (
-            json.loads(record[end:]) if len(record) > end else (str(Status.OK), None, (), None)
-        )
+        form = self._form(record[: self._head_bytes])
+        values = form.layout.unpack_from(record)
+        numbers = self._blank.copy()
+        numbers.update(zip(form.names, values, strict=False))
+        status, reason, omitted, windows = _OK, None, (), None
+        if len(record) > form.layout.size:
+            status, reason, omitted, windows = json.loads(record[form.layout.size :])
         row = ScoreRow(
             id=example.id,
             row=example.row,
             turn=example.turn,
             status=status,
             reason=reason,
-            numbers={**self._blank, **dict(zip(self._names, values, strict=True))},
+            numbers=numbers,
             ppl_windows=windows,
             omitted=tuple(omitted),
         )
-        requests = (record[i : i + _DIGEST_BYTES] for i in range(begin, end, _DIGEST_BYTES))
-        return Finished(row, frozenset(requests))
+        return Finished(row, frozenset(values[len(form.names) :]))
 
 
 def request_digests(passes: Passes) -> frozenset[bytes]:

@@ -19,6 +19,7 @@ from ifdkit.data.atomic import (
     dumps,
     encoded_json,
     json_line,
+    quoted,
     valid_text,
 )
 from ifdkit.data.parquet_files import parquet_table
@@ -67,8 +68,10 @@ class JsonLinesWriter(RowWriter):
         self._metrics = tuple(name for name in names if name in METRICS)
         self._is_plain = tuple(names) == (*IDENTITY_FIELDS, *self._metrics)
         """Whether all columns but those of the identity are numbers, as in most files."""
-        self._forms: dict[tuple[bool, ...], str] = {}
-        """Which numbers are undefined → the text of a row, with places for what varies."""
+        places = ["%s", "%d", "%d", '"%s"', "%s", *("%s" for _ in self._metrics)]
+        pairs = (f'"{name}": {one}' for name, one in zip(names, places, strict=False))
+        self._line = "{" + ", ".join(pairs) + "}\n"
+        """The text of a row whose columns are plain, with places for their values."""
 
     def write(self, rows: Sequence[ScoreRow]) -> None:
         """Append rows."""
@@ -80,20 +83,14 @@ class JsonLinesWriter(RowWriter):
 
     def _plain_line(self, row: ScoreRow) -> str:
         """The text that `json_line` makes, several times faster: numbers are finite or None."""
-        numbers = [row.numbers[name] for name in self._metrics]
-        undefined = tuple([value is None for value in numbers])
-        if undefined not in self._forms:
-            places = ["%s", "%d", "%d", "%s", "%s", *("null" if one else "%r" for one in undefined)]
-            pairs = (f'"{name}": {one}' for name, one in zip(self._names, places, strict=True))
-            self._forms[undefined] = "{" + ", ".join(pairs) + "}\n"
-        reason = "null" if row.reason is None else dumps(row.reason)
-        return self._forms[undefined] % (
-            dumps(row.id),
+        found = [row.numbers[name] for name in self._metrics]
+        return self._line % (
+            quoted(row.id),
             row.row,
             row.turn,
-            f'"{row.status}"',
-            reason,
-            *[value for value in numbers if value is not None],
+            row.status,
+            "null" if row.reason is None else quoted(row.reason),
+            *["null" if value is None else value for value in found],
         )
 
 

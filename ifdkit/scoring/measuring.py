@@ -96,12 +96,13 @@ class Measuring:
         self, requests: Sequence[Request], *, provisional: bool = True
     ) -> tuple[dict[bytes, NLL], list[bytes]]:
         """What the store has of these Requests, by key, and the key of each."""
-        keys = [request_key(self._scope, one) for one in requests]
+        scope = self._scope
+        keys = [request_key(scope, one) for one in requests]
         found = self._scorer.store.get_nlls(keys, provisional=provisional)
         known = {
-            key: found[key]
+            key: nll
             for key, request in zip(keys, requests, strict=True)
-            if key in found and len(found[key]) == request.n_scored
+            if (nll := found.get(key)) is not None and len(nll) == request.n_scored
         }
         return known, keys
 
@@ -118,6 +119,8 @@ class Measuring:
         stored, more = known_statistics(
             self._scorer.store, self._scope, distinct, detailed, provisional=provisional
         )
+        if not more:
+            return Needed(distinct, keys, known, {})
         asked = [
             replace(one, with_statistics=True)
             if one.content in more and more[one.content] not in stored

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ifdkit.records import DOCUMENT_PASSES, NLL, Example, Passes, TokenStatistics
-from ifdkit.scoring.arithmetic import mean_nll
+from ifdkit.scoring.arithmetic import total_nll
 
 Scale = Literal["linear", "log"]
 AppliesTo = Literal["pairs", "documents", "both"]
@@ -46,6 +46,7 @@ class Measured:
     vocabulary: int | None = None
     """Tokens of the vocabulary."""
     _means: dict[str, float | None] = field(default_factory=dict)
+    _totals: dict[str, float | None] = field(default_factory=dict)
 
     def nll(self, name: str) -> NLL | None:
         """NLLs of the tokens of one pass; None if it was not run."""
@@ -54,8 +55,19 @@ class Measured:
     def mean(self, name: str) -> float | None:
         """Mean NLL of one pass, nats per scored token."""
         if name not in self._means:
-            self._means[name] = mean_nll(self.nlls.get(name))
+            nll, total = self.nlls.get(name), self.total(name)
+            if nll is None or total is None or not len(nll):
+                self._means[name] = None
+            else:
+                self._means[name] = total / len(nll)
         return self._means[name]
+
+    def total(self, name: str) -> float | None:
+        """Sum of the NLLs of one pass, nats; None if it was not run."""
+        if name not in self._totals:
+            nll = self.nlls.get(name)
+            self._totals[name] = None if nll is None else total_nll(nll)
+        return self._totals[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

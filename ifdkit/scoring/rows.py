@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from typing import Any
-
-import numpy as np
 
 from ifdkit.errors import UsageError
 from ifdkit.records import NLL, PASSES, Example, Passes, Status, TokenStatistics
+from ifdkit.row_type import row_type
 from ifdkit.scoring.arithmetic import perplexity
 from ifdkit.scoring.metric import INFORMATIVE_NATS, Measured, Metric, Value
 from ifdkit.scoring.metrics import METRICS
@@ -25,7 +24,7 @@ SOURCE_FIELD = "source"
 """A column of the scores of several inputs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@row_type(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
     """The numbers of one example, as in a scores file.
 
@@ -94,24 +93,29 @@ def score_row(
     vocabulary: int | None = None,
     optional: Collection[str] = (),
     problem: str | None = None,
+    computed: ComputedMetrics | None = None,
 ) -> ScoreRow:
     """All columns of one example, from the NLLs of the passes that were run.
 
-    `optional`: the metrics that were asked for of those that are computed only then; `problem` is
-    why some passes could not be run: then no number of the model is kept.
+    `optional`: the metrics that were asked for of those that are computed only then, unless
+    `computed`, which is shared by many rows, says so; `problem` is why some passes could not be
+    run: then no number of the model is kept.
     """
+    computed = ComputedMetrics(optional) if computed is None else computed
     statistics = statistics or {}
     status, reason = str(passes.status), passes.reason
     if problem is not None:
         nlls, statistics, status, reason = {}, {}, str(Status.INVALID), problem
-    broken = [name for name, nll in nlls.items() if not np.isfinite(nll).all()]
+    measured = Measured(
+        example, passes, nlls, coherence, window, statistics, informative_nats, vocabulary
+    )
+    # A sum of float32 in float64 is finite if and only if all of them are.
+    broken = [name for name in nlls if not math.isfinite(measured.total(name) or 0.0)]
     if broken:
         # None of the numbers of a model that overflows is kept.
         nlls, statistics, status = {}, {}, str(Status.INVALID)
         reason = f"the model gave no finite probability in the {_in_words(broken[0])} pass"
-    measured = Measured(
-        example, passes, nlls, coherence, window, statistics, informative_nats, vocabulary
-    )
+        measured = replace(measured, nlls=nlls, statistics=statistics, _means={}, _totals={})
     undefined = _ratio_problem(measured)
     if undefined and status in (Status.OK, Status.TRUNCATED):
         status, reason = str(Status.INVALID), undefined
@@ -121,13 +125,7 @@ def score_row(
         turn=example.turn,
         status=status,
         reason=reason,
-        numbers={
-            name: None
-            if (metric.is_ratio and status == Status.INVALID)
-            or (metric.is_optional and name not in optional)
-            else _value(metric, measured)
-            for name, metric in METRICS.items()
-        },
+        numbers=computed.numbers(measured, with_ratios=status != Status.INVALID),
         ppl_windows=(
             perplexity_profile(measured.nll("response_direct")) if example.is_document else None
         ),
@@ -137,24 +135,45 @@ def score_row(
     )
 
 
-def _value(metric: Metric, measured: Measured) -> Value:
-    """The value of a metric; None if a pass it needs was not run, or it is not finite."""
-    if not (
-        all(map(measured.nlls.__contains__, metric.passes))
-        and all(map(measured.statistics.__contains__, metric.statistics))
-        and metric.is_for(measured.example)
-    ):
-        return None
-    try:
-        value = metric.compute(measured)
-    except Exception as error:  # a registered metric can fail in any way
-        where = f"row {measured.example.row}, id {measured.example.id!r}"
-        raise UsageError(
-            f"metric {metric.name!r} failed on {where}: {type(error).__name__}: {error}"
-        ) from error
-    if value is None or metric.is_integer:
-        return value
-    return float(value) if math.isfinite(value) else None
+class ComputedMetrics:
+    """The metrics that rows have: chosen once for all rows of which the same passes were run."""
+
+    def __init__(self, optional: Collection[str] = ()) -> None:
+        """`optional` as in `score_row`."""
+        self._blank: dict[str, Value] = dict.fromkeys(METRICS)
+        self._metrics = [
+            one for name, one in METRICS.items() if name in optional or not one.is_optional
+        ]
+        self._chosen: dict[tuple[object, ...], list[Metric]] = {}
+
+    def numbers(self, measured: Measured, *, with_ratios: bool) -> dict[str, Value]:
+        """The value of every metric; None if it is not finite, or not one of an example's."""
+        is_document, passes, statistics = (
+            measured.example.is_document, measured.nlls, measured.statistics
+        )  # fmt: skip
+        key = (with_ratios, is_document, *passes, None, *statistics)
+        if key not in self._chosen:
+            self._chosen[key] = [
+                metric
+                for metric in self._metrics
+                if (with_ratios or not metric.is_ratio)
+                and all(map(passes.__contains__, metric.passes))
+                and all(map(statistics.__contains__, metric.statistics))
+                and metric.is_for(measured.example)
+            ]
+        numbers = self._blank.copy()
+        for metric in self._chosen[key]:
+            try:
+                value = metric.compute(measured)
+            except Exception as error:  # a registered metric can fail in any way
+                where = f"row {measured.example.row}, id {measured.example.id!r}"
+                raise UsageError(
+                    f"metric {metric.name!r} failed on {where}: {type(error).__name__}: {error}"
+                ) from error
+            if value is not None and not metric.is_integer:
+                value = float(value) if math.isfinite(value) else None
+            numbers[metric.name] = value
+        return numbers
 
 
 def _ratio_problem(measured: Measured) -> str | None:

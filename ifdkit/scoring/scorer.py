@@ -48,7 +48,7 @@ from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.measuring import Measurement, Measuring
 from ifdkit.scoring.noise import noisy_nlls, with_noise
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.rows import ScoreRow, score_row
+from ifdkit.scoring.rows import ComputedMetrics, ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, open_store
 from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, wanted_of
@@ -323,24 +323,24 @@ class Scorer:
         nlls, statistics = own.measure(provisional=provisional)
         further = further_nlls(others, len(examples), provisional=provisional)
         coherences = self.coherences(examples, passes)
-        optional, vocabulary = self.settings.optional, self.tokenizer.vocabulary
+        settings, vocabulary = self.settings, self.tokenizer.vocabulary
+        computed, wanted = ComputedMetrics(settings.optional), settings.statistics
+        found = zip(examples, passes, coherences, further, strict=True)
         rows = [
             score_row(
                 example,
                 each,
                 {**arrays_by_pass(each, nlls), **noisy_nlls(each, nlls), **more},
                 coherence=coherence,
-                window=self.settings.window,
-                token_nll=self.settings.token_nll,
+                window=settings.window,
+                token_nll=settings.token_nll,
                 problem=self.measuring.problem(each),
-                statistics=statistics_by_pass(each, statistics, self.settings.statistics),
-                informative_nats=self.settings.informative_nats,
+                statistics=statistics_by_pass(each, statistics, wanted),
+                informative_nats=settings.informative_nats,
                 vocabulary=vocabulary,
-                optional=optional,
+                computed=computed,
             )
-            for example, each, coherence, more in zip(
-                examples, passes, coherences, further, strict=True
-            )
+            for example, each, coherence, more in found
         ]
         self.work.scoring_s += time.perf_counter() - begin - (self.work.model_load_s - load_s)
         return rows

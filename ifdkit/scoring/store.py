@@ -31,6 +31,7 @@ from ifdkit.visible import one_line
 Vector = NDArray[np.float32]
 _Result = TypeVar("_Result")
 
+_FLOAT32 = np.dtype("<f4")
 _KEY_VERSION = 1
 """Part of every key. Raised when the numbers of equal content change."""
 _FILE_VERSION = 4
@@ -54,13 +55,14 @@ def text_key(scope: str, text: str) -> bytes:
 
 
 def _blobs(arrays: Mapping[bytes, Vector]) -> dict[bytes, bytes]:
-    return {key: array.astype("<f4").tobytes() for key, array in arrays.items()}
+    return {key: array.astype(_FLOAT32).tobytes() for key, array in arrays.items()}
 
 
 def _checksum(key: bytes | str, value: bytes | str) -> bytes:
     """Eight bytes over a row."""
-    parts = [part if isinstance(part, bytes) else part.encode() for part in (key, value)]
-    return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+    whole = hashlib.blake2b(key if isinstance(key, bytes) else key.encode(), digest_size=8)
+    whole.update(value if isinstance(value, bytes) else value.encode())
+    return whole.digest()
 
 
 def parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -198,7 +200,7 @@ class Store:
         Without `provisional`, so are those that were stored as such.
         """
         found = self._get("nll", keys, "" if provisional else "AND provisional IS NOT 1")
-        return {key: np.frombuffer(value, "<f4") for key, value in found}
+        return {key: np.frombuffer(value, _FLOAT32) for key, value in found}
 
     def put_nlls(
         self,
@@ -292,8 +294,7 @@ class Store:
                     ).rowcount
                     (n,) = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()
                     n_rows += n
-        size = self.path.stat().st_size if self.path else 0
-        return Verified(n_rows, n_damaged, size)
+        return Verified(n_rows, n_damaged, self.path.stat().st_size if self.path else 0)
 
     def _get(
         self, table: str, keys: Sequence[bytes], condition: str = ""
@@ -318,8 +319,7 @@ class Store:
         self, table: str, values: Mapping[bytes, bytes], model: str | None, *others: object
     ) -> None:
         more = (self._model_id(model), int(time.time() // DAY_S), *others)
-        rows = values.items()
-        self._insert(table, [(key, blob, _checksum(key, blob), *more) for key, blob in rows])
+        self._insert(table, [(k, blob, _checksum(k, blob), *more) for k, blob in values.items()])
 
     def _model_id(self, name: str | None) -> int | None:
         """The number of a model in this store, which is added if it is new."""

@@ -43,6 +43,8 @@ def known_statistics(
 
     The statistics of a Request are float32 of shape (n_scored, 3).
     """
+    if not contents:
+        return {}, {}
     chosen = [one for one in requests if one.content in contents]
     keys = {one.content: request_key(f"{scope}/{STATISTICS}", one) for one in chosen}
     stored, found = store.get_nlls(list(keys.values()), provisional=provisional), {}
