@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ifdkit.engine import attention
 from ifdkit.engine.forward import PackedForward, PaddedForward, PlainForward, SelectedForward
@@ -143,3 +145,26 @@ def test_16_bit_logits_are_reduced_in_float32() -> None:
     targets = torch.arange(5)
     assert torch.equal(token_statistics(logits, targets)[:, 0], token_nll(logits, targets))
     assert torch.equal(token_statistics(logits, targets), token_statistics(logits.float(), targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("vocabulary", "most"), [(50_000, 3), (400, 11)])
+def test_nlls_are_reduced_in_blocks_that_stay_in_a_cache(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, vocabulary: int, most: int
+) -> None:
+    """Of a chunk of logits, at most 0.8 MB are widened at once, with the bits of the whole."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(11, vocabulary, generator=generator).mul_(9).to(dtype)
+    targets = torch.randint(vocabulary, (11,), generator=generator)
+    whole = F.cross_entropy(logits.float(), targets, reduction="none")
+    rows: list[int] = []
+    product = F.cross_entropy
+
+    def counted(block: torch.Tensor, *args: Any, **more: Any) -> torch.Tensor:
+        rows.append(len(block))
+        return product(block, *args, **more)
+
+    monkeypatch.setattr(F, "cross_entropy", counted)
+    assert torch.equal(token_nll(logits, targets), whole)
+    assert sum(rows) == 11
+    assert max(rows) == most
