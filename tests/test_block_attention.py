@@ -75,7 +75,7 @@ def definition(
 def attended(*arguments: Any, window: int | None = None) -> torch.Tensor:
     """The engine's own, (tokens, heads, head)."""
     with torch.inference_mode():
-        return attention._one_by_one(*arguments, window)[0].clone()
+        return attention._one_by_one(*arguments, window=window)[0].clone()
 
 
 @pytest.mark.parametrize(
