@@ -72,10 +72,13 @@ def definition(
     return out
 
 
-def attended(*arguments: Any, window: int | None = None) -> torch.Tensor:
+def attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Segments, scale: float,
+    window: int | None = None,
+) -> torch.Tensor:  # fmt: skip
     """The engine's own, (tokens, heads, head)."""
     with torch.inference_mode():
-        return attention._one_by_one(*arguments, window=window)[0].clone()
+        return attention._one_by_one(query, key, value, segments, scale, window)[0].clone()
 
 
 @pytest.mark.parametrize(
