@@ -113,23 +113,27 @@ def length_controlled_rate(
         return Rate(n=n)
     scale = float(length_difference.std())
     feature = np.tanh(length_difference / scale) if scale else np.zeros(n)
-    value = float(_rate_at_equal_length(np.ones((1, n)), feature, preferences)[0])
+    whole = _fitted(np.ones((1, n)), feature, preferences, np.zeros((2, 1)))
+    value = float(_sigmoid(whole[0])[0])
     if len(np.unique(clusters)) < 2:
         return Rate(n=n, value=value)
+    # Resamples are close to the whole: from its parameters Newton's method takes a few steps.
     rates = [
-        _rate_at_equal_length(weights, feature, preferences)
+        _sigmoid(_fitted(weights, feature, preferences, whole)[0])
         for weights in _resampled_weights(clusters, seed)
     ]
     return Rate(n=n, value=value, ci95=_percentiles(np.concatenate(rates)))
 
 
-def _rate_at_equal_length(weights: NDArray[np.float64], feature: Column, y: Column) -> Column:
-    """σ(intercept) of a weighted logistic regression for each row of `weights`, shape (fits,).
+def _fitted(
+    weights: NDArray[np.float64], feature: Column, y: Column, start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Intercept and slope of a weighted logistic regression for each row of `weights`: (2, fits).
 
-    Newton's method for all fits at once; both parameters are clipped, since a sample without a
-    loss has no finite intercept.
+    Newton's method for all fits at once, from `start`, (2, 1); both parameters are clipped, since a
+    sample without a loss has no finite intercept.
     """
-    intercept, slope = np.zeros(len(weights)), np.zeros(len(weights))
+    intercept, slope = np.repeat(start, len(weights), axis=1)
     for _ in range(_MAX_STEPS):
         mean = _sigmoid(intercept[:, None] + slope[:, None] * feature)  # (fits, n)
         error, variance = weights * (y - mean), weights * mean * (1 - mean)
@@ -142,7 +146,7 @@ def _rate_at_equal_length(weights: NDArray[np.float64], feature: Column, y: Colu
         intercept, slope = np.clip([intercept + steps[0], slope + steps[1]], -30, 30)
         if np.abs(steps).max() < 1e-8:
             break
-    return _sigmoid(intercept)
+    return np.stack([intercept, slope])
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
