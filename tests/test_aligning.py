@@ -9,12 +9,14 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from operator import mul
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 
 from ifdkit.data.options import ReadOptions
 from ifdkit.engine.programs import start_program
-from ifdkit.errors import UsageError
+from ifdkit.errors import InputError, UsageError
 from ifdkit.prompting.templates import BUILT_IN
 from ifdkit.records import Example, Passes, Turn
 from ifdkit.scoring import aligning, run
@@ -241,6 +243,8 @@ def test_results_come_in_the_order_of_their_items() -> None:
 class Slow:
     """In place of an Aligner: takes its time there, and must not be asked here."""
 
+    template = SimpleNamespace(n_exceeded=0)
+
     def __init__(self) -> None:
         self.driver = os.getpid()
 
@@ -263,8 +267,97 @@ def test_an_early_end_waits_for_no_block() -> None:
             one()
 
 
+def test_a_process_that_starts_during_an_early_end_ends_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, pids = threading.Event(), list[int]()
+
+    def slow(*args: Any, **more: Any) -> Any:
+        begun.set()
+        time.sleep(0.5)
+        started = start_program(*args, **more)
+        pids.append(started[0].pid)
+        return started
+
+    monkeypatch.setattr(aligning, "start_program", slow)
+    stub: Any = Slow()
+    pool = aligning._Pool(stub, 1)
+    waiting = pool.begin([])
+    begun.wait(10)
+    pool.close()
+    assert len(pids) == 1
+    assert ended(pids)
+    with pytest.raises(CancelledError):
+        waiting()
+
+
+def test_an_interrupted_run_waits_for_no_block(
+    always: list[int], scored: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither if the interrupt comes while a block is scored, nor while one is waited for."""
+
+    class Interrupted(Progress):
+        def begin_block(self, n_rows: int, n_examples: int) -> None:
+            del n_rows, n_examples
+            if always:
+                for pid in always:  # as if each took for ever for its block
+                    os.kill(pid, signal.SIGSTOP)
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{__name__}.Progress", Interrupted)
+    done = threading.Event()
+
+    def run_it() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            scored()
+        done.set()
+
+    threading.Thread(target=run_it, daemon=True).start()
+    assert done.wait(60)
+    assert ended(always)
+
+
+class Exceeding:
+    """In place of an Aligner, with a template that exceeds a limit in each block."""
+
+    def __init__(self) -> None:
+        self.template = SimpleNamespace(n_exceeded=0)
+        self.driver = os.getpid()
+
+    def align(self, _: Sequence[Example]) -> list[Any]:
+        self.template.n_exceeded += 1
+        if os.getpid() != self.driver and self.template.n_exceeded > 2:
+            raise UsageError("too many there")
+        return [os.getpid(), self.template.n_exceeded]
+
+
+def test_prompts_that_exceed_a_limit_are_counted_here() -> None:
+    """So that the number of processes does not decide whether a run ends."""
+    stub: Any = Exceeding()
+    pool = aligning._Pool(stub, 1)
+    try:
+        found: Any = [one() for one in [pool.begin([]) for _ in range(5)]]
+    finally:
+        pool.close()
+    assert found == [[os.getpid(), n] for n in range(1, 6)]
+
+
+def test_blocks_before_a_failure_are_not_lost() -> None:
+    def begun() -> Iterator[tuple[int, Callable[[], int]]]:
+        for i in range(3):
+            yield i, partial(mul, i, 10)
+        raise InputError("the file has changed")
+
+    ahead = in_order(begun(), lambda: 8)
+    assert [next(ahead) for _ in range(3)] == [(0, 0), (1, 10), (2, 20)]
+    with pytest.raises(InputError, match="has changed"):
+        next(ahead)
+
+
 class Refusing:
     """In place of an Aligner: refuses a block, or fails as no program should."""
+
+    template = SimpleNamespace(n_exceeded=0)
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -154,7 +154,7 @@ def test_a_command_imports_the_renderers_of_results_when_it_saves_one() -> None:
         "from ifdkit.data import later\n"
         "late = {'ifdkit.report.renderers', 'ifdkit.comparison.result', 'ifdkit.auditing.result'}\n"
         "assert not late & set(sys.modules)\n"
-        "later.registered()\n"
+        "later.import_registered()\n"
         "assert late <= set(sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

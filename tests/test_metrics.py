@@ -21,7 +21,7 @@ from ifdkit.scoring.arithmetic import (
     total_nll,
 )
 from ifdkit.scoring.metrics import METRICS
-from ifdkit.scoring.rows import ComputedMetrics, score_row
+from ifdkit.scoring.rows import MetricChoice, score_row
 
 FLOATS = tuple(
     name
@@ -196,10 +196,10 @@ def test_metrics_chosen_once_give_what_they_give_when_chosen_for_each_row() -> N
         {"response_direct": nll(math.inf), "response_conditional": nll(1.0)},  # has no number
     ]
     optional = ("s_ifd",)
-    computed = ComputedMetrics(optional)
+    choice = MetricChoice(optional)
     for kind in [*kinds, *reversed(kinds)]:
-        shared = row_of(kind, computed=computed)
-        assert shared == row_of(kind, optional=optional)
+        shared = row_of(kind, choice=choice)
+        assert shared == row_of(kind, choice=MetricChoice(optional))
         assert list(shared.numbers) == list(METRICS)
-    assert row_of(kinds[0], computed=computed).numbers["s_ifd"] is not None
+    assert row_of(kinds[0], choice=choice).numbers["s_ifd"] is not None
     assert row_of(kinds[0]).numbers["s_ifd"] is None

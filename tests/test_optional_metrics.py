@@ -23,7 +23,7 @@ from ifdkit.records import NLL, Example, Pass, Passes, Request, Status, TokenSta
 from ifdkit.scoring import text_metrics
 from ifdkit.scoring.demonstrations import find_demonstrations, with_demonstration
 from ifdkit.scoring.metrics import METRICS, all_groups
-from ifdkit.scoring.rows import ScoreRow, score_row
+from ifdkit.scoring.rows import MetricChoice, ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.token_metrics import DatasetRatio
 from tests import tiny
@@ -104,7 +104,7 @@ def scored(case: Case) -> ScoreRow:
         },
         informative_nats=case.limit,
         vocabulary=case.vocabulary,
-        optional=OPTIONAL,
+        choice=MetricChoice(OPTIONAL),
     )
 
 
@@ -139,7 +139,7 @@ def test_a_metric_that_was_not_asked_for_has_no_number() -> None:
         Example("id", 0, 0, (Turn("user", "Say a b"),), "a b"),
         Passes(3, 2),
         {},
-        optional=("distinct_2",),
+        choice=MetricChoice(("distinct_2",)),
     )
     assert row["distinct_2"] == 1.0
     assert {row[name] for name in OPTIONAL if name != "distinct_2"} == {None}

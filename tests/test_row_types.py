@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ifdkit.data.examples import OccurrenceIds
 from ifdkit.data.raw import Raw
 from ifdkit.data.turns import Conversation, RowTurn, TextPlace
-from ifdkit.records import Example, Pass, Passes, Request, Turn
+from ifdkit.records import Example, Noise, Pass, Passes, Request, Status, Turn
 from ifdkit.row_type import row_type
 from ifdkit.scoring.rows import ScoreRow
 
@@ -48,6 +49,43 @@ def test_a_request_is_still_compared_by_identity() -> None:
     assert one != same
     assert len({one, same}) == 2
     assert one.content == same.content
+
+
+NOISE = Noise(b"s" * 16, 5.0, 3, 1, 2)
+REQUEST = Request(np.arange(5, dtype=np.int32), 2, 4, True, NOISE)
+PASS = Pass((REQUEST, REQUEST), 1)
+WHOLE: list[Any] = [
+    *(REQUEST, PASS, Turn("tool", "a", "b", "[]", "c")),
+    Example("id", 3, 4, (Turn("user", "a"),), "r", "[]", True),
+    Passes(1, 2, PASS, PASS, PASS, PASS, 3, 4, Status.TRUNCATED, "why", ("x",), ((REQUEST,) * 2,)),
+]
+"""With a value other than the default in every field."""
+
+
+def plain(value: Any) -> Any:
+    """Fields by name, all the way down, so that nothing is compared by identity."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.tolist()
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+@pytest.mark.parametrize("one", WHOLE, ids=lambda one: type(one).__name__)
+def test_every_field_goes_to_another_process(one: Any) -> None:
+    for field in fields(one):
+        assert field.default is MISSING or plain(getattr(one, field.name)) != plain(field.default)
+    assert plain(pickle.loads(pickle.dumps(one))) == plain(one)
+
+
+def test_an_example_that_gets_an_id_keeps_every_other_field() -> None:
+    (example,) = (one for one in WHOLE if isinstance(one, Example))
+    with OccurrenceIds() as ids:
+        found = ids.identify(replace(example, id=""))
+    assert found.id
+    assert replace(found, id="id") == example
 
 
 ROW_TYPES: list[Any] = [

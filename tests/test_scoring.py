@@ -609,7 +609,8 @@ def test_the_next_block_is_made_while_one_is_scored() -> None:
             yield i
         raise ValueError("broken row")
 
-    ahead = prefetched(items())
+    stopped: list[bool] = []
+    ahead = prefetched(items(), lambda: stopped.append(True))
     assert next(ahead) == 1
     assert started.wait(10), "the second is made before it is requested"
     assert next(ahead) == 2
@@ -617,3 +618,4 @@ def test_the_next_block_is_made_while_one_is_scored() -> None:
     with pytest.raises(ValueError, match="broken row"):
         next(ahead)
     assert made == [1, 2, 3]
+    assert stopped

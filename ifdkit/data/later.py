@@ -17,7 +17,7 @@ def registers(module: str) -> None:
         _MODULES.append(module)
 
 
-def registered() -> None:
+def import_registered() -> None:
     """Import the modules, so that what they register can be looked up."""
     for name in _MODULES:
         import_module(name)

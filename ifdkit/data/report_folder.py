@@ -1,7 +1,7 @@
 """The folder of a report: which files a result is saved as, and how they appear.
 
 Results are made below the report layer and saved by themselves (`result.save(folder)`), so the
-renderers are registered from above: each file of a report is one function under `@renders`.
+renderers are import_registered from above: each file of a report is one function under `@renders`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ifdkit.data.atomic import INCOMPLETE, OutputFiles, create_folder, replace_in_folder
-from ifdkit.data.later import registered
+from ifdkit.data.later import import_registered
 from ifdkit.data.locks import output_lock
 from ifdkit.errors import OutputError
 from ifdkit.regular import read_regular
@@ -50,7 +50,7 @@ def save_report(
     exists, a file `INCOMPLETE` marks the moments in which some files are old and some new.
     `as_names` are other names for the files.  Raises OutputError; then nothing has changed.
     """
-    registered()
+    import_registered()
     rendered = [_RENDERERS[type(result), name](result) for name in names]
     files = dict(zip(as_names or names, rendered, strict=True))
     place = Path(folder)

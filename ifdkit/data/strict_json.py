@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from json.scanner import make_scanner
 from typing import Any
 
 from ifdkit.data.raw import MAX_DEPTH, MAX_VALUES, too_many
@@ -87,7 +86,7 @@ def exceeds(text: str, max_values: int, begin: int = 0) -> bool:
 
 
 _STRICT = json.JSONDecoder(parse_constant=lambda _: None)
-_SCAN: Callable[[str, int], tuple[Any, int]] = make_scanner(_STRICT)  # type: ignore[arg-type]
+_SCAN: Callable[[str, int], tuple[Any, int]] = _STRICT.scan_once  # type: ignore[attr-defined]
 _FLAT = frozenset((str, int, float, bool, type(None)))
 """Types of values that contain no others."""
 

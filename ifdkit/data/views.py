@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ifdkit.data.later import registered
+from ifdkit.data.later import import_registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,11 +60,11 @@ class NotebookView:
 
     def plot(self) -> Figure:
         """A matplotlib figure of the result, which a notebook shows; `.savefig(path)` keeps it."""
-        registered()
+        import_registered()
         return _FIGURES[type(self)](self)
 
     def _repr_html_(self) -> str:
-        registered()
+        import_registered()
         return _TABLES[type(self)](self)
 
 
@@ -78,5 +78,5 @@ class MetricView(NotebookView):
 
         Raises UsageError for a metric that the result does not have.
         """
-        registered()
+        import_registered()
         return _FIGURES[type(self)](self, field)

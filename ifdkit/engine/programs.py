@@ -17,8 +17,9 @@ from pathlib import Path
 
 
 def can_start_programs() -> bool:
-    """Whether this system has the means, which are those of POSIX."""
-    return hasattr(socket, "AF_UNIX") and hasattr(os, "fork")
+    """Whether this system has the means, those of POSIX, and this process a Python to start."""
+    is_python = bool(sys.executable) and not getattr(sys, "frozen", False)
+    return is_python and hasattr(socket, "AF_UNIX") and hasattr(os, "fork")
 
 
 def program_environment() -> dict[str, str]:

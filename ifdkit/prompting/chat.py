@@ -77,6 +77,11 @@ class ChatTemplate(Template):
         return opened, (self.name, self._sources, self._special_tokens)
 
     @property
+    def n_exceeded(self) -> int:
+        """Prompts that were rendered here and exceeded a limit."""
+        return self._sandbox.n_exceeded
+
+    @property
     def date(self) -> str | None:
         """The day that its prompts name as today; None if none of them names one."""
         return self._sandbox.date if self._sandbox.used_clock else None

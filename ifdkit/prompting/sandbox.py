@@ -108,7 +108,8 @@ class Sandbox:
             "cpu_s": limits.cpu_s,
             "memory_bytes": limits.memory_bytes,
         }
-        self._n_exceeded = 0
+        self.n_exceeded = 0
+        """Prompts so far that exceeded the time or the memory."""
         self._lock = threading.Lock()
         self._process = self._start()
 
@@ -167,10 +168,10 @@ class Sandbox:
 
     def _count_exceeded(self, problem: str) -> None:
         """Each costs seconds: a run over many rows would not end."""
-        self._n_exceeded += 1
-        if self._n_exceeded >= self.limits.max_exceeded:
+        self.n_exceeded += 1
+        if self.n_exceeded >= self.limits.max_exceeded:
             raise UsageError(
-                f"{problem}, like {self._n_exceeded - 1} prompts before: choose another --template"
+                f"{problem}, like {self.n_exceeded - 1} prompts before: choose another --template"
             )
 
     def _problem(self, kind: bytes, text: str, max_chars: int = 0) -> str:

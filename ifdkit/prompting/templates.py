@@ -149,6 +149,11 @@ class Template(ABC):
         """Whether prompts could name a date, as far as those that were rendered here tell."""
         return "strftime_now" in self.source and self.date is None
 
+    @property
+    def n_exceeded(self) -> int:
+        """Prompts that were rendered here and exceeded a limit: a run ends after some."""
+        return 0
+
     def turn_end(self) -> str:
         """What it writes between a response and the next turn, if that can end a response."""
         return ""
@@ -198,6 +203,11 @@ class JinjaTemplate(Template):
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process compiles it in a sandbox of its own."""
         return partial(JinjaTemplate, date=self._sandbox.date), (self.name, self.source)
+
+    @property
+    def n_exceeded(self) -> int:
+        """Prompts that were rendered here and exceeded a limit."""
+        return self._sandbox.n_exceeded
 
     @property
     def date(self) -> str | None:

@@ -91,13 +91,11 @@ class BlockAligner:
             return None
         try:
             pool = _Pool(aligner, n)
-        except TypeError as error:  # a template that is a function of the caller's
+        except (AttributeError, OSError, TypeError, pickle.PicklingError) as error:
+            # A template that is a function of the caller's, or a folder that was deleted.
             log.info("aligning in this process: %s", error)
             return None
-        log.info(
-            "aligning took %.0f %% of the time so far: it goes on beside this process, in %d of"
-            " its own", 100 * share, n,
-        )  # fmt: skip
+        log.info("aligning takes %.0f %% of the time: %d processes continue it", 100 * share, n)
         return pool
 
 
@@ -105,7 +103,7 @@ class _Pool:
     """Processes that align blocks, each behind a thread that waits for it."""
 
     def __init__(self, aligner: Aligner, size: int) -> None:
-        """Raises TypeError if the aligner cannot be sent to another process."""
+        """Raises what pickle does if the aligner cannot be sent to another process, or OSError."""
         self.size = size
         self._aligner = aligner
         self._pickled = pickle.dumps(aligner)
@@ -123,12 +121,13 @@ class _Pool:
         """End the processes at once, whatever they are doing."""
         self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
-        for process, _ in self._started:
+        for process, _ in list(self._started):
             process.kill()
-        self._executor.shutdown(wait=True)
+        self._executor.shutdown(wait=True)  # a thread may have started one more
         for process, connection in self._started:
-            process.wait()
             connection.close()
+            process.kill()
+            process.wait()
 
     def _align(self, examples: Sequence[Example]) -> list[Passes]:
         answer = self._asked(examples)
@@ -136,7 +135,7 @@ class _Pool:
             raise CancelledError
         if isinstance(answer, IfdkitError):
             raise answer
-        # Here, if its process has died, perhaps for want of memory.
+        # Here, if a template exceeds its limits, or if the process has died.
         found: list[Passes] = self._aligner.align(examples) if answer is None else answer
         return found
 
@@ -147,6 +146,8 @@ class _Pool:
                 module = "ifdkit.scoring.aligning_worker"
                 started = start_program(module, self._environment, is_silent=True)
                 self._started.append(started)
+                if self._is_closed:
+                    return None
                 self._local.connection = started[1]
                 self._local.connection.send_bytes(self._pickled)
             if self._local.connection is None:

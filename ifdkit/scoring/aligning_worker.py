@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 from ifdkit.errors import IfdkitError
 from ifdkit.prompting.alignment import Aligner
@@ -23,11 +24,15 @@ def main() -> None:
     with suppress(EOFError, OSError):
         aligner: Aligner = connection.recv()
         while True:
-            examples = connection.recv()
+            examples, n_exceeded = connection.recv(), aligner.template.n_exceeded
+            answer: Any
             try:
-                connection.send(aligner.align(examples))
+                answer = aligner.align(examples)
             except IfdkitError as error:
-                connection.send(error)
+                answer = error
+            if aligner.template.n_exceeded > n_exceeded:
+                answer = None  # the driver counts them over all blocks, so it does the block itself
+            connection.send(answer)
 
 
 if __name__ == "__main__":

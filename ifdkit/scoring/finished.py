@@ -80,12 +80,7 @@ def scope_of(scorer: Scorer) -> str | None:
     settings, template = scorer.settings, scorer.template
     has_own_metrics = [*METRICS.values()] != [*SHIPPED]
     depends_on_others = DEMONSTRATED in settings.passes
-    if (
-        scorer.store.path is None
-        or settings.token_nll
-        or has_own_metrics
-        or template.may_read_clock
-    ):
+    if scorer.store.path is None or settings.token_nll or has_own_metrics:
         return None
     embedder = scorer.embeddings
     if (

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from ifdkit.errors import IfdkitError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def prefetched(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items; a thread makes the next one while the caller works on the current one."""
+def prefetched(items: Iterator[_Item], stop: Callable[[], None]) -> Generator[_Item]:
+    """The items; a thread makes the next one while the caller works on the current one.
+
+    At the end, `stop` is called: after it, the thread is not to wait for anything long.
+    """
     with ThreadPoolExecutor(1, "prefetch") as background:
-        upcoming = background.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
+        try:
             upcoming = background.submit(next, items, None)
-            yield item
+            while (item := upcoming.result()) is not None:
+                upcoming = background.submit(next, items, None)
+                yield item
+        finally:
+            stop()
 
 
 def in_order(
@@ -28,10 +36,18 @@ def in_order(
     `ahead`: how many further items to begin before that.
     """
     waiting: deque[tuple[_Item, Callable[[], _Result]]] = deque()
-    for one in begun:
-        waiting.append(one)
+    failed: IfdkitError | None = None
+    while failed is None:
+        try:
+            waiting.append(next(begun))
+        except StopIteration:
+            break
+        except IfdkitError as error:  # what was begun before it is not lost
+            failed = error
         while len(waiting) > ahead():
             item, result = waiting.popleft()
             yield item, result()
     for item, result in waiting:
         yield item, result()
+    if failed is not None:
+        raise failed

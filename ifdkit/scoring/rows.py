@@ -91,17 +91,15 @@ def score_row(
     statistics: Mapping[str, TokenStatistics] | None = None,
     informative_nats: float = INFORMATIVE_NATS,
     vocabulary: int | None = None,
-    optional: Collection[str] = (),
     problem: str | None = None,
-    computed: ComputedMetrics | None = None,
+    choice: MetricChoice | None = None,
 ) -> ScoreRow:
     """All columns of one example, from the NLLs of the passes that were run.
 
-    `optional`: the metrics that were asked for of those that are computed only then, unless
-    `computed`, which is shared by many rows, says so; `problem` is why some passes could not be
-    run: then no number of the model is kept.
+    `choice` is shared by many rows; None: no metric that is computed on request only.  `problem` is
+    why some passes could not be run: then no number of the model is kept.
     """
-    computed = ComputedMetrics(optional) if computed is None else computed
+    choice = MetricChoice() if choice is None else choice
     statistics = statistics or {}
     status, reason = str(passes.status), passes.reason
     if problem is not None:
@@ -125,7 +123,7 @@ def score_row(
         turn=example.turn,
         status=status,
         reason=reason,
-        numbers=computed.numbers(measured, with_ratios=status != Status.INVALID),
+        numbers=choice.numbers(measured, with_ratios=status != Status.INVALID),
         ppl_windows=(
             perplexity_profile(measured.nll("response_direct")) if example.is_document else None
         ),
@@ -135,11 +133,11 @@ def score_row(
     )
 
 
-class ComputedMetrics:
+class MetricChoice:
     """The metrics that rows have: chosen once for all rows of which the same passes were run."""
 
     def __init__(self, optional: Collection[str] = ()) -> None:
-        """`optional` as in `score_row`."""
+        """`optional`: those that were asked for of the metrics that are computed only then."""
         self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._metrics = [
             one for name, one in METRICS.items() if name in optional or not one.is_optional

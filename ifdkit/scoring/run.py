@@ -150,8 +150,9 @@ class Run:
         """Examples with their rows of scores in file order, one pair of lists per block."""
         start_progress(self._dataset, progress)
         self._scorer.further.read(self._scorer, blocks(self._dataset))
-        with closing(BlockScorer(self._scorer, self._chosen.share(self._dataset.n_rows))) as scorer:
-            for block, prepared in prefetched(self._prepared(scorer)):
+        scorer = BlockScorer(self._scorer, self._chosen.share(self._dataset.n_rows))
+        with closing(prefetched(self._prepared(scorer), scorer.close)) as found:
+            for block, prepared in found:
                 progress.begin_block(block.n_rows, len(block.examples))
                 rows = scorer.score(block.examples, prepared)
                 if self._dataset.has_sources:

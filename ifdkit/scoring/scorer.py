@@ -48,7 +48,7 @@ from ifdkit.scoring.manifest import ScoringSetup
 from ifdkit.scoring.measuring import Measurement, Measuring
 from ifdkit.scoring.noise import noisy_nlls, with_noise
 from ifdkit.scoring.progress import Progress
-from ifdkit.scoring.rows import ComputedMetrics, ScoreRow, score_row
+from ifdkit.scoring.rows import MetricChoice, ScoreRow, score_row
 from ifdkit.scoring.settings import Settings
 from ifdkit.scoring.store import Store, open_store
 from ifdkit.scoring.token_arrays import arrays_by_pass, statistics_by_pass, wanted_of
@@ -324,7 +324,7 @@ class Scorer:
         further = further_nlls(others, len(examples), provisional=provisional)
         coherences = self.coherences(examples, passes)
         settings, vocabulary = self.settings, self.tokenizer.vocabulary
-        computed, wanted = ComputedMetrics(settings.optional), settings.statistics
+        choice, wanted = MetricChoice(settings.optional), settings.statistics
         found = zip(examples, passes, coherences, further, strict=True)
         rows = [
             score_row(
@@ -338,7 +338,7 @@ class Scorer:
                 statistics=statistics_by_pass(each, statistics, wanted),
                 informative_nats=settings.informative_nats,
                 vocabulary=vocabulary,
-                computed=computed,
+                choice=choice,
             )
             for example, each, coherence, more in found
         ]

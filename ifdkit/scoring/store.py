@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 _FLOAT32 = np.dtype("<f4")
 _KEY_VERSION = 1
-"""Part of every key. Raised when the numbers of equal content change."""
+"""Part of every key. Raised when the numbers of equal content change by more than rounding."""
 _FILE_VERSION = 4
 """`PRAGMA user_version`. Version 1, which had no checksums, did not set it; 2 had no batches, and 3
 did not know which model a row is from and when it was written."""
