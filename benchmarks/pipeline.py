@@ -197,7 +197,8 @@ def main() -> None:
         f" Lines, metrics ppl and ifd, tokenizer of SmolLM2-135M, a model that costs nothing, on"
         f" {machine()}; load average at the start {load:.1f}. Best of {arguments.rounds} rounds."
         " From a file of rows to a file of scores, without start-up. Rows per CPU second are those"
-        " of one core, and depend less on what else the machine does.",
+        " of one core, and depend less on what else the machine does; the processes that tokenise"
+        " in a long run have CPU time of their own, which is not counted.",
         "## Whole runs",
         "`cold`: nothing is in the store. `seen`: every row was scored before. Tokens/s is the"
         " speed of a device that the host can keep busy.",
