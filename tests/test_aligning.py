@@ -317,6 +317,18 @@ def test_an_interrupted_run_waits_for_no_block(
     assert ended(always)
 
 
+def test_a_run_that_has_ended_begins_no_processes(always: list[int], tiny_model: Path) -> None:
+    """The thread that prepares blocks may be about to start them when the run ends."""
+    example = Example("x", 0, 0, (Turn("user", "Say a."),), "a")
+    with Scorer(Settings(model=str(tiny_model), store="off")) as scorer:
+        aligner = aligning.BlockAligner(scorer, 1000)
+        aligner.begin([example], 1)
+        aligner.close()
+        with pytest.raises(CancelledError):
+            aligner.begin([example], 1)
+    assert ended(always)
+
+
 class Exceeding:
     """In place of an Aligner, with a template that exceeds a limit in each block."""
 

@@ -50,7 +50,7 @@ class BlockAligner:
         self._n_rows = self._n_aligned = 0
         self._spent_s = 0.0
         self._pool: _Pool | None = None
-        self._is_decided = False
+        self._is_decided = self._is_closed = False
 
     @property
     def ahead(self) -> int:
@@ -62,6 +62,9 @@ class BlockAligner:
         if not self._is_decided and self._n_aligned >= MIN_EXAMPLES:
             self._is_decided = True
             self._pool = self._pool_that_pays()
+        if self._is_closed:  # by another thread, perhaps before there were processes to end
+            self.close()
+            raise CancelledError
         self._n_rows += n_rows
         self._n_rows_left -= n_rows
         if not examples:
@@ -75,7 +78,8 @@ class BlockAligner:
         return lambda: found
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and begin nothing more."""
+        self._is_closed = True
         if self._pool is not None:
             self._pool.close()
 
