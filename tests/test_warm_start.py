@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from ifdkit.engine import known_nlls, layout, tokenizer_facts
 from ifdkit.engine.forward import PlainForward
 from ifdkit.engine.huggingface import HuggingFaceBackend
+from ifdkit.engine.kept_files import file_state, keep_file
 from ifdkit.engine.known_nlls import KnownNlls
 from ifdkit.engine.models import Weights
 from ifdkit.engine.tokenizer import HuggingFaceTokenizer
@@ -26,6 +28,33 @@ from tests import tiny
 from tests.test_fast_tokens import KINDS, TEXTS
 
 DIGEST = "0" * 64
+
+
+def test_a_kept_file_is_whole_or_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "folder" / "one.json"
+    keep_file(file, b"first")
+
+    def full(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device", content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        keep_file(file, b"second")
+    assert [one.name for one in file.parent.iterdir()] == ["one.json"]
+    assert file.read_bytes() == b"first"
+
+
+def test_the_state_of_a_file_changes_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"one")
+    before, times = file_state(file), file.stat()
+    assert file_state(file) == before
+    file.write_bytes(b"two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert file_state(file) != before
 
 
 @pytest.fixture(autouse=True)

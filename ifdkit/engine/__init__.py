@@ -2,6 +2,7 @@
 
 models       from the name of a model to its files and their fingerprint
 gguf         unpacks a quantised GGUF file
+kept_files   small files in the cache
 devices      device and dtype of a run, without torch where they are known
 tokenizer    text to ids, by the model's own tokenizer
 tokenizer_facts   what is kept of a tokenizer, so that it loads without torch

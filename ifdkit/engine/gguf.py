@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from contextlib import redirect_stderr, suppress
@@ -14,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 from ifdkit.engine.gguf_header import check_header
+from ifdkit.engine.kept_files import file_state, keep_file
 from ifdkit.errors import ModelError, brief
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def unpack(gguf: Path, cache: Path) -> Path:
     The name of the folder contains the file's digest, so another version of the file gets another
     folder.  Raises ModelError if the file cannot be read or the folder cannot be written.
     """
-    record = cache / f".{_state(gguf)}"
+    record = cache / f".{hashlib.sha256(file_state(gguf).encode()).hexdigest()[:32]}"
     digits = _recorded(record)
     if not (digits and (cache / f"{gguf.stem}-{digits}").is_dir()):
         with gguf.open("rb") as stream:
@@ -33,17 +33,8 @@ def unpack(gguf: Path, cache: Path) -> Path:
         if not (folder := cache / f"{gguf.stem}-{digits}").is_dir():
             _unpack(gguf, folder)
         with suppress(OSError):
-            unfinished = record.with_name(f".{secrets.token_hex(8)}")
-            unfinished.write_text(digits, encoding="utf-8")
-            unfinished.replace(record)
+            keep_file(record, digits.encode())
     return cache / f"{gguf.stem}-{digits}"
-
-
-def _state(file: Path) -> str:
-    """Digest of a file's place, size and times, which change with the file."""
-    found = file.stat()
-    parts = [str(file.resolve()), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _recorded(record: Path) -> str | None:

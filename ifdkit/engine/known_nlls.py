@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
-from contextlib import suppress
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from ifdkit.engine.kept_files import file_state, keep_file
 from ifdkit.engine.models import Weights, cache_folder
 from ifdkit.records import NLL
 from ifdkit.version import VERSION
@@ -52,15 +51,12 @@ class KnownNlls:
         """Keep these, (tokens,). A cache that cannot be written is left as it is."""
         if self._file is None or not _is_sound(nlls):
             return
-        unfinished = self._file.with_name(f".{secrets.token_hex(8)}.npy")
+        content = BytesIO()
+        np.save(content, nlls)
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(unfinished, nlls)
-            unfinished.replace(self._file)
+            keep_file(self._file, content.getvalue())
         except OSError as error:
             log.info("the result of the self-check is not kept: %s", error)
-            with suppress(OSError):
-                unfinished.unlink()
 
 
 def _is_sound(nlls: NLL) -> bool:
@@ -73,12 +69,7 @@ def _key(weights: Weights, dtype: str, device: str) -> str:
     files = [*weights.files, *weights.folder.glob("*.json")]
     if weights.adapter is not None:
         files += weights.adapter.glob("adapter_*")
-    found = {str(file.resolve()): _state(file) for file in files}
+    found = {file_state(file) for file in files}
     versions = [VERSION, *(metadata.version(name) for name in _LIBRARIES)]
-    parts = [sorted(found.items()), versions, dtype, device]
+    parts = [sorted(found), versions, dtype, device]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _state(file: Path) -> list[int]:
-    found = os.stat(file)  # noqa: PTH116  one call for all of it
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ifdkit.engine.kept_files import keep_file
 from ifdkit.engine.models import cache_folder
 
 log = logging.getLogger(__name__)
@@ -100,18 +99,13 @@ def keep(digest: str, facts: TokenizerFacts) -> None:
     if facts.backend is None:
         return
     file = _file(digest)
-    unfinished = file.with_name(f".{secrets.token_hex(8)}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-        unfinished.replace(file)
+        keep_file(file, json.dumps(asdict(facts)).encode())
         kept = sorted(file.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)
         for one in kept[:-_MAX_KEPT]:
             one.unlink(missing_ok=True)
     except OSError as error:
         log.info("the tokenizer is not kept: %s", error)
-        with suppress(OSError):
-            unfinished.unlink()
 
 
 def _file(digest: str) -> Path:

@@ -54,7 +54,10 @@ class WorkerProcesses:
         without the means.
         """
         if not can_start_programs():
-            raise UsageError("--workers is not available on this system: it needs POSIX processes")
+            raise UsageError(
+                "--workers is not available on this system: it needs POSIX processes and"
+                " a Python to start"
+            )
         self._loadables = list(loadables)
         self._environment = program_environment()
         if threads is not None:

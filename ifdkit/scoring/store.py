@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ifdkit.engine.kept_files import file_state
 from ifdkit.engine.models import cache_folder
 from ifdkit.errors import StoreError
 from ifdkit.records import NLL, Request
@@ -243,13 +244,9 @@ class Store:
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file as a hex digest, computed again only if the file has changed.
 
-        Hashing gigabytes of weights takes seconds.  A file counts as unchanged if its inode, size,
-        modification time and change time are the same; users cannot set the last of these.
+        Hashing gigabytes of weights takes seconds.
         """
-        stat = path.stat()
-        name = (
-            f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        )
+        name = file_state(path)
         if (known := self.recall(name)) is not None:
             return known
         with path.open("rb") as stream:
