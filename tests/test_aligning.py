@@ -329,6 +329,43 @@ def test_a_run_that_has_ended_begins_no_processes(always: list[int], tiny_model:
     assert ended(always)
 
 
+def test_the_processes_are_closed_once_whatever_begins_meanwhile(
+    always: list[int], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that close one connection: the second closes a descriptor that is not its own."""
+    example = Example("x", 0, 0, (Turn("user", "Say a."),), "a")
+    is_closing, may_close, n_closed, n_cancelled = threading.Event(), threading.Event(), [0], [0]
+    close = aligning._Pool.close
+
+    def slow(pool: Any) -> None:
+        n_closed[0] += 1
+        is_closing.set()
+        may_close.wait(10)
+        close(pool)
+
+    monkeypatch.setattr(aligning._Pool, "close", slow)
+    with Scorer(Settings(model=str(tiny_model), store="off")) as scorer:
+        aligner = aligning.BlockAligner(scorer, 1000)
+        for _ in range(2):
+            assert len(aligner.begin([example], 1)()) == 1
+
+        def begin() -> None:
+            with pytest.raises(CancelledError):
+                aligner.begin([example], 1)
+            n_cancelled[0] += 1
+
+        threads = [threading.Thread(target=one) for one in (aligner.close, begin)]
+        threads[0].start()
+        assert is_closing.wait(10)
+        threads[1].start()
+        threads[1].join(0.2)
+        may_close.set()
+        for one in threads:
+            one.join(10)
+    assert (n_closed, n_cancelled) == ([1], [1])
+    assert ended(always)
+
+
 class Exceeding:
     """In place of an Aligner, with a template that exceeds a limit in each block."""
 

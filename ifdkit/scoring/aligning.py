@@ -51,6 +51,7 @@ class BlockAligner:
         self._spent_s = 0.0
         self._pool: _Pool | None = None
         self._is_decided = self._is_closed = False
+        self._lock = threading.Lock()  # close() may come from another thread than begin()
 
     @property
     def ahead(self) -> int:
@@ -58,19 +59,22 @@ class BlockAligner:
         return self._pool.size if self._pool else 0
 
     def begin(self, examples: Sequence[Example], n_rows: int) -> Aligned:
-        """Align examples of `n_rows` rows, or begin to; the result waits for them."""
-        if not self._is_decided and self._n_aligned >= MIN_EXAMPLES:
-            self._is_decided = True
-            self._pool = self._pool_that_pays()
-        if self._is_closed:  # by another thread, perhaps before there were processes to end
-            self.close()
-            raise CancelledError
-        self._n_rows += n_rows
-        self._n_rows_left -= n_rows
-        if not examples:
-            return list
-        if self._pool is not None:
-            return self._pool.begin(examples)
+        """Align examples of `n_rows` rows, or begin to; the result waits for them.
+
+        Raises CancelledError after close().
+        """
+        with self._lock:
+            if self._is_closed:
+                raise CancelledError
+            if not self._is_decided and self._n_aligned >= MIN_EXAMPLES:
+                self._is_decided = True
+                self._pool = self._pool_that_pays()
+            self._n_rows += n_rows
+            self._n_rows_left -= n_rows
+            if not examples:
+                return list
+            if self._pool is not None:
+                return self._pool.begin(examples)
         begin = time.perf_counter()
         found = self._scorer.aligner.align(examples)
         self._spent_s += time.perf_counter() - begin
@@ -79,9 +83,10 @@ class BlockAligner:
 
     def close(self) -> None:
         """End the processes, and begin nothing more."""
-        self._is_closed = True
-        if self._pool is not None:
-            self._pool.close()
+        with self._lock:
+            self._is_closed = True
+            if self._pool is not None:
+                self._pool.close()
 
     def _pool_that_pays(self) -> _Pool | None:
         share = self._spent_s / (time.perf_counter() - self._begin)
