@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from ifdkit.cli.main import main
 from ifdkit.data.atomic import json_line
 from ifdkit.data.options import ReadOptions
+from ifdkit.errors import StoreError
 from ifdkit.prompting.alignment import Aligner
 from ifdkit.records import Example, Status, Turn
-from ifdkit.scoring import finished
+from ifdkit.scoring import finished, run
 from ifdkit.scoring.finished import FinishedRows, scope_of
 from ifdkit.scoring.formats import JsonLinesWriter
 from ifdkit.scoring.metrics import METRICS, register_metric
@@ -113,6 +114,41 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("tokenised again")
 
     monkeypatch.setattr(Aligner, "align", refuse)
+
+
+def test_only_blocks_that_may_wait_for_a_model_are_prepared_beside_another(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    is_slow = finished.BlockScorer.is_slow
+
+    def recorded(self: finished.BlockScorer, prepared: finished.Prepared) -> bool:
+        found.append(is_slow(self, prepared))
+        return found[-1]
+
+    def seen(**more: Any) -> list[bool]:
+        chosen = Settings(model=str(tiny_model), store=str(tmp_path / "store"), metrics=("ifd",))
+        found.clear()
+        Scored(tmp_path, PAIRS, dataclasses.replace(chosen, **more))
+        return found.copy()
+
+    monkeypatch.setattr(finished.BlockScorer, "is_slow", recorded)
+    monkeypatch.setattr(run, "EXAMPLES_PER_BLOCK", 3)
+    assert seen() == [True] * 3
+    assert seen() == [False] * 3, "nothing is left to score"
+    assert seen(window=32) == [True, False, False], "the first block shows that NLLs are known"
+
+
+def test_a_row_that_cannot_be_kept_ends_the_run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Store, "put_finished", full)
+    with pytest.raises(StoreError, match="full"):
+        Scored(tmp_path, PAIRS, Settings(model=str(tiny_model), store=str(tmp_path / "store")))
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_rows_seen_before_come_back_alike(

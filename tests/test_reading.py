@@ -996,15 +996,20 @@ def test_errors_form_one_tree() -> None:
     assert isinstance(open_dataset([{"prompt": "u", "answer": "a"}]), Dataset)
 
 
-@given(st.lists(st.sampled_from("abcd"), max_size=12), st.integers(1, 5))
-def test_ids_do_not_depend_on_where_their_counts_are(responses: list[str], in_memory: int) -> None:
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=24), st.integers(1, 5), st.integers(3, 12))
+def test_ids_do_not_depend_on_where_their_counts_are(
+    responses: list[str], in_memory: int, filter_bits: int
+) -> None:
+    """Neither if the filter is so small that it knows nothing."""
+
     def made() -> list[str]:
         with OccurrenceIds() as ids:
             return [ids.identify(Example("", 0, 0, (), one)).id for one in responses]
 
     expected = made()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ifdkit.data.examples.MAX_COUNTS_IN_MEMORY", in_memory)
+        patch.setattr("ifdkit.data.digest_counts.MAX_COUNTS_IN_MEMORY", in_memory)
+        patch.setattr("ifdkit.data.digest_counts._FILTER_BITS", filter_bits)
         assert made() == expected
     counts = Counter[str]()
     for response, found in zip(responses, expected, strict=True):

@@ -610,7 +610,7 @@ def test_the_next_block_is_made_while_one_is_scored() -> None:
         raise ValueError("broken row")
 
     stopped: list[bool] = []
-    ahead = prefetched(items(), lambda: stopped.append(True))
+    ahead = prefetched(items(), lambda: stopped.append(True), lambda _: True)
     assert next(ahead) == 1
     assert started.wait(10), "the second is made before it is requested"
     assert next(ahead) == 2
@@ -619,3 +619,18 @@ def test_the_next_block_is_made_while_one_is_scored() -> None:
         next(ahead)
     assert made == [1, 2, 3]
     assert stopped
+
+
+def test_the_next_block_is_made_later_if_this_one_needs_no_model() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(1, 4):
+            made.append(i)
+            yield i
+
+    found = []
+    for item in prefetched(items(), lambda: None, lambda _: False):
+        time.sleep(0.05)
+        found.append((item, len(made)))
+    assert found == [(1, 1), (2, 2), (3, 3)]

@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from ifdkit.data.columns import Columns
+from ifdkit.data.digest_counts import DigestCounts
 from ifdkit.data.layouts import walk_row
 from ifdkit.data.read_log import ReadLog
 from ifdkit.data.turns import BadContentError, RowTurn, kind_of
 from ifdkit.records import Example, Turn
 
-MAX_COUNTS_IN_MEMORY = 2**16
-"""Digests of rows without an id whose counts are in memory: some ten megabytes."""
 _JSON = json.encoder.encode_basestring_ascii
 """A text as JSON in ASCII."""
 _MAX_WHOLE_FLOAT = 2.0**53
@@ -118,20 +117,15 @@ class OccurrenceIds:
     equal rows get different ids. An id that an earlier input has used gets the source before it:
     `SOURCE/ID`. Within one input, the ids of the rows are kept as they are.
 
-    Neither depends on which rows are chosen, as long as every row before them is counted. From
-    MAX_COUNTS_IN_MEMORY on, the counts are in a temporary SQLite file, because those of a hundred
-    million rows do not fit in memory.
+    Neither depends on which rows are chosen, as long as every row before them is counted.
     """
 
     def __enter__(self) -> OccurrenceIds:
-        self._counts: dict[str, int] = {}
         # "": a private file on disk. A run that is interrupted closes it from another thread.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")  # the file is never reopened
-        self._database.execute(
-            "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID"
-        )
         self._database.execute("CREATE TABLE used (id TEXT PRIMARY KEY, owner TEXT) WITHOUT ROWID")
+        self._counts = DigestCounts(self._database)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,25 +142,11 @@ class OccurrenceIds:
             return self._of_source(example, source or "")
         digest = _content_digest(example)
         while True:
-            found = f"{digest}-{self._count(digest)}"
+            found = f"{digest}-{self._counts.add(digest)}"
             # The ids of an earlier input may have been made in the same way.
             if source is None or self._owner(found, "") == "":
                 return Example(found, example.row, example.turn, example.context, example.response,
                                example.tools, example.is_document)  # fmt: skip
-
-    def _count(self, digest: str) -> int:
-        """How often a digest was counted before."""
-        if len(self._counts) < MAX_COUNTS_IN_MEMORY:
-            n = self._counts[digest] = self._counts.get(digest, -1) + 1
-            if len(self._counts) == MAX_COUNTS_IN_MEMORY:
-                rows = self._counts.items()
-                self._database.executemany("INSERT INTO seen VALUES (?, ?)", rows)
-            return n
-        (count,) = self._database.execute(
-            "INSERT INTO seen VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
-            (digest,),
-        ).fetchone()
-        return int(count)
 
     def _of_source(self, example: Example, source: str) -> Example:
         # The owner tells apart one id of two sources, and `b/1` of a row from `b/1` made of `1`.

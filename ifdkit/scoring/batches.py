@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,29 @@ def gaps(
     return found
 
 
+class BackgroundWriter:
+    """Stores one thing at a time, while the caller goes on."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "store")
+        self._pending: Future[None] | None = None
+
+    def begin(self, put: Callable[[], None]) -> None:
+        """Call `put` once the one before has returned. Raises the StoreError of that one."""
+        self.wait()
+        self._pending = self._executor.submit(put)
+
+    def wait(self) -> None:
+        """Wait until everything is stored. Raises StoreError."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Wait without raising."""
+        self._executor.shutdown()
+
+
 class BatchFiller:
     """Computes what a batch lacks and stores it in the background.
 
@@ -69,8 +93,7 @@ class BatchFiller:
     """
 
     def __init__(self) -> None:
-        self._writer = ThreadPoolExecutor(1, "store")
-        self._pending: Future[None] | None = None
+        self._writer = BackgroundWriter()
 
     def fill(
         self,
@@ -94,15 +117,12 @@ class BatchFiller:
     ) -> None:
         """Add what a batch gave to `known`, and store it in the background. Raises StoreError."""
         known.update(made)
-        self.wait()
-        self._pending = self._writer.submit(put, made)
+        self._writer.begin(partial(put, made))
 
     def wait(self) -> None:
         """Wait until everything computed is stored. Raises StoreError."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
+        self._writer.wait()
 
     def close(self) -> None:
         """Wait for the writer, without raising."""
-        self._writer.shutdown()
+        self._writer.close()

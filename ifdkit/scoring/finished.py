@@ -19,7 +19,7 @@ import json
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from typing import Any
 from ifdkit.records import Example, Passes, Status
 from ifdkit.row_type import row_type
 from ifdkit.scoring.aligning import BlockAligner
+from ifdkit.scoring.batches import BackgroundWriter
 from ifdkit.scoring.metric import DEMONSTRATED, Value
-from ifdkit.scoring.metrics import METRICS, SHIPPED
+from ifdkit.scoring.metrics import METRICS, SHIPPED, computed_metrics
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.scoring.scorer import Scorer
 from ifdkit.scoring.store import Store
@@ -127,17 +128,13 @@ class FinishedRows:
         *,
         model: str | None = None,
     ) -> None:
-        """`optional`: the metrics that were asked for of those that are computed only then.
-
-        `model` is its name for `store info`.
-        """
+        """`optional` as in `computed_metrics`; `model` is its name for `store info`."""
         self._store, self._model = store, model
+        self._writer = BackgroundWriter()
         whole = hashlib.sha256(scope.encode("utf-8", "surrogatepass"))
         self._bases = (whole, hashlib.sha256(whole.digest()))
         """Of the rows of whole blocks, and of provisional rows."""
-        self._names = tuple(
-            name for name, one in METRICS.items() if name in optional or not one.is_optional
-        )
+        self._names = tuple(computed_metrics(optional))
         self._blank: dict[str, Value] = dict.fromkeys(METRICS)
         self._head_bytes = (len(self._names) + 7) // 8 + _N_REQUESTS.size
         self._bits: dict[tuple[bool, ...], bytes] = {}
@@ -175,16 +172,25 @@ class FinishedRows:
         *,
         provisional: bool = False,
     ) -> None:
-        """Keep the rows of a block. An invalid row is not kept: a time limit can be its reason."""
+        """Keep the rows of a block, which are stored in the background. Raises StoreError.
+
+        An invalid row is not kept: a time limit can be its reason.
+        """
         triples = zip(examples, rows, passes, strict=True)
-        self._store.put_finished(
-            {
-                self._key(example, provisional=provisional): self._packed(row, request_digests(one))
-                for example, row, one in triples
-                if row.status != Status.INVALID
-            },
-            self._model,
-        )
+        records = {
+            self._key(example, provisional=provisional): self._packed(row, request_digests(one))
+            for example, row, one in triples
+            if row.status != Status.INVALID
+        }
+        self._writer.begin(partial(self._store.put_finished, records, self._model))
+
+    def wait(self) -> None:
+        """Wait until all rows are stored. Raises StoreError."""
+        self._writer.wait()
+
+    def close(self) -> None:
+        """Wait for the writer, without raising."""
+        self._writer.close()
 
     def _key(self, example: Example, *, provisional: bool = False) -> bytes:
         """Of the scope and everything in an example but its id and its place."""
@@ -273,6 +279,8 @@ class BlockScorer:
             if scope
             else None
         )
+        self._has_used_models = True
+        """Whether the latest block that could not be looked up had something to compute."""
 
     def begin(
         self, examples: Sequence[Example], n_rows: int, *, provisional: bool = False
@@ -300,6 +308,11 @@ class BlockScorer:
 
         return prepared
 
+    def wait(self) -> None:
+        """Wait until all rows are stored. Raises StoreError."""
+        if self._rows is not None:
+            self._rows.wait()
+
     @property
     def ahead(self) -> int:
         """Blocks to begin before the result of the first one is waited for."""
@@ -308,6 +321,12 @@ class BlockScorer:
     def close(self) -> None:
         """End what it started."""
         self._aligner.close()
+        if self._rows is not None:
+            self._rows.close()
+
+    def is_slow(self, prepared: Prepared) -> bool:
+        """Whether scoring a block is likely to wait for a model."""
+        return bool(prepared.passes) and self._has_used_models
 
     def score(self, examples: Sequence[Example], prepared: Prepared) -> list[ScoreRow]:
         """The rows of a block, in order."""
@@ -315,7 +334,10 @@ class BlockScorer:
         others = [one for i, one in enumerate(examples) if i not in finished]
         scored: list[ScoreRow] = []
         if others:
+            work = self._scorer.work
+            before = work.requests_scored, work.texts_embedded
             scored = self._scorer.score(others, passes, provisional=prepared.provisional)
+            self._has_used_models = before != (work.requests_scored, work.texts_embedded)
         if finished:
             known = frozenset().union(*(one.requests for one in finished.values()))
             own = frozenset().union(*map(request_digests, passes))

@@ -160,6 +160,14 @@ def needs_reference(name: str) -> bool:
     return REFERENCE in passes_of(name)
 
 
+def computed_metrics(optional: Collection[str]) -> dict[str, Metric]:
+    """The metrics whose numbers a row may have, by name, in the order of the columns.
+
+    `optional`: those that were asked for of the metrics that are computed only then.
+    """
+    return {name: one for name, one in METRICS.items() if name in optional or not one.is_optional}
+
+
 def available_metrics(
     passes: frozenset[str],
     *,
@@ -169,14 +177,12 @@ def available_metrics(
 ) -> list[str]:
     """Metrics that have numbers once these passes were run, in the order of the columns.
 
-    `documents`: whether the examples are text documents; `optional`: the metrics that were asked
-    for of those that are computed only then.
+    `documents`: whether the examples are text documents; `optional` as in `computed_metrics`.
     """
     return [
         name
-        for name, metric in METRICS.items()
+        for name, metric in computed_metrics(optional).items()
         if passes.issuperset(metric.passes)
-        and (name in optional or not metric.is_optional)
         and (with_embedder or not metric.needs_embedder)
         and (metric.is_for_documents if documents else metric.applies_to != "documents")
     ]

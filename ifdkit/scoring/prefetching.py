@@ -13,17 +13,23 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def prefetched(items: Iterator[_Item], stop: Callable[[], None]) -> Generator[_Item]:
-    """The items; a thread makes the next one while the caller works on the current one.
+def prefetched(
+    items: Iterator[_Item], stop: Callable[[], None], is_slow: Callable[[_Item], bool]
+) -> Generator[_Item]:
+    """The items; a thread makes the next one while the caller works on one that `is_slow`.
+
+    Other items are worked on in Python alone, as the next one is made.  Two threads would take
+    turns in doing both, which takes a fifth longer than one after the other.
 
     At the end, `stop` is called: after it, the thread is not to wait for anything long.
     """
     with ThreadPoolExecutor(1, "prefetch") as background:
         try:
-            upcoming = background.submit(next, items, None)
-            while (item := upcoming.result()) is not None:
-                upcoming = background.submit(next, items, None)
+            item = background.submit(next, items, None).result()
+            while item is not None:
+                upcoming = background.submit(next, items, None) if is_slow(item) else None
                 yield item
+                item = (upcoming or background.submit(next, items, None)).result()
         finally:
             stop()
 

@@ -12,7 +12,7 @@ from ifdkit.records import NLL, PASSES, Example, Passes, Status, TokenStatistics
 from ifdkit.row_type import row_type
 from ifdkit.scoring.arithmetic import perplexity
 from ifdkit.scoring.metric import INFORMATIVE_NATS, Measured, Metric, Value
-from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.metrics import METRICS, computed_metrics
 from ifdkit.scoring.profile import perplexity_profile
 
 TOKEN_FIELDS = ("token_nll_response_direct", "token_nll_response_conditional")
@@ -67,14 +67,13 @@ def score_columns(
     """The columns of a scores file, in order.
 
     `documents`: whether there are documents; `has_sources`: whether there are several inputs;
-    `optional`: the metrics that were asked for of those that have a column only then.
+    `optional` as in `computed_metrics`.
     """
     source = (SOURCE_FIELD,) * has_sources
     names = (
         name
-        for name, metric in METRICS.items()
-        if (documents or metric.applies_to != "documents")
-        and (name in optional or not metric.is_optional)
+        for name, metric in computed_metrics(optional).items()
+        if documents or metric.applies_to != "documents"
     )
     profile, tokens = (PROFILE_FIELD,) * documents, TOKEN_FIELDS * token_nll
     return (*IDENTITY_FIELDS, *source, *names, *profile, *tokens)
@@ -137,11 +136,9 @@ class MetricChoice:
     """The metrics that rows have: chosen once for all rows of which the same passes were run."""
 
     def __init__(self, optional: Collection[str] = ()) -> None:
-        """`optional`: those that were asked for of the metrics that are computed only then."""
+        """`optional` as in `computed_metrics`."""
         self._blank: dict[str, Value] = dict.fromkeys(METRICS)
-        self._metrics = [
-            one for name, one in METRICS.items() if name in optional or not one.is_optional
-        ]
+        self._metrics = list(computed_metrics(optional).values())
         self._chosen: dict[tuple[object, ...], list[Metric]] = {}
 
     def numbers(self, measured: Measured, *, with_ratios: bool) -> dict[str, Value]:

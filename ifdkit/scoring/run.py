@@ -32,7 +32,7 @@ from ifdkit.scoring.finished import BlockScorer, Prepared
 from ifdkit.scoring.formats import check_output, row_writer
 from ifdkit.scoring.inputs import check_not_input, note_dataset, open_data
 from ifdkit.scoring.manifest import MANIFEST, SCORES_SCHEMA, Manifest, PrecisionCheck
-from ifdkit.scoring.metrics import METRICS
+from ifdkit.scoring.metrics import computed_metrics
 from ifdkit.scoring.output_names import REJECTS, check_default_output, default_output
 from ifdkit.scoring.precision import PrecisionSample, check_precision
 from ifdkit.scoring.prefetching import in_order, prefetched
@@ -129,7 +129,8 @@ class Run:
         self._sources = SourceTally(dataset)
         self._reasons = ReasonCounter()
         self._omissions: Counter[str] = Counter()
-        self._described = [name for name, metric in METRICS.items() if metric.in_summary]
+        computed = computed_metrics(scorer.settings.optional)
+        self._described = [name for name, metric in computed.items() if metric.in_summary]
         self._values = NumberColumns([*self._described, _IFD_LENGTHS])
         drawn_from = read_options.drawn_from(dataset)
         self._tally = (
@@ -151,7 +152,9 @@ class Run:
         start_progress(self._dataset, progress)
         self._scorer.further.read(self._scorer, blocks(self._dataset))
         scorer = BlockScorer(self._scorer, self._chosen.share(self._dataset.n_rows))
-        with closing(prefetched(self._prepared(scorer), scorer.close)) as found:
+        with closing(
+            prefetched(self._prepared(scorer), scorer.close, lambda one: scorer.is_slow(one[1]))
+        ) as found:
             for block, prepared in found:
                 progress.begin_block(block.n_rows, len(block.examples))
                 rows = scorer.score(block.examples, prepared)
@@ -161,6 +164,7 @@ class Run:
                 self._omissions.update(kind for one in rows for kind in one.omitted)
                 yield block.examples, rows
                 progress.end_block()
+            scorer.wait()
         if self._notes_reading:
             note_reading(self._dataset, self._log, progress)
         for note in omission_notes(
@@ -185,11 +189,11 @@ class Run:
         if self._tally is not None:
             self._tally.add(rows)
         self._statuses.update([row.status for row in rows])
-        self._ratio.add(row.numbers for row in rows)
+        numbers = [row.numbers for row in rows]
+        self._ratio.add(numbers)
         for name in self._described:
-            self._values.extend(name, [n for row in rows if (n := row.numbers[name]) is not None])
-        with_ifd = (row for row in rows if row.numbers["ifd"] is not None)
-        lengths = [row.numbers["response_tokens"] or 0 for row in with_ifd]
+            self._values.extend(name, [n for one in numbers if (n := one[name]) is not None])
+        lengths = [one["response_tokens"] or 0 for one in numbers if one["ifd"] is not None]
         self._values.extend(_IFD_LENGTHS, lengths)
         if self._scorer.dtype != "float32":  # nothing is compared with float32 itself
             for example, row in zip(block.examples, rows, strict=True):
