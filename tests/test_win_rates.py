@@ -32,12 +32,14 @@ def test_the_published_formula_on_wins_ties_and_probabilities() -> None:
         published_win_rate(np.array([]))
 
 
-def simulated(seed: int, *, skill: float, taste: float, mean: float = 1.0) -> tuple[Column, Column]:
+def simulated(
+    seed: int, *, skill: float, taste: float, mean: float = 1.0, n: int = 400
+) -> tuple[Column, Column]:
     """Preferences and length differences: log-odds are skill + taste · tanh(d ÷ sd)."""
     rng = np.random.default_rng(seed)
-    difference = 100 * rng.normal(mean, 1, size=400)
+    difference = 100 * rng.normal(mean, 1, size=n)
     odds = skill + taste * np.tanh(difference / difference.std())
-    return (rng.random(400) < expit(odds)).astype(np.float64), difference
+    return (rng.random(n) < expit(odds)).astype(np.float64), difference
 
 
 def test_the_length_controlled_rate_is_that_of_equal_lengths() -> None:
@@ -89,7 +91,7 @@ def test_the_interval_of_a_mean_covers_it_with_clusters() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     values, clusters = simulated(0, skill=0.3, taste=0.0)[0], np.arange(400)
     assert mean_rate(values, clusters, seed=3) == mean_rate(values, clusters, seed=3)
-    assert mean_rate(values, clusters, seed=3) != mean_rate(values, clusters, seed=4)
+    assert len({mean_rate(values, clusters, seed=seed).ci95 for seed in range(5)}) > 1
 
 
 def test_resamples_in_batches_are_those_of_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +109,38 @@ def test_resamples_in_batches_are_those_of_one_piece(monkeypatch: pytest.MonkeyP
     for one, other in zip(*found, strict=True):
         assert one == pytest.approx(other, abs=1e-7)
     assert found[0][0] != mean_rate(preferences, clusters, seed=2).ci95
+
+
+@pytest.mark.parametrize(
+    ("pairs_per_cluster", "taste", "takes_one_step"),
+    [(1, 0.0, True), (1, 1.5, True), (1, -3.0, True), (2, 1.5, True), (3, 1.5, False)],
+)
+def test_one_step_fits_a_resample_of_many_pairs(
+    pairs_per_cluster: int, taste: float, takes_one_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preferences, difference = simulated(5, skill=0.4, taste=taste, n=40_000)
+    clusters = np.arange(40_000) // pairs_per_cluster
+    monkeypatch.setattr(win_rates, "RESAMPLES", 200)
+    found, n_fits = [], []
+    fitted = win_rates._fitted
+    monkeypatch.setattr(win_rates, "_fitted", lambda *given: (n_fits.append(1), fitted(*given))[1])
+    for limit in (win_rates._ONE_STEP_FROM, 10**9):
+        monkeypatch.setattr(win_rates, "_ONE_STEP_FROM", limit)
+        n_fits.clear()
+        found.append(length_controlled_rate(preferences, difference, clusters, seed=1).ci95)
+        if limit < 10**9:
+            assert (len(n_fits) == 1) == takes_one_step
+    assert found[0] is not None
+    width = found[0][1] - found[0][0]
+    assert width > 0.01
+    assert found[0] == pytest.approx(found[1], abs=0.015 * width)
+
+
+def test_many_pairs_that_tell_little_are_fitted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge that always prefers the longer answer: only pairs of nearly equal length count."""
+    difference = 100 * np.random.default_rng(1).normal(0.0, 1, size=25_000)
+    preferences, clusters = (difference > 0).astype(np.float64), np.arange(25_000)
+    monkeypatch.setattr(win_rates, "RESAMPLES", 100)
+    found = length_controlled_rate(preferences, difference, clusters, seed=1).ci95
+    monkeypatch.setattr(win_rates, "_ONE_STEP_FROM", 10**9)
+    assert found == length_controlled_rate(preferences, difference, clusters, seed=1).ci95

@@ -24,7 +24,7 @@ class DigestCounts:
     def __init__(self, database: sqlite3.Connection) -> None:
         """A table `seen` is added to the database."""
         self._database = database
-        database.execute("CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID")
+        database.execute("CREATE TABLE seen (digest INTEGER PRIMARY KEY, n INTEGER)")
         self._latest: dict[str, int] = {}
         self._bits = _FILTER_BITS
         self._last_place = 2**self._bits - 1
@@ -46,12 +46,15 @@ class DigestCounts:
         first, second = number & last, number >> self._bits & last
         if not (bits[first >> 3] >> (first & 7) & 1 and bits[second >> 3] >> (second & 7) & 1):
             return 0
-        found = self._database.execute("SELECT n FROM seen WHERE digest = ?", (digest,)).fetchone()
+        signed = number - 2**64 if number >= 2**63 else number
+        found = self._database.execute("SELECT n FROM seen WHERE digest = ?", (signed,)).fetchone()
         return int(found[0]) if found else 0
 
     def _write(self) -> None:
+        numbers = np.array([int(digest, 16) for digest in self._latest], np.uint64)
+        signed = numbers.view(np.int64).tolist()  # as SQLite has integers
         # In the order of the table: a page is then read and written once for many digests.
-        rows = sorted(self._latest.items())
+        rows = sorted(zip(signed, self._latest.values(), strict=True))
         self._database.execute("BEGIN")
         self._database.executemany(
             "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO UPDATE SET n = excluded.n", rows
@@ -59,7 +62,6 @@ class DigestCounts:
         self._database.execute("COMMIT")
         self._filter = self._filter or bytearray(2**self._bits // 8)
         bits = np.frombuffer(self._filter, np.uint8)
-        numbers = np.array([int(digest, 16) for digest in self._latest], np.uint64)
         for shift in (0, self._bits):
             places = (numbers >> np.uint64(shift) & np.uint64(self._last_place)).astype(np.int64)
             np.bitwise_or.at(bits, places >> 3, (1 << (places & 7)).astype(np.uint8))
