@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ifdkit.data.options import ReadOptions
+from ifdkit.engine import program_pool
 from ifdkit.engine.programs import start_program
 from ifdkit.errors import InputError, UsageError
 from ifdkit.prompting.templates import BUILT_IN
@@ -59,7 +60,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(started[0].pid)
         return started
 
-    monkeypatch.setattr(aligning, "start_program", recorded)
+    monkeypatch.setattr(program_pool, "start_program", recorded)
     monkeypatch.setattr(aligning, "MIN_EXAMPLES", 1)
     monkeypatch.setattr(aligning, "MIN_SHARE", 0.0)
     monkeypatch.setattr(aligning, "MIN_SECONDS", 0.0)
@@ -171,12 +172,12 @@ def test_a_process_that_dies_costs_nothing(
             while killed:
                 os.kill(killed.pop(), signal.SIGKILL)
 
-    monkeypatch.setattr(aligning, "start_program", fatal)
+    monkeypatch.setattr(program_pool, "start_program", fatal)
     if when == "later":
         monkeypatch.setattr(f"{__name__}.Progress", Killing)
     with caplog.at_level(logging.INFO, "ifdkit"):
         found = scored()
-    assert "a process that aligns examples has ended" in caplog.text
+    assert "a process of ifdkit.scoring.aligning_worker has ended" in caplog.text
     monkeypatch.setattr(aligning, "MIN_EXAMPLES", 10**9)
     assert scored() == found
 
@@ -258,10 +259,10 @@ def test_an_early_end_waits_for_no_block() -> None:
     stub: Any = Slow()
     pool = aligning._Pool(stub, 2)
     waiting = [pool.begin([]) for _ in range(6)]
-    while len(pool._started) < 2:
+    while len(pool._programs._started) < 2:
         time.sleep(0.01)
     pool.close()
-    assert ended([process.pid for process, _ in pool._started])
+    assert ended([process.pid for process, _ in pool._programs._started])
     for one in waiting:
         with pytest.raises(CancelledError):
             one()
@@ -279,7 +280,7 @@ def test_a_process_that_starts_during_an_early_end_ends_too(
         pids.append(started[0].pid)
         return started
 
-    monkeypatch.setattr(aligning, "start_program", slow)
+    monkeypatch.setattr(program_pool, "start_program", slow)
     stub: Any = Slow()
     pool = aligning._Pool(stub, 1)
     waiting = pool.begin([])
@@ -460,7 +461,7 @@ def test_any_texts_come_back_as_the_same_passes(
     pool: tuple[Scorer, Any], examples: list[Example]
 ) -> None:
     scorer, there = pool
-    found = there._asked(examples)  # in this thread: None would be a dead process
+    found = there._programs._answer(examples)  # in this thread: None would be a dead process
     assert list(map(plain, found)) == list(map(plain, scorer.aligner.align(examples)))
 
 
@@ -488,7 +489,7 @@ from ifdkit.scoring.settings import Settings
 with Scorer(Settings(model={str(tiny_model)!r}, store="off")) as scorer:
     pool = aligning._Pool(scorer.aligner, 2)
     [one() for one in [pool.begin([]) for _ in range(8)]]
-    print(*(process.pid for process, _ in pool._started), flush=True)
+    print(*(process.pid for process, _ in pool._programs._started), flush=True)
     time.sleep(60)
 """
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -17,6 +17,9 @@ from ifdkit.auditing import text_hits
 from ifdkit.auditing.text_worker import checks_by_rule
 from ifdkit.data import spilling
 from ifdkit.data.spilling import Chosen, HashColumn, NumberColumns, RecordColumn, TextColumn
+from ifdkit.engine import program_pool
+from ifdkit.engine.program_pool import ProgramPool
+from ifdkit.engine.programs import start_program
 from ifdkit.findings import near, shared_ngrams
 from ifdkit.findings.recurring import recurring
 from ifdkit.findings.texts import EMPTY_KEY, Corpus, DistinctTexts, indices_by_key, key
@@ -177,17 +180,19 @@ def test_an_audit_in_several_processes_is_that_of_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(text_hits, "MIN_EXAMPLES", 10)
     monkeypatch.setattr(text_hits, "EXAMPLES_PER_CHUNK", 30)
     asked: list[str] = []
-    plain = text_hits.TextWorkers._asked
+    plain = ProgramPool._answer
 
-    def counting(self: text_hits.TextWorkers, job: Any) -> dict[str, Any] | None:
+    def counting(self: ProgramPool, request: object) -> Any:
         asked.append("")
-        return plain(self, job)
+        answer = plain(self, request)
+        assert answer
+        return answer
 
-    monkeypatch.setattr(text_hits.TextWorkers, "_asked", counting)
+    monkeypatch.setattr(ProgramPool, "_answer", counting)
     assert audited(rows, 2) == alone
     assert len(asked) == 7
     # A process that does not answer: its examples are checked here.
-    monkeypatch.setattr(text_hits.TextWorkers, "_asked", lambda *_: None)
+    monkeypatch.setattr(ProgramPool, "_answer", lambda *_: None)
     assert audited(rows, 2) == alone
     assert any(rule["count"] for rule in alone["rules"])  # there was something to find
 
@@ -196,18 +201,13 @@ def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     """A process that ends at once answers nothing; the texts are checked here, and none is lost."""
     started = []
 
-    def dead() -> Any:
-        import subprocess
-        import sys
+    def dead(*args: Any, **more: Any) -> Any:
+        found = start_program(*args, **more)
+        found[0].kill()
+        started.append(found[0])
+        return found
 
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        )
-        return started[-1]
-
-    monkeypatch.setattr(text_hits, "_start", dead)
+    monkeypatch.setattr(program_pool, "start_program", dead)
     monkeypatch.setattr(text_hits, "MIN_EXAMPLES", 10)
     monkeypatch.setattr(text_hits, "EXAMPLES_PER_CHUNK", 20)
     rows = rows_with_faults(60)
@@ -224,7 +224,7 @@ def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
             found = workers.hits(name)
             assert found.indices.tolist() == expected.indices.tolist()
             assert found.quotes == expected.quotes
-    assert started
+    assert len(started) == 3, "one for each chunk"
     assert all(process.poll() is not None for process in started)
 
 

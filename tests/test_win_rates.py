@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -121,15 +123,15 @@ def test_one_step_fits_a_resample_of_many_pairs(
     preferences, difference = simulated(5, skill=0.4, taste=taste, n=40_000)
     clusters = np.arange(40_000) // pairs_per_cluster
     monkeypatch.setattr(win_rates, "RESAMPLES", 200)
-    found, n_fits = [], []
-    fitted = win_rates._fitted
-    monkeypatch.setattr(win_rates, "_fitted", lambda *given: (n_fits.append(1), fitted(*given))[1])
+    fitted = Mock(wraps=win_rates._fitted)
+    monkeypatch.setattr(win_rates, "_fitted", fitted)
+    found = []
     for limit in (win_rates._ONE_STEP_FROM, 10**9):
         monkeypatch.setattr(win_rates, "_ONE_STEP_FROM", limit)
-        n_fits.clear()
+        fitted.reset_mock()
         found.append(length_controlled_rate(preferences, difference, clusters, seed=1).ci95)
         if limit < 10**9:
-            assert (len(n_fits) == 1) == takes_one_step
+            assert (fitted.call_count == 1) == takes_one_step
     assert found[0] is not None
     width = found[0][1] - found[0][0]
     assert width > 0.01

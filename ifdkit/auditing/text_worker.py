@@ -1,14 +1,17 @@
-"""The process that :mod:`text_hits` starts: a line of JSON with texts in, a line with hits out."""
+"""The program of a process that checks texts: gets names of rules and texts, answers with hits.
+
+`python -m ifdkit.auditing.text_worker FD`, started by `text_hits`.
+"""
 
 from __future__ import annotations
 
-import json
-import sys
+from contextlib import suppress
 from functools import cache
 
 from ifdkit.auditing.checking import OfTexts
 from ifdkit.auditing.rules import RULES
 from ifdkit.auditing.text_hits import hits_of_examples
+from ifdkit.engine.programs import own_connection
 from ifdkit.findings.checks import TextCheck
 
 
@@ -19,17 +22,13 @@ def checks_by_rule() -> dict[str, TextCheck]:
 
 
 def main() -> None:
-    """Answer until the parent closes the stream."""
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        checks = {name: checks_by_rule()[name] for name in job["rules"]}
-        found = hits_of_examples(checks, job["instructions"], job["responses"])
-        answer = {
-            name: (hits.indices.tolist(), list(hits.quotes.values()))
-            for name, hits in found.items()
-        }
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    """Answer until the connection ends."""
+    connection = own_connection()
+    with suppress(EOFError, OSError):
+        while True:
+            names, instructions, responses = connection.recv()
+            checks = {name: checks_by_rule()[name] for name in names}
+            connection.send(hits_of_examples(checks, instructions, responses))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ precision    float32 products by the fastest accurate route
 embedder     sentence embeddings
 lanes        several batches at a time on a CPU
 threads      how many threads, and how idle ones wait
+programs     modules of this package as programs in processes of their own
+program_pool several of them that answer requests
 tensors      between numpy arrays and tensors
 quiet        keeps transformers from printing
 """

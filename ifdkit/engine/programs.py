@@ -48,3 +48,10 @@ def start_program(
             process_group=0,  # Ctrl-C interrupts the driver alone, which then ends them
         )
         return process, Connection(own.detach())
+
+
+def own_connection() -> Connection:
+    """In a program: its end of the connection. What it prints no longer goes to stdout."""
+    connection = Connection(int(sys.argv[1]))
+    os.dup2(2, 1)  # stdout belongs to the results of the process that started it
+    return connection

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 from multiprocessing.connection import Connection
 from queue import Queue
 from typing import Any
 
+from ifdkit.engine.programs import own_connection
 from ifdkit.errors import IfdkitError, ModelError, brief
 
 
@@ -32,10 +32,9 @@ class _Recorder(logging.Handler):
 
 def main() -> None:
     """Serve until the driver closes the connection or ends, however it ends."""
-    connection = Connection(int(sys.argv[1]))
+    connection = own_connection()
     received: Queue[Any] = Queue()
     threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
-    os.dup2(2, 1)  # stdout belongs to the driver's results
     logger, recorder = logging.getLogger("ifdkit"), _Recorder()
     logger.addHandler(recorder)
     logger.propagate = False

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import pickle
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ifdkit.engine.programs import can_start_programs, program_environment, start_program
+from ifdkit.engine.program_pool import ProgramPool
+from ifdkit.engine.programs import can_start_programs
 from ifdkit.engine.threads import available_threads
 from ifdkit.errors import IfdkitError
 from ifdkit.prompting.alignment import Aligner
@@ -109,61 +109,31 @@ class BlockAligner:
 
 
 class _Pool:
-    """Processes that align blocks, each behind a thread that waits for it."""
+    """Processes that align blocks."""
 
     def __init__(self, aligner: Aligner, size: int) -> None:
         """Raises what pickle does if the aligner cannot be sent to another process, or OSError."""
         self.size = size
         self._aligner = aligner
-        self._pickled = pickle.dumps(aligner)
-        # Its own threads would compete with the other processes.
-        self._environment = {**program_environment(), "TOKENIZERS_PARALLELISM": "false"}
-        self._local, self._is_closed = threading.local(), False
-        self._started: list[tuple[subprocess.Popen[bytes], Connection]] = []
-        self._executor = ThreadPoolExecutor(size, "align")
+        self._programs = ProgramPool(
+            "ifdkit.scoring.aligning_worker",
+            size,
+            opening=pickle.dumps(aligner),
+            # Its own threads would compete with the other processes.
+            variables={"TOKENIZERS_PARALLELISM": "false"},
+        )
 
     def begin(self, examples: Sequence[Example]) -> Aligned:
         """Align a block, in the first process that is free."""
-        return self._executor.submit(self._align, examples).result
+        return self._programs.begin(lambda: examples, partial(self._finished, examples)).result
 
     def close(self) -> None:
         """End the processes at once, whatever they are doing."""
-        self._is_closed = True
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for process, _ in list(self._started):
-            process.kill()
-        self._executor.shutdown(wait=True)  # a thread may have started one more
-        for process, connection in self._started:
-            connection.close()
-            process.kill()
-            process.wait()
+        self._programs.close()
 
-    def _align(self, examples: Sequence[Example]) -> list[Passes]:
-        answer = self._asked(examples)
-        if self._is_closed:  # nobody waits for the block any more
-            raise CancelledError
+    def _finished(self, examples: Sequence[Example], answer: Any) -> list[Passes]:
         if isinstance(answer, IfdkitError):
             raise answer
         # Here, if a template exceeds its limits, or if the process has died.
         found: list[Passes] = self._aligner.align(examples) if answer is None else answer
         return found
-
-    def _asked(self, examples: Sequence[Example]) -> Any:
-        """The answer of this thread's process; None if it does not answer."""
-        try:
-            if not hasattr(self._local, "connection"):
-                module = "ifdkit.scoring.aligning_worker"
-                started = start_program(module, self._environment, is_silent=True)
-                self._started.append(started)
-                if self._is_closed:
-                    return None
-                self._local.connection = started[1]
-                self._local.connection.send_bytes(self._pickled)
-            if self._local.connection is None:
-                return None
-            self._local.connection.send(examples)
-            return self._local.connection.recv()
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
-            log.info("a process that aligns examples has ended: %r", error)
-            self._local.connection = None  # one that died on a block would die again
-            return None

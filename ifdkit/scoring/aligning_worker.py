@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import gc
-import os
-import sys
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any
 
+from ifdkit.engine.programs import own_connection
 from ifdkit.errors import IfdkitError
 from ifdkit.prompting.alignment import Aligner
 
@@ -19,8 +17,7 @@ from ifdkit.prompting.alignment import Aligner
 def main() -> None:
     """Serve until the driver closes the connection or ends, however it ends."""
     gc.set_threshold(50_000)  # what it makes has no cycles
-    connection = Connection(int(sys.argv[1]))
-    os.dup2(2, 1)  # stdout belongs to the driver's results
+    connection = own_connection()
     with suppress(EOFError, OSError):
         aligner: Aligner = connection.recv()
         while True:
