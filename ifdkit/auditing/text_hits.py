@@ -111,7 +111,7 @@ def text_workers(
 ) -> Iterator[TextWorkers | None]:
     """Processes for the checks of single examples; None if they would not pay.
 
-    `n_workers` is their number, by default one per core.
+    `n_workers` is their number, by default one per core that this process may use.
     """
     of_examples = {name: check for name, check in checks.items() if check.is_of_examples}
     n = available_threads() if n_workers is None else n_workers

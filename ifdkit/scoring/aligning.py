@@ -113,7 +113,6 @@ class _Pool:
 
     def __init__(self, aligner: Aligner, size: int) -> None:
         """Raises what pickle does if the aligner cannot be sent to another process, or OSError."""
-        self.size = size
         self._aligner = aligner
         self._programs = ProgramPool(
             "ifdkit.scoring.aligning_worker",
@@ -122,6 +121,11 @@ class _Pool:
             # Its own threads would compete with the other processes.
             variables={"TOKENIZERS_PARALLELISM": "false"},
         )
+
+    @property
+    def size(self) -> int:
+        """Processes at most."""
+        return self._programs.size
 
     def begin(self, examples: Sequence[Example]) -> Aligned:
         """Align a block, in the first process that is free."""

@@ -126,12 +126,12 @@ class Run:
         self.rejects: list[Reject] = []
         self._rows_in = 0
         self._statuses: Counter[str] = Counter()
-        self._sources = SourceTally(dataset)
         self._reasons = ReasonCounter()
         self._omissions: Counter[str] = Counter()
         computed = computed_metrics(scorer.settings.optional)
         self._described = [name for name, metric in computed.items() if metric.in_summary]
         self._values = NumberColumns([*self._described, _IFD_LENGTHS])
+        self._sources = SourceTally(dataset, self._described)
         drawn_from = read_options.drawn_from(dataset)
         self._tally = (
             None

@@ -13,7 +13,6 @@ import numpy as np
 from ifdkit.data.dataset import Dataset
 from ifdkit.data.spilling import NumberColumns
 from ifdkit.records import Reject, Status
-from ifdkit.scoring.metrics import METRICS
 from ifdkit.scoring.rows import ScoreRow
 from ifdkit.stats.columns import finite
 
@@ -39,9 +38,10 @@ class SourceSummary:
 class SourceTally:
     """Counts by source, for a dataset of several inputs; does nothing for one input."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, names: Iterable[str]) -> None:
+        """`names`: the metrics whose medians are told."""
         self._dataset = dataset
-        self._values = NumberColumns(name for name in METRICS if METRICS[name].in_summary)
+        self._values = NumberColumns(names)
         self._examples: Counter[str | None] = Counter()
         self._ok: Counter[str | None] = Counter()
         self._rejected: Counter[str | None] = Counter()
